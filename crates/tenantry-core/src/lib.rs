@@ -1,0 +1,30 @@
+//! What Tenantry talks about, and the rules that hold everywhere: ids, slugs, tenants, placements, roles, contexts and
+//! the message that seals a session.
+//!
+//! Nothing here does I/O, reads a clock or makes randomness: time and random bytes come in as arguments.
+
+mod account;
+mod change;
+mod claims;
+mod context;
+mod id;
+mod isolation;
+mod placement;
+mod role;
+pub mod seal;
+mod slug;
+mod tenant;
+
+pub use account::{Email, EmailError, MembershipStatus, PersonName, PersonNameError};
+pub use change::Change;
+pub use claims::{AccessClaims, CLOCK_LEEWAY_S};
+pub use context::{Actor, Context};
+pub use id::{
+    AccountId, ApiKeyId, InstallationId, InstallationIdError, OperationId, OperatorKeyId, ServerId, TenantDatabaseId,
+    TenantId,
+};
+pub use isolation::{Isolation, UnknownIsolation};
+pub use placement::{Epoch, Placement, SHARED_SCHEMA, own_database_name, own_schema_name};
+pub use role::{Role, UnknownRole};
+pub use slug::{Slug, SlugError};
+pub use tenant::{Plan, PlanError, TenantName, TenantNameError, TenantState, UnknownTenantState};

@@ -1,0 +1,197 @@
+//! The message that seals a session: tenant, counter, flags, expiry, backend, account and role, signed with HMAC-SHA256.
+//!
+//! `tenantry.enter(message, mac)` in a tenant database checks it. The layout is fixed-length so that no two readings of
+//! one message exist:
+//!
+//! | bytes | holds |
+//! |---|---|
+//! | 0..16 | tenant |
+//! | 16..24 | counter, big endian, grows per backend |
+//! | 24 | flags: bit 0 fresh backend, bit 1 raw lane, bits 4 and 5 the role |
+//! | 25..33 | accepted until, microseconds since 2000-01-01, big endian |
+//! | 33..37 | backend pid, big endian |
+//! | 37 | key id |
+//! | 38..54 | account, zero for none |
+//! | 54..58 | the epoch's low 32 bits, big endian |
+//!
+//! The first 25 bytes in hex are the **seal**: the carrier's value and the expectation that every later call sends.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+use crate::{AccountId, Epoch, Role, TenantId};
+
+/// The length of a message in bytes.
+pub const MESSAGE_LEN: usize = 58;
+/// How many leading bytes of the message make the seal.
+pub const SEAL_LEN: usize = 25;
+/// How long a token is accepted, in microseconds: it is used in the round trip it was made for.
+pub const TOKEN_TTL_US: i64 = 30_000_000;
+/// Microseconds between 1970-01-01 and 2000-01-01, PostgreSQL's epoch.
+const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+
+const FLAG_FRESH: u8 = 1;
+const FLAG_RAW: u8 = 2;
+const ROLE_SHIFT: u8 = 4;
+
+/// What a token says. Signed by [`Key::sign`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Token {
+    /// Whose rows the session may touch.
+    pub tenant: TenantId,
+    /// Larger than in any token this backend has seen.
+    pub counter: u64,
+    /// The backend has no binding yet: new, or just after `DISCARD ALL`.
+    pub fresh: bool,
+    /// The connection runs SQL from outside the application's own code.
+    pub raw: bool,
+    /// What the actor may do in the tenant.
+    pub role: Role,
+    /// The time of signing, microseconds since 1970-01-01.
+    pub now_us: i64,
+    /// The backend the token is for.
+    pub backend_pid: i32,
+    /// The account that acts, if a person does.
+    pub account: Option<AccountId>,
+    /// The placement the signer believes in.
+    pub epoch: Epoch,
+}
+
+/// A database's key with its id: two live at a time while they rotate.
+#[derive(Clone)]
+pub struct Key {
+    id: u8,
+    secret: [u8; 32],
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A signed token: the two parameters of `tenantry.enter`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Signed {
+    /// The message.
+    pub message: [u8; MESSAGE_LEN],
+    /// Its HMAC-SHA256.
+    pub mac: [u8; 32],
+}
+
+impl Key {
+    /// A key from its id and 32 random bytes.
+    pub fn new(id: u8, secret: [u8; 32]) -> Self {
+        Self { id, secret }
+    }
+
+    /// The id that stands in each message.
+    pub fn id(&self) -> u8 {
+        self.id
+    }
+
+    /// The secret, to be stored encrypted and to be turned into the database's blocks; nowhere else.
+    pub fn secret(&self) -> &[u8; 32] {
+        &self.secret
+    }
+
+    /// The key XORed with HMAC's inner and outer pad (RFC 2104), as the database stores it to spare itself the work.
+    pub fn blocks(&self) -> ([u8; 64], [u8; 64]) {
+        let mut inner = [0x36_u8; 64];
+        let mut outer = [0x5c_u8; 64];
+        for (position, byte) in self.secret.iter().enumerate() {
+            inner[position] ^= byte;
+            outer[position] ^= byte;
+        }
+        (inner, outer)
+    }
+
+    /// Signs a token.
+    pub fn sign(&self, token: &Token) -> Signed {
+        let message = token.message(self.id);
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.secret).expect("HMAC takes keys of any length");
+        mac.update(&message);
+        Signed { message, mac: mac.finalize().into_bytes().into() }
+    }
+}
+
+impl Token {
+    fn flags(&self) -> u8 {
+        u8::from(self.fresh) * FLAG_FRESH | u8::from(self.raw) * FLAG_RAW | (self.role as u8) << ROLE_SHIFT
+    }
+
+    fn message(&self, key_id: u8) -> [u8; MESSAGE_LEN] {
+        let mut message = [0; MESSAGE_LEN];
+        message[0..16].copy_from_slice(self.tenant.as_uuid().as_bytes());
+        message[16..24].copy_from_slice(&self.counter.to_be_bytes());
+        message[24] = self.flags();
+        let accept_until = self.now_us - POSTGRES_EPOCH_US + TOKEN_TTL_US;
+        message[25..33].copy_from_slice(&accept_until.to_be_bytes());
+        message[33..37].copy_from_slice(&self.backend_pid.to_be_bytes());
+        message[37] = key_id;
+        if let Some(account) = self.account {
+            message[38..54].copy_from_slice(account.as_uuid().as_bytes());
+        }
+        // The low half is enough: a process is behind by a few placements, not by four billion.
+        message[54..58].copy_from_slice(&((self.epoch.0 & 0xffff_ffff) as u32).to_be_bytes());
+        message
+    }
+}
+
+impl Signed {
+    /// The seal: what the carrier holds after `enter`, and the expectation of every later call. 50 hex digits.
+    pub fn seal(&self) -> String {
+        let mut seal = String::with_capacity(2 * SEAL_LEN);
+        for byte in &self.message[..SEAL_LEN] {
+            seal.push(char::from_digit(u32::from(byte >> 4), 16).expect("a nibble"));
+            seal.push(char::from_digit(u32::from(byte & 15), 16).expect("a nibble"));
+        }
+        seal
+    }
+}
+
+/// SHA-256, for what is stored hashed (API keys, refresh tokens, operator keys): the input is random, so no salt is needed.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token() -> Token {
+        Token {
+            tenant: TenantId::from_uuid(uuid::Uuid::from_u128(0xaa)),
+            counter: 7,
+            fresh: true,
+            raw: false,
+            role: Role::Owner,
+            now_us: POSTGRES_EPOCH_US,
+            backend_pid: 42,
+            account: None,
+            epoch: Epoch(3),
+        }
+    }
+
+    #[test]
+    fn the_layout_is_what_the_database_reads() {
+        let signed = Key::new(9, [1; 32]).sign(&token());
+        assert_eq!(signed.message[15], 0xaa);
+        assert_eq!(signed.message[23], 7);
+        assert_eq!(signed.message[24], 0x31);
+        assert_eq!(signed.message[25..33], TOKEN_TTL_US.to_be_bytes());
+        assert_eq!(signed.message[36], 42);
+        assert_eq!(signed.message[37], 9);
+        assert_eq!(signed.message[57], 3);
+        assert_eq!(signed.seal(), format!("{:030x}aa{:016x}31", 0, 7));
+    }
+
+    #[test]
+    fn the_blocks_give_the_same_mac() {
+        let key = Key::new(0, [0x5a; 32]);
+        let signed = key.sign(&token());
+        let (inner, outer) = key.blocks();
+        let inside = sha256(&[inner.as_slice(), &signed.message].concat());
+        assert_eq!(sha256(&[outer.as_slice(), &inside].concat()), signed.mac);
+    }
+}

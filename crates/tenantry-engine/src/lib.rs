@@ -1,0 +1,1 @@
+//! Work on tenant databases: bootstrap, seal, fence, isolate, provision, migrate, adopt.

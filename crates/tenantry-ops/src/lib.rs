@@ -1,0 +1,1 @@
+//! Use cases and durable operations: provision, lifecycle, members, log-in, migrate, adopt.

@@ -1,0 +1,1 @@
+//! Connections to tenant databases: bounded, fair, tenant-affine; the placement cache.

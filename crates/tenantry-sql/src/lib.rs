@@ -1,0 +1,1 @@
+//! SQL text: quoting, DDL builders, catalog queries.

@@ -1,0 +1,1 @@
+//! Test support: a template cluster, a database per test, fault proxy, failpoints.

@@ -1,0 +1,1 @@
+//! The one-Sync PostgreSQL client: framing, authentication, statements, rows.

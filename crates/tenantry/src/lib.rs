@@ -1,0 +1,1 @@
+//! Multi-tenancy on PostgreSQL for Rust applications: resolve a context, scope a query.

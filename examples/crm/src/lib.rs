@@ -1,0 +1,1 @@
+//! The reference application: contacts, projects, tasks.
