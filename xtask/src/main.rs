@@ -1,2 +1,32 @@
-//! Automation of this repository.
-fn main() {}
+//! Automation of this repository: `cargo xtask <task>`.
+
+mod house;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// What can be done here by one command.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Passes every test: units, integration on a real PostgreSQL, documentation examples.
+    Test(test::Options),
+    /// Holds the import directions of ARCHITECTURE.md.
+    House,
+}
+
+fn main() -> ExitCode {
+    let done = match Task::parse() {
+        Task::Test(options) => test::run(&options),
+        Task::House => house::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
