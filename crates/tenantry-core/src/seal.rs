@@ -111,13 +111,16 @@ impl Key {
         let message = token.message(self.id);
         let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.secret).expect("HMAC takes keys of any length");
         mac.update(&message);
-        Signed { message, mac: mac.finalize().into_bytes().into() }
+        Signed {
+            message,
+            mac: mac.finalize().into_bytes().into(),
+        }
     }
 }
 
 impl Token {
     fn flags(&self) -> u8 {
-        u8::from(self.fresh) * FLAG_FRESH | u8::from(self.raw) * FLAG_RAW | (self.role as u8) << ROLE_SHIFT
+        (u8::from(self.fresh) * FLAG_FRESH) | (u8::from(self.raw) * FLAG_RAW) | ((self.role as u8) << ROLE_SHIFT)
     }
 
     fn message(&self, key_id: u8) -> [u8; MESSAGE_LEN] {

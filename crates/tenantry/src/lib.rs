@@ -1,1 +1,3 @@
 //! Multi-tenancy on PostgreSQL for Rust applications: resolve a context, scope a query.
+
+pub mod axum;
