@@ -35,7 +35,9 @@ impl FromStr for Email {
     type Err = EmailError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let Some((local, domain)) = text.rsplit_once('@') else { return Err(EmailError) };
+        let Some((local, domain)) = text.rsplit_once('@') else {
+            return Err(EmailError);
+        };
         let plain = |part: &str| !part.is_empty() && !part.chars().any(|c| c.is_whitespace() || c.is_control());
         let labels = domain.split('.').all(|label| !label.is_empty());
         let valid = text.len() <= 254
@@ -45,7 +47,11 @@ impl FromStr for Email {
             && labels
             && domain.contains('.')
             && !local.contains(['@', '<', '>', '"', ',', ';']);
-        if valid { Ok(Self(text.to_lowercase())) } else { Err(EmailError) }
+        if valid {
+            Ok(Self(text.to_lowercase()))
+        } else {
+            Err(EmailError)
+        }
     }
 }
 
@@ -95,14 +101,29 @@ mod tests {
 
     #[test]
     fn addresses_are_compared_in_lower_case() {
-        assert_eq!("Ann@Example.COM".parse::<Email>().expect("valid").as_str(), "ann@example.com");
+        assert_eq!(
+            "Ann@Example.COM".parse::<Email>().expect("valid").as_str(),
+            "ann@example.com"
+        );
     }
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for bad in ["", "ann", "@example.com", "ann@", "ann@example", "a b@example.com", "ann@example..com", "a@b\n.com"] {
+        for bad in [
+            "",
+            "ann",
+            "@example.com",
+            "ann@",
+            "ann@example",
+            "a b@example.com",
+            "ann@example..com",
+            "a@b\n.com",
+        ] {
             assert_eq!(bad.parse::<Email>(), Err(EmailError), "{bad:?}");
         }
-        assert_eq!(format!("{}@example.com", "a".repeat(10_000)).parse::<Email>(), Err(EmailError));
+        assert_eq!(
+            format!("{}@example.com", "a".repeat(10_000)).parse::<Email>(),
+            Err(EmailError)
+        );
     }
 }

@@ -67,7 +67,11 @@ mod tests {
     #[test]
     fn a_change_survives_its_text() {
         let uuid = uuid::Uuid::from_u128(7);
-        for change in [Change::Tenant(TenantId::from_uuid(uuid)), Change::Account(AccountId::from_uuid(uuid)), Change::Servers] {
+        for change in [
+            Change::Tenant(TenantId::from_uuid(uuid)),
+            Change::Account(AccountId::from_uuid(uuid)),
+            Change::Servers,
+        ] {
             assert_eq!(change.to_string().parse(), Ok(change));
         }
         assert_eq!("moon:1".parse::<Change>(), Err(UnknownChange));

@@ -97,7 +97,11 @@ impl FromStr for InstallationId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let valid = text.len() == 8 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        if valid { Ok(Self(text.to_owned())) } else { Err(InstallationIdError) }
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InstallationIdError)
+        }
     }
 }
 

@@ -47,6 +47,9 @@ impl FromStr for Isolation {
     type Err = UnknownIsolation;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|isolation| isolation.as_str() == text).ok_or(UnknownIsolation)
+        Self::ALL
+            .into_iter()
+            .find(|isolation| isolation.as_str() == text)
+            .ok_or(UnknownIsolation)
     }
 }

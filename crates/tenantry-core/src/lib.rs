@@ -14,6 +14,7 @@ mod role;
 pub mod seal;
 mod slug;
 mod tenant;
+mod tier;
 
 pub use account::{Email, EmailError, MembershipStatus, PersonName, PersonNameError};
 pub use change::Change;
@@ -28,3 +29,4 @@ pub use placement::{Epoch, Placement, SHARED_SCHEMA, own_database_name, own_sche
 pub use role::{Role, UnknownRole};
 pub use slug::{Slug, SlugError};
 pub use tenant::{Plan, PlanError, TenantName, TenantNameError, TenantState, UnknownTenantState};
+pub use tier::{Tier, UnknownTier};

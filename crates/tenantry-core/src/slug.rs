@@ -29,12 +29,70 @@ pub enum SlugError {
 
 /// Hosts, paths and words that a tenant's label must not take over.
 const RESERVED: &[&str] = &[
-    "about", "abuse", "account", "accounts", "admin", "administrator", "api", "app", "apps", "assets", "auth", "billing",
-    "blog", "cdn", "console", "dashboard", "default", "dev", "docs", "ftp", "health", "help", "host", "hostmaster",
-    "imap", "info", "internal", "localhost", "login", "logout", "mail", "me", "metrics", "ns", "ns1", "ns2", "null",
-    "operator", "ops", "pop", "postgres", "postmaster", "public", "root", "security", "shared", "signup", "smtp", "ssl",
-    "staging", "static", "status", "support", "sys", "system", "tenant", "tenantry", "tenants", "test", "undefined",
-    "webmaster", "webmail", "well-known", "www",
+    "about",
+    "abuse",
+    "account",
+    "accounts",
+    "admin",
+    "administrator",
+    "api",
+    "app",
+    "apps",
+    "assets",
+    "auth",
+    "billing",
+    "blog",
+    "cdn",
+    "console",
+    "dashboard",
+    "default",
+    "dev",
+    "docs",
+    "ftp",
+    "health",
+    "help",
+    "host",
+    "hostmaster",
+    "imap",
+    "info",
+    "internal",
+    "localhost",
+    "login",
+    "logout",
+    "mail",
+    "me",
+    "metrics",
+    "ns",
+    "ns1",
+    "ns2",
+    "null",
+    "operator",
+    "ops",
+    "pop",
+    "postgres",
+    "postmaster",
+    "public",
+    "root",
+    "security",
+    "shared",
+    "signup",
+    "smtp",
+    "ssl",
+    "staging",
+    "static",
+    "status",
+    "support",
+    "sys",
+    "system",
+    "tenant",
+    "tenantry",
+    "tenants",
+    "test",
+    "undefined",
+    "webmaster",
+    "webmail",
+    "well-known",
+    "www",
 ];
 
 impl Slug {
@@ -71,7 +129,9 @@ impl FromStr for Slug {
         if !(2..=Self::LEN_MAX).contains(&text.len()) {
             return Err(SlugError::Length);
         }
-        let alphabet = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let alphabet = text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         let begins = text.as_bytes()[0].is_ascii_lowercase();
         if !alphabet || !begins || text.ends_with('-') || text.contains("--") {
             return Err(SlugError::Characters);

@@ -97,7 +97,13 @@ pub struct UnknownTenantState;
 
 impl TenantState {
     /// Every state.
-    pub const ALL: [Self; 5] = [Self::Provisioning, Self::Active, Self::Suspended, Self::Deleted, Self::Purged];
+    pub const ALL: [Self; 5] = [
+        Self::Provisioning,
+        Self::Active,
+        Self::Suspended,
+        Self::Deleted,
+        Self::Purged,
+    ];
 
     /// The word used in tables, routes and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -133,7 +139,10 @@ impl FromStr for TenantState {
     type Err = UnknownTenantState;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or(UnknownTenantState)
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or(UnknownTenantState)
     }
 }
 
@@ -143,7 +152,11 @@ mod tests {
 
     #[test]
     fn a_purged_tenant_never_comes_back() {
-        assert!(TenantState::ALL.iter().all(|next| !TenantState::Purged.may_become(*next)));
+        assert!(
+            TenantState::ALL
+                .iter()
+                .all(|next| !TenantState::Purged.may_become(*next))
+        );
     }
 
     #[test]

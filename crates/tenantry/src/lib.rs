@@ -1,3 +1,22 @@
-//! Multi-tenancy on PostgreSQL for Rust applications: resolve a context, scope a query.
+//! Multi-tenancy on PostgreSQL: resolve who asks, and query as if there were one customer.
+//!
+//! A [`Scope`] is the only thing with query methods, and it is made only from a [`Verified`] context: an unscoped query
+//! does not compile.
 
 pub mod axum;
+mod error;
+mod row;
+mod scope;
+mod tenantry;
+mod transaction;
+mod verified;
+
+pub use error::{DbError, Error, ErrorKind};
+pub use postgres_types::{FromSql, ToSql};
+pub use row::{ColumnIndex, FromRow, Row};
+pub use scope::{Params, Scope};
+pub use tenantry::{SystemAudit, Tenantry};
+pub use tenantry_core::{AccountId, Actor, Context, Role, TenantId};
+pub use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource, PoolConfig};
+pub use transaction::Transaction;
+pub use verified::Verified;

@@ -1,0 +1,58 @@
+//! Where a tenant lives, with what it takes to get in.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tenantry_core::{Placement, TenantId, Tier, seal};
+use tenantry_wire::Endpoint;
+
+/// A tenant's placement with what it takes to reach and to bind a connection there.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// Where the tenant lives.
+    pub placement: Placement,
+    /// The tenant database, as its application role.
+    pub endpoint: Arc<Endpoint>,
+    /// Signs the tokens of this database.
+    pub key: seal::Key,
+    /// How this database proves a context.
+    pub tier: Tier,
+    /// The very database the key was made for.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// One very database: a restored or cloned one differs, and must not accept the keys of its original.
+///
+/// Compared when a connection is opened; `None` in a [`Home`] only while a database is made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Incarnation {
+    /// The cluster's system identifier, as `pg_control_system()` gives it.
+    pub system_identifier: i64,
+    /// The database's oid.
+    pub database_oid: u32,
+}
+
+/// Tells where tenants live; asked when the pool's cache has no answer.
+#[async_trait]
+pub trait PlacementSource: Send + Sync + 'static {
+    /// Where the tenant lives now.
+    async fn locate(&self, tenant: TenantId) -> Result<Home, LocateError>;
+}
+
+/// Why a tenant has no home to go to.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocateError {
+    /// There is no such tenant, or it is deleted.
+    #[error("there is no such tenant")]
+    NotFound,
+    /// The tenant is suspended.
+    #[error("the tenant is suspended")]
+    Suspended,
+    /// The tenant is being provisioned.
+    #[error("the tenant is not ready yet")]
+    NotReady,
+    /// The source could not be asked.
+    #[error("the tenant's placement cannot be looked up: {0}")]
+    Unavailable(String),
+}

@@ -1,0 +1,221 @@
+//! What can go wrong on a connection.
+
+use std::{fmt, io};
+
+/// Why a call on a connection failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No socket to the server, or it went away.
+    #[error("the connection to PostgreSQL failed")]
+    Io(#[source] io::Error),
+    /// The server closed the connection in the middle of a call.
+    #[error("PostgreSQL closed the connection")]
+    Closed,
+    /// Encryption was asked for and could not be had.
+    #[error("no encrypted connection: {0}")]
+    Tls(String),
+    /// The server did not let us in by a method we accept.
+    #[error("authentication failed: {0}")]
+    Authentication(String),
+    /// PostgreSQL answered with an error.
+    #[error("{0}")]
+    Database(Box<DbError>),
+    /// A parameter's Rust type does not fit the statement's type.
+    #[error("parameter ${number} cannot be sent: {source}")]
+    Parameter {
+        /// Which parameter, counted from 1 as in the statement.
+        number: usize,
+        /// Why it could not be encoded.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The statement wants another number of parameters.
+    #[error("the statement takes {expected} parameters, {given} were given")]
+    ParameterCount {
+        /// How many the statement has.
+        expected: usize,
+        /// How many came.
+        given: usize,
+    },
+    /// A value does not fit the Rust type it was asked for as.
+    #[error("column {column} cannot be read: {source}")]
+    Column {
+        /// The column's name or position.
+        column: String,
+        /// Why it could not be decoded.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The statement or its parameters exceed what one message may hold.
+    #[error("a message of {bytes} bytes exceeds the limit of {bytes_max}")]
+    TooLarge {
+        /// The size it would have had, or what the server announced.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The statement began a COPY where none was expected.
+    #[error("COPY is not a query: use `copy_out` to read in bulk and `insert_many` to write")]
+    UnexpectedCopy,
+    /// The server sent what the protocol does not allow here; the connection is closed.
+    #[error("the server broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// The session changed a setting that the connection relies on; the connection is closed.
+    #[error("the session changed `{0}`, which the connection relies on")]
+    Drift(String),
+    /// An earlier call on this connection was abandoned, so its state is unknown.
+    #[error("the connection is not usable: an earlier call on it was abandoned")]
+    Unusable,
+    /// The address does not say enough.
+    #[error("the database address is not usable: {0}")]
+    Address(String),
+}
+
+impl Error {
+    /// PostgreSQL's own error, if it is one.
+    pub fn database(&self) -> Option<&DbError> {
+        match self {
+            Self::Database(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The SQLSTATE, if PostgreSQL answered with an error.
+    pub fn code(&self) -> Option<&str> {
+        self.database().map(DbError::code)
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// An error that PostgreSQL reported.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct DbError {
+    pub(crate) severity: String,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) detail: Option<String>,
+    pub(crate) hint: Option<String>,
+    pub(crate) position: Option<u32>,
+    pub(crate) schema: Option<String>,
+    pub(crate) table: Option<String>,
+    pub(crate) column: Option<String>,
+    pub(crate) constraint: Option<String>,
+}
+
+impl DbError {
+    /// The severity, for example `ERROR` or `FATAL`, never translated.
+    pub fn severity(&self) -> &str {
+        &self.severity
+    }
+
+    /// The SQLSTATE: five characters.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// What is wrong.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// More about it; may hold values of the row.
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
+    /// What PostgreSQL suggests.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Where in the statement, counted in characters from 1.
+    pub fn position(&self) -> Option<u32> {
+        self.position
+    }
+
+    /// The schema the error is about.
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
+    /// The table the error is about.
+    pub fn table(&self) -> Option<&str> {
+        self.table.as_deref()
+    }
+
+    /// The column the error is about.
+    pub fn column(&self) -> Option<&str> {
+        self.column.as_deref()
+    }
+
+    /// The constraint that was violated.
+    pub fn constraint(&self) -> Option<&str> {
+        self.constraint.as_deref()
+    }
+
+    /// Reads the body of an ErrorResponse or NoticeResponse: fields of a tag and a text that ends in zero.
+    pub(crate) fn parse(mut body: &[u8]) -> Self {
+        let mut error = Self::default();
+        while let Some((&tag, rest)) = body.split_first() {
+            let Some(end) = rest.iter().position(|&byte| byte == 0).filter(|_| tag != 0) else {
+                break;
+            };
+            let text = String::from_utf8_lossy(&rest[..end]).into_owned();
+            body = &rest[end + 1..];
+            match tag {
+                // `V` is the severity in English whatever the server speaks; `S` comes first from servers before 9.6.
+                b'S' if error.severity.is_empty() => error.severity = text,
+                b'V' => error.severity = text,
+                b'C' => error.code = text,
+                b'M' => error.message = text,
+                b'D' => error.detail = Some(text),
+                b'H' => error.hint = Some(text),
+                b'P' => error.position = text.parse().ok(),
+                b's' => error.schema = Some(text),
+                b't' => error.table = Some(text),
+                b'c' => error.column = Some(text),
+                b'n' => error.constraint = Some(text),
+                _ => {}
+            }
+        }
+        error
+    }
+}
+
+impl fmt::Display for DbError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for DbError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_read_and_unknown_ones_skipped() {
+        let error = DbError::parse(b"SFEHLER\0VERROR\0C23505\0Mduplicate\0nemail_key\0tcontact\0Xwhat\0P12\0\0");
+        assert_eq!(
+            (error.severity(), error.code(), error.message()),
+            ("ERROR", "23505", "duplicate")
+        );
+        assert_eq!(
+            (error.constraint(), error.table(), error.position()),
+            (Some("email_key"), Some("contact"), Some(12))
+        );
+        assert_eq!(error.detail(), None);
+    }
+
+    #[test]
+    fn a_torn_body_is_no_panic() {
+        for end in 0..12 {
+            DbError::parse(&b"SERROR\0C23505"[..end]);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Access to one tenant's rows.
+
+use std::sync::Arc;
+
+use postgres_types::ToSql;
+use tenantry_core::{Context, Role};
+
+use crate::{Error, ErrorKind, FromRow, Row, Tenantry, Transaction};
+
+/// Parameters of a statement: `&[&a, &b]`.
+pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// Access to one tenant's rows, and to nothing else.
+///
+/// Write statements as if there were one customer. Each goes to the tenant's home together with the context, under one
+/// Sync: one round trip. PostgreSQL itself refuses every row of another tenant.
+#[derive(Clone)]
+pub struct Scope {
+    tenantry: Tenantry,
+    context: Arc<Context>,
+}
+
+impl Scope {
+    pub(crate) fn new(tenantry: Tenantry, context: Arc<Context>) -> Self {
+        Self { tenantry, context }
+    }
+
+    /// Whose rows, who acts, with which rights.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The handle this scope came from.
+    pub fn tenantry(&self) -> &Tenantry {
+        &self.tenantry
+    }
+
+    /// The same access with no more rights than `role`.
+    #[must_use]
+    pub fn at_most(&self, role: Role) -> Self {
+        let context = Context {
+            role: self.context.role.min(role),
+            ..(*self.context).clone()
+        };
+        Self {
+            tenantry: self.tenantry.clone(),
+            context: Arc::new(context),
+        }
+    }
+
+    /// Runs a statement and gives its rows.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ErrorKind`] but `RowCount` and `Column`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves no open transaction: the connection is closed. Whether the statement took effect is
+    /// then unknown, as when a network fails.
+    pub async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
+        let _ = (sql, params);
+        Err(Error::new(ErrorKind::Unavailable, "the pool is not connected"))
+    }
+
+    /// Runs a statement that gives exactly one row.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query), and [`ErrorKind::RowCount`] for none or several rows.
+    pub async fn query_one(&self, sql: &str, params: Params<'_>) -> Result<Row, Error> {
+        self.query_opt(sql, params)
+            .await?
+            .ok_or_else(|| Error::new(ErrorKind::RowCount, "the query gave no row"))
+    }
+
+    /// Runs a statement that gives one row or none.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query), and [`ErrorKind::RowCount`] for several rows.
+    pub async fn query_opt(&self, sql: &str, params: Params<'_>) -> Result<Option<Row>, Error> {
+        let mut rows = self.query(sql, params).await?;
+        match rows.len() {
+            0 | 1 => Ok(rows.pop()),
+            _ => Err(Error::new(ErrorKind::RowCount, "the query gave more than one row")),
+        }
+    }
+
+    /// Runs a statement and makes a value of each row.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query), and [`ErrorKind::Column`].
+    pub async fn query_as<T: FromRow>(&self, sql: &str, params: Params<'_>) -> Result<Vec<T>, Error> {
+        self.query(sql, params).await?.iter().map(T::from_row).collect()
+    }
+
+    /// Runs a statement that gives exactly one row, and makes a value of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`query_one`](Self::query_one), and [`ErrorKind::Column`].
+    pub async fn query_one_as<T: FromRow>(&self, sql: &str, params: Params<'_>) -> Result<T, Error> {
+        T::from_row(&self.query_one(sql, params).await?)
+    }
+
+    /// Runs a statement that gives one row or none, and makes a value of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`query_opt`](Self::query_opt), and [`ErrorKind::Column`].
+    pub async fn query_opt_as<T: FromRow>(&self, sql: &str, params: Params<'_>) -> Result<Option<T>, Error> {
+        self.query_opt(sql, params).await?.as_ref().map(T::from_row).transpose()
+    }
+
+    /// Runs a statement and gives the number of rows it touched.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
+        let _ = (sql, params);
+        Err(Error::new(ErrorKind::Unavailable, "the pool is not connected"))
+    }
+
+    /// Begins a transaction. Dropping it undoes it; [`Transaction::commit`] keeps it.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn begin(&self) -> Result<Transaction, Error> {
+        Err(Error::new(ErrorKind::Unavailable, "the pool is not connected"))
+    }
+
+    /// Runs `work` in a transaction: committed when it gives `Ok`, undone when it gives `Err` or the future is dropped.
+    ///
+    /// The context travels with BEGIN and the first statement.
+    ///
+    /// # Errors
+    ///
+    /// What `work` gives, or the failure to begin or to commit.
+    pub async fn transaction<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: AsyncFnOnce(&mut Transaction) -> Result<T, E>,
+        E: From<Error>,
+    {
+        let mut transaction = self.begin().await?;
+        match work(&mut transaction).await {
+            Ok(value) => {
+                transaction.commit().await?;
+                Ok(value)
+            }
+            Err(error) => {
+                transaction.rollback().await?;
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The application's handle.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tenantry_core::{Actor, Context, Role, TenantId};
+use tenantry_pool::{PlacementSource, PoolConfig};
+
+use crate::{Error, Scope, Verified};
+
+/// The application's handle to all tenants: cheap to clone, made once.
+#[derive(Clone)]
+pub struct Tenantry {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    audit: Arc<dyn SystemAudit>,
+}
+
+/// Takes down that the application acted by itself in a tenant.
+#[async_trait]
+pub trait SystemAudit: Send + Sync + 'static {
+    /// Records it; access is given only once this succeeded.
+    async fn system_context(&self, tenant: TenantId, reason: &str) -> Result<(), Error>;
+}
+
+impl Tenantry {
+    /// A handle over a source of placements of one's own; [`Tenantry::connect`] is the usual way.
+    pub fn from_source(source: Arc<dyn PlacementSource>, audit: Arc<dyn SystemAudit>, pool: PoolConfig) -> Self {
+        let _ = (source, pool);
+        Self {
+            inner: Arc::new(Inner { audit }),
+        }
+    }
+
+    /// Access to one tenant, for a context that was verified.
+    pub fn scope(&self, verified: Verified) -> Scope {
+        Scope::new(self.clone(), Arc::new(verified.0))
+    }
+
+    /// Access by the application itself, without a person: for jobs and maintenance. Each call is audited first.
+    ///
+    /// The role is [`Role::Owner`]; [`Scope::at_most`] takes rights away.
+    ///
+    /// # Errors
+    ///
+    /// When the audit log cannot be written: what can't be audited is not done.
+    pub async fn system_context(&self, tenant: TenantId, reason: &str) -> Result<Scope, Error> {
+        self.inner.audit.system_context(tenant, reason).await?;
+        let actor = Actor::System {
+            reason: reason.to_owned(),
+        };
+        Ok(self.scope(Verified(Context {
+            tenant,
+            actor,
+            role: Role::Owner,
+        })))
+    }
+}

@@ -1,0 +1,99 @@
+//! Several statements that hold together.
+
+use crate::{Error, ErrorKind, FromRow, Params, Row};
+
+/// Several statements of one tenant that take effect together.
+///
+/// Dropping it without [`commit`](Self::commit) undoes it.
+pub struct Transaction {}
+
+impl Transaction {
+    /// Runs a statement and gives its rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scope::query`](crate::Scope::query).
+    pub async fn query(&mut self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
+        let _ = (sql, params);
+        Err(Error::new(ErrorKind::Unavailable, "the pool is not connected"))
+    }
+
+    /// Runs a statement that gives exactly one row.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scope::query_one`](crate::Scope::query_one).
+    pub async fn query_one(&mut self, sql: &str, params: Params<'_>) -> Result<Row, Error> {
+        self.query_opt(sql, params)
+            .await?
+            .ok_or_else(|| Error::new(ErrorKind::RowCount, "the query gave no row"))
+    }
+
+    /// Runs a statement that gives one row or none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scope::query_opt`](crate::Scope::query_opt).
+    pub async fn query_opt(&mut self, sql: &str, params: Params<'_>) -> Result<Option<Row>, Error> {
+        let mut rows = self.query(sql, params).await?;
+        match rows.len() {
+            0 | 1 => Ok(rows.pop()),
+            _ => Err(Error::new(ErrorKind::RowCount, "the query gave more than one row")),
+        }
+    }
+
+    /// Runs a statement and makes a value of each row.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scope::query_as`](crate::Scope::query_as).
+    pub async fn query_as<T: FromRow>(&mut self, sql: &str, params: Params<'_>) -> Result<Vec<T>, Error> {
+        self.query(sql, params).await?.iter().map(T::from_row).collect()
+    }
+
+    /// Runs a statement that gives exactly one row, and makes a value of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scope::query_one_as`](crate::Scope::query_one_as).
+    pub async fn query_one_as<T: FromRow>(&mut self, sql: &str, params: Params<'_>) -> Result<T, Error> {
+        T::from_row(&self.query_one(sql, params).await?)
+    }
+
+    /// Runs a statement that gives one row or none, and makes a value of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scope::query_opt_as`](crate::Scope::query_opt_as).
+    pub async fn query_opt_as<T: FromRow>(&mut self, sql: &str, params: Params<'_>) -> Result<Option<T>, Error> {
+        self.query_opt(sql, params).await?.as_ref().map(T::from_row).transpose()
+    }
+
+    /// Runs a statement and gives the number of rows it touched.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scope::execute`](crate::Scope::execute).
+    pub async fn execute(&mut self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
+        let _ = (sql, params);
+        Err(Error::new(ErrorKind::Unavailable, "the pool is not connected"))
+    }
+
+    /// Keeps what the transaction did.
+    ///
+    /// # Errors
+    ///
+    /// When PostgreSQL refuses the commit (a deferred constraint, a serialization failure): nothing is kept then.
+    pub async fn commit(self) -> Result<(), Error> {
+        Err(Error::new(ErrorKind::Unavailable, "the pool is not connected"))
+    }
+
+    /// Undoes what the transaction did.
+    ///
+    /// # Errors
+    ///
+    /// When the connection fails; the transaction is undone then too.
+    pub async fn rollback(self) -> Result<(), Error> {
+        Ok(())
+    }
+}
