@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, Role, TenantId};
+use crate::{AccountId, Role, SessionId, TenantId};
 
 /// How far clocks of issuer and verifier may differ, in seconds.
 pub const CLOCK_LEEWAY_S: u64 = 5;
+
+/// The `typ` in the header of our access tokens (RFC 9068): a token made for anything else is none.
+pub const ACCESS_TOKEN_TYPE: &str = "at+jwt";
 
 /// The claims of an access token (RFC 9068 where it applies), signed with EdDSA.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -21,11 +24,13 @@ pub struct AccessClaims {
     /// The role in that tenant when the token was issued, for readers only: rights come from the membership.
     pub role: Option<Role>,
     /// The log-in the token stems from; ending it ends the token.
-    pub sid: uuid::Uuid,
+    pub sid: SessionId,
     /// The token's own id.
     pub jti: uuid::Uuid,
     /// Issued at, seconds since 1970.
     pub iat: i64,
+    /// Not valid before, seconds since 1970.
+    pub nbf: i64,
     /// Expires at, seconds since 1970.
     pub exp: i64,
 }

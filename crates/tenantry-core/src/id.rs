@@ -61,6 +61,8 @@ ids! {
     OperatorKeyId;
     /// An API key of a tenant.
     ApiKeyId;
+    /// A log-in of an account, from which access tokens stem.
+    SessionId;
 }
 
 /// Names one installation of Tenantry: eight lower-case hex digits that stand in every role and database name it makes,

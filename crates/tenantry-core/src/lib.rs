@@ -7,8 +7,10 @@ mod account;
 mod change;
 mod claims;
 mod context;
+mod credential;
 mod id;
 mod isolation;
+mod operator;
 mod placement;
 mod role;
 pub mod seal;
@@ -18,13 +20,15 @@ mod tier;
 
 pub use account::{Email, EmailError, MembershipStatus, PersonName, PersonNameError};
 pub use change::Change;
-pub use claims::{AccessClaims, CLOCK_LEEWAY_S};
+pub use claims::{ACCESS_TOKEN_TYPE, AccessClaims, CLOCK_LEEWAY_S};
 pub use context::{Actor, Context};
+pub use credential::{CREDENTIAL_BYTES, CredentialKind};
 pub use id::{
-    AccountId, ApiKeyId, InstallationId, InstallationIdError, OperationId, OperatorKeyId, ServerId, TenantDatabaseId,
-    TenantId,
+    AccountId, ApiKeyId, InstallationId, InstallationIdError, OperationId, OperatorKeyId, ServerId, SessionId,
+    TenantDatabaseId, TenantId,
 };
 pub use isolation::{Isolation, UnknownIsolation};
+pub use operator::{Operator, OperatorScope, OperatorScopes, UnknownOperatorScope};
 pub use placement::{Epoch, Placement, SHARED_SCHEMA, own_database_name, own_schema_name};
 pub use role::{Role, UnknownRole};
 pub use slug::{Slug, SlugError};
