@@ -1,1 +1,35 @@
-//! Test support: a template cluster, a database per test, fault proxy, failpoints.
+//! Test support: a private PostgreSQL per run, a database per test, a fault proxy.
+//!
+//! The tests of one build folder share a server per version ([`cluster`], [`second_cluster`]), in one process
+//! (`cargo test`) or in many (nextest). It is started on first use; when the last process that uses it has ended, in
+//! whatever way, a watchdog stops it and removes its folder. A test that kills or restarts the server takes one of its
+//! own ([`own_cluster`]).
+//!
+//! Everything here panics with a sentence instead of returning an error: it is only used in tests.
+
+mod admin;
+mod binaries;
+mod cluster;
+mod database;
+mod own;
+mod proxy;
+mod shared;
+mod watchdog;
+
+pub use admin::RestrictedAdmin;
+pub use binaries::{default_binaries, second_binaries};
+pub use cluster::TestCluster;
+pub use database::{TestDatabase, database, database_on};
+pub use own::{OwnCluster, OwnClusterOptions, own_cluster};
+pub use proxy::FaultProxy;
+pub use shared::{cluster, second_cluster};
+
+/// A random installation id (8 hex digits), so that the cluster-wide role names of tests on one server never meet.
+pub fn installation_id() -> String {
+    format!("{:08x}", rand::random::<u32>())
+}
+
+/// A name that no other test has.
+pub(crate) fn random_hex() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}

@@ -1,0 +1,87 @@
+//! A server for one test, which may kill and restart it.
+
+use std::path::Path;
+
+use tenantry_postgres::{Binaries, Cluster, ClusterOptions};
+use tokio_postgres::Client;
+
+use crate::binaries::default_binaries;
+use crate::cluster::{TestCluster, fast_settings};
+use crate::watchdog::{self, Watchdog};
+
+/// What the test's own server is to be.
+#[derive(Clone, Debug, Default)]
+pub struct OwnClusterOptions {
+    /// The programs; else those of the default server.
+    pub binaries: Option<Binaries>,
+    /// Further server settings.
+    pub settings: Vec<(String, String)>,
+    /// Whether it keeps what it is given over a power cut (a `kill -9` of the server loses nothing without it).
+    pub fsync: bool,
+}
+
+/// A server that only this test uses. Dropping it stops it and removes its folder.
+#[derive(Debug)]
+pub struct OwnCluster {
+    cluster: TestCluster,
+    // Before the watchdog, so that it stops in order.
+    server: Cluster,
+    _watchdog: Watchdog,
+}
+
+/// Starts a server for one test. It has its own system identifier.
+pub async fn own_cluster(options: OwnClusterOptions) -> OwnCluster {
+    let done = tokio::task::spawn_blocking(move || start(options)).await;
+    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+fn start(own: OwnClusterOptions) -> OwnCluster {
+    let folder = watchdog::make_folder();
+    let watchdog = Watchdog::start(&folder);
+    let mut options = ClusterOptions::new(&folder, own.binaries.unwrap_or_else(default_binaries));
+    fast_settings(&mut options);
+    options.fsync = own.fsync;
+    options.settings.extend(own.settings);
+    let server = Cluster::start_blocking(options).unwrap_or_else(|error| panic!("no server for this test: {error}"));
+    OwnCluster {
+        cluster: TestCluster::of(&server, folder),
+        server,
+        _watchdog: watchdog,
+    }
+}
+
+impl OwnCluster {
+    /// Where it is and who may do everything there.
+    pub fn cluster(&self) -> &TestCluster {
+        &self.cluster
+    }
+
+    /// Connects as the superuser.
+    pub async fn connect(&self, database: &str) -> Client {
+        self.cluster.connect(database).await
+    }
+
+    /// Kills the server without a chance to clean up.
+    pub fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Starts it again on the same port, stopping it first if it still runs. Blocks for as long as that takes.
+    pub fn restart(&mut self) {
+        self.server
+            .restart_blocking()
+            .unwrap_or_else(|error| panic!("the test's server does not start again: {error}"));
+    }
+
+    /// Stops it in order; [`OwnCluster::restart`] brings it back.
+    pub fn stop(&mut self) {
+        self.server
+            .halt_blocking()
+            .unwrap_or_else(|error| panic!("the test's server does not stop: {error}"));
+    }
+
+    /// Its folder, removed with it.
+    pub fn folder(&self) -> &Path {
+        self.cluster.folder()
+    }
+}

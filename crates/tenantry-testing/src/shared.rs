@@ -1,0 +1,128 @@
+//! The servers that all tests of a build folder share.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tenantry_postgres::{Binaries, Cluster, ClusterOptions, servers_below};
+use tokio::sync::OnceCell;
+
+use crate::binaries::{default_binaries, second_binaries};
+use crate::cluster::{TestCluster, fast_settings};
+use crate::watchdog::{self, Seat, Watchdog};
+
+/// The default server: PostgreSQL 15 where it can be had. Started on first use, shared with every other test.
+pub async fn cluster() -> &'static TestCluster {
+    static CLUSTER: OnceCell<Shared> = OnceCell::const_new();
+    &CLUSTER.get_or_init(|| obtain("first", default_binaries)).await.cluster
+}
+
+/// Another real server beside it: PostgreSQL 18 where it can be had.
+pub async fn second_cluster() -> &'static TestCluster {
+    static CLUSTER: OnceCell<Shared> = OnceCell::const_new();
+    &CLUSTER.get_or_init(|| obtain("second", second_binaries)).await.cluster
+}
+
+/// Kept for as long as the process lives; never dropped, the watchdog ends the server.
+struct Shared {
+    cluster: TestCluster,
+    _share: Share,
+}
+
+#[expect(dead_code, reason = "held, not read: the server goes when they are closed")]
+enum Share {
+    Started { server: Box<Cluster>, watchdog: Watchdog },
+    Joined(Seat),
+}
+
+/// What the process that started a server tells the others.
+#[derive(Serialize, Deserialize)]
+struct Notice {
+    cluster: TestCluster,
+    folder: PathBuf,
+    watchdog: u32,
+}
+
+async fn obtain(which: &'static str, binaries: fn() -> Binaries) -> Shared {
+    let done = tokio::task::spawn_blocking(move || join_or_start(which, binaries)).await;
+    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+fn join_or_start(which: &str, binaries: fn() -> Binaries) -> Shared {
+    let base = meeting_place();
+    // One process at a time looks or starts; the lock goes with the file, also when we are killed.
+    let lock = File::create(base.join(format!("tenantry-test-{which}.lock"))).expect("the build folder can be written");
+    lock.lock().expect("the lock can be awaited");
+    let path = base.join(format!("tenantry-test-{which}.json"));
+    if let Some(notice) = read(&path) {
+        if let Some(seat) = watchdog::join(&notice.folder) {
+            return Shared {
+                cluster: notice.cluster,
+                _share: Share::Joined(seat),
+            };
+        }
+        sweep(&notice);
+    }
+    start(&path, binaries())
+}
+
+fn start(path: &Path, binaries: Binaries) -> Shared {
+    let folder = watchdog::make_folder();
+    let watchdog = Watchdog::start(&folder);
+    let mut options = ClusterOptions::new(&folder, binaries);
+    fast_settings(&mut options);
+    let server = Cluster::start_blocking(options).unwrap_or_else(|error| panic!("no server for the tests: {error}"));
+    let cluster = TestCluster::of(&server, folder.clone());
+    let notice = Notice {
+        cluster: cluster.clone(),
+        folder,
+        watchdog: watchdog.pid(),
+    };
+    let text = serde_json::to_vec(&notice).expect("a notice is plain data");
+    write_private(path, &text);
+    Shared {
+        cluster,
+        _share: Share::Started {
+            server: Box::new(server),
+            watchdog,
+        },
+    }
+}
+
+/// Beside the test programs: the tests of one build folder meet there, and nothing is left in the temp dir.
+fn meeting_place() -> PathBuf {
+    let program = std::env::current_exe().expect("a program knows its path");
+    program.parent().expect("a program stands in a folder").to_owned()
+}
+
+fn read(path: &Path) -> Option<Notice> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// A superuser's password is in it, if only of a throw-away server.
+fn write_private(path: &Path, text: &[u8]) {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let _ = fs::remove_file(path);
+    let opened = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    opened
+        .and_then(|mut file| file.write_all(text))
+        .expect("the build folder can be written");
+}
+
+/// Where even the watchdog was killed, the next user of the tests cleans up after it.
+fn sweep(notice: &Notice) {
+    if watchdog::is_watched(&notice.folder, notice.watchdog) {
+        return;
+    }
+    for process in servers_below(&notice.folder) {
+        if let Some(pid) = rustix::process::Pid::from_raw(process.pid) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+    let _ = fs::remove_dir_all(&notice.folder);
+}

@@ -1,0 +1,164 @@
+//! The clean-up that happens however a test process ends: a shell that outlives it.
+//!
+//! Every process that uses a server holds the writing end of a FIFO in the server's folder. The kernel closes it with
+//! the process, also after `kill -9`; when the last one has closed it, the shell reads the end of the file, stops the
+//! server by the number in its pid file (after checking that this number works in that folder) and removes the folder.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+
+use crate::random_hex;
+
+const SCRIPT: &str = r#"
+trap '' HUP INT TERM
+dir=$1
+data=$dir/data
+
+# Every user says its name and gets a file as the answer, so it knows that this loop still ran when it came.
+while read -r user; do : > "$dir/joined.$user"; done < "$dir/users"
+
+serves() {
+    read -r pid 2>/dev/null < "$data/postmaster.pid" || return 1
+    if [ -e /proc/self/cwd ]; then
+        [ "$(readlink "/proc/$pid/cwd")" = "$data" ]
+    else
+        ps -o command= -p "$pid" | grep -qF -- "$data"
+    fi
+}
+stop() {
+    serves && kill "$1" "$pid"
+    n=0
+    while serves && [ $n -lt 500 ]; do sleep 0.02; n=$((n + 1)); done
+}
+stop -QUIT
+stop -KILL
+
+[ -f "$dir/socket.path" ] && rm -rf "$(cat "$dir/socket.path")"
+# Children of a killed server may still write while it goes.
+n=0
+while [ -e "$dir" ] && [ $n -lt 250 ]; do rm -rf "$dir" 2>/dev/null || sleep 0.02; n=$((n + 1)); done
+"#;
+
+/// How long the shell may take to answer on a crowded machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// This process's share in keeping a server up. Closing the file is what ends it.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    _fifo: File,
+}
+
+/// The shell, of the process that started it.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    shell: Child,
+    seat: Option<Seat>,
+}
+
+impl Watchdog {
+    /// Starts the shell for a server that will be made in `folder`.
+    pub(crate) fn start(folder: &Path) -> Self {
+        let fifo = folder.join("users");
+        let made = Command::new("mkfifo").arg("-m").arg("600").arg(&fifo).status();
+        assert!(
+            made.is_ok_and(|status| status.success()),
+            "can't make the FIFO {}",
+            fifo.display()
+        );
+        // Opened for both, it does not wait for the reader, and the reader finds a writer.
+        let seat = Seat {
+            _fifo: OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(&fifo)
+                .expect("our FIFO opens"),
+        };
+        let shell = Command::new("sh")
+            .args(["-c", SCRIPT, "tenantry-test-watchdog"])
+            .arg(folder)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Not in the group that ctrl-C, or nextest at a time-out, ends.
+            .process_group(0)
+            .spawn()
+            .expect("`sh` runs");
+        Self {
+            shell,
+            seat: Some(seat),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.shell.id()
+    }
+
+    /// Gives up our seat and waits for the shell to have cleaned up.
+    pub(crate) fn finish(&mut self) {
+        if self.seat.take().is_some() {
+            let _ = self.shell.wait();
+        }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// Takes a seat at a server that another process started. `None`: it is going down or gone.
+pub(crate) fn join(folder: &Path) -> Option<Seat> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).expect("a flag of open(2) is an int");
+    // Without a reader this fails at once.
+    let mut fifo = OpenOptions::new()
+        .write(true)
+        .custom_flags(flags)
+        .open(folder.join("users"))
+        .ok()?;
+    let name = random_hex();
+    writeln!(fifo, "{name}").ok()?;
+    let answer = folder.join(format!("joined.{name}"));
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if answer.exists() {
+            let _ = fs::remove_file(answer);
+            return Some(Seat { _fifo: fifo });
+        }
+        if !folder.exists() {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    None
+}
+
+/// Whether that process is still the shell of this folder.
+pub(crate) fn is_watched(folder: &Path, shell: u32) -> bool {
+    let Ok(line) = fs::read(format!("/proc/{shell}/cmdline")) else {
+        return false;
+    };
+    line.split(|byte| *byte == 0)
+        .any(|word| word == folder.as_os_str().as_encoded_bytes())
+}
+
+/// A new folder for a server, which the user it runs as can enter.
+pub(crate) fn make_folder() -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let base = std::env::temp_dir().canonicalize().expect("there is a temp dir");
+    let made = tempfile::Builder::new()
+        .prefix("tenantry-test-")
+        .tempdir_in(base)
+        .expect("the temp dir can be written");
+    fs::set_permissions(made.path(), fs::Permissions::from_mode(0o711)).expect("our folder's mode can be changed");
+    made.keep()
+}

@@ -1,0 +1,3 @@
+//! The test support, tested: what leaks here, every test leaks.
+
+mod shared;
