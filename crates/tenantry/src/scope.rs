@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use postgres_types::ToSql;
-use tenantry_core::{Context, Role};
+use tenantry_core::{AccountId, Context, Role};
 
 use crate::{Error, ErrorKind, FromRow, Row, Tenantry, Transaction};
 
@@ -122,6 +122,16 @@ impl Scope {
     pub async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
         let _ = (sql, params);
         Err(Error::new(ErrorKind::Unavailable, "the pool is not connected"))
+    }
+
+    /// Whether the account has a membership in this tenant, to check a reference to a person before it is stored.
+    ///
+    /// # Errors
+    ///
+    /// When the catalog cannot be asked.
+    pub async fn is_member(&self, account: AccountId) -> Result<bool, Error> {
+        let _ = account;
+        Err(Error::new(ErrorKind::Unavailable, "the catalog is not connected"))
     }
 
     /// Begins a transaction. Dropping it undoes it; [`Transaction::commit`] keeps it.

@@ -1,11 +1,17 @@
-//! For axum: refusals as problem details, and bodies and queries that are read strictly.
+//! For axum: refusals as problem details, bodies and queries that are read strictly, and cursors of lists.
 
 mod body;
 mod code;
+mod cursor;
+mod error;
+mod extract;
 mod fields;
+mod path;
 mod problem;
 
 pub use body::{Body, BodyLimit, Query};
 pub use code::Code;
+pub use cursor::{decode_cursor, encode_cursor};
 pub use fields::{Fields, FromFields};
+pub use path::Path;
 pub use problem::{FieldError, Problem};

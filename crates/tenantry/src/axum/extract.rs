@@ -1,0 +1,31 @@
+//! A handler's scope.
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+
+use super::{Code, Problem};
+use crate::{Scope, Verified};
+
+/// The scope that the layer made for this request.
+///
+/// Without the layer around the route there is none, and the request is refused.
+impl<S: Send + Sync> FromRequestParts<S> for Scope {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(no_layer)
+    }
+}
+
+/// The context that the layer verified for this request.
+impl<S: Send + Sync> FromRequestParts<S> for Verified {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(no_layer)
+    }
+}
+
+fn no_layer() -> Problem {
+    tracing::error!("a handler wants a scope, but its route has no tenantry::axum::TenantLayer around it");
+    Problem::new(Code::Internal, "The request could not be served.")
+}
