@@ -1,1 +1,21 @@
-//! The control database: all of its SQL, a file per table, and its migrations.
+//! The control database: tenants, placements, accounts, operations and what else Tenantry has to remember.
+//!
+//! All SQL of that database stands in this crate, a file per table, a function per query. A function takes whatever can
+//! run a query, so that it joins its caller's transaction. Secrets are encrypted before they leave the process.
+
+mod catalog;
+pub mod change;
+mod error;
+mod follow;
+mod master_key;
+mod migrate;
+mod secret;
+mod table;
+mod tls;
+
+pub use catalog::{Catalog, Client, Db, Transaction};
+pub use error::{CatalogError, ConstraintName};
+pub use follow::{ChangeEvent, ChangeFollower, Listener};
+pub use master_key::{MasterKey, MasterKeyError};
+pub use secret::{Column, SecretError};
+pub use table::*;

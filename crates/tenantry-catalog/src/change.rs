@@ -1,0 +1,34 @@
+//! Telling every process what its caches must drop.
+
+use tenantry_core::Change;
+
+use crate::{CatalogError, Db};
+
+/// The channel on which changes are announced; the payload is the text of a [`Change`].
+pub const CHANNEL: &str = "tenantry_changes";
+
+/// Announces a change. To be called in the transaction that makes it: PostgreSQL sends the notification when that
+/// commits, and the row stays for whoever was not listening.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn announce(db: &impl Db, change: Change) -> Result<(), CatalogError> {
+    let statement = db
+        .prepare_cached(
+            "with logged as (insert into change (payload) values ($2) returning payload)
+             select pg_notify($1, payload) from logged",
+        )
+        .await?;
+    db.execute(&statement, &[&CHANNEL, &change.to_string()]).await?;
+    Ok(())
+}
+
+/// Forgets changes that every living process has long seen.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn prune(db: &impl Db) -> Result<u64, CatalogError> {
+    Ok(db
+        .execute("delete from change where at < now() - interval '1 hour'", &[])
+        .await?)
+}

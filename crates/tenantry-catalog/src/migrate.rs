@@ -1,0 +1,105 @@
+//! The catalog's own migrations: numbered files, each in a transaction with its ledger row, one process at a time.
+
+use sha2::{Digest as _, Sha256};
+use tokio_postgres::Client;
+
+use crate::CatalogError;
+
+/// Every process that migrates this catalog takes this advisory lock; the number is arbitrary and never changes.
+const LOCK: i64 = 0x7465_6e61_6e74_7279;
+
+struct Migration {
+    version: i32,
+    name: &'static str,
+    sql: &'static str,
+}
+
+/// Applied in this order. A released file is never edited: its checksum stands in every catalog.
+const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    name: "fleet",
+    sql: include_str!("../migrations/0001_fleet.sql"),
+}];
+
+/// Brings the catalog to this program's version.
+///
+/// Takes a connection of its own since the lock belongs to the session; dropping the future closes the connection, which
+/// frees the lock and rolls back what was not committed.
+pub(crate) async fn migrate(client: &mut Client) -> Result<(), CatalogError> {
+    client.execute("select pg_advisory_lock($1)", &[&LOCK]).await?;
+    let outcome = apply_pending(client).await;
+    client.execute("select pg_advisory_unlock($1)", &[&LOCK]).await?;
+    outcome
+}
+
+async fn apply_pending(client: &mut Client) -> Result<(), CatalogError> {
+    client
+        .batch_execute(
+            "create schema if not exists tenantry_catalog;
+             create table if not exists tenantry_catalog.migration (
+                 version integer primary key,
+                 name text not null,
+                 checksum bytea not null,
+                 applied_at timestamptz not null default now()
+             )",
+        )
+        .await?;
+    let applied = client
+        .query("select version, checksum from migration order by version", &[])
+        .await?;
+    let known = MIGRATIONS.last().map_or(0, |migration| migration.version);
+    if let Some(found) = applied.last().map(|row| row.get(0)).filter(|found| *found > known) {
+        return Err(CatalogError::TooNew { found, known });
+    }
+    for migration in MIGRATIONS {
+        let checksum = Sha256::digest(migration.sql).to_vec();
+        let ledger = applied.iter().find(|row| row.get::<_, i32>(0) == migration.version);
+        match ledger {
+            Some(row) if row.get::<_, &[u8]>(1) == checksum => {}
+            Some(_) => {
+                return Err(CatalogError::Changed {
+                    version: migration.version,
+                });
+            }
+            None => apply(client, migration, &checksum)
+                .await
+                .map_err(|source| CatalogError::Migration {
+                    version: migration.version,
+                    source,
+                })?,
+        }
+    }
+    close_to_strangers(client).await
+}
+
+async fn apply(client: &mut Client, migration: &Migration, checksum: &[u8]) -> Result<(), tokio_postgres::Error> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(migration.sql).await?;
+    transaction
+        .execute(
+            "insert into migration (version, name, checksum) values ($1, $2, $3)",
+            &[&migration.version, &migration.name, &checksum],
+        )
+        .await?;
+    transaction.commit().await?;
+    tracing::info!(version = migration.version, name = migration.name, "catalog migrated");
+    Ok(())
+}
+
+/// Every role of the cluster may connect to a new database; an application's role has no business in the catalog.
+async fn close_to_strangers(client: &Client) -> Result<(), CatalogError> {
+    let row = client
+        .query_one(
+            "select format('revoke connect, temporary on database %I from public', d.datname),
+                    pg_has_role(d.datdba, 'usage') and exists (
+                        select from aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) as acl
+                        where acl.grantee = 0 and acl.privilege_type = 'CONNECT')
+             from pg_database as d where d.datname = current_database()",
+            &[],
+        )
+        .await?;
+    if row.get::<_, bool>(1) {
+        client.batch_execute(row.get(0)).await?;
+    }
+    Ok(())
+}

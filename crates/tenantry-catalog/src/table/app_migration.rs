@@ -1,0 +1,1 @@
+//! What each placement's migration ledger says, as last seen.

@@ -1,0 +1,1 @@
+//! Durable pieces of work.

@@ -1,0 +1,1 @@
+//! What operations are about to make outside of the catalog.

@@ -1,0 +1,1 @@
+//! Which isolation, server and region a plan gives.
