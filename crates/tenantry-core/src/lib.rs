@@ -15,6 +15,7 @@ mod placement;
 mod role;
 pub mod seal;
 mod slug;
+pub mod sqlstate;
 mod tenant;
 mod tier;
 
