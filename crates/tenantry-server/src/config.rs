@@ -1,0 +1,36 @@
+//! What a server is told when it starts.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+/// Where to listen, and the bounds that keep one client from taking everything.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The address to listen on; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// The most bytes of a body that are read.
+    pub body_bytes_max: usize,
+    /// How long a request may take, its body included.
+    pub request_timeout: Duration,
+    /// How long requests that have begun may go on after the server was told to stop.
+    pub shutdown_grace: Duration,
+    /// Proxies whose `X-Forwarded-For` is believed. From anyone else the header is ignored.
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            // Whoever wants the network to reach the server says so.
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            // The longest field of the reference application has 20,000 characters.
+            body_bytes_max: 256 * 1024,
+            // Provisioning a tenant with a database of its own takes seconds, and migrations may make it longer.
+            request_timeout: Duration::from_secs(120),
+            shutdown_grace: Duration::from_secs(10),
+            trusted_proxies: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Every route, on one page.
+
+use axum::Router;
+use utoipa::{OpenApi as _, openapi::OpenApi};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    Application, Config, Services,
+    layer::{self, Cut},
+    routes::{health, metrics, openapi as document},
+};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(info(
+    title = "Tenantry",
+    description = "Tenants, their members, and the application's data in each. Errors are problem details (RFC 9457).",
+    version = "1",
+))]
+struct Document;
+
+fn routes() -> OpenApiRouter<Services> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(health::get_liveness))
+        .routes(routes!(health::get_readiness))
+        .routes(routes!(metrics::get_metrics))
+        .routes(routes!(document::get_openapi))
+}
+
+/// Everything the server answers: the control plane, the application below `/app`, and the layers around both.
+pub(crate) fn router(config: &Config, services: Services, application: Application, cut: Cut) -> Router {
+    let (control, document) = routes().split_for_parts();
+    let document = document::Document::new(document, application.openapi);
+    let router = control
+        .with_state(services)
+        .nest("/app", application.router)
+        .layer(axum::Extension(document));
+    layer::around(router, config, cut)
+}
+
+/// The control plane's description in OpenAPI 3.1.
+pub fn openapi() -> OpenApi {
+    routes().into_openapi()
+}
