@@ -15,11 +15,18 @@ struct Migration {
 }
 
 /// Applied in this order. A released file is never edited: its checksum stands in every catalog.
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "fleet",
-    sql: include_str!("../migrations/0001_fleet.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "fleet",
+        sql: include_str!("../migrations/0001_fleet.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "identity",
+        sql: include_str!("../migrations/0002_identity.sql"),
+    },
+];
 
 /// Brings the catalog to this program's version.
 ///

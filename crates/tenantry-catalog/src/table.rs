@@ -1,13 +1,21 @@
 //! A module per table, a function per query.
 
+pub mod account;
+pub mod api_key;
 pub mod app_migration;
 pub mod audit_log;
+pub mod directory;
 pub mod idempotency;
 pub mod installation;
+pub mod login_budget;
+pub mod membership;
 pub mod operation;
 pub mod operation_cleanup;
+pub mod operator_key;
 pub mod placement;
 pub mod plan_rule;
 pub mod server;
+pub mod session;
+pub mod signing_key;
 pub mod tenant;
 pub mod tenant_database;

@@ -2,6 +2,28 @@
 //!
 //! Nothing here knows of HTTP: who asks is an [`Authority`], what is refused an error enum per resource.
 
+mod api_keys;
+pub mod audit;
 mod authority;
+mod config;
+mod login;
+mod members;
+mod operator_keys;
+mod ops;
+mod password;
+mod secret;
+mod signing_keys;
 
+pub use api_keys::{ApiKeyError, ApiKeyRequest};
 pub use authority::{Authority, Forbidden, Origin};
+pub use config::{IdentityConfig, LoginBudget};
+pub use login::{AccountSession, LoggedIn, Login, LoginError, Me};
+pub use members::{MemberError, NewMember, PreparedOwner, add_first_owner};
+pub use operator_keys::{OperatorKeyError, OperatorKeyRequest};
+pub use ops::Ops;
+pub use password::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, Password, PasswordError};
+pub use signing_keys::SigningKeyError;
+pub use tenantry_catalog::{
+    CatalogError, account::Account, api_key::ApiKey, audit_log::Record as AuditRecord, membership::Member,
+    membership::MemberFilter, membership::Place, operator_key::OperatorKey,
+};

@@ -1,0 +1,188 @@
+//! What the resolver needs to know about an account, a tenant or a key: one query each, made to be cached.
+
+use chrono::{DateTime, Utc};
+use tenantry_core::{AccountId, ApiKeyId, Operator, OperatorKeyId, Role, SessionId, TenantId, TenantState};
+use uuid::Uuid;
+
+use super::operator_key::scopes;
+use crate::{CatalogError, Db};
+
+/// An account: whether it opens anything, what, and by which log-ins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Account {
+    /// Whether it opens anything at all.
+    pub active: bool,
+    /// Its active memberships.
+    pub memberships: Vec<(TenantId, Role)>,
+    /// Its live log-ins, bounded by how many an account may have.
+    pub sessions: Vec<SessionId>,
+}
+
+/// A tenant: whether it is served.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Its label.
+    pub slug: String,
+    /// Its name, for public pages.
+    pub name: String,
+    /// Its state.
+    pub state: TenantState,
+}
+
+/// An API key that is live.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ApiKey {
+    /// Its id.
+    pub id: ApiKeyId,
+    /// Where it acts.
+    pub tenant: TenantId,
+    /// With which rights.
+    pub role: Role,
+    /// When it stops working.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// An operator key that is live.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OperatorKey {
+    /// The operator.
+    pub operator: Operator,
+    /// When it stops working.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+fn role(text: &str) -> Result<Role, CatalogError> {
+    text.parse().map_err(|_| CatalogError::Unknown {
+        column: "membership.role",
+    })
+}
+
+/// An account by its id.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn account(db: &impl Db, id: AccountId) -> Result<Option<Account>, CatalogError> {
+    let statement = db
+        .prepare_cached(
+            "select a.active,
+                    array(select m.tenant from membership as m
+                          where m.account = a.id and m.status = 'active' order by m.tenant),
+                    array(select m.role from membership as m
+                          where m.account = a.id and m.status = 'active' order by m.tenant),
+                    array(select s.id from session as s
+                          where s.account = a.id and s.ended_at is null and s.expires_at > now())
+             from account as a
+             where a.id = $1",
+        )
+        .await?;
+    let Some(row) = db.query_opt(&statement, &[id.as_uuid()]).await? else {
+        return Ok(None);
+    };
+    let tenants: Vec<Uuid> = row.get(1);
+    let roles: Vec<&str> = row.get(2);
+    let memberships = tenants
+        .into_iter()
+        .zip(roles)
+        .map(|(tenant, text)| Ok((TenantId::from_uuid(tenant), role(text)?)))
+        .collect::<Result<_, CatalogError>>()?;
+    let sessions: Vec<Uuid> = row.get(3);
+    Ok(Some(Account {
+        active: row.get(0),
+        memberships,
+        sessions: sessions.into_iter().map(SessionId::from_uuid).collect(),
+    }))
+}
+
+/// The account with this e-mail.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn account_by_email(db: &impl Db, email: &str) -> Result<Option<AccountId>, CatalogError> {
+    let statement = db.prepare_cached("select id from account where email = $1").await?;
+    let row = db.query_opt(&statement, &[&email]).await?;
+    Ok(row.map(|row| AccountId::from_uuid(row.get(0))))
+}
+
+fn tenant_from(row: &tokio_postgres::Row) -> Result<Tenant, CatalogError> {
+    Ok(Tenant {
+        id: TenantId::from_uuid(row.get(0)),
+        slug: row.get(1),
+        name: row.get(2),
+        state: row
+            .get::<_, &str>(3)
+            .parse()
+            .map_err(|_| CatalogError::Unknown { column: "tenant.state" })?,
+    })
+}
+
+/// A tenant by its id.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn tenant(db: &impl Db, id: TenantId) -> Result<Option<Tenant>, CatalogError> {
+    let statement = db
+        .prepare_cached("select id, slug, name, state from tenant where id = $1")
+        .await?;
+    let row = db.query_opt(&statement, &[id.as_uuid()]).await?;
+    row.as_ref().map(tenant_from).transpose()
+}
+
+/// A tenant by its slug, unless it is purged: then the slug is free.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn tenant_by_slug(db: &impl Db, slug: &str) -> Result<Option<Tenant>, CatalogError> {
+    let statement = db
+        .prepare_cached("select id, slug, name, state from tenant where slug = $1 and state <> 'purged'")
+        .await?;
+    let row = db.query_opt(&statement, &[&slug]).await?;
+    row.as_ref().map(tenant_from).transpose()
+}
+
+/// An API key by the hash of its text.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn api_key(db: &impl Db, hash: &[u8; 32]) -> Result<Option<ApiKey>, CatalogError> {
+    let statement = db
+        .prepare_cached(
+            "select id, tenant, role, expires_at
+             from api_key
+             where hash = $1 and (expires_at is null or expires_at > now())",
+        )
+        .await?;
+    let Some(row) = db.query_opt(&statement, &[&hash.as_slice()]).await? else {
+        return Ok(None);
+    };
+    Ok(Some(ApiKey {
+        id: ApiKeyId::from_uuid(row.get(0)),
+        tenant: TenantId::from_uuid(row.get(1)),
+        role: role(row.get(2))?,
+        expires_at: row.get(3),
+    }))
+}
+
+/// An operator key by the hash of its text.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn operator_key(db: &impl Db, hash: &[u8; 32]) -> Result<Option<OperatorKey>, CatalogError> {
+    let statement = db
+        .prepare_cached(
+            "select id, name, scopes, expires_at
+             from operator_key
+             where hash = $1 and revoked_at is null and (expires_at is null or expires_at > now())",
+        )
+        .await?;
+    let row = db.query_opt(&statement, &[&hash.as_slice()]).await?;
+    Ok(row.map(|row| OperatorKey {
+        operator: Operator {
+            key: OperatorKeyId::from_uuid(row.get(0)),
+            name: row.get(1),
+            scopes: scopes(&row, 2),
+        },
+        expires_at: row.get(3),
+    }))
+}

@@ -1,0 +1,511 @@
+//! Log-in and what follows from it: refresh, switch, accept, log-out, who am I.
+
+use std::{fmt, time::Duration};
+
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use tenantry_catalog::{
+    CatalogError, Db, account, change, login_budget,
+    login_budget::Bucket,
+    membership::{self, Place},
+    session::{self, NewSession, SessionEnd},
+};
+use tenantry_core::{
+    AccessClaims, AccountId, Actor, Change, Context, CredentialKind, Email, MembershipStatus, SessionId, TenantId,
+    TenantState, seal::sha256,
+};
+use uuid::Uuid;
+
+use crate::{
+    Authority, Ops, Origin,
+    audit::{self, Act},
+    password::{Busy, Check, Password},
+    secret,
+};
+
+/// A password far longer than any that is accepted is not worth a hash.
+const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// An attempt to log in.
+#[derive(Clone, Debug)]
+pub struct Login<'a> {
+    /// The e-mail, as it was typed.
+    pub email: &'a str,
+    /// The password, as it was typed.
+    pub password: SecretString,
+    /// The slug or id of the tenant to log in to.
+    pub tenant: Option<&'a str>,
+    /// From where.
+    pub origin: Origin,
+}
+
+/// A verified log-in of a person: what `/v1/auth/*` acts for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AccountSession {
+    /// The person.
+    pub account: AccountId,
+    /// The log-in.
+    pub session: SessionId,
+}
+
+/// What a log-in, refresh or switch gives.
+#[derive(Clone)]
+pub struct LoggedIn {
+    /// A token for `Authorization: Bearer`.
+    pub access_token: SecretString,
+    /// How long the access token lives.
+    pub expires_in: Duration,
+    /// A token that can be exchanged once for new ones.
+    pub refresh_token: SecretString,
+    /// The person.
+    pub account: AccountId,
+    /// The tenant that the access token names.
+    pub tenant: Option<Place>,
+    /// Every membership, invited ones too.
+    pub memberships: Vec<Place>,
+}
+
+impl fmt::Debug for LoggedIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoggedIn")
+            .field("account", &self.account)
+            .field("tenant", &self.tenant.as_ref().map(|place| place.tenant))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who am I.
+#[derive(Clone, Debug)]
+pub struct Me {
+    /// The account.
+    pub account: account::Account,
+    /// The tenant that the log-in's tokens name.
+    pub tenant: Option<Place>,
+    /// Every membership, invited ones too.
+    pub memberships: Vec<Place>,
+}
+
+/// Why nobody was logged in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoginError {
+    /// E-mail and password don't belong together, or there is no such account, or it is switched off.
+    #[error("e-mail or password is wrong")]
+    BadCredentials,
+    /// The refresh token is not valid, or the log-in has ended.
+    #[error("this log-in has ended: log in again")]
+    Ended,
+    /// The person has no active membership in the tenant, or there is no such tenant.
+    #[error("you are no member of this tenant")]
+    NotAMember,
+    /// There is no invitation to accept.
+    #[error("there is no invitation to this tenant for you")]
+    NotInvited,
+    /// The tenant is suspended.
+    #[error("the tenant is suspended")]
+    TenantSuspended,
+    /// The tenant is being provisioned.
+    #[error("the tenant is not ready yet")]
+    TenantNotReady,
+    /// Too many attempts.
+    #[error("too many attempts: wait and try again")]
+    RateLimited {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+impl From<Busy> for LoginError {
+    fn from(Busy: Busy) -> Self {
+        Self::RateLimited {
+            retry_after: Duration::from_secs(1),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for LoginError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Catalog(error.into())
+    }
+}
+
+impl Ops {
+    /// Checks e-mail and password and begins a log-in.
+    ///
+    /// An unknown e-mail is answered like a wrong password, and as late.
+    ///
+    /// # Errors
+    /// See [`LoginError`].
+    pub async fn login(&self, login: &Login<'_>) -> Result<LoggedIn, LoginError> {
+        // What is no e-mail has no account; it is looked up all the same, for the time that takes.
+        let email = login
+            .email
+            .parse::<Email>()
+            .map_or_else(|_| "@".to_owned(), |email| email.as_str().to_owned());
+        let buckets = self.buckets(&email, &login.origin);
+        let client = self.catalog().client().await?;
+        let window = self.identity().login_budget.window;
+        if let Some(retry_after) = login_budget::spend(&client, &buckets, window).await? {
+            return Err(LoginError::RateLimited { retry_after });
+        }
+        let found = account::find_login(&client, &email).await?;
+        // Given back meanwhile: a hash takes longer than all queries of a log-in.
+        drop(client);
+        let new_hash = match self.check(&login.password, found.as_ref()).await? {
+            Check::Wrong => return Err(LoginError::BadCredentials),
+            Check::Right => None,
+            Check::RightRehashed(hash) => Some(hash),
+        };
+        let Some(account) = found.filter(|account| account.active).map(|account| account.id) else {
+            return Err(LoginError::BadCredentials);
+        };
+
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        login_budget::refund(&transaction, &buckets).await?;
+        if !account::note_login(&transaction, account, new_hash.as_deref()).await? {
+            return Err(LoginError::BadCredentials);
+        }
+        membership::note_arrival(&transaction, account).await?;
+        let memberships = membership::of_account(&transaction, account).await?;
+        let tenant = match login.tenant {
+            Some(named) => Some(choose(&memberships, named)?),
+            None => only(&memberships),
+        };
+        let new = NewSession {
+            id: SessionId::from_uuid(Uuid::now_v7()),
+            account,
+            tenant: tenant.as_ref().map(|place| place.tenant),
+            origin: &login.origin.address_text(),
+            expires_at: Utc::now() + self.identity().session_ttl,
+        };
+        session::insert(&transaction, &new).await?;
+        if session::end_oldest(&transaction, account, self.identity().sessions_max).await? > 0 {
+            change::announce(&transaction, Change::Account(account)).await?;
+        }
+        let issue = Issue {
+            session: AccountSession {
+                account,
+                session: new.id,
+            },
+            session_expires_at: new.expires_at,
+            tenant,
+            memberships,
+        };
+        let logged_in = self.issue(&transaction, issue).await?;
+        transaction.commit().await?;
+        Ok(logged_in)
+    }
+
+    /// Exchanges a refresh token for new tokens. Each is good for one exchange; using it again ends the whole log-in.
+    ///
+    /// # Errors
+    /// [`LoginError::Ended`] for whatever is no live refresh token.
+    pub async fn refresh(&self, refresh_token: &SecretString, origin: &Origin) -> Result<LoggedIn, LoginError> {
+        let text = refresh_token.expose_secret();
+        if !CredentialKind::RefreshToken.fits(text) {
+            return Err(LoginError::Ended);
+        }
+        let hash = sha256(text.as_bytes());
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        let Some(refresh) = session::lock_refresh(&transaction, &hash).await? else {
+            return Err(LoginError::Ended);
+        };
+        let who = AccountSession {
+            account: refresh.account,
+            session: refresh.session,
+        };
+        if refresh.used && !refresh.ended {
+            end_stolen(&transaction, who, origin).await?;
+            transaction.commit().await?;
+            tracing::warn!(account.id = %who.account, session.id = %who.session, "a refresh token was used twice: log-in ended");
+            return Err(LoginError::Ended);
+        }
+        if refresh.used || refresh.ended || refresh.expired || !refresh.account_active {
+            return Err(LoginError::Ended);
+        }
+        session::use_up_refresh(&transaction, who.session).await?;
+        let memberships = membership::of_account(&transaction, who.account).await?;
+        // A membership that ended meanwhile leaves a token that names no tenant.
+        let tenant = refresh.tenant.and_then(|tenant| active(&memberships, tenant));
+        let issue = Issue {
+            session: who,
+            session_expires_at: refresh.expires_at,
+            tenant,
+            memberships,
+        };
+        let logged_in = self.issue(&transaction, issue).await?;
+        transaction.commit().await?;
+        Ok(logged_in)
+    }
+
+    /// Lets the log-in's tokens name another tenant.
+    ///
+    /// Refresh tokens of before stay good for one exchange, so that a client may keep its old one; whichever is used
+    /// first uses up the others.
+    ///
+    /// # Errors
+    /// See [`LoginError`].
+    pub async fn switch(&self, who: AccountSession, tenant: &str) -> Result<LoggedIn, LoginError> {
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        let Some((_, session_expires_at)) = session::lock_live(&transaction, who.session, who.account).await? else {
+            return Err(LoginError::Ended);
+        };
+        let memberships = membership::of_account(&transaction, who.account).await?;
+        let place = choose(&memberships, tenant)?;
+        session::set_tenant(&transaction, who.session, Some(place.tenant)).await?;
+        let issue = Issue {
+            session: who,
+            session_expires_at,
+            tenant: Some(place),
+            memberships,
+        };
+        let logged_in = self.issue(&transaction, issue).await?;
+        transaction.commit().await?;
+        Ok(logged_in)
+    }
+
+    /// Accepts an invitation: the membership is active from now on.
+    ///
+    /// # Errors
+    /// See [`LoginError`].
+    pub async fn accept(&self, who: AccountSession, tenant: &str, origin: &Origin) -> Result<Place, LoginError> {
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        if session::lock_live(&transaction, who.session, who.account)
+            .await?
+            .is_none()
+        {
+            return Err(LoginError::Ended);
+        }
+        let memberships = membership::of_account(&transaction, who.account).await?;
+        let place = find(&memberships, tenant).ok_or(LoginError::NotInvited)?.clone();
+        if !membership::accept(&transaction, place.tenant, who.account).await? {
+            return Err(LoginError::NotInvited);
+        }
+        change::announce(&transaction, Change::Account(who.account)).await?;
+        let authority = Authority::Member {
+            context: Context {
+                tenant: place.tenant,
+                actor: Actor::Account(who.account),
+                role: place.role,
+            },
+            origin: origin.clone(),
+        };
+        let act = Act {
+            action: "member.accept",
+            tenant: Some(place.tenant),
+            target: who.account.to_string(),
+            before: None,
+            after: Some(json!({ "role": place.role })),
+        };
+        audit::record(&transaction, &authority, act).await?;
+        transaction.commit().await?;
+        Ok(Place {
+            status: MembershipStatus::Active,
+            ..place
+        })
+    }
+
+    /// Ends a log-in: its tokens open nothing within a second, in every process.
+    ///
+    /// # Errors
+    /// When the catalog fails.
+    pub async fn logout(&self, who: AccountSession) -> Result<(), LoginError> {
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        session::end(&transaction, who.session, SessionEnd::Logout).await?;
+        change::announce(&transaction, Change::Account(who.account)).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Who am I, and where.
+    ///
+    /// # Errors
+    /// See [`LoginError`].
+    pub async fn me(&self, account: AccountId, tenant: Option<TenantId>) -> Result<Me, LoginError> {
+        let client = self.catalog().client().await?;
+        let account = account::get(&client, account)
+            .await?
+            .filter(|account| account.active)
+            .ok_or(LoginError::Ended)?;
+        let memberships = membership::of_account(&client, account.id).await?;
+        Ok(Me {
+            tenant: tenant.and_then(|tenant| active(&memberships, tenant)),
+            account,
+            memberships,
+        })
+    }
+
+    /// Replaces the person's own password; every other log-in of the account ends.
+    ///
+    /// # Errors
+    /// [`LoginError::BadCredentials`] when the old password is wrong.
+    pub async fn change_password(
+        &self,
+        who: AccountSession,
+        old: &SecretString,
+        new: &Password,
+        origin: &Origin,
+    ) -> Result<(), LoginError> {
+        let client = self.catalog().client().await?;
+        let account = account::get(&client, who.account).await?.ok_or(LoginError::Ended)?;
+        let buckets = self.buckets(&account.email, origin);
+        let window = self.identity().login_budget.window;
+        if let Some(retry_after) = login_budget::spend(&client, &buckets, window).await? {
+            return Err(LoginError::RateLimited { retry_after });
+        }
+        let login = account::find_login(&client, &account.email)
+            .await?
+            .ok_or(LoginError::Ended)?;
+        drop(client);
+        if self.check(old, Some(&login)).await? == Check::Wrong {
+            return Err(LoginError::BadCredentials);
+        }
+        let hash = self.hasher().hash(Some(new)).await?;
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        login_budget::refund(&transaction, &buckets).await?;
+        if !account::set_password(&transaction, who.account, &login.password_hash, &hash).await? {
+            return Err(LoginError::BadCredentials);
+        }
+        session::end_all(&transaction, who.account, Some(who.session), SessionEnd::AccountChanged).await?;
+        change::announce(&transaction, Change::Account(who.account)).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn check(&self, password: &SecretString, found: Option<&account::Login>) -> Result<Check, Busy> {
+        if password.expose_secret().len() > PASSWORD_BYTES_MAX {
+            return Ok(Check::Wrong);
+        }
+        let stored = found.map(|login| login.password_hash.as_str());
+        self.hasher().check(password.clone(), stored).await
+    }
+
+    fn buckets(&self, email: &str, origin: &Origin) -> Vec<Bucket> {
+        let budget = self.identity().login_budget;
+        let address = origin.address_text();
+        // Length-prefixed, so that no e-mail and address run into each other.
+        let key = |kind: &str, email: &str, address: &str| {
+            sha256(format!("{kind}:{}:{email}:{address}", email.len()).as_bytes())
+        };
+        let mut buckets = vec![Bucket {
+            key: key("account", email, ""),
+            limit: budget.per_account,
+        }];
+        if origin.address.is_some() {
+            buckets.push(Bucket {
+                key: key("address", "", &address),
+                limit: budget.per_address,
+            });
+            buckets.push(Bucket {
+                key: key("both", email, &address),
+                limit: budget.per_account_and_address,
+            });
+        }
+        buckets
+    }
+
+    /// Makes new tokens of a log-in.
+    async fn issue(&self, db: &impl Db, issue: Issue) -> Result<LoggedIn, LoginError> {
+        let now = Utc::now();
+        // No access token outlives its log-in.
+        let expires_at = (now + self.identity().access_ttl).min(issue.session_expires_at);
+        let claims = AccessClaims {
+            iss: self.identity().issuer.clone(),
+            aud: self.identity().audience.clone(),
+            sub: issue.session.account,
+            tenant: issue.tenant.as_ref().map(|place| place.tenant),
+            role: issue.tenant.as_ref().map(|place| place.role),
+            sid: issue.session.session,
+            jti: Uuid::now_v7(),
+            iat: now.timestamp(),
+            nbf: now.timestamp(),
+            exp: expires_at.timestamp(),
+        };
+        let access_token = self.sign(db, &claims).await?;
+        let (refresh_token, hash) = secret::credential(CredentialKind::RefreshToken);
+        let refresh_expires_at = (now + self.identity().refresh_ttl).min(issue.session_expires_at);
+        session::insert_refresh(db, issue.session.session, &hash, refresh_expires_at).await?;
+        Ok(LoggedIn {
+            access_token: access_token.into(),
+            expires_in: Duration::from_secs((expires_at - now).num_seconds().max(0).unsigned_abs()),
+            refresh_token,
+            account: issue.session.account,
+            tenant: issue.tenant,
+            memberships: issue.memberships,
+        })
+    }
+}
+
+/// What tokens are made for.
+struct Issue {
+    session: AccountSession,
+    session_expires_at: DateTime<Utc>,
+    tenant: Option<Place>,
+    memberships: Vec<Place>,
+}
+
+/// Ends a log-in of which a refresh token was used twice.
+async fn end_stolen(db: &impl Db, who: AccountSession, origin: &Origin) -> Result<(), CatalogError> {
+    session::end(db, who.session, SessionEnd::RefreshReused).await?;
+    change::announce(db, Change::Account(who.account)).await?;
+    let entry = tenantry_catalog::audit_log::Entry {
+        actor: &format!("account:{}", who.account),
+        action: "session.refresh-reused",
+        tenant: None,
+        target: &who.session.to_string(),
+        before: None,
+        after: None,
+        origin: &origin.address_text(),
+        request_id: origin.request_id.as_deref().unwrap_or_default(),
+    };
+    tenantry_catalog::audit_log::append(db, &entry).await
+}
+
+/// The membership in the tenant with this slug or id.
+fn find<'a>(memberships: &'a [Place], tenant: &str) -> Option<&'a Place> {
+    let id = tenant.parse::<TenantId>().ok();
+    memberships
+        .iter()
+        .find(|place| place.slug == tenant || Some(place.tenant) == id)
+}
+
+fn active(memberships: &[Place], tenant: TenantId) -> Option<Place> {
+    memberships
+        .iter()
+        .find(|place| place.tenant == tenant && place.status == MembershipStatus::Active)
+        .cloned()
+}
+
+/// The tenant that a log-in names: a member's own, and one that is served.
+fn choose(memberships: &[Place], tenant: &str) -> Result<Place, LoginError> {
+    let place = find(memberships, tenant)
+        .filter(|place| place.status == MembershipStatus::Active)
+        .ok_or(LoginError::NotAMember)?;
+    match place.state {
+        TenantState::Active => Ok(place.clone()),
+        TenantState::Suspended => Err(LoginError::TenantSuspended),
+        TenantState::Provisioning => Err(LoginError::TenantNotReady),
+        TenantState::Deleted | TenantState::Purged => Err(LoginError::NotAMember),
+    }
+}
+
+/// The one tenant of a person who has only one. Suspended or not: a request then says why it is refused.
+fn only(memberships: &[Place]) -> Option<Place> {
+    let mut active = memberships
+        .iter()
+        .filter(|place| place.status == MembershipStatus::Active);
+    match (active.next(), active.next()) {
+        (Some(place), None) => Some(place.clone()),
+        _ => None,
+    }
+}
