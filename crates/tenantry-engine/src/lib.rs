@@ -1,1 +1,3 @@
 //! Work on tenant databases: bootstrap, seal, fence, isolate, provision, migrate, adopt.
+
+pub mod adopt;

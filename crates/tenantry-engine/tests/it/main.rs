@@ -1,0 +1,3 @@
+//! The engine against a real PostgreSQL.
+
+mod adopt_schema;
