@@ -20,10 +20,10 @@ impl Version {
         let number = output.split(") ").nth(1)?.split_whitespace().next()?;
         let digits = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
         let major = number[..digits].parse().ok()?;
-        let minor = number[digits..]
+        let rest = number[digits..]
             .strip_prefix('.')
-            .and_then(|rest| rest.parse().ok())
-            .unwrap_or(0);
+            .and_then(|rest| rest.split('.').next());
+        let minor = rest.and_then(|rest| rest.parse().ok()).unwrap_or(0);
         Some(Self { major, minor })
     }
 }
@@ -46,6 +46,7 @@ mod tests {
             Some((15, 6))
         );
         assert_eq!(parsed("postgres (PostgreSQL) 18.4"), Some((18, 4)));
+        assert_eq!(parsed("postgres (PostgreSQL) 9.6.24"), Some((9, 6)));
         assert_eq!(parsed("postgres (PostgreSQL) 19beta2"), Some((19, 0)));
         assert_eq!(parsed("postgres (PostgreSQL) 17devel"), Some((17, 0)));
         assert_eq!(parsed("mysqld 8.0"), None);

@@ -23,6 +23,7 @@ pub use database::{TestDatabase, database, database_on};
 pub use own::{OwnCluster, OwnClusterOptions, own_cluster};
 pub use proxy::FaultProxy;
 pub use shared::{cluster, second_cluster};
+pub use watchdog::{TestFolder, test_folder};
 
 /// A random installation id (8 hex digits), so that the cluster-wide role names of tests on one server never meet.
 pub fn installation_id() -> String {

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use crate::binaries::default_binaries;
 use crate::cluster::{TestCluster, fast_settings};
-use crate::watchdog::{self, Watchdog};
+use crate::watchdog::{TestFolder, test_folder};
 
 /// What the test's own server is to be.
 #[derive(Clone, Debug, Default)]
@@ -24,9 +24,9 @@ pub struct OwnClusterOptions {
 #[derive(Debug)]
 pub struct OwnCluster {
     cluster: TestCluster,
-    // Before the watchdog, so that it stops in order.
+    // Before the folder, so that it stops in order.
     server: Cluster,
-    _watchdog: Watchdog,
+    _folder: TestFolder,
 }
 
 /// Starts a server for one test. It has its own system identifier.
@@ -36,17 +36,16 @@ pub async fn own_cluster(options: OwnClusterOptions) -> OwnCluster {
 }
 
 fn start(own: OwnClusterOptions) -> OwnCluster {
-    let folder = watchdog::make_folder();
-    let watchdog = Watchdog::start(&folder);
-    let mut options = ClusterOptions::new(&folder, own.binaries.unwrap_or_else(default_binaries));
+    let folder = test_folder();
+    let mut options = ClusterOptions::new(folder.path(), own.binaries.unwrap_or_else(default_binaries));
     fast_settings(&mut options);
     options.fsync = own.fsync;
     options.settings.extend(own.settings);
     let server = Cluster::start_blocking(options).unwrap_or_else(|error| panic!("no server for this test: {error}"));
     OwnCluster {
-        cluster: TestCluster::of(&server, folder),
+        cluster: TestCluster::of(&server, folder.path().to_owned()),
         server,
-        _watchdog: watchdog,
+        _folder: folder,
     }
 }
 

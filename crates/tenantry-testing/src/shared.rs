@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 
 use crate::binaries::{default_binaries, second_binaries};
 use crate::cluster::{TestCluster, fast_settings};
-use crate::watchdog::{self, Seat, Watchdog};
+use crate::watchdog::{self, Seat, TestFolder, test_folder};
 
 /// The default server: PostgreSQL 15 where it can be had. Started on first use, shared with every other test.
 pub async fn cluster() -> &'static TestCluster {
@@ -31,7 +31,7 @@ struct Shared {
 
 #[expect(dead_code, reason = "held, not read: the server goes when they are closed")]
 enum Share {
-    Started { server: Box<Cluster>, watchdog: Watchdog },
+    Started { server: Box<Cluster>, folder: TestFolder },
     Joined(Seat),
 }
 
@@ -66,17 +66,18 @@ fn join_or_start(which: &str, binaries: fn() -> Binaries) -> Shared {
     start(&path, binaries())
 }
 
+/// By `initdb`: unsynced it takes half a second, and each server gets a system identifier of its own, which a copy of a
+/// template folder would not.
 fn start(path: &Path, binaries: Binaries) -> Shared {
-    let folder = watchdog::make_folder();
-    let watchdog = Watchdog::start(&folder);
-    let mut options = ClusterOptions::new(&folder, binaries);
+    let folder = test_folder();
+    let mut options = ClusterOptions::new(folder.path(), binaries);
     fast_settings(&mut options);
     let server = Cluster::start_blocking(options).unwrap_or_else(|error| panic!("no server for the tests: {error}"));
-    let cluster = TestCluster::of(&server, folder.clone());
+    let cluster = TestCluster::of(&server, folder.path().to_owned());
     let notice = Notice {
         cluster: cluster.clone(),
-        folder,
-        watchdog: watchdog.pid(),
+        folder: folder.path().to_owned(),
+        watchdog: folder.watchdog_pid(),
     };
     let text = serde_json::to_vec(&notice).expect("a notice is plain data");
     write_private(path, &text);
@@ -84,7 +85,7 @@ fn start(path: &Path, binaries: Binaries) -> Shared {
         cluster,
         _share: Share::Started {
             server: Box::new(server),
-            watchdog,
+            folder,
         },
     }
 }

@@ -1,12 +1,13 @@
 //! The clean-up that happens however a test process ends: a shell that outlives it.
 //!
 //! Every process that uses a server holds the writing end of a FIFO in the server's folder. The kernel closes it with
-//! the process, also after `kill -9`; when the last one has closed it, the shell reads the end of the file, stops the
-//! server by the number in its pid file (after checking that this number works in that folder) and removes the folder.
+//! the process, also after `kill -9`; when the last one has closed it, the shell reads the end of the file, stops each
+//! server below the folder by the number in its pid file (after checking that this process works in that data folder)
+//! and removes the folder.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,28 +21,31 @@ use crate::random_hex;
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 dir=$1
-data=$dir/data
 
 # Every user says its name and gets a file as the answer, so it knows that this loop still ran when it came.
 while read -r user; do : > "$dir/joined.$user"; done < "$dir/users"
 
 serves() {
-    read -r pid 2>/dev/null < "$data/postmaster.pid" || return 1
     if [ -e /proc/self/cwd ]; then
-        [ "$(readlink "/proc/$pid/cwd")" = "$data" ]
+        [ "$(readlink "/proc/$1/cwd")" = "$2" ]
     else
-        ps -o command= -p "$pid" | grep -qF -- "$data"
+        ps -o command= -p "$1" | grep -qF -- "$2"
     fi
 }
+servers() {
+    find "$dir" -maxdepth 6 -name postmaster.pid 2>/dev/null | while IFS= read -r file; do
+        read -r pid < "$file" && serves "$pid" "${file%/postmaster.pid}" && echo "$pid"
+    done
+}
 stop() {
-    serves && kill "$1" "$pid"
+    for pid in $(servers); do kill "$1" "$pid"; done
     n=0
-    while serves && [ $n -lt 500 ]; do sleep 0.02; n=$((n + 1)); done
+    while [ -n "$(servers)" ] && [ $n -lt 500 ]; do sleep 0.02; n=$((n + 1)); done
 }
 stop -QUIT
 stop -KILL
 
-[ -f "$dir/socket.path" ] && rm -rf "$(cat "$dir/socket.path")"
+find "$dir" -maxdepth 6 -name socket.path 2>/dev/null | while IFS= read -r file; do rm -rf "$(cat "$file")"; done
 # Children of a killed server may still write while it goes.
 n=0
 while [ -e "$dir" ] && [ $n -lt 250 ]; do rm -rf "$dir" 2>/dev/null || sleep 0.02; n=$((n + 1)); done
@@ -58,14 +62,14 @@ pub(crate) struct Seat {
 
 /// The shell, of the process that started it.
 #[derive(Debug)]
-pub(crate) struct Watchdog {
+struct Watchdog {
     shell: Child,
     seat: Option<Seat>,
 }
 
 impl Watchdog {
     /// Starts the shell for a server that will be made in `folder`.
-    pub(crate) fn start(folder: &Path) -> Self {
+    fn start(folder: &Path) -> Self {
         let fifo = folder.join("users");
         let made = Command::new("mkfifo").arg("-m").arg("600").arg(&fifo).status();
         assert!(
@@ -97,22 +101,13 @@ impl Watchdog {
             seat: Some(seat),
         }
     }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.shell.id()
-    }
-
-    /// Gives up our seat and waits for the shell to have cleaned up.
-    pub(crate) fn finish(&mut self) {
-        if self.seat.take().is_some() {
-            let _ = self.shell.wait();
-        }
-    }
 }
 
 impl Drop for Watchdog {
+    /// Gives up our seat and waits for the shell to have cleaned up.
     fn drop(&mut self) {
-        self.finish();
+        self.seat = None;
+        let _ = self.shell.wait();
     }
 }
 
@@ -126,7 +121,7 @@ pub(crate) fn join(folder: &Path) -> Option<Seat> {
         .open(folder.join("users"))
         .ok()?;
     let name = random_hex();
-    writeln!(fifo, "{name}").ok()?;
+    fifo.write_all(format!("{name}\n").as_bytes()).ok()?;
     let answer = folder.join(format!("joined.{name}"));
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
@@ -151,14 +146,36 @@ pub(crate) fn is_watched(folder: &Path, shell: u32) -> bool {
         .any(|word| word == folder.as_os_str().as_encoded_bytes())
 }
 
-/// A new folder for a server, which the user it runs as can enter.
-pub(crate) fn make_folder() -> PathBuf {
-    use std::os::unix::fs::PermissionsExt;
+/// A folder in the temp dir that goes with this value, or with the process: with everything in it, and with every
+/// private PostgreSQL that runs below it (up to four folders deep).
+#[derive(Debug)]
+pub struct TestFolder {
+    path: PathBuf,
+    watchdog: Watchdog,
+}
+
+/// Makes a folder that does not outlive the test, however it ends. Any user may enter it, also the one that
+/// PostgreSQL runs as.
+pub fn test_folder() -> TestFolder {
     let base = std::env::temp_dir().canonicalize().expect("there is a temp dir");
     let made = tempfile::Builder::new()
         .prefix("tenantry-test-")
         .tempdir_in(base)
         .expect("the temp dir can be written");
     fs::set_permissions(made.path(), fs::Permissions::from_mode(0o711)).expect("our folder's mode can be changed");
-    made.keep()
+    let path = made.keep();
+    let watchdog = Watchdog::start(&path);
+    TestFolder { path, watchdog }
+}
+
+impl TestFolder {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The process that cleans up.
+    pub(crate) fn watchdog_pid(&self) -> u32 {
+        self.watchdog.shell.id()
+    }
 }

@@ -80,8 +80,8 @@ fn seen(versions: &[Version]) -> String {
 }
 
 impl Binaries {
-    /// Finds PostgreSQL: the option, then `TENANTRY_PG_BIN`, then `pg_config` on the path and the usual folders, of
-    /// which the newest version wins.
+    /// Finds PostgreSQL: the option, then `TENANTRY_PG_BIN`, then `pg_config`, the usual folders and those on the
+    /// path, of which the newest version wins.
     ///
     /// # Errors
     ///
@@ -95,9 +95,9 @@ impl Binaries {
             (None, Some(dir)) => Some((VARIABLE, dir)),
             (None, None) => None,
         };
-        // A test that needs another version beside the one named in the environment says which.
         if let Some((source_name, dir)) = named {
             let found = Self::at(dir, None).map_err(|reason| FindError::Named { source_name, reason })?;
+            // The variable names the usual one; who asks for another version by number needs a second one beside it.
             if options.bin_dir.is_none() && options.major.is_some_and(|major| major != found.version.major) {
                 return newest(candidates(), options.major);
             }
@@ -144,6 +144,7 @@ fn candidates() -> Vec<PathBuf> {
         folders.extend(versioned(Path::new(base), prefix, programs));
     }
     folders.extend(PLAIN.iter().map(PathBuf::from));
+    folders.extend(std::env::var_os("PATH").iter().flat_map(std::env::split_paths));
     let mut seen = BTreeSet::new();
     folders.retain(|folder| folder.join("postgres").exists() && seen.insert(folder.canonicalize().ok()));
     folders

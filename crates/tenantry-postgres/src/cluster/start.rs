@@ -1,6 +1,7 @@
 //! Starting the server and waiting until it serves.
 
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::folder::{self, SocketFolder};
+use super::pidfile::PidFile;
 use super::{ClusterOptions, HOST, Progress, Server, StartError, init, log, pidfile};
 use crate::account::Account;
 use crate::process;
@@ -18,8 +20,8 @@ use crate::process;
 /// Another program can take a port between our choosing it and the server's binding it.
 const PORT_ATTEMPTS: u32 = 8;
 
-/// How long an orphan gets for each way of asking it to stop.
-const ORPHAN_PATIENCE: Duration = Duration::from_secs(20);
+/// For the children of a killed postmaster, which notice it within a moment.
+const CHILDREN_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The log of the last run but one is kept; a log never grows over many runs.
 const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -175,42 +177,74 @@ impl Server {
 /// Ends what a killed predecessor left running on the data folder, and removes a pid file that would keep the new
 /// server from starting. The caller holds the folder's lock, so no server of a living process is hit.
 fn clear_orphan(options: &ClusterOptions, data_dir: &Path) -> Result<(), StartError> {
-    if let Some(file) = pidfile::read(data_dir) {
-        if process::is_server_of(file.pid, data_dir) {
-            options.tell(Progress::StoppingOrphan { pid: file.pid });
-            tracing::info!(
-                pid = file.pid,
-                "stopping the PostgreSQL that a killed process left behind"
-            );
-        }
-        stop_processes(data_dir, || {
-            process::is_server_of(file.pid, data_dir).then_some(file.pid)
-        })?;
+    if let Some(PidFile { pid, .. }) = pidfile::read(data_dir)
+        && process::is_server_of(pid, data_dir)
+    {
+        options.tell(Progress::StoppingOrphan { pid });
+        tracing::info!(pid, "stopping the PostgreSQL that a killed process left behind");
+        let find = || {
+            process::is_server_of(pid, data_dir)
+                .then_some(pid)
+                .into_iter()
+                .collect()
+        };
+        end(
+            &[Some(Signal::INT), Some(Signal::QUIT), Some(Signal::KILL)],
+            options.stop_timeout,
+            data_dir,
+            find,
+        )?;
     }
-    // Children of a killed postmaster end by themselves; until they have, their shared memory blocks a new start.
-    stop_processes(data_dir, || {
-        process::servers_below(data_dir).first().map(|process| process.pid)
-    })?;
-    if let Some(file) = pidfile::read(data_dir) {
-        // Nobody serves the folder; the number in the file may be anybody's by now, which PostgreSQL can't tell.
-        tracing::debug!(pid = file.pid, "removing a stale postmaster.pid");
-        let _ = fs::remove_file(data_dir.join("postmaster.pid"));
+    // The children of a killed postmaster end by themselves; until they have, their shared memory blocks a new start.
+    // They get no polite signal: some take it for an order to work.
+    let find = || {
+        process::servers_below(data_dir)
+            .iter()
+            .map(|process| process.pid)
+            .collect()
+    };
+    end(
+        &[None, Some(Signal::QUIT), Some(Signal::KILL)],
+        CHILDREN_PATIENCE,
+        data_dir,
+        find,
+    )?;
+    // Nobody serves the folder; the number in a file that is left may be anybody's by now, which PostgreSQL can't tell,
+    // and it refuses a damaged one.
+    let stale = data_dir.join("postmaster.pid");
+    match fs::remove_file(&stale) {
+        Ok(()) => tracing::debug!("removed a stale postmaster.pid"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => {
+            return Err(StartError::Folder {
+                doing: "remove",
+                path: stale,
+                source,
+            });
+        }
     }
     Ok(())
 }
 
-/// Asks what is found to stop, ever less politely, until nothing is found.
-fn stop_processes(data_dir: &Path, mut find: impl FnMut() -> Option<i32>) -> Result<(), StartError> {
-    for signal in [Signal::INT, Signal::QUIT, Signal::KILL] {
-        let Some(pid) = find() else { return Ok(()) };
-        process::signal(pid, signal);
-        if process::wait_until(Instant::now() + ORPHAN_PATIENCE, || find().is_none()) {
+/// Waits until nothing is found any more, and asks what is found to end, ever less politely.
+fn end(
+    signals: &[Option<Signal>],
+    patience: Duration,
+    data_dir: &Path,
+    find: impl Fn() -> Vec<i32>,
+) -> Result<(), StartError> {
+    for signal in signals {
+        let found = find();
+        if let Some(signal) = signal {
+            found.iter().for_each(|pid| process::signal(*pid, *signal));
+        }
+        if found.is_empty() || process::wait_until(Instant::now() + patience, || find().is_empty()) {
             return Ok(());
         }
     }
-    match find() {
+    match find().first() {
         Some(pid) => Err(StartError::Orphan {
-            pid,
+            pid: *pid,
             data_dir: data_dir.to_owned(),
         }),
         None => Ok(()),
