@@ -65,6 +65,17 @@ pub enum Error {
     /// An earlier call on this connection was abandoned, so its state is unknown.
     #[error("the connection is not usable: an earlier call on it was abandoned")]
     Unusable,
+    /// The statement does not belong on a scoped connection; it was not sent.
+    #[error("`{statement}` does not belong here: {mend}")]
+    Refused {
+        /// Its first word.
+        statement: String,
+        /// What to do instead.
+        mend: &'static str,
+    },
+    /// A statement of the transaction had failed, so that it was undone instead of kept.
+    #[error("the transaction was undone, because a statement in it failed")]
+    TransactionFailed,
     /// The address does not say enough.
     #[error("the database address is not usable: {0}")]
     Address(String),

@@ -3,10 +3,27 @@
 //! A [`Connection`] is used by one task at a time (`&mut self`): no background task, no channel. It knows whether it is
 //! idle; a call that was abandoned halfway leaves it unusable, and whoever holds it closes it.
 
+mod admit;
+mod cancel;
+mod connect;
+mod connection;
+mod copy;
 mod endpoint;
 mod error;
+mod inbox;
+mod lead;
+mod prepare;
 mod row;
+mod run;
+mod session;
+mod socket;
+mod statement;
+mod tls;
 
+pub use cancel::CancelToken;
+pub use connection::{Connection, Options, TransactionStatus};
 pub use endpoint::{Address, Endpoint, Tls};
 pub use error::{DbError, Error};
 pub use row::{Column, ColumnIndex, Row};
+pub use run::{Outcome, Params};
+pub use session::{Binding, RowReader, Savepoint, Session};

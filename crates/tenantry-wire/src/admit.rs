@@ -1,0 +1,129 @@
+//! Which statements belong on a scoped connection.
+
+use crate::Error;
+
+/// Checks a statement before it is prepared; one that is in the cache has passed.
+///
+/// Connections serve one tenant after another. What outlives a transaction (a prepared statement, a cursor with hold, a
+/// temporary table, a setting, a listener) would reach the next tenant, so only statements that leave nothing behind are
+/// let through. Row security does not rest on this: it keeps a faulty statement from troubling others.
+pub(crate) fn admit(sql: &str) -> Result<(), Error> {
+    let word = first_word(sql);
+    const ADMITTED: [&str; 10] = [
+        "select", "insert", "update", "delete", "merge", "with", "values", "table", "explain", "call",
+    ];
+    if ADMITTED.iter().any(|admitted| admitted.eq_ignore_ascii_case(word)) {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        statement: word.to_ascii_lowercase(),
+        mend: mend(word),
+    })
+}
+
+/// Checks a statement that is to read in bulk.
+pub(crate) fn admit_copy(sql: &str) -> Result<(), Error> {
+    if first_word(sql).eq_ignore_ascii_case("copy") {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        statement: first_word(sql).to_ascii_lowercase(),
+        mend: "`copy_out` takes `copy … to stdout`",
+    })
+}
+
+fn mend(word: &str) -> &'static str {
+    match word.to_ascii_lowercase().as_str() {
+        "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release" => {
+            "use `transaction`, which carries the context along"
+        }
+        "copy" => "use `copy_out` to read in bulk and `insert_many` to write",
+        "create" | "alter" | "drop" | "grant" | "revoke" | "truncate" | "comment" => {
+            "changes of the schema stand in a migration"
+        }
+        "set" | "reset" | "discard" => "settings would reach the next tenant on this connection",
+        "prepare" | "deallocate" | "execute" => "statements are prepared by themselves",
+        "declare" | "fetch" | "close" | "move" => "use `query_stream` for large results",
+        "listen" | "unlisten" | "notify" | "do" => "it would act beyond the tenant or outlast the call",
+        "" => "the statement is empty",
+        _ => "only queries and changes of rows belong here",
+    }
+}
+
+/// The first word, past blanks, comments and opening parentheses.
+fn first_word(sql: &str) -> &str {
+    let mut rest = sql;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '(' || c == ';');
+        if let Some(comment) = rest.strip_prefix("--") {
+            rest = comment.find(['\n', '\r']).map_or("", |end| &comment[end..]);
+        } else if rest.starts_with("/*") {
+            rest = past_block_comment(rest);
+        } else {
+            break;
+        }
+    }
+    let end = rest
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(rest.len());
+    &rest[..end]
+}
+
+/// Block comments nest in PostgreSQL.
+fn past_block_comment(sql: &str) -> &str {
+    let bytes = sql.as_bytes();
+    let (mut depth, mut at) = (0_u32, 0);
+    while at + 1 < bytes.len() {
+        match &bytes[at..at + 2] {
+            b"/*" => (depth, at) = (depth + 1, at + 2),
+            b"*/" => (depth, at) = (depth - 1, at + 2),
+            _ => at += 1,
+        }
+        if depth == 0 {
+            return &sql[at..];
+        }
+    }
+    ""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_and_changes_of_rows_are_admitted() {
+        for sql in [
+            "select 1",
+            "  WITH a as (select 1) select * from a",
+            "(select 1) union (select 2)",
+            "-- why\n/* a /* nested */ one */ insert into t values (1)",
+            "values (1)",
+            "merge into t using u on true when matched then delete",
+        ] {
+            assert!(admit(sql).is_ok(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_outlasts_the_call_is_refused() {
+        for sql in [
+            "prepare s as select 1",
+            "DEALLOCATE all",
+            "/* select */ declare c cursor with hold for select 1",
+            "create temp table contacts ()",
+            "set search_path = x",
+            "discard all",
+            "listen x",
+            "do $$ begin end $$",
+            "commit",
+            "copy t to stdout",
+            "",
+            "-- select",
+            "/* select",
+            ";",
+            "selectx 1",
+        ] {
+            assert!(matches!(admit(sql), Err(Error::Refused { .. })), "{sql}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What goes before a statement under the same Sync: the binding, the expectation, BEGIN.
+
+use postgres_protocol::{IsNull, message::frontend};
+use postgres_types::Oid;
+
+use crate::{Connection, Error};
+
+const BYTEA: Oid = 17;
+const TEXT: Oid = 25;
+
+/// What goes before a statement, in the same round trip.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Lead<'a> {
+    /// Bind the session.
+    pub(crate) enter: Option<Enter<'a>>,
+    /// Open a transaction.
+    pub(crate) begin: Begin,
+    /// State the seal that the session must be bound to.
+    pub(crate) expect: Option<&'a str>,
+    /// State the account, for policies inside the tenant.
+    pub(crate) account: Option<&'a str>,
+}
+
+/// The parameters of `tenantry.enter`, and the search path that goes with the binding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Enter<'a> {
+    pub(crate) message: &'a [u8],
+    pub(crate) mac: &'a [u8],
+    /// `None` where the session has it already.
+    pub(crate) search_path: Option<&'a str>,
+}
+
+/// Whether a transaction is opened.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) enum Begin {
+    /// The Sync is the transaction.
+    #[default]
+    No,
+    /// BEGIN after a binding that holds for itself, under a Sync of its own: undoing the transaction must not undo it.
+    AfterEnter,
+    /// BEGIN before the binding, where the binding holds for the transaction only.
+    BeforeEnter,
+}
+
+/// The statements that every connection uses, prepared with their first use. One bit each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Fixed {
+    Enter,
+    SearchPath,
+    Expect,
+    ExpectAndAccount,
+    Account,
+    Begin,
+    Commit,
+    Rollback,
+}
+
+impl Fixed {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Enter => "select tenantry.enter($1, $2)",
+            Self::SearchPath => "select pg_catalog.set_config('search_path', $1, false)",
+            Self::Expect => "select pg_catalog.set_config('tenantry.expect', $1, true)",
+            Self::ExpectAndAccount => {
+                "select pg_catalog.set_config('tenantry.expect', $1, true), \
+                 pg_catalog.set_config('tenantry.account', $2, true)"
+            }
+            Self::Account => "select pg_catalog.set_config('tenantry.account', $1, true)",
+            Self::Begin => "begin",
+            Self::Commit => "commit",
+            Self::Rollback => "rollback",
+        }
+    }
+
+    /// The parameters' types, named so that no Describe is needed.
+    fn types(self) -> &'static [Oid] {
+        match self {
+            Self::Enter => &[BYTEA, BYTEA],
+            Self::SearchPath | Self::Expect | Self::Account => &[TEXT],
+            Self::ExpectAndAccount => &[TEXT, TEXT],
+            Self::Begin | Self::Commit | Self::Rollback => &[],
+        }
+    }
+
+    /// Follows the connection's prefix; statements of the cache go on with digits.
+    fn suffix(self) -> char {
+        char::from(b'a' + self as u8)
+    }
+}
+
+/// Which fixed statements the server has: known only when it confirmed the Parse.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Prepared {
+    done: u16,
+    /// In the order in which they were sent.
+    sent: [Option<Fixed>; 4],
+}
+
+impl Prepared {
+    fn has(&self, fixed: Fixed) -> bool {
+        self.done & (1 << fixed as u8) != 0
+    }
+
+    fn expect(&mut self, fixed: Fixed) {
+        if let Some(place) = self.sent.iter_mut().find(|place| place.is_none()) {
+            *place = Some(fixed);
+        }
+    }
+
+    /// The server confirmed the next Parse of the call; one of a cached statement comes last, and finds none here.
+    pub(crate) fn confirm(&mut self, call: &mut Self) {
+        if let Some(fixed) = call.sent[0].take() {
+            self.done |= 1 << fixed as u8;
+            call.sent.rotate_left(1);
+        }
+    }
+}
+
+impl Connection {
+    /// Puts the lead into the outbox.
+    pub(crate) fn put_lead(&mut self, lead: &Lead<'_>) -> Result<(), Error> {
+        if lead.begin == Begin::BeforeEnter {
+            if let Some(path) = lead.enter.and_then(|enter| enter.search_path) {
+                self.put_search_path(path)?;
+                self.put_inner_sync();
+            }
+            self.put_fixed(Fixed::Begin, &[])?;
+        }
+        if let Some(enter) = lead.enter {
+            self.put_fixed(Fixed::Enter, &[enter.message, enter.mac])?;
+            if let Some(path) = enter.search_path.filter(|_| lead.begin != Begin::BeforeEnter) {
+                self.put_search_path(path)?;
+            }
+        }
+        if lead.begin == Begin::AfterEnter {
+            if lead.enter.is_some() {
+                self.put_inner_sync();
+            }
+            self.put_fixed(Fixed::Begin, &[])?;
+        }
+        match (lead.expect, lead.account) {
+            (Some(seal), Some(account)) => {
+                self.put_fixed(Fixed::ExpectAndAccount, &[seal.as_bytes(), account.as_bytes()])
+            }
+            (Some(seal), None) => self.put_fixed(Fixed::Expect, &[seal.as_bytes()]),
+            (None, Some(account)) => self.put_fixed(Fixed::Account, &[account.as_bytes()]),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn put_search_path(&mut self, path: &str) -> Result<(), Error> {
+        path.clone_into(&mut self.search_path);
+        self.put_fixed(Fixed::SearchPath, &[path.as_bytes()])
+    }
+
+    /// What was put so far takes effect by itself.
+    fn put_inner_sync(&mut self) {
+        frontend::sync(&mut self.outbox);
+        self.call.skip_after_sync = Some(0);
+    }
+
+    /// Runs a fixed statement by itself.
+    pub(crate) async fn run_fixed(&mut self, fixed: Fixed) -> Result<(), Error> {
+        self.begin_call()?;
+        self.put_fixed(fixed, &[])?;
+        frontend::sync(&mut self.outbox);
+        self.send().await?;
+        while self.next().await?.is_some() {}
+        Ok(())
+    }
+
+    /// Puts a fixed statement into the outbox, with its Parse when the server does not have it yet. Its result is
+    /// stepped over.
+    pub(crate) fn put_fixed(&mut self, fixed: Fixed, values: &[&[u8]]) -> Result<(), Error> {
+        let length = self.prefix.len();
+        self.prefix.push(fixed.suffix());
+        let put = self.put_named(fixed, values);
+        self.prefix.truncate(length);
+        put?;
+        match &mut self.call.skip_after_sync {
+            Some(skip) => *skip += 1,
+            None => self.call.skip += 1,
+        }
+        Ok(())
+    }
+
+    fn put_named(&mut self, fixed: Fixed, values: &[&[u8]]) -> Result<(), Error> {
+        if !self.prepared.has(fixed) {
+            frontend::parse(
+                &self.prefix,
+                fixed.sql(),
+                fixed.types().iter().copied(),
+                &mut self.outbox,
+            )?;
+            self.call.parsing.expect(fixed);
+        }
+        let serialize = |value: &[u8], buffer: &mut bytes::BytesMut| {
+            buffer.extend_from_slice(value);
+            Ok(IsNull::No)
+        };
+        frontend::bind(
+            "",
+            &self.prefix,
+            [1],
+            values.iter().copied(),
+            serialize,
+            [1],
+            &mut self.outbox,
+        )
+        .map_err(|error| bind_error(error, 0))?;
+        Ok(frontend::execute("", 0, &mut self.outbox)?)
+    }
+}
+
+/// What could not be written of parameter `number`.
+pub(crate) fn bind_error(error: frontend::BindError, number: usize) -> Error {
+    match error {
+        frontend::BindError::Conversion(source) => Error::Parameter { number, source },
+        frontend::BindError::Serialization(error) => Error::Io(error),
+    }
+}

@@ -1,0 +1,123 @@
+//! Running a prepared statement.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
+use postgres_types::{Format, Kind, ToSql, Type, WrongType};
+
+use crate::{
+    Connection, Error, Row,
+    lead::{Lead, bind_error},
+    statement::Statement,
+};
+
+/// Parameters of a statement.
+pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// What a statement gave.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its rows.
+    pub rows: Vec<Row>,
+    /// How many rows it touched, as its command tag says.
+    pub affected: u64,
+}
+
+impl Connection {
+    /// Sends lead, statement and Sync. When encoding fails nothing is sent, and the connection stays usable.
+    pub(crate) async fn start(
+        &mut self,
+        lead: &Lead<'_>,
+        statement: &Statement,
+        params: Params<'_>,
+    ) -> Result<(), Error> {
+        self.begin_call()?;
+        self.put_lead(lead)?;
+        self.put_statement(statement, params)?;
+        frontend::sync(&mut self.outbox);
+        self.send().await
+    }
+
+    fn put_statement(&mut self, statement: &Statement, params: Params<'_>) -> Result<(), Error> {
+        let types = &statement.params;
+        if params.len() != types.len() {
+            return Err(Error::ParameterCount {
+                expected: types.len(),
+                given: params.len(),
+            });
+        }
+        let formats = params
+            .iter()
+            .zip(types)
+            .map(|(param, type_)| match param.encode_format(type_) {
+                Format::Binary => 1,
+                Format::Text => 0,
+            });
+        let mut number = 0;
+        frontend::bind(
+            "",
+            &statement.name,
+            formats,
+            params.iter().zip(types),
+            |(param, type_), buffer| {
+                number += 1;
+                encode(*param, type_, buffer)
+            },
+            [1],
+            &mut self.outbox,
+        )
+        .map_err(|error| bind_error(error, number))?;
+        Ok(frontend::execute("", 0, &mut self.outbox)?)
+    }
+
+    /// Runs a statement that is prepared, to its end.
+    pub(crate) async fn finish(&mut self, statement: &Statement) -> Result<Outcome, Error> {
+        let mut rows = Vec::new();
+        while let Some(body) = self.next().await? {
+            rows.push(Row::new(statement.columns.clone(), body));
+        }
+        Ok(Outcome {
+            rows,
+            affected: self.call.affected,
+        })
+    }
+
+    /// Runs a statement without any context: for the engine, for catalogs, and as the limit that benchmarks compare
+    /// with.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`] when PostgreSQL refuses it; others as their text says.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the connection is no longer usable.
+    pub async fn query(&mut self, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
+        let statement = self.unscoped_statement(sql).await?;
+        self.start(&Lead::default(), &statement, params).await?;
+        self.finish(&statement).await
+    }
+
+    async fn unscoped_statement(&mut self, sql: &str) -> Result<Arc<Statement>, Error> {
+        match self.statements.get("", sql) {
+            Some(statement) => Ok(statement),
+            None => self.prepare(&Lead::default(), &Arc::from(""), sql).await,
+        }
+    }
+}
+
+type Encoded = Result<postgres_protocol::IsNull, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Writes a value. A Rust type that knows nothing of a domain is sent as what the domain is made of: the bytes are the
+/// same, and PostgreSQL checks the domain's constraints.
+fn encode(param: &(dyn ToSql + Sync), type_: &Type, buffer: &mut BytesMut) -> Encoded {
+    match param.to_sql_checked(type_, buffer) {
+        Ok(postgres_types::IsNull::Yes) => Ok(postgres_protocol::IsNull::Yes),
+        Ok(postgres_types::IsNull::No) => Ok(postgres_protocol::IsNull::No),
+        Err(error) => match type_.kind() {
+            Kind::Domain(base) if error.is::<WrongType>() => encode(param, base, buffer),
+            _ => Err(error),
+        },
+    }
+}

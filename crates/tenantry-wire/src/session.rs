@@ -1,0 +1,444 @@
+//! A connection with its binding: which tenant it serves, and what each call has to say for it.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use tenantry_core::{AccountId, Epoch, Role, TenantId, Tier, seal};
+
+use crate::{
+    Column, Connection, Error, Outcome, Params, Row, TransactionStatus,
+    admit::{admit, admit_copy},
+    lead::{Begin, Enter, Fixed, Lead},
+    statement::Statement,
+};
+
+/// For whom a call is made, and how its session is bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Binding<'a> {
+    /// Whose rows.
+    pub tenant: TenantId,
+    /// With which rights.
+    pub role: Role,
+    /// The placement the caller believes in.
+    pub epoch: Epoch,
+    /// The account that acts, if a person does.
+    pub account: Option<AccountId>,
+    /// The same as text, made once by the caller.
+    pub account_text: Option<&'a str>,
+    /// The schema that names are resolved in: statements are kept apart by it.
+    pub schema: &'a Arc<str>,
+    /// The whole search path that goes with it.
+    pub search_path: &'a str,
+    /// Signs the token.
+    pub key: &'a seal::Key,
+    /// How the database proves a context.
+    pub tier: Tier,
+}
+
+/// A connection with its binding.
+///
+/// A call on a session that is bound to its tenant states the expected seal and runs the statement; on any other it
+/// binds the session first. Both happen under the statement's own Sync.
+#[derive(Debug)]
+pub struct Session {
+    connection: Connection,
+    /// What the carrier holds, as far as transactions that took effect have set it.
+    bound: Option<Bound>,
+    /// What it holds when the call in progress takes effect.
+    binding: Option<Bound>,
+    counter: u64,
+    /// BEGIN goes out with the first statement.
+    opening: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Bound {
+    tenant: TenantId,
+    role: Role,
+    epoch: Epoch,
+    schema: Arc<str>,
+    seal: String,
+}
+
+/// A token that the call in hand brings along.
+struct Entering {
+    signed: seal::Signed,
+    bound: Bound,
+}
+
+impl Bound {
+    fn serves(&self, binding: &Binding<'_>) -> bool {
+        self.tenant == binding.tenant && self.role == binding.role && self.epoch == binding.epoch
+    }
+}
+
+impl Session {
+    /// A session on a new connection, bound to nobody.
+    pub fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            bound: None,
+            binding: None,
+            counter: 0,
+            opening: false,
+        }
+    }
+
+    /// The connection, for what needs no context.
+    pub fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// Whether the session could be lent to somebody else: no call in progress, no transaction open.
+    pub fn is_idle(&self) -> bool {
+        self.connection.is_idle()
+    }
+
+    /// Whether the session is bound as the call needs it.
+    pub fn serves(&self, binding: &Binding<'_>) -> bool {
+        self.bound.as_ref().is_some_and(|bound| bound.serves(binding))
+    }
+
+    /// Whether the session was ever bound.
+    pub fn is_bound(&self) -> bool {
+        self.bound.is_some()
+    }
+
+    /// Runs a statement to its end.
+    ///
+    /// A statement that a change of the schema made stale is prepared anew and run again, once, when nothing took
+    /// effect.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`] when PostgreSQL refuses it; others as their text says.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the session is no longer [idle](Self::is_idle), and whoever holds it closes it.
+    pub async fn query(&mut self, binding: &Binding<'_>, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
+        let (statement, cached) = self.statement(binding, sql).await?;
+        match self.run(binding, &statement, params).await {
+            Err(error) if cached && self.forget_if_stale(binding, sql, &error) => {
+                let statement = self.prepare(binding, sql).await?;
+                self.run(binding, &statement, params).await
+            }
+            result => result,
+        }
+    }
+
+    /// Starts a statement whose rows are then read one by one with [`next_row`](Self::next_row).
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn stream(&mut self, binding: &Binding<'_>, sql: &str, params: Params<'_>) -> Result<RowReader, Error> {
+        let (statement, cached) = self.statement(binding, sql).await?;
+        match self.first_row(binding, statement, params).await {
+            Err(error) if cached && self.forget_if_stale(binding, sql, &error) => {
+                let statement = self.prepare(binding, sql).await?;
+                self.first_row(binding, statement, params).await
+            }
+            result => result,
+        }
+    }
+
+    async fn first_row(
+        &mut self,
+        binding: &Binding<'_>,
+        statement: Arc<Statement>,
+        params: Params<'_>,
+    ) -> Result<RowReader, Error> {
+        self.start(binding, &statement, params).await?;
+        let first = self.next_message().await?;
+        Ok(RowReader {
+            columns: statement.columns.clone(),
+            ended: first.is_none(),
+            first,
+        })
+    }
+
+    /// The next row of a stream, read from the socket only when it is asked for; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn next_row(&mut self, reader: &mut RowReader) -> Result<Option<Row>, Error> {
+        let body = match reader.first.take() {
+            Some(first) => Some(first),
+            None if reader.ended => None,
+            None => self.next_message().await?,
+        };
+        reader.ended = body.is_none();
+        Ok(body.map(|body| Row::new(reader.columns.clone(), body)))
+    }
+
+    /// Starts `copy … to stdout`; the data is then read with [`next_chunk`](Self::next_chunk).
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn copy_out(&mut self, binding: &Binding<'_>, sql: &str) -> Result<(), Error> {
+        admit_copy(sql)?;
+        let entering = self.entering(binding);
+        let lead = lead(&self.connection, &self.bound, self.opening, binding, entering.as_ref());
+        self.connection.start_copy(&lead, sql).await?;
+        self.started(entering);
+        Ok(())
+    }
+
+    /// The next piece of a COPY; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        self.next_message().await
+    }
+
+    /// Opens a transaction with the next statement: BEGIN and the context travel with it.
+    pub fn begin(&mut self) {
+        self.opening = true;
+    }
+
+    /// Whether a transaction was begun and has not ended.
+    pub fn in_transaction(&self) -> bool {
+        self.opening || self.connection.status() != TransactionStatus::Idle
+    }
+
+    /// Keeps what the transaction did.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TransactionFailed`] when a statement in it failed: everything is undone then, as PostgreSQL does.
+    pub async fn commit(&mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.opening) {
+            return Ok(());
+        }
+        if self.connection.status() == TransactionStatus::Failed {
+            self.connection.run_fixed(Fixed::Rollback).await?;
+            return Err(Error::TransactionFailed);
+        }
+        self.connection.run_fixed(Fixed::Commit).await
+    }
+
+    /// Undoes what the transaction did.
+    ///
+    /// # Errors
+    ///
+    /// When the connection fails.
+    pub async fn rollback(&mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.opening) {
+            return Ok(());
+        }
+        self.connection.run_fixed(Fixed::Rollback).await
+    }
+
+    /// Marks or ends a part of the transaction that can be undone by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn savepoint(&mut self, binding: &Binding<'_>, step: Savepoint, depth: u32) -> Result<(), Error> {
+        let sql = match step {
+            Savepoint::Set => format!("savepoint tenantry_{depth}"),
+            Savepoint::Release => format!("release savepoint tenantry_{depth}"),
+            Savepoint::Undo => format!("rollback to savepoint tenantry_{depth}"),
+        };
+        let statement = match self.connection.statements.get(binding.schema, &sql) {
+            Some(statement) => statement,
+            None => self.prepare(binding, &sql).await?,
+        };
+        self.run(binding, &statement, &[]).await.map(|_| ())
+    }
+
+    async fn statement(&mut self, binding: &Binding<'_>, sql: &str) -> Result<(Arc<Statement>, bool), Error> {
+        if let Some(statement) = self.connection.statements.get(binding.schema, sql) {
+            return Ok((statement, true));
+        }
+        admit(sql)?;
+        Ok((self.prepare(binding, sql).await?, false))
+    }
+
+    /// Prepares a statement. Names are resolved in the tenant's schema, so a session that is not bound is bound with it.
+    async fn prepare(&mut self, binding: &Binding<'_>, sql: &str) -> Result<Arc<Statement>, Error> {
+        let entering = self.entering(binding);
+        // A transaction is opened by its first statement, not by the preparation, which may have to be repeated.
+        let lead = Lead {
+            enter: entering.as_ref().map(|entering| enter(&self.bound, binding, entering)),
+            ..Lead::default()
+        };
+        let statement = self.connection.prepare(&lead, binding.schema, sql).await?;
+        if let Some(entering) = entering {
+            self.bound = Some(entering.bound);
+        }
+        Ok(statement)
+    }
+
+    /// Gives up a statement and every type that was looked up, when the error may come from a change of the schema.
+    /// Whether the call can be repeated: nothing took effect, and no transaction has to be begun again for it.
+    fn forget_if_stale(&mut self, binding: &Binding<'_>, sql: &str, error: &Error) -> bool {
+        if !is_stale(error) {
+            return false;
+        }
+        if let Some(stale) = self.connection.statements.remove(binding.schema, sql) {
+            self.connection.closing.push(stale);
+        }
+        self.connection.types.clear();
+        self.connection.is_idle()
+    }
+
+    async fn run(
+        &mut self,
+        binding: &Binding<'_>,
+        statement: &Statement,
+        params: Params<'_>,
+    ) -> Result<Outcome, Error> {
+        self.start(binding, statement, params).await?;
+        let mut rows = Vec::new();
+        while let Some(body) = self.next_message().await? {
+            rows.push(Row::new(statement.columns.clone(), body));
+        }
+        Ok(Outcome {
+            rows,
+            affected: self.connection.call.affected,
+        })
+    }
+
+    async fn start(&mut self, binding: &Binding<'_>, statement: &Statement, params: Params<'_>) -> Result<(), Error> {
+        let entering = self.entering(binding);
+        let lead = lead(&self.connection, &self.bound, self.opening, binding, entering.as_ref());
+        self.connection.start(&lead, statement, params).await?;
+        self.started(entering);
+        Ok(())
+    }
+
+    fn started(&mut self, entering: Option<Entering>) {
+        self.opening = false;
+        self.binding = entering.map(|entering| entering.bound);
+    }
+
+    /// Reads on; at the end of the call, the binding holds if its transaction did.
+    async fn next_message(&mut self) -> Result<Option<Bytes>, Error> {
+        let result = self.connection.next().await;
+        let held = match &result {
+            Ok(Some(_)) => return result,
+            Ok(None) => true,
+            Err(_) => self.connection.call.first_sync_held,
+        };
+        let binding = self.binding.take();
+        if held && binding.is_some() {
+            self.bound = binding;
+        }
+        result
+    }
+
+    /// A token, where the call has to bind the session: not inside of a transaction, and not when it is bound already.
+    fn entering(&mut self, binding: &Binding<'_>) -> Option<Entering> {
+        let bound = binding.tier == Tier::Sealed && self.serves(binding);
+        if bound || self.connection.status() != TransactionStatus::Idle {
+            return None;
+        }
+        self.counter += 1;
+        let now_us = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_micros() as i64);
+        let signed = binding.key.sign(&seal::Token {
+            tenant: binding.tenant,
+            counter: self.counter,
+            fresh: self.bound.is_none(),
+            raw: false,
+            role: binding.role,
+            now_us,
+            backend_pid: self.connection.process_id(),
+            account: binding.account,
+            epoch: binding.epoch,
+        });
+        let bound = Bound {
+            tenant: binding.tenant,
+            role: binding.role,
+            epoch: binding.epoch,
+            schema: binding.schema.clone(),
+            seal: signed.seal(),
+        };
+        Some(Entering { signed, bound })
+    }
+}
+
+/// What goes before a statement: nothing inside of a transaction, else the binding or the expectation.
+fn lead<'a>(
+    connection: &Connection,
+    bound: &'a Option<Bound>,
+    opening: bool,
+    binding: &Binding<'a>,
+    entering: Option<&'a Entering>,
+) -> Lead<'a> {
+    if connection.status() != TransactionStatus::Idle {
+        return Lead::default();
+    }
+    let begin = match (opening, binding.tier) {
+        (false, _) => Begin::No,
+        (true, Tier::Sealed) => Begin::AfterEnter,
+        (true, Tier::Signed) => Begin::BeforeEnter,
+    };
+    // `enter` opens its own transaction; one that is begun after it, and every later one, states what it expects.
+    let expect = match (entering, begin) {
+        (Some(entering), Begin::AfterEnter) => Some(entering.bound.seal.as_str()),
+        (Some(_), _) => None,
+        (None, _) => bound.as_ref().map(|bound| bound.seal.as_str()),
+    };
+    Lead {
+        enter: entering.map(|entering| enter(bound, binding, entering)),
+        begin,
+        expect,
+        account: binding.account_text,
+    }
+}
+
+fn enter<'a>(bound: &Option<Bound>, binding: &Binding<'a>, entering: &'a Entering) -> Enter<'a> {
+    let path_holds = bound
+        .as_ref()
+        .is_some_and(|bound| bound.schema == entering.bound.schema);
+    Enter {
+        message: &entering.signed.message,
+        mac: &entering.signed.mac,
+        search_path: (!path_holds).then_some(binding.search_path),
+    }
+}
+
+/// Whether a change of the schema since the statement was prepared may be the cause: a plan that would give other
+/// types, names or types that are gone, a parameter whose type has changed. Missing rights are none of that.
+fn is_stale(error: &Error) -> bool {
+    match error {
+        Error::Parameter { .. } => true,
+        Error::Database(error) => match error.code() {
+            "0A000" => error.message().starts_with("cached plan"),
+            "XX000" => error.message().starts_with("cache lookup failed"),
+            "42501" => false,
+            code => code.starts_with("42"),
+        },
+        _ => false,
+    }
+}
+
+/// A step in a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Savepoint {
+    /// Marks where to go back to.
+    Set,
+    /// Keeps what was done since.
+    Release,
+    /// Undoes what was done since.
+    Undo,
+}
+
+/// Where a stream of rows stands.
+#[derive(Debug)]
+pub struct RowReader {
+    columns: Arc<[Column]>,
+    first: Option<Bytes>,
+    ended: bool,
+}
