@@ -3,9 +3,11 @@
 //! Only this crate knows HTTP. It reads requests, asks the use cases of `tenantry-ops`, and writes answers; the rules
 //! are theirs. It has no SQL and knows nothing of the application but its router.
 
+mod caller;
 mod config;
 mod layer;
 mod metrics;
+mod refusal;
 mod router;
 mod routes;
 mod run;

@@ -7,7 +7,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     Application, Config, Services,
     layer::{self, Cut},
-    routes::{health, metrics, openapi as document},
+    routes::{api_keys, auth, health, jwks, members, metrics, openapi as document},
 };
 
 #[derive(utoipa::OpenApi)]
@@ -20,6 +20,17 @@ struct Document;
 
 fn routes() -> OpenApiRouter<Services> {
     OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(members::list_members, members::add_member))
+        .routes(routes!(members::update_member, members::remove_member))
+        .routes(routes!(api_keys::list_api_keys, api_keys::create_api_key))
+        .routes(routes!(api_keys::revoke_api_key))
+        .routes(routes!(auth::log_in))
+        .routes(routes!(auth::refresh_tokens))
+        .routes(routes!(auth::switch_tenant))
+        .routes(routes!(auth::accept_invitation))
+        .routes(routes!(auth::log_out))
+        .routes(routes!(auth::get_me))
+        .routes(routes!(jwks::get_jwks))
         .routes(routes!(health::get_liveness))
         .routes(routes!(health::get_readiness))
         .routes(routes!(metrics::get_metrics))

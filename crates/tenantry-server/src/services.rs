@@ -2,11 +2,14 @@
 
 use axum::Router;
 use tenantry::Tenantry;
+use tenantry_ops::Ops;
 use utoipa::openapi::OpenApi;
 
 /// What the routes use. Cheap to clone: handles.
 #[derive(Clone)]
 pub struct Services {
+    /// The use cases.
+    pub ops: Ops,
     /// Access to tenants' rows, for the application.
     pub tenantry: Tenantry,
 }

@@ -1,5 +1,11 @@
 //! The routes, a file per resource.
 
+pub(crate) mod api_keys;
+pub(crate) mod auth;
 pub(crate) mod health;
+pub(crate) mod jwks;
+pub(crate) mod members;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
+mod page;
+mod place;

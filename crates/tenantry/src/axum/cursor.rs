@@ -2,14 +2,39 @@
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
-use tenantry_core::{Context, seal::sha256};
+use tenantry_core::{Context, TenantId, seal::sha256};
 
 use super::{Code, Problem};
 
 /// How many bytes of the hash stand before the place; enough that no cursor is valid elsewhere by chance.
 const TAG_BYTES: usize = 12;
 
-/// Turns the place of a list's last row into an opaque text that is valid for this tenant and this list only.
+/// Whose list a cursor is for.
+pub trait CursorOwner {
+    /// What tells this owner from every other one.
+    fn bytes(&self) -> &[u8];
+}
+
+impl CursorOwner for TenantId {
+    fn bytes(&self) -> &[u8] {
+        self.as_uuid().as_bytes()
+    }
+}
+
+impl CursorOwner for Context {
+    fn bytes(&self) -> &[u8] {
+        self.tenant.bytes()
+    }
+}
+
+/// Lists of the whole installation.
+impl CursorOwner for () {
+    fn bytes(&self) -> &[u8] {
+        &[]
+    }
+}
+
+/// Turns the place of a list's last row into an opaque text that is valid for this owner and this list only.
 ///
 /// No secret is needed: what comes back is bound as parameters of a scoped query, so a cursor made by hand shows nothing
 /// that another one would not. The tag is there so that a cursor in the wrong place is an error and not a wrong page.
@@ -26,23 +51,23 @@ const TAG_BYTES: usize = 12;
 /// assert!(decode_cursor::<(i32, String)>(&context(2), "notes -created_at", &cursor).is_err());
 /// assert!(decode_cursor::<(i32, String)>(&context(1), "notes name", &cursor).is_err());
 /// ```
-pub fn encode_cursor(context: &Context, list: &str, place: &impl Serialize) -> String {
+pub fn encode_cursor(owner: &impl CursorOwner, list: &str, place: &impl Serialize) -> String {
     let place = serde_json::to_vec(place).expect("a place is made of texts and numbers");
-    let mut bytes = tag(context, list, &place).to_vec();
+    let mut bytes = tag(owner, list, &place).to_vec();
     bytes.extend_from_slice(&place);
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Reads what [`encode_cursor`] wrote for the same tenant and list.
+/// Reads what [`encode_cursor`] wrote for the same owner and list.
 ///
 /// # Errors
 ///
 /// `invalid-field` on `/cursor` for everything else.
-pub fn decode_cursor<T: DeserializeOwned>(context: &Context, list: &str, cursor: &str) -> Result<T, Problem> {
+pub fn decode_cursor<T: DeserializeOwned>(owner: &impl CursorOwner, list: &str, cursor: &str) -> Result<T, Problem> {
     let decode = || {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
         let (sent, place) = bytes.split_at_checked(TAG_BYTES)?;
-        (sent == tag(context, list, place)).then(|| serde_json::from_slice(place).ok())?
+        (sent == tag(owner, list, place)).then(|| serde_json::from_slice(place).ok())?
     };
     decode().ok_or_else(|| {
         Problem::field(
@@ -53,11 +78,11 @@ pub fn decode_cursor<T: DeserializeOwned>(context: &Context, list: &str, cursor:
     })
 }
 
-fn tag(context: &Context, list: &str, place: &[u8]) -> [u8; TAG_BYTES] {
+fn tag(owner: &impl CursorOwner, list: &str, place: &[u8]) -> [u8; TAG_BYTES] {
     // The lengths keep the parts apart: nothing can move from one into the next.
     let length = |part: &[u8]| (part.len() as u64).to_be_bytes();
-    let tenant = context.tenant.as_uuid().as_bytes();
-    let hash = sha256(&[tenant.as_slice(), &length(list.as_bytes()), list.as_bytes(), place].concat());
+    let (owner, list) = (owner.bytes(), list.as_bytes());
+    let hash = sha256(&[&length(owner), owner, &length(list), list, place].concat());
     *hash.first_chunk().expect("a SHA-256 is longer than the tag")
 }
 

@@ -91,6 +91,16 @@ impl Fields {
         }
     }
 
+    /// A text to compare or to search with: at most 200 characters, without the NUL that PostgreSQL has no place for.
+    pub fn text(&mut self, name: &str) -> Option<String> {
+        let text = self.optional::<String>(name)?;
+        if text.contains('\0') || text.chars().count() > SEARCH_CHARS_MAX {
+            self.invalid(name, format!("at most {SEARCH_CHARS_MAX} characters, no NUL character"));
+            return None;
+        }
+        Some(text)
+    }
+
     /// The field of a change: `None` leaves it alone, `Some(None)` was a null and empties it.
     pub fn change<T: DeserializeOwned>(&mut self, name: &str) -> Option<Option<T>> {
         match self.take(name) {
@@ -167,6 +177,9 @@ impl Fields {
 
 /// More errors than this help nobody.
 const ERRORS_MAX: usize = 32;
+
+/// Nobody searches for more, and patterns cost.
+const SEARCH_CHARS_MAX: usize = 200;
 
 /// Messages can hold the value that was sent, which can be long.
 const DETAIL_CHARS_MAX: usize = 200;

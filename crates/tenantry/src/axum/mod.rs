@@ -11,7 +11,7 @@ mod problem;
 
 pub use body::{Body, BodyLimit, Query};
 pub use code::Code;
-pub use cursor::{decode_cursor, encode_cursor};
+pub use cursor::{CursorOwner, decode_cursor, encode_cursor};
 pub use fields::{Fields, FromFields};
 pub use path::Path;
 pub use problem::{FieldError, Problem};

@@ -1,0 +1,204 @@
+//! Log in, stay logged in, change the tenant, log out.
+
+use axum::{
+    Json,
+    extract::{Extension, State},
+    http::StatusCode,
+};
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use tenantry::axum::{Body, Fields, FromFields, Problem};
+use tenantry_ops::{LoggedIn, Login, Origin};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::place::PlaceBody;
+use crate::{Services, caller::Person, refusal};
+
+/// E-mail and password, and which tenant to open.
+#[derive(ToSchema)]
+pub(crate) struct LoginBody {
+    email: String,
+    #[schema(value_type = String, format = Password)]
+    password: SecretString,
+    /// Slug or id. May be left out by whoever has one membership, or wants to choose later.
+    tenant: Option<String>,
+}
+
+impl FromFields for LoginBody {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        let email = fields.required("email");
+        let password = fields.required::<String>("password");
+        let tenant = fields.optional("tenant");
+        Some(Self {
+            email: email?,
+            password: password?.into(),
+            tenant,
+        })
+    }
+}
+
+/// A refresh token.
+#[derive(ToSchema)]
+pub(crate) struct RefreshBody {
+    #[schema(value_type = String)]
+    refresh_token: SecretString,
+}
+
+impl FromFields for RefreshBody {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        Some(Self {
+            refresh_token: fields.required::<String>("refresh_token")?.into(),
+        })
+    }
+}
+
+/// A tenant.
+#[derive(ToSchema)]
+pub(crate) struct TenantChoice {
+    /// Slug or id.
+    tenant: String,
+}
+
+impl FromFields for TenantChoice {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        Some(Self {
+            tenant: fields.required("tenant")?,
+        })
+    }
+}
+
+/// Tokens, and what they open.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Tokens {
+    /// For the header `Authorization: Bearer`.
+    access_token: String,
+    /// Good for one refresh; using it twice ends the log-in.
+    refresh_token: String,
+    token_type: &'static str,
+    /// How long the access token lives, in seconds.
+    expires_in: u64,
+    /// The tenant that the access token opens; null for whoever has several and named none.
+    tenant: Option<PlaceBody>,
+    memberships: Vec<PlaceBody>,
+}
+
+impl From<LoggedIn> for Tokens {
+    fn from(logged_in: LoggedIn) -> Self {
+        Self {
+            access_token: logged_in.access_token.expose_secret().to_owned(),
+            refresh_token: logged_in.refresh_token.expose_secret().to_owned(),
+            token_type: "Bearer",
+            expires_in: logged_in.expires_in.as_secs(),
+            tenant: logged_in.tenant.map(Into::into),
+            memberships: logged_in.memberships.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// A person.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Me {
+    account_id: Uuid,
+    email: String,
+    name: String,
+    last_login_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    /// The tenant that the access token opens.
+    tenant: Option<PlaceBody>,
+    memberships: Vec<PlaceBody>,
+}
+
+/// Log in with e-mail and password.
+#[utoipa::path(post, path = "/v1/auth/login", tag = "auth", request_body = LoginBody,
+    responses((status = 200, body = Tokens), (status = 401), (status = 429)))]
+pub(crate) async fn log_in(
+    State(services): State<Services>,
+    Extension(origin): Extension<Origin>,
+    Body(body): Body<LoginBody>,
+) -> Result<Json<Tokens>, Problem> {
+    let login = Login {
+        email: &body.email,
+        password: body.password,
+        tenant: body.tenant.as_deref(),
+        origin,
+    };
+    let logged_in = services.ops.login(&login).await.map_err(refusal::of_login)?;
+    Ok(Json(logged_in.into()))
+}
+
+/// Exchange a refresh token for new tokens.
+#[utoipa::path(post, path = "/v1/auth/refresh", tag = "auth", request_body = RefreshBody,
+    responses((status = 200, body = Tokens), (status = 401)))]
+pub(crate) async fn refresh_tokens(
+    State(services): State<Services>,
+    Extension(origin): Extension<Origin>,
+    Body(body): Body<RefreshBody>,
+) -> Result<Json<Tokens>, Problem> {
+    let logged_in = services
+        .ops
+        .refresh(&body.refresh_token, &origin)
+        .await
+        .map_err(refusal::of_login)?;
+    Ok(Json(logged_in.into()))
+}
+
+/// Get tokens that open another of the person's tenants.
+#[utoipa::path(post, path = "/v1/auth/switch", tag = "auth", request_body = TenantChoice,
+    responses((status = 200, body = Tokens), (status = 403)))]
+pub(crate) async fn switch_tenant(
+    State(services): State<Services>,
+    person: Person,
+    Body(body): Body<TenantChoice>,
+) -> Result<Json<Tokens>, Problem> {
+    let logged_in = services
+        .ops
+        .switch(person.session, &body.tenant)
+        .await
+        .map_err(refusal::of_login)?;
+    Ok(Json(logged_in.into()))
+}
+
+/// Accept the invitation to a tenant.
+#[utoipa::path(post, path = "/v1/auth/accept", tag = "auth", request_body = TenantChoice,
+    responses((status = 200, body = PlaceBody), (status = 404)))]
+pub(crate) async fn accept_invitation(
+    State(services): State<Services>,
+    person: Person,
+    Extension(origin): Extension<Origin>,
+    Body(body): Body<TenantChoice>,
+) -> Result<Json<PlaceBody>, Problem> {
+    let place = services
+        .ops
+        .accept(person.session, &body.tenant, &origin)
+        .await
+        .map_err(refusal::of_login)?;
+    Ok(Json(place.into()))
+}
+
+/// End the log-in: its tokens open nothing any more.
+#[utoipa::path(post, path = "/v1/auth/logout", tag = "auth", responses((status = 204)))]
+pub(crate) async fn log_out(State(services): State<Services>, person: Person) -> Result<StatusCode, Problem> {
+    services.ops.logout(person.session).await.map_err(refusal::of_login)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who am I, and where.
+#[utoipa::path(get, path = "/v1/auth/me", tag = "auth", responses((status = 200, body = Me)))]
+pub(crate) async fn get_me(State(services): State<Services>, person: Person) -> Result<Json<Me>, Problem> {
+    let me = services
+        .ops
+        .me(person.session.account, person.tenant)
+        .await
+        .map_err(refusal::of_login)?;
+    Ok(Json(Me {
+        account_id: *me.account.id.as_uuid(),
+        email: me.account.email,
+        name: me.account.name,
+        last_login_at: me.account.last_login_at,
+        created_at: me.account.created_at,
+        tenant: me.tenant.map(Into::into),
+        memberships: me.memberships.into_iter().map(Into::into).collect(),
+    }))
+}
