@@ -64,7 +64,11 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let config = self.cluster.admin_config("postgres");
-        let statement = format!("drop database if exists {} with (force)", self.name);
+        let slots = format!(
+            "select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = '{}' and not active",
+            self.name
+        );
+        let drop = format!("drop database if exists {} with (force)", self.name);
         // The test's runtime may be shutting down, so this needs one of its own; a server that a test has stopped is
         // no reason to fail it.
         let _ = thread::spawn(move || {
@@ -75,7 +79,9 @@ impl Drop for TestDatabase {
                     .await
                     .map_err(std::io::Error::other)?;
                 tokio::spawn(connection);
-                client.batch_execute(&statement).await.map_err(std::io::Error::other)
+                // A slot would keep the database; in statements of their own, since a drop can't be in a transaction.
+                let _ = client.batch_execute(&slots).await;
+                client.batch_execute(&drop).await.map_err(std::io::Error::other)
             })
         })
         .join();

@@ -16,7 +16,7 @@ pub struct OwnClusterOptions {
     pub binaries: Option<Binaries>,
     /// Further server settings.
     pub settings: Vec<(String, String)>,
-    /// Whether it keeps what it is given over a power cut (a `kill -9` of the server loses nothing without it).
+    /// Whether it keeps what it is given over a power cut, too: what was committed outlives a `kill -9` without it.
     pub fsync: bool,
 }
 
@@ -60,7 +60,7 @@ impl OwnCluster {
         self.cluster.connect(database).await
     }
 
-    /// Kills the server without a chance to clean up.
+    /// Kills the server with all its processes, without a chance to clean up.
     pub fn kill(&mut self) {
         self.server.kill();
     }

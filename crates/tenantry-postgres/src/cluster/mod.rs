@@ -206,7 +206,7 @@ impl Cluster {
         self.server.stop()
     }
 
-    /// Kills the server without a chance to clean up, as a power cut would.
+    /// Kills the server with all its processes, without a chance to clean up, as a power cut would.
     pub fn kill(&mut self) {
         self.server.kill();
     }

@@ -37,6 +37,14 @@ impl Server {
             let _ = child.kill();
             let _ = child.wait();
             self.child = None;
+            // Without its postmaster, a backend still answers a call that is under way.
+            let data_dir = self.data_dir();
+            process::wait_until(Instant::now() + PATIENCE, || {
+                let left = process::servers_below(&data_dir);
+                left.iter()
+                    .for_each(|process| process::signal(process.pid, Signal::KILL));
+                left.is_empty()
+            });
         }
     }
 

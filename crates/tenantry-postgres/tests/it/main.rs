@@ -1,5 +1,8 @@
 //! A private PostgreSQL on a real machine: every situation is made, none is pretended.
-#![expect(clippy::unwrap_used, reason = "in a test it is an assertion, also in what tests share")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test it is an assertion, also in what tests share"
+)]
 
 mod helper;
 mod killed;

@@ -3,7 +3,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use tenantry_postgres::{Cluster, Progress};
+use secrecy::ExposeSecret;
+use tenantry_postgres::{Cluster, ClusterOptions, Progress};
 use tenantry_testing::test_folder;
 
 use crate::{config, connect, options, quick, show};
@@ -136,18 +137,9 @@ async fn two_clusters_run_at_once_in_different_folders() {
     }
     assert_ne!(seen[0], seen[1]);
     // The password of one opens nothing at the other.
-    let mut mixed = config(&one);
-    mixed = mixed.port(two.port()).clone();
-    let error = connect(
-        &tokio_postgres::Config::new()
-            .host("127.0.0.1")
-            .port(two.port())
-            .user("postgres")
-            .dbname("postgres")
-            .password(mixed.get_password().unwrap()),
-    )
-    .await
-    .unwrap_err();
+    let mut mixed = config(&two);
+    mixed.password(one.password().expose_secret());
+    let error = connect(&mixed).await.unwrap_err();
     assert_eq!(error.code().unwrap().code(), "28P01");
 }
 
@@ -155,9 +147,9 @@ async fn two_clusters_run_at_once_in_different_folders() {
 async fn the_server_from_npm_runs_too() {
     let folder = test_folder();
     let binaries = tenantry_testing::second_binaries();
-    let cluster = Cluster::start(tenantry_postgres::ClusterOptions {
+    let cluster = Cluster::start(ClusterOptions {
         fsync: false,
-        ..tenantry_postgres::ClusterOptions::new(folder.path(), binaries)
+        ..ClusterOptions::new(folder.path(), binaries)
     });
     let cluster = cluster.await.unwrap();
     let client = connect(&config(&cluster)).await.unwrap();
