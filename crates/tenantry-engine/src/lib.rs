@@ -1,3 +1,5 @@
 //! Work on tenant databases: bootstrap, seal, fence, isolate, provision, migrate, adopt.
 
 pub mod adopt;
+pub mod isolate;
+pub mod migrate;

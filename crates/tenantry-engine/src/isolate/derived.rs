@@ -1,0 +1,116 @@
+//! What isolation makes of migrations: steps that run unchanged in every placement.
+
+use serde::{Deserialize, Serialize};
+
+use crate::migrate::Mode;
+
+/// Isolated migrations, to keep and to replay.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Derived {
+    /// The engine that derived them.
+    pub engine_version: String,
+    /// One per file, lowest first.
+    pub versions: Vec<Version>,
+    /// What the tables have become, after the last version.
+    pub tables: Vec<IsolatedTable>,
+}
+
+/// One migration.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Version {
+    /// Its number.
+    pub version: i64,
+    /// The file's name.
+    pub name: String,
+    /// SHA-256 of its text, in hex.
+    pub checksum: String,
+    /// What it holds.
+    pub mode: Mode,
+    /// Whether all steps run in one transaction.
+    pub transaction: bool,
+    /// Extensions that the administrator installs before it runs.
+    pub extensions: Vec<String>,
+    /// What runs, in this order.
+    pub steps: Vec<Step>,
+    /// What isolation changed, for people to read.
+    pub notes: Vec<Note>,
+}
+
+/// One statement for a placement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Line of the source statement.
+    pub line: u32,
+    /// Whether it can be left out where no table holds a row yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_filled: bool,
+    /// The statement.
+    #[serde(flatten)]
+    pub act: Act,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// Runs this text as the owner, with the placement's schema first on the search path.
+    Sql(String),
+    /// Grants to a role whose name differs from database to database.
+    Grant {
+        /// `select, insert`.
+        privileges: String,
+        /// `contacts`, `sequence contacts_id_seq`.
+        on: String,
+        /// To whom.
+        to: Grantee,
+    },
+}
+
+/// Roles by what they are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grantee {
+    /// The application's role of the tenant database.
+    Application,
+    /// The role that moves tenants and runs data migrations over all of them.
+    Mover,
+}
+
+/// A sentence about one thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Line of the source statement.
+    pub line: u32,
+    /// The table, view or function.
+    pub object: String,
+    /// What happened to it.
+    pub text: String,
+}
+
+/// A table as it stands in every placement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IsolatedTable {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a reference table: one content for all tenants.
+    pub reference: bool,
+    /// Its columns in their order, `tenant_id` not among them.
+    pub columns: Vec<String>,
+    /// Columns that are never written: generated ones.
+    pub generated: Vec<String>,
+    /// The table of which it is a partition.
+    pub partition_of: Option<String>,
+    /// Tables that its foreign keys point to.
+    pub references: Vec<String>,
+    /// Sequences and the columns they fill.
+    pub sequences: Vec<FilledColumn>,
+}
+
+/// A column that a sequence fills.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilledColumn {
+    /// The column.
+    pub column: String,
+    /// The sequence.
+    pub sequence: String,
+}

@@ -1,0 +1,30 @@
+//! Isolation of tables through a plain twin: each migration runs as written in an empty single-tenant schema, and its effect there becomes
+//! steps for tables that many tenants share.
+
+mod change;
+mod column;
+mod constraint;
+mod derive;
+mod derived;
+mod difference;
+mod foreign_key;
+mod function;
+mod grant;
+mod helper;
+mod index;
+mod kind;
+mod partition;
+mod policy;
+mod quote;
+mod scratch;
+mod sequence;
+mod snapshot;
+mod table;
+mod trigger;
+mod view;
+
+pub use derive::{DeriveError, derive};
+pub use derived::{Act, Derived, FilledColumn, Grantee, IsolatedTable, Note, Step, Version};
+
+/// Changes when the same migrations would derive other steps.
+pub const ENGINE_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+isolation.1");

@@ -1,0 +1,160 @@
+//! Header comments of a migration: `-- tenantry: …` lines before the first statement.
+
+use serde::{Deserialize, Serialize};
+
+/// What a file holds and where its statements run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Statements that define tables and what stands around them. The default.
+    Schema,
+    /// Data, once for each tenant in its context.
+    EachTenant,
+    /// Data, once for each placement over all its tenants.
+    AllTenants,
+    /// Data, once for each tenant, and for every tenant provisioned later.
+    Seed,
+}
+
+/// The declarations of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// What the file holds.
+    pub mode: Mode,
+    /// Whether the file's tables are reference tables.
+    pub reference: Reference,
+    /// Whether the file runs in one transaction.
+    pub transaction: bool,
+    /// Names of functions, views and tables that are let through although they are refused by default.
+    pub allowed: Vec<String>,
+}
+
+/// Which new tables of a file are reference tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reference {
+    /// None: every table holds tenants' rows.
+    None,
+    /// All of them.
+    All,
+    /// The named ones.
+    Named(Vec<String>),
+}
+
+impl Reference {
+    /// Whether the table of this name is declared a reference table.
+    #[must_use]
+    pub fn covers(&self, table: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Named(names) => names.iter().any(|name| name == table),
+        }
+    }
+}
+
+impl Header {
+    /// Reads the declarations above the first statement.
+    ///
+    /// # Errors
+    ///
+    /// The line and the sentence, where a declaration is not known or contradicts another one.
+    pub fn parse(text: &str) -> Result<Self, (u32, String)> {
+        let mut header = Self {
+            mode: Mode::Schema,
+            reference: Reference::None,
+            transaction: true,
+            allowed: Vec::new(),
+        };
+        for (number, line) in (1_u32..).zip(text.lines()) {
+            let line = line.trim();
+            let Some(comment) = line.strip_prefix("--") else {
+                if line.is_empty() {
+                    continue;
+                }
+                break;
+            };
+            let Some(declaration) = comment.trim().strip_prefix("tenantry:") else {
+                continue;
+            };
+            header
+                .declare(declaration.trim())
+                .map_err(|sentence| (number, sentence))?;
+        }
+        if header.mode != Mode::Schema && header.reference != Reference::None {
+            return Err((
+                1,
+                "a file is either `reference` or holds tenants' data, not both".into(),
+            ));
+        }
+        Ok(header)
+    }
+
+    fn declare(&mut self, declaration: &str) -> Result<(), String> {
+        let mode = match declaration {
+            "each tenant" => Some(Mode::EachTenant),
+            "all tenants" => Some(Mode::AllTenants),
+            "seed" => Some(Mode::Seed),
+            _ => None,
+        };
+        if let Some(mode) = mode {
+            if self.mode != Mode::Schema {
+                return Err(format!("`{declaration}` contradicts an earlier declaration"));
+            }
+            self.mode = mode;
+        } else if declaration == "no transaction" {
+            self.transaction = false;
+        } else if let Some(names) = declaration.strip_prefix("reference") {
+            let names = names_of(names);
+            self.reference = if names.is_empty() {
+                Reference::All
+            } else {
+                Reference::Named(names)
+            };
+        } else if let Some(names) = declaration.strip_prefix("allow ") {
+            self.allowed.extend(names_of(names));
+        } else {
+            return Err(format!(
+                "`-- tenantry: {declaration}` is not known; known are `reference [tables]`, `each tenant`, \
+                 `all tenants`, `seed`, `no transaction` and `allow <names>`"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Names separated by commas or spaces.
+fn names_of(text: &str) -> Vec<String> {
+    text.split([',', ' '])
+        .map(|name| name.trim().trim_matches('"'))
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_declarations_defines_isolated_tables_in_a_transaction() {
+        let header = Header::parse("-- contacts\ncreate table contacts ();").expect("parses");
+        assert_eq!(header.mode, Mode::Schema);
+        assert_eq!(header.reference, Reference::None);
+        assert!(header.transaction);
+    }
+
+    #[test]
+    fn declarations_are_read_above_the_first_statement_only() {
+        let header = Header::parse("-- tenantry: reference a, b\n\nselect 1;\n-- tenantry: seed\n").expect("parses");
+        assert!(header.reference.covers("a") && header.reference.covers("b"));
+        assert!(!header.reference.covers("c"));
+        assert_eq!(header.mode, Mode::Schema);
+    }
+
+    #[test]
+    fn an_unknown_declaration_names_its_line() {
+        let (line, sentence) = Header::parse("--\n-- tenantry: every tenant\n").unwrap_err();
+        assert_eq!(line, 2);
+        assert!(sentence.contains("every tenant"));
+    }
+}
