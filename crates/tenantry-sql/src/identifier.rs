@@ -92,6 +92,12 @@ impl fmt::Display for Qualified {
     }
 }
 
+/// What a statement may call a table: its name alone, where the search path says the rest, or with its schema.
+pub trait TableName: fmt::Display {}
+
+impl TableName for Identifier {}
+impl TableName for Qualified {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

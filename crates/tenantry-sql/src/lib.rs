@@ -9,6 +9,6 @@ mod literal;
 mod policy;
 
 pub use grant::{isolated_table_grants, reference_table_grants, schema_usage, sequence_usage};
-pub use identifier::{Identifier, IdentifierError, MAX_IDENTIFIER_BYTES, Qualified};
+pub use identifier::{Identifier, IdentifierError, MAX_IDENTIFIER_BYTES, Qualified, TableName};
 pub use literal::{Literal, LiteralError};
 pub use policy::{POLICY_NAMES, TENANT_COLUMN, TENANT_PREDICATE, WRITE_PREDICATE, isolate_rows, policies};

@@ -3,7 +3,7 @@
 //! The policies are the same in shared tables, own schemas and own databases, and name no role: they bind everybody that
 //! row security binds, the tables' owner included, and need no change when a database gets another application role.
 
-use crate::Qualified;
+use crate::TableName;
 
 /// The column that each isolated table has.
 pub const TENANT_COLUMN: &str = "tenant_id";
@@ -31,7 +31,7 @@ pub const POLICY_NAMES: [&str; 8] = [
 ///
 /// One permissive policy per command, since permissive policies are joined by OR and a forgotten second one would open
 /// the table; a restrictive floor under them, so that even such a one could not; and the writers' restriction.
-pub fn policies(table: &Qualified) -> Vec<String> {
+pub fn policies(table: &impl TableName) -> Vec<String> {
     let tenant = TENANT_PREDICATE;
     let write = WRITE_PREDICATE;
     let policy = |name: &str, rest: String| format!("create policy {name} on {table} {rest}");
@@ -64,7 +64,7 @@ pub fn policies(table: &Qualified) -> Vec<String> {
 
 /// The statements that put row security on a table without policies of ours: enabled, forced (the owner is bound as
 /// well) and with its policies.
-pub fn isolate_rows(table: &Qualified) -> Vec<String> {
+pub fn isolate_rows(table: &impl TableName) -> Vec<String> {
     let mut statements = vec![
         format!("alter table {table} enable row level security"),
         format!("alter table {table} force row level security"),
@@ -76,6 +76,7 @@ pub fn isolate_rows(table: &Qualified) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Qualified;
 
     #[test]
     fn every_policy_has_its_name_in_the_list() {

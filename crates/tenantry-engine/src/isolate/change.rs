@@ -55,6 +55,11 @@ impl Outcome {
         self.acts.push((Act::Sql(text.into()), Only::Always));
     }
 
+    pub(super) fn concurrent(&mut self, index: &str, sql: String) {
+        let index = index.to_owned();
+        self.acts.push((Act::Concurrent { index, sql }, Only::Always));
+    }
+
     pub(super) fn sql_if_filled(&mut self, text: impl Into<String>) {
         self.acts.push((Act::Sql(text.into()), Only::Filled));
     }

@@ -62,6 +62,12 @@ impl From<SnapshotError> for DeriveError {
 ///
 /// Dropping the future leaves the scratch database half done; throw it away.
 pub async fn derive(client: &Client, owner: &str, files: &Files) -> Result<Derived, DeriveError> {
+    let derived = derive_as(client, owner, files).await;
+    client.batch_execute("reset role; reset all").await?;
+    derived
+}
+
+async fn derive_as(client: &Client, owner: &str, files: &Files) -> Result<Derived, DeriveError> {
     let (statements, refusals) = read(files);
     if !refusals.is_empty() {
         return Err(DeriveError::Refused(refusals));

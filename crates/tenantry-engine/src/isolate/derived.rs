@@ -55,6 +55,13 @@ pub struct Step {
 pub enum Act {
     /// Runs this text as the owner, with the placement's schema first on the search path.
     Sql(String),
+    /// Makes an index outside a transaction; what a failed attempt left behind is dropped first.
+    Concurrent {
+        /// The index.
+        index: String,
+        /// The statement.
+        sql: String,
+    },
     /// Grants to a role whose name differs from database to database.
     Grant {
         /// `select, insert`.

@@ -81,17 +81,22 @@ fn make(change: &Change<'_>, index: &Index, out: &mut Outcome) {
     }
     let lead = if led { "tenant_id, " } else { "" };
     let concurrently = if change.statement.concurrently {
-        "concurrently "
+        "concurrently if not exists "
     } else {
         ""
     };
-    out.sql(format!(
+    let sql = format!(
         "create {}index {concurrently}{} on {only}{} using {} ({lead}{rest}",
         unique.to_lowercase(),
         ident(&index.name),
         ident(&table.name),
         index.method
-    ));
+    );
+    if change.statement.concurrently {
+        out.concurrent(&index.name, sql);
+    } else {
+        out.sql(sql);
+    }
 }
 
 /// Whether an index is neither a constraint's nor a parent's.

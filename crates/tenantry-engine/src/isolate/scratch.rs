@@ -105,7 +105,7 @@ impl<'a> Scratch<'a> {
         let mut outcome = Ok(());
         for step in steps {
             let text = match &step.act {
-                Act::Sql(text) => text.clone(),
+                Act::Sql(text) | Act::Concurrent { sql: text, .. } => text.clone(),
                 Act::Grant { privileges, on, .. } => format!("grant {privileges} on {on} to {}", self.owner),
             };
             if let Err(error) = self.client.batch_execute(&text).await {

@@ -1,14 +1,25 @@
 //! Migrations of the application: files, what is refused in them, and how they reach a placement.
 
+mod apply;
+mod data;
 mod files;
 mod header;
+mod ledger;
 mod refusal;
 mod refuse;
+mod run;
 mod statement;
+mod status;
+mod target;
 
+pub use apply::{Applied, ApplyError, apply};
+pub use data::seed;
 pub use files::{File, Files, FilesError};
 pub use header::{Header, Mode, Reference};
+pub use ledger::{AppliedVersion, forget};
 pub use refusal::Refusal;
+pub use status::{Status, status};
+pub use target::{Patience, Target, TenantContext};
 
 pub(crate) use refusal::list as list_refusals;
 pub(crate) use statement::{Statement, read as read_statements};

@@ -1,3 +1,5 @@
 //! The engine against a real PostgreSQL.
 
 mod adopt_schema;
+mod isolate_keys;
+mod support;

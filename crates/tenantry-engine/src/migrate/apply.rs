@@ -1,0 +1,275 @@
+//! Brings one placement up to date.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{Client, error::SqlState};
+
+use super::{
+    Mode, data, ledger,
+    run::{self, Failure},
+    target::{Patience, Target, TenantContext},
+};
+use crate::isolate::{Derived, Version};
+use tenantry_core::TenantId;
+
+/// Why a placement is not up to date. What was applied before stays.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// A file was changed after it had been applied here.
+    #[error(
+        "`{name}` was changed after it had been applied to schema `{schema}`: undo the change and write a new migration"
+    )]
+    Edited {
+        /// The file.
+        name: String,
+        /// Where.
+        schema: String,
+    },
+    /// The placement has a migration that these files lack.
+    #[error(
+        "schema `{schema}` has migration `{name}`, which is not among these files: deploy the version of the application that has it"
+    )]
+    Unknown {
+        /// The file, as the ledger names it.
+        name: String,
+        /// Where.
+        schema: String,
+    },
+    /// A migration was added below one that is applied.
+    #[error("`{name}` is older than `{applied}`, which schema `{schema}` already has: give it the next free number")]
+    OutOfOrder {
+        /// The new file.
+        name: String,
+        /// The newest applied one.
+        applied: String,
+        /// Where.
+        schema: String,
+    },
+    /// A step failed; its version left nothing behind.
+    #[error("{file}:{line}: {message}")]
+    Step {
+        /// The file.
+        file: String,
+        /// The line in it.
+        line: u32,
+        /// PostgreSQL's words.
+        message: String,
+    },
+    /// The locks could not be had.
+    #[error("`{file}` did not get its locks in {attempts} attempts: try again when long transactions have ended")]
+    Locked {
+        /// The file.
+        file: String,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// Another applier works on this placement and did not end in time.
+    #[error("another process is migrating schema `{0}`: wait for it, or look for its connection in pg_stat_activity")]
+    Busy(String),
+    /// The connection failed.
+    #[error("the tenant database failed")]
+    Database(#[from] tokio_postgres::Error),
+}
+
+/// What [`apply`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The versions that were pending and are applied now.
+    pub versions: Vec<i64>,
+}
+
+/// Applies what is pending in one placement, each version in a transaction of its own, with its ledger row.
+///
+/// `client` is an administrator's connection that nobody else uses meanwhile. `tenants` are those that live in the placement;
+/// `context` opens their contexts for files that declare data. Running it again changes nothing.
+///
+/// # Errors
+///
+/// An edited, missing or out-of-order file; a step that fails, with its file and line, and nothing of its version left behind.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves the open version to be rolled back with the connection; close it and apply again.
+pub async fn apply(
+    client: &Client,
+    target: &Target,
+    derived: &Derived,
+    tenants: &[TenantId],
+    context: &dyn TenantContext,
+    patience: &Patience,
+) -> Result<Applied, ApplyError> {
+    ledger::prepare(client).await?;
+    take_turn(client, target, patience).await?;
+    let outcome = apply_in_turn(client, target, derived, tenants, context, patience).await;
+    // Where this fails the connection is gone, and the lock with it.
+    let _ = client.execute("select pg_advisory_unlock_all()", &[]).await;
+    outcome
+}
+
+async fn apply_in_turn(
+    client: &Client,
+    target: &Target,
+    derived: &Derived,
+    tenants: &[TenantId],
+    context: &dyn TenantContext,
+    patience: &Patience,
+) -> Result<Applied, ApplyError> {
+    let pending = pending(client, target, derived).await?;
+    let mut applied = Applied::default();
+    let fresh = pending.len() == derived.versions.len() && tenants.is_empty();
+    if fresh && pending.iter().all(|version| version.transaction) {
+        provision(client, target, &pending, patience).await?;
+        applied.versions = pending.iter().map(|version| version.version).collect();
+        return Ok(applied);
+    }
+    for version in pending {
+        one(client, target, version, tenants, context, patience).await?;
+        applied.versions.push(version.version);
+    }
+    Ok(applied)
+}
+
+/// Everything in one message and one transaction, where no table holds a row: nothing to look at, nobody to wait for.
+async fn provision(
+    client: &Client,
+    target: &Target,
+    versions: &[&Version],
+    patience: &Patience,
+) -> Result<(), ApplyError> {
+    install(client, versions).await?;
+    let outcome = with_locks(patience, || run::fresh(client, target, versions, patience)).await;
+    outcome.map_err(|failure| explain(failure, patience))
+}
+
+async fn one(
+    client: &Client,
+    target: &Target,
+    version: &Version,
+    tenants: &[TenantId],
+    context: &dyn TenantContext,
+    patience: &Patience,
+) -> Result<(), ApplyError> {
+    install(client, &[version]).await?;
+    let outcome = match version.mode {
+        Mode::Schema | Mode::AllTenants if version.transaction => {
+            with_locks(patience, || run::in_transaction(client, target, version, patience)).await
+        }
+        Mode::Schema | Mode::AllTenants => run::step_by_step(client, target, version, patience).await,
+        Mode::EachTenant | Mode::Seed => data::each(client, target, version, tenants, context, patience).await,
+    };
+    outcome.map_err(|failure| explain(failure, patience))
+}
+
+/// The versions that the ledger lacks.
+pub(super) async fn pending<'a>(
+    client: &Client,
+    target: &Target,
+    derived: &'a Derived,
+) -> Result<Vec<&'a Version>, ApplyError> {
+    let schema = target.schema.as_str();
+    let ledger = ledger::read(client, schema).await?;
+    for row in ledger.values() {
+        let version = derived.versions.iter().find(|version| version.version == row.version);
+        let Some(version) = version else {
+            return Err(ApplyError::Unknown {
+                name: row.name.clone(),
+                schema: schema.to_owned(),
+            });
+        };
+        if version.checksum != row.checksum {
+            return Err(ApplyError::Edited {
+                name: version.name.clone(),
+                schema: schema.to_owned(),
+            });
+        }
+    }
+    let pending: Vec<_> = derived
+        .versions
+        .iter()
+        .filter(|version| !ledger.contains_key(&version.version))
+        .collect();
+    if let (Some(first), Some((newest, row))) = (pending.first(), ledger.last_key_value())
+        && first.version < *newest
+    {
+        return Err(ApplyError::OutOfOrder {
+            name: first.name.clone(),
+            applied: row.name.clone(),
+            schema: schema.to_owned(),
+        });
+    }
+    Ok(pending)
+}
+
+/// One applier per placement; the others wait here and then find nothing pending.
+async fn take_turn(client: &Client, target: &Target, patience: &Patience) -> Result<(), ApplyError> {
+    client
+        .batch_execute(&format!("set lock_timeout = {}", patience.turn_timeout.as_millis()))
+        .await?;
+    let key = format!("tenantry migrate {}", target.schema.as_str());
+    let taken = client
+        .execute("select pg_advisory_lock(hashtextextended($1, 0))", &[&key])
+        .await;
+    let reset = client.batch_execute("reset lock_timeout").await;
+    match taken {
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+            Err(ApplyError::Busy(target.schema.as_str().to_owned()))
+        }
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(reset?),
+    }
+}
+
+/// Extensions stand once per database, installed by the administrator before a version needs them.
+async fn install(client: &Client, versions: &[&Version]) -> Result<(), ApplyError> {
+    let mut text = String::new();
+    for version in versions {
+        for extension in &version.extensions {
+            // A name from a file that PostgreSQL took as a name when it was derived.
+            if let Ok(extension) = tenantry_sql::Identifier::new(extension) {
+                text.push_str(&format!(
+                    "create extension if not exists {extension} schema tenantry_ext cascade;"
+                ));
+            }
+        }
+    }
+    if !text.is_empty() {
+        client
+            .batch_execute(&format!("set client_min_messages = warning; {text}"))
+            .await?;
+    }
+    Ok(())
+}
+
+/// Tries a version again while it does not get its locks, a little later each time.
+async fn with_locks<F>(patience: &Patience, mut attempt: impl FnMut() -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let begun = Instant::now();
+    for number in 1.. {
+        match attempt().await {
+            Err(Failure::Locked { .. }) if number < patience.lock_attempts => {
+                let pause = Duration::from_millis(50) * number.min(20);
+                tokio::time::sleep(pause).await;
+                tracing::info!(
+                    attempt = number,
+                    waited_ms = begun.elapsed().as_millis(),
+                    "migration waits for locks"
+                );
+            }
+            outcome => return outcome,
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn explain(failure: Failure, patience: &Patience) -> ApplyError {
+    match failure {
+        Failure::Locked { file } => ApplyError::Locked {
+            file,
+            attempts: patience.lock_attempts,
+        },
+        Failure::Step { file, line, message } => ApplyError::Step { file, line, message },
+        Failure::Database(error) => ApplyError::Database(error),
+    }
+}

@@ -1,0 +1,111 @@
+//! Which migrations a placement has: rows beside its tables, written in the transaction of the migration itself.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::{Client, Error};
+
+/// Makes the ledger; the administrator owns it, nobody else reads it.
+pub(super) const TABLES: &str = "
+create table if not exists tenantry_private.migration (
+  schema text not null,
+  version int8 not null,
+  name text not null,
+  checksum text not null,
+  engine_version text not null,
+  duration_ms int8 not null,
+  applied_at timestamptz not null default clock_timestamp(),
+  primary key (schema, version)
+);
+create table if not exists tenantry_private.migration_step (
+  schema text not null,
+  version int8 not null,
+  done int4 not null,
+  primary key (schema, version)
+);
+create table if not exists tenantry_private.migration_tenant (
+  schema text not null,
+  version int8 not null,
+  tenant uuid not null,
+  applied_at timestamptz not null default clock_timestamp(),
+  primary key (schema, version, tenant)
+);
+";
+
+/// A row of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedVersion {
+    /// Its number.
+    pub version: i64,
+    /// The file's name when it was applied.
+    pub name: String,
+    /// SHA-256 of its text when it was applied.
+    pub checksum: String,
+    /// The engine that derived its steps.
+    pub engine_version: String,
+    /// How long it took.
+    pub duration_ms: i64,
+    /// When it was done.
+    pub applied_at: chrono::DateTime<chrono::Utc>,
+}
+
+/// Makes the ledger where it does not stand.
+pub(super) async fn prepare(client: &Client) -> Result<(), Error> {
+    let stands: bool = client
+        .query_one(
+            "select to_regclass('tenantry_private.migration_tenant') is not null",
+            &[],
+        )
+        .await?
+        .get(0);
+    if stands {
+        return Ok(());
+    }
+    // Two appliers of different placements may get here at once; `if not exists` alone races.
+    client
+        .batch_execute(&format!(
+            "begin; select pg_advisory_xact_lock(7110002); create schema if not exists tenantry_private; {TABLES} commit"
+        ))
+        .await
+}
+
+/// The placement's rows, by version.
+pub(super) async fn read(client: &Client, schema: &str) -> Result<BTreeMap<i64, AppliedVersion>, Error> {
+    let rows = client
+        .query(
+            "select version, name, checksum, engine_version, duration_ms, applied_at
+               from tenantry_private.migration
+              where schema = $1
+              order by version",
+            &[&schema],
+        )
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| AppliedVersion {
+            version: row.get(0),
+            name: row.get(1),
+            checksum: row.get(2),
+            engine_version: row.get(3),
+            duration_ms: row.get(4),
+            applied_at: row.get(5),
+        })
+        .map(|row| (row.version, row))
+        .collect())
+}
+
+/// Forgets a placement that is dropped; a schema of the same name starts over.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn forget(client: &Client, schema: &str) -> Result<(), Error> {
+    prepare(client).await?;
+    for statement in [
+        "delete from tenantry_private.migration where schema = $1",
+        "delete from tenantry_private.migration_step where schema = $1",
+        "delete from tenantry_private.migration_tenant where schema = $1",
+    ] {
+        client.execute(statement, &[&schema]).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,303 @@
+//! One version on one placement.
+
+use std::time::Instant;
+
+use tokio_postgres::{Client, Error, error::SqlState};
+
+use super::{
+    Mode,
+    target::{Patience, Target},
+};
+use crate::isolate::{Act, Grantee, Step, Version};
+use tenantry_sql::Literal;
+
+/// Why a version was not applied.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It did not get its locks in time; trying again may help.
+    Locked { file: String },
+    /// A step failed.
+    Step { file: String, line: u32, message: String },
+    /// The connection failed.
+    Database(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// All steps in one message; where that fails, once more step by step, to say which step it was.
+pub(super) async fn in_transaction(
+    client: &Client,
+    target: &Target,
+    version: &Version,
+    patience: &Patience,
+) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let mut text = begin(target, version, patience);
+    for step in &version.steps {
+        text.push_str(&statement(target, step));
+        text.push_str(";\n");
+    }
+    text.push_str("set local role none;");
+    let ran = async {
+        client.batch_execute(&text).await?;
+        client.batch_execute(&record(target, version, begun)).await?;
+        client.batch_execute("commit").await
+    };
+    match ran.await {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            roll_back(client).await?;
+            let locked = locked(&error, version);
+            match locked {
+                Some(locked) => Err(locked),
+                None => find_step(client, target, version, patience, begun).await,
+            }
+        }
+    }
+}
+
+/// All versions of a placement without rows, in one message.
+pub(super) async fn fresh(
+    client: &Client,
+    target: &Target,
+    versions: &[&Version],
+    patience: &Patience,
+) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let mut text = String::new();
+    for (at, version) in versions.iter().enumerate() {
+        let first = if at == 0 {
+            begin(target, version, patience)
+        } else {
+            act_as(target, version)
+        };
+        text.push_str(&first);
+        // There are no tenants yet whose data could be changed; what new ones start with is seeded when they come.
+        let steps = version
+            .steps
+            .iter()
+            .filter(|step| version.mode == Mode::Schema && !step.only_filled);
+        for step in steps {
+            text.push_str(&statement(target, step));
+            text.push_str(";\n");
+        }
+        text.push_str("set local role none;");
+        text.push_str(&record(target, version, begun));
+    }
+    text.push_str("commit");
+    if versions.is_empty() {
+        return Ok(());
+    }
+    let Err(error) = client.batch_execute(&text).await else {
+        return Ok(());
+    };
+    roll_back(client).await?;
+    if let Some(locked) = locked(&error, versions[0]) {
+        return Err(locked);
+    }
+    for version in versions {
+        let schema = version.mode == Mode::Schema;
+        if schema {
+            find_step(client, target, version, patience, begun).await?;
+        }
+    }
+    Err(error.into())
+}
+
+/// The same, statement by statement.
+async fn find_step(
+    client: &Client,
+    target: &Target,
+    version: &Version,
+    patience: &Patience,
+    begun: Instant,
+) -> Result<(), Failure> {
+    client.batch_execute(&begin(target, version, patience)).await?;
+    for step in &version.steps {
+        if let Err(error) = client.batch_execute(&statement(target, step)).await {
+            roll_back(client).await?;
+            return Err(failure(version, step.line, error));
+        }
+    }
+    let end = format!("set local role none; {} commit", record(target, version, begun));
+    if let Err(error) = client.batch_execute(&end).await {
+        roll_back(client).await?;
+        let line = version.steps.last().map_or(1, |step| step.line);
+        return Err(failure(version, line, error));
+    }
+    Ok(())
+}
+
+/// Files that can't run in a transaction: each step is noted when it is done, and the next attempt goes on behind it.
+pub(super) async fn step_by_step(
+    client: &Client,
+    target: &Target,
+    version: &Version,
+    patience: &Patience,
+) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let schema = target.schema.as_str();
+    let done: i32 = client
+        .query_opt(
+            "select done from tenantry_private.migration_step where schema = $1 and version = $2",
+            &[&schema, &version.version],
+        )
+        .await?
+        .map_or(0, |row| row.get(0));
+    for (number, step) in (1_i32..).zip(&version.steps) {
+        if number <= done {
+            continue;
+        }
+        outside(client, target, version, step, patience).await?;
+        client
+            .execute(
+                "insert into tenantry_private.migration_step (schema, version, done) values ($1, $2, $3)
+                 on conflict (schema, version) do update set done = excluded.done",
+                &[&schema, &version.version, &number],
+            )
+            .await?;
+    }
+    let end = format!(
+        "begin; {} delete from tenantry_private.migration_step where schema = {} and version = {}; commit",
+        record(target, version, begun),
+        text(schema),
+        version.version
+    );
+    Ok(client.batch_execute(&end).await?)
+}
+
+/// One step outside a transaction, as the owner.
+async fn outside(
+    client: &Client,
+    target: &Target,
+    version: &Version,
+    step: &Step,
+    patience: &Patience,
+) -> Result<(), Failure> {
+    let enter = format!(
+        "set role {}; set search_path = {}, tenantry_ext; set lock_timeout = {}",
+        acting(target, version),
+        target.schema,
+        patience.lock_timeout.as_millis()
+    );
+    let leave = "reset role; reset search_path; reset lock_timeout";
+    client.batch_execute(&enter).await?;
+    let mut outcome = Ok(());
+    if let Act::Concurrent { index, .. } = &step.act {
+        outcome = clear_invalid(client, target, index).await;
+    }
+    if outcome.is_ok() {
+        outcome = client.batch_execute(&statement(target, step)).await;
+    }
+    client.batch_execute(leave).await?;
+    outcome.map_err(|error| failure(version, step.line, error))
+}
+
+/// `create index concurrently` that fails leaves an invalid index behind, which `if not exists` would take for the real one.
+async fn clear_invalid(client: &Client, target: &Target, index: &str) -> Result<(), Error> {
+    let row = client
+        .query_opt(
+            "select i.indexrelid::regclass::text
+               from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace
+              where n.nspname = $1 and c.relname = $2 and not i.indisvalid",
+            &[&target.schema.as_str(), &index],
+        )
+        .await?;
+    if let Some(row) = row {
+        let name: String = row.get(0);
+        client.batch_execute(&format!("drop index concurrently {name}")).await?;
+    }
+    Ok(())
+}
+
+fn begin(target: &Target, version: &Version, patience: &Patience) -> String {
+    format!(
+        "begin; set local lock_timeout = {}; set local client_min_messages = warning; \
+         set local check_function_bodies = off; set local search_path = {}, tenantry_ext; {}",
+        patience.lock_timeout.as_millis(),
+        target.schema,
+        act_as(target, version)
+    )
+}
+
+fn act_as(target: &Target, version: &Version) -> String {
+    format!("set local role {};\n", acting(target, version))
+}
+
+/// The owner, who is bound by row security; data over all tenants needs a role that is not.
+fn acting<'a>(target: &'a Target, version: &Version) -> &'a tenantry_sql::Identifier {
+    match version.mode {
+        Mode::AllTenants => &target.mover,
+        Mode::Schema | Mode::EachTenant | Mode::Seed => &target.owner,
+    }
+}
+
+/// A step's text for this placement.
+pub(super) fn statement(target: &Target, step: &Step) -> String {
+    match &step.act {
+        Act::Sql(text) | Act::Concurrent { sql: text, .. } => text.clone(),
+        Act::Grant { privileges, on, to } => {
+            let role = match to {
+                Grantee::Application => &target.application,
+                Grantee::Mover => &target.mover,
+            };
+            format!("grant {privileges} on {on} to {role}")
+        }
+    }
+}
+
+/// The ledger's row, written as the administrator.
+pub(super) fn record(target: &Target, version: &Version, begun: Instant) -> String {
+    format!(
+        "insert into tenantry_private.migration (schema, version, name, checksum, engine_version, duration_ms) \
+         values ({}, {}, {}, {}, {}, {});\n",
+        text(target.schema.as_str()),
+        version.version,
+        text(&version.name),
+        text(&version.checksum),
+        text(crate::isolate::ENGINE_VERSION),
+        begun.elapsed().as_millis()
+    )
+}
+
+/// A text of ours: file names and checksums hold no zero byte, since file names can't.
+fn text(text: &str) -> String {
+    Literal::new(text.replace('\0', "")).map_or_else(|_| "''".to_owned(), |literal| literal.to_string())
+}
+
+/// After an error inside a transaction; outside of one it is only a warning.
+pub(super) async fn roll_back(client: &Client) -> Result<(), Error> {
+    client.batch_execute("rollback").await
+}
+
+pub(super) fn failure(version: &Version, line: u32, error: Error) -> Failure {
+    if let Some(locked) = locked(&error, version) {
+        return locked;
+    }
+    match error.as_db_error() {
+        Some(database) => {
+            let mut message = database.message().to_owned();
+            for part in [database.detail(), database.hint()].into_iter().flatten() {
+                message.push_str("; ");
+                message.push_str(part);
+            }
+            Failure::Step {
+                file: version.name.clone(),
+                line,
+                message,
+            }
+        }
+        None => Failure::Database(error),
+    }
+}
+
+fn locked(error: &Error, version: &Version) -> Option<Failure> {
+    let again = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
+    again.contains(error.code()?).then(|| Failure::Locked {
+        file: version.name.clone(),
+    })
+}

@@ -1,0 +1,47 @@
+//! Where migrations are applied, and how patient they are there.
+
+use std::time::Duration;
+
+use tenantry_core::TenantId;
+use tenantry_sql::Identifier;
+
+/// A schema of a tenant database, and the roles there.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The schema of its tables: `app`, or a tenant's own.
+    pub schema: Identifier,
+    /// The role that owns the application's tables.
+    pub owner: Identifier,
+    /// The application's role of this database.
+    pub application: Identifier,
+    /// The role that moves tenants; it runs `all tenants` files, since row security does not bind it.
+    pub mover: Identifier,
+}
+
+/// Bounds.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    /// How long a statement waits for a lock before the version is rolled back and tried again: queries of the application queue
+    /// behind a waiting `alter table`.
+    pub lock_timeout: Duration,
+    /// How often a version is tried that could not get its locks.
+    pub lock_attempts: u32,
+    /// How long to wait for another applier of the same placement.
+    pub turn_timeout: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            lock_timeout: Duration::from_secs(2),
+            lock_attempts: 10,
+            turn_timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Opens tenants' contexts for `each tenant` and `seed` files.
+pub trait TenantContext: Sync {
+    /// The statement that puts a transaction of this backend into the tenant's context, as somebody who may write.
+    fn enter(&self, tenant: TenantId, backend_pid: i32) -> String;
+}
