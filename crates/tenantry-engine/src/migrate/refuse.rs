@@ -165,8 +165,8 @@ fn by_mode(statement: &SyntaxNode, header: &Header) -> Option<Finding> {
             | K::TABLE
     );
     if header.mode == Mode::Schema {
-        let is_search_path = statement.text().to_string().contains("search_path");
-        if !data || header.reference != Reference::None || is_search_path {
+        let told_below = statement.text().to_string().contains("set_config");
+        if !data || header.reference != Reference::None || told_below {
             return None;
         }
         let verb = statement

@@ -2,4 +2,5 @@
 
 mod adopt_schema;
 mod isolate_keys;
+mod isolate_refused;
 mod support;

@@ -26,7 +26,8 @@ revoke create on schema public from public;
 ";
 
 pub(crate) struct World {
-    pub(crate) database: TestDatabase,
+    /// Dropped with the test.
+    _database: TestDatabase,
     pub(crate) admin: Client,
     owner: Identifier,
     application: Identifier,
@@ -97,7 +98,7 @@ impl World {
             .await
             .expect("makes the roles");
         Self {
-            database,
+            _database: database,
             admin,
             owner,
             application,
@@ -130,7 +131,12 @@ impl World {
         self.apply_to("app", derived, tenants).await
     }
 
-    pub(crate) async fn apply_to(&self, schema: &str, derived: &Derived, tenants: &[TenantId]) -> Result<Applied, ApplyError> {
+    pub(crate) async fn apply_to(
+        &self,
+        schema: &str,
+        derived: &Derived,
+        tenants: &[TenantId],
+    ) -> Result<Applied, ApplyError> {
         let target = self.target(schema);
         apply(&self.admin, &target, derived, tenants, &Setting, &Patience::default()).await
     }

@@ -1,0 +1,117 @@
+//! What is refused is refused with its line, its reason and its mend.
+
+use crate::support::refused;
+
+/// The refusal of a text whose only fault stands in line 2.
+async fn in_line_two(sql: &str) -> String {
+    let refusals = refused(&format!("-- head\n{sql}")).await;
+    assert_eq!(refusals.len(), 1, "{refusals:#?}");
+    assert_eq!(refusals[0].line, 2, "{:?}", refusals[0]);
+    assert_eq!(refusals[0].file, "0001_test.sql");
+    assert!(!refusals[0].mend.is_empty());
+    refusals[0].reason.clone()
+}
+
+#[tokio::test]
+async fn names_with_a_schema_are_refused() {
+    for sql in [
+        "create table public.a (id int);",
+        "create table a (id int references app.b);",
+        "create view v as select * from public.a;",
+        "create function f() returns int language sql return app.g();",
+        "create table a (mood app.mood);",
+        "comment on column app.a.b is 'x';",
+    ] {
+        let reason = in_line_two(sql).await;
+        assert!(reason.contains("names a schema"), "{sql}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn what_only_looks_like_a_schema_is_not_refused() {
+    crate::support::steps(
+        "create table a (id int primary key, b int, c text collate pg_catalog.\"C\");
+         comment on column a.b is 'x';
+         create view v as select x.id, x.b from a x where pg_catalog.length(x.c) > 0;
+         create sequence s; alter sequence s owned by a.b;",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn transactions_databases_roles_and_sessions_are_refused() {
+    for (sql, part) in [
+        ("begin;", "transactions"),
+        ("commit;", "transactions"),
+        ("create database x;", "database"),
+        ("create schema x;", "schema"),
+        ("create role x;", "roles"),
+        ("set role x;", "roles"),
+        ("grant select on a to x;", "grants"),
+        ("set search_path = x;", "session"),
+        ("select set_config('tenantry.expect', '', false);", "session"),
+        ("set tenantry.expect = 'x';", "session"),
+        ("\\connect x", "psql"),
+        ("listen x;", "session"),
+        ("create publication p for all tables;", "publication"),
+    ] {
+        let reason = in_line_two(sql).await;
+        assert!(reason.contains(part), "{sql}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn data_without_a_declaration_is_refused() {
+    for sql in [
+        "insert into a values (1);",
+        "update a set id = 1;",
+        "delete from a;",
+        "truncate a;",
+        "with x as (delete from a returning *) select * from x;",
+    ] {
+        let reason = in_line_two(sql).await;
+        assert!(reason.contains("tenants' rows"), "{sql}: {reason}");
+    }
+    let reason = in_line_two("copy a from stdin;").await;
+    assert!(reason.contains("no data stream"), "{reason}");
+}
+
+#[tokio::test]
+async fn what_row_security_cannot_protect_is_refused() {
+    for (sql, part) in [
+        ("create materialized view m as select 1;", "materialized"),
+        ("create foreign table f (id int) server s;", "foreign table"),
+        ("create rule r as on insert to a do instead nothing;", "rule"),
+        (
+            "create function f() returns int language sql security definer as 'select 1';",
+            "security definer",
+        ),
+        ("create table a (tenant_id int);", "tenant_id"),
+        (
+            "create table a_name_that_is_longer_than_the_sixty_three_bytes_that_postgresql_keeps_of_it (id int);",
+            "keeps 63",
+        ),
+    ] {
+        let reason = in_line_two(sql).await;
+        assert!(reason.contains(part), "{sql}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn on_update_set_null_is_refused() {
+    let refusals = refused(
+        "create table a (id int primary key);
+         create table b (a_id int references a on update set null);",
+    )
+    .await;
+    assert_eq!(refusals[0].line, 2);
+    assert!(refusals[0].reason.contains("on update set null"), "{refusals:?}");
+    assert!(refusals[0].mend.contains("cascade"));
+}
+
+#[tokio::test]
+async fn every_fault_of_every_file_is_told_at_once() {
+    let refusals = refused("create schema x;\ncreate table public.a (id int);\ncommit;").await;
+    let lines: Vec<_> = refusals.iter().map(|refusal| refusal.line).collect();
+    assert_eq!(lines, [1, 2, 3]);
+}
