@@ -5,6 +5,7 @@
 
 mod catalog;
 pub mod change;
+mod create;
 mod error;
 mod follow;
 mod master_key;
@@ -14,6 +15,7 @@ mod table;
 mod tls;
 
 pub use catalog::{Catalog, Client, Db, Transaction};
+pub use create::{CATALOG_NAME, create_catalog};
 pub use error::{CatalogError, ConstraintName};
 pub use follow::{ChangeEvent, ChangeFollower, Listener};
 pub use master_key::{MasterKey, MasterKeyError};
