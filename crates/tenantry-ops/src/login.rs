@@ -12,13 +12,13 @@ use tenantry_catalog::{
     session::{self, NewSession, SessionEnd},
 };
 use tenantry_core::{
-    AccessClaims, AccountId, Actor, Change, Context, CredentialKind, Email, MembershipStatus, SessionId, TenantId,
+    AccessClaims, AccountId, Actor, Change, Context, CredentialKind, Email, MembershipStatus, OperatorScope, SessionId, TenantId,
     TenantState, seal::sha256,
 };
 use uuid::Uuid;
 
 use crate::{
-    Authority, Ops, Origin,
+    Authority, Forbidden, Ops, Origin,
     audit::{self, Act},
     password::{Busy, Check, Password},
     secret,
@@ -90,6 +90,9 @@ pub struct Me {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoginError {
+    /// The authority does not allow it.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     /// E-mail and password don't belong together, or there is no such account, or it is switched off.
     #[error("e-mail or password is wrong")]
     BadCredentials,
@@ -187,6 +190,60 @@ impl Ops {
         if session::end_oldest(&transaction, account, self.identity().sessions_max).await? > 0 {
             change::announce(&transaction, Change::Account(account)).await?;
         }
+        let issue = Issue {
+            session: AccountSession {
+                account,
+                session: new.id,
+            },
+            session_expires_at: new.expires_at,
+            tenant,
+            memberships,
+        };
+        let logged_in = self.issue(&transaction, issue).await?;
+        transaction.commit().await?;
+        Ok(logged_in)
+    }
+
+    /// Gives an access token of a person without a password, to try things with: for whoever may make operator keys.
+    /// Audited. The log-in it belongs to ends with it.
+    ///
+    /// # Errors
+    /// See [`LoginError`]; [`LoginError::BadCredentials`] when there is no such account or it is switched off.
+    pub async fn issue_token(
+        &self,
+        authority: &Authority,
+        email: &Email,
+        tenant: Option<&str>,
+    ) -> Result<LoggedIn, LoginError> {
+        authority.require_operator(OperatorScope::Keys)?;
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        let found = account::find_login(&transaction, email.as_str()).await?;
+        let Some(account) = found.filter(|account| account.active).map(|account| account.id) else {
+            return Err(LoginError::BadCredentials);
+        };
+        let memberships = membership::of_account(&transaction, account).await?;
+        let tenant = match tenant {
+            Some(named) => Some(choose(&memberships, named)?),
+            None => only(&memberships),
+        };
+        let origin = authority.origin();
+        let new = NewSession {
+            id: SessionId::from_uuid(Uuid::now_v7()),
+            account,
+            tenant: tenant.as_ref().map(|place| place.tenant),
+            origin: &origin.address_text(),
+            expires_at: Utc::now() + self.identity().access_ttl,
+        };
+        session::insert(&transaction, &new).await?;
+        let act = Act {
+            action: "session.issue",
+            tenant: new.tenant,
+            target: account.to_string(),
+            before: None,
+            after: Some(json!({ "session": new.id })),
+        };
+        audit::record(&transaction, authority, act).await?;
         let issue = Issue {
             session: AccountSession {
                 account,
