@@ -17,6 +17,8 @@ create table server (
     region text not null default 'default' check (region ~ '^[a-z0-9][a-z0-9-]{0,39}$'),
     -- How many tenants are placed here at most; null is no limit.
     capacity integer check (capacity >= 0),
+    -- Counted here, under the row's lock, so that two creations can't both take the last place.
+    tenants integer not null default 0 check (tenants >= 0),
     admin_url_sealed bytea not null,
     state text not null default 'active' check (state in ('active', 'draining')),
     server_version integer not null,
@@ -35,6 +37,7 @@ create table tenant_database (
     kind text not null check (kind in ('shared', 'own')),
     state text not null default 'preparing' check (state in ('preparing', 'ready', 'dropping')),
     app_role text not null check (octet_length(app_role) between 1 and 63),
+    -- Made and committed before the role is, so that a step which runs twice gives it the same one.
     app_password_sealed bytea not null,
     -- The keys of the seal, two at most while they rotate.
     seal_keys_sealed bytea,
@@ -69,7 +72,6 @@ create table tenant (
     deleted_at timestamptz,
     -- When a deleted tenant is purged.
     purge_after timestamptz,
-    -- The state before deletion, to which a recovery returns.
     constraint tenant_deleted_has_times check ((state = 'deleted') <= (deleted_at is not null and purge_after is not null))
 );
 -- A purged tenant's slug is free again; a deleted one's is not, since it can be recovered.
@@ -96,11 +98,11 @@ create unique index placement_own_schema on placement (tenant_database, schema_n
 -- A durable piece of work.
 create table operation (
     id uuid primary key,
-    kind text not null check (kind in ('provision', 'prepare_database', 'migrate', 'purge')),
+    kind text not null check (kind in ('provision', 'prepare_database', 'suspend', 'resume', 'purge')),
     tenant uuid references tenant (id),
     tenant_database uuid references tenant_database (id),
     state text not null default 'pending'
-        check (state in ('pending', 'running', 'undoing', 'done', 'failed')),
+        check (state in ('pending', 'running', 'undoing', 'done', 'failed', 'cancelled')),
     -- The last step that was begun; a runner that takes over begins there again.
     step text not null default '',
     progress jsonb not null default '{}',

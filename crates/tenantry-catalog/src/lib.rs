@@ -12,6 +12,7 @@ mod master_key;
 mod migrate;
 mod secret;
 mod table;
+mod text;
 mod tls;
 
 pub use catalog::{Catalog, Client, Db, Transaction};
@@ -21,3 +22,4 @@ pub use follow::{ChangeEvent, ChangeFollower, Listener};
 pub use master_key::{MasterKey, MasterKeyError};
 pub use secret::{Column, SecretError};
 pub use table::*;
+pub use text::UnknownWord;

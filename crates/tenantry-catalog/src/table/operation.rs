@@ -1,1 +1,462 @@
-//! Durable pieces of work.
+//! Durable pieces of work: who may work on one is decided here, by a lease with a fencing token.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use tenantry_core::{OperationId, TenantDatabaseId, TenantId};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::{
+    CatalogError, Db,
+    text::{parsed, words},
+};
+
+/// Rings whenever there may be an operation to take, or one has ended.
+pub const CHANNEL: &str = "tenantry_operations";
+
+words! {
+    /// What an operation does.
+    OperationKind {
+        /// Makes a tenant's home and activates the tenant.
+        Provision = "provision",
+        /// Makes a server's shared tenant database.
+        PrepareDatabase = "prepare_database",
+        /// Closes the fence of a suspended or deleted tenant.
+        Suspend = "suspend",
+        /// Opens the fence of a tenant and activates it.
+        Resume = "resume",
+        /// Removes a deleted tenant's rows and home for good; begins when the retention time has ended.
+        Purge = "purge",
+    }
+}
+
+words! {
+    /// The states of an operation. Stored; each survives restarts.
+    OperationState {
+        /// Set when it is made, and when a step failed in a way that may pass: begins or goes on at `run_after`.
+        Pending = "pending",
+        /// Set by the runner that took it. If its lease runs out, another takes over at the recorded step.
+        Running = "running",
+        /// Set when it failed for good: what it made is being removed. Ends as failed, however long that takes.
+        Undoing = "undoing",
+        /// It did what it should. Final.
+        Done = "done",
+        /// It did nothing: what it had made is removed again, and `error` says why. Final.
+        Failed = "failed",
+        /// Called off before it began. Final.
+        Cancelled = "cancelled",
+    }
+}
+
+impl OperationState {
+    /// Whether nothing more will happen.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// A durable piece of work.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Operation {
+    /// Its id.
+    pub id: OperationId,
+    /// What it does.
+    pub kind: OperationKind,
+    /// For which tenant.
+    pub tenant: Option<TenantId>,
+    /// For which tenant database.
+    pub database: Option<TenantDatabaseId>,
+    /// How far it is.
+    pub state: OperationState,
+    /// The step that was begun last.
+    pub step: String,
+    /// How far within the step, an object.
+    pub progress: Value,
+    /// What it was asked to do, an object without secrets.
+    pub input: Value,
+    /// Why it failed: a word for programs.
+    pub error_code: Option<String>,
+    /// Why it failed: a sentence for operators.
+    pub error: Option<String>,
+    /// How often it was taken.
+    pub attempts: i32,
+    /// Not before.
+    pub run_after: DateTime<Utc>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// The right to work on an operation, as long as nobody else has taken it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// On which.
+    pub operation: OperationId,
+    /// Grows with each claim; every write of a runner carries it.
+    pub fencing: i64,
+}
+
+/// A new operation.
+#[derive(Debug)]
+pub struct NewOperation<'a> {
+    /// Its id.
+    pub id: OperationId,
+    /// What it does.
+    pub kind: OperationKind,
+    /// For which tenant.
+    pub tenant: Option<TenantId>,
+    /// For which tenant database.
+    pub database: Option<TenantDatabaseId>,
+    /// What it is asked to do.
+    pub input: &'a Value,
+    /// Not before.
+    pub run_after: Option<DateTime<Utc>>,
+}
+
+/// Whether a runner still has its lease.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Held {
+    /// The write counts.
+    Yes,
+    /// Another runner has taken over, or the time is up: stop at once.
+    Lost,
+}
+
+impl Held {
+    fn from_rows(rows: u64) -> Self {
+        if rows == 0 { Self::Lost } else { Self::Yes }
+    }
+}
+
+const COLUMNS: &str = "id, kind, tenant, tenant_database, state, step, progress, input, error_code, error, attempts, run_after, created_at, updated_at, finished_at";
+const LIVE: &str = "state in ('pending', 'running', 'undoing')";
+
+impl Operation {
+    fn from_row(row: &Row) -> Result<Self, CatalogError> {
+        Ok(Self {
+            id: OperationId::from_uuid(row.get(0)),
+            kind: parsed(row, 1, "operation.kind")?,
+            tenant: row.get::<_, Option<Uuid>>(2).map(TenantId::from_uuid),
+            database: row.get::<_, Option<Uuid>>(3).map(TenantDatabaseId::from_uuid),
+            state: parsed(row, 4, "operation.state")?,
+            step: row.get(5),
+            progress: row.get(6),
+            input: row.get(7),
+            error_code: row.get(8),
+            error: row.get(9),
+            attempts: row.get(10),
+            run_after: row.get(11),
+            created_at: row.get(12),
+            updated_at: row.get(13),
+            finished_at: row.get(14),
+        })
+    }
+}
+
+/// Makes an operation and rings for runners; `false` if the tenant or database has a live one already.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn insert(db: &impl Db, new: &NewOperation<'_>) -> Result<bool, CatalogError> {
+    let inserted = db
+        .execute(
+            "with made as (
+                 insert into operation (id, kind, tenant, tenant_database, input, run_after)
+                 values ($1, $2, $3, $4, $5, coalesce($6, now()))
+                 on conflict do nothing
+                 returning id
+             )
+             select pg_notify($7, id::text) from made",
+            &[
+                new.id.as_uuid(),
+                &new.kind.as_str(),
+                &new.tenant.map(|tenant| *tenant.as_uuid()),
+                &new.database.map(|database| *database.as_uuid()),
+                new.input,
+                &new.run_after,
+                &CHANNEL,
+            ],
+        )
+        .await?;
+    Ok(inserted == 1)
+}
+
+/// One operation.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn find(db: &impl Db, id: OperationId) -> Result<Option<Operation>, CatalogError> {
+    let row = db
+        .query_opt(
+            &format!("select {COLUMNS} from operation where id = $1"),
+            &[id.as_uuid()],
+        )
+        .await?;
+    row.as_ref().map(Operation::from_row).transpose()
+}
+
+/// The tenant's live operation, if it has one.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn find_live(db: &impl Db, tenant: TenantId) -> Result<Option<Operation>, CatalogError> {
+    let row = db
+        .query_opt(
+            &format!("select {COLUMNS} from operation where tenant = $1 and {LIVE}"),
+            &[tenant.as_uuid()],
+        )
+        .await?;
+    row.as_ref().map(Operation::from_row).transpose()
+}
+
+/// The tenant's latest operation of a kind.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn find_latest(
+    db: &impl Db,
+    tenant: TenantId,
+    kind: OperationKind,
+) -> Result<Option<Operation>, CatalogError> {
+    let row = db
+        .query_opt(
+            &format!(
+                "select {COLUMNS} from operation where tenant = $1 and kind = $2 order by created_at desc, id desc limit 1"
+            ),
+            &[tenant.as_uuid(), &kind.as_str()],
+        )
+        .await?;
+    row.as_ref().map(Operation::from_row).transpose()
+}
+
+/// The newest operations, of one tenant or of all.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list(
+    db: &impl Db,
+    tenant: Option<TenantId>,
+    state: Option<OperationState>,
+    limit: i64,
+) -> Result<Vec<Operation>, CatalogError> {
+    let rows = db
+        .query(
+            &format!(
+                "select {COLUMNS} from operation
+                 where ($1::uuid is null or tenant = $1) and ($2::text is null or state = $2)
+                 order by created_at desc, id desc
+                 limit $3"
+            ),
+            &[
+                &tenant.map(|tenant| *tenant.as_uuid()),
+                &state.map(OperationState::as_str),
+                &limit,
+            ],
+        )
+        .await?;
+    rows.iter().map(Operation::from_row).collect()
+}
+
+/// Takes one operation that is due and that nobody works on: any, or the given one. Two runners never take the same.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn claim(
+    db: &impl Db,
+    only: Option<OperationId>,
+    owner: Uuid,
+    lease: Duration,
+) -> Result<Option<(Operation, Lease)>, CatalogError> {
+    let row = db
+        .query_opt(
+            &format!(
+                "update operation
+                 set state = case when state = 'undoing' then 'undoing' else 'running' end,
+                     lease_owner = $2, lease_until = now() + make_interval(secs => $3), fencing = fencing + 1,
+                     attempts = attempts + 1, updated_at = now()
+                 where id = (
+                     select id from operation
+                     where {LIVE} and ($1::uuid is null or id = $1)
+                       and run_after <= now() and (lease_until is null or lease_until < now())
+                     order by run_after, id
+                     limit 1
+                     for update skip locked)
+                 returning {COLUMNS}, fencing"
+            ),
+            &[&only.map(|id| *id.as_uuid()), &owner, &lease.as_secs_f64()],
+        )
+        .await?;
+    row.map(|row| {
+        let operation = Operation::from_row(&row)?;
+        let lease = Lease {
+            operation: operation.id,
+            fencing: row.get(15),
+        };
+        Ok((operation, lease))
+    })
+    .transpose()
+}
+
+/// Extends a lease that has not run out.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn extend(db: &impl Db, lease: Lease, by: Duration) -> Result<Held, CatalogError> {
+    let rows = db
+        .execute(
+            "update operation set lease_until = now() + make_interval(secs => $3)
+             where id = $1 and fencing = $2 and lease_until >= now()",
+            &[lease.operation.as_uuid(), &lease.fencing, &by.as_secs_f64()],
+        )
+        .await?;
+    Ok(Held::from_rows(rows))
+}
+
+/// Checks a lease and holds the operation's row until the transaction ends, so that what the transaction writes counts
+/// only if nobody has taken over.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn hold(db: &impl Db, lease: Lease) -> Result<Held, CatalogError> {
+    let row = db
+        .query_opt(
+            "select from operation where id = $1 and fencing = $2 and lease_until >= now() for update",
+            &[lease.operation.as_uuid(), &lease.fencing],
+        )
+        .await?;
+    Ok(if row.is_some() { Held::Yes } else { Held::Lost })
+}
+
+/// Records that a step begins.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn begin_step(db: &impl Db, lease: Lease, step: &str) -> Result<Held, CatalogError> {
+    let rows = db
+        .execute(
+            "update operation set step = $3, updated_at = now()
+             where id = $1 and fencing = $2 and lease_until >= now()",
+            &[lease.operation.as_uuid(), &lease.fencing, &step],
+        )
+        .await?;
+    Ok(Held::from_rows(rows))
+}
+
+/// Ends an operation, frees it and rings for whoever waits for it.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn finish(
+    db: &impl Db,
+    lease: Lease,
+    state: OperationState,
+    error: Option<(&str, &str)>,
+) -> Result<Held, CatalogError> {
+    debug_assert!(state.is_final(), "{state} is not final");
+    let rows = db
+        .execute(
+            "with ended as (
+                 update operation
+                 set state = $3, error_code = coalesce($4, error_code), error = coalesce($5, error),
+                     lease_owner = null, lease_until = null, finished_at = now(), updated_at = now()
+                 where id = $1 and fencing = $2 and lease_until >= now()
+                 returning id
+             )
+             select pg_notify($6, id::text) from ended",
+            &[
+                lease.operation.as_uuid(),
+                &lease.fencing,
+                &state.as_str(),
+                &error.map(|(code, _)| code),
+                &error.map(|(_, text)| text),
+                &CHANNEL,
+            ],
+        )
+        .await?;
+    Ok(Held::from_rows(rows))
+}
+
+/// From now on the operation only removes what it made.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn begin_undo(db: &impl Db, lease: Lease, code: &str, error: &str) -> Result<Held, CatalogError> {
+    let rows = db
+        .execute(
+            "update operation set state = 'undoing', error_code = $3, error = $4, updated_at = now()
+             where id = $1 and fencing = $2 and lease_until >= now()",
+            &[lease.operation.as_uuid(), &lease.fencing, &code, &error],
+        )
+        .await?;
+    Ok(Held::from_rows(rows))
+}
+
+/// Frees an operation to be taken again after a pause.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn retry_later(
+    db: &impl Db,
+    lease: Lease,
+    pause: Duration,
+    code: &str,
+    error: &str,
+) -> Result<Held, CatalogError> {
+    let rows = db
+        .execute(
+            "update operation
+             set state = case when state = 'undoing' then 'undoing' else 'pending' end,
+                 run_after = now() + make_interval(secs => $3), lease_owner = null, lease_until = null,
+                 error_code = case when state = 'undoing' then error_code else $4 end,
+                 error = case when state = 'undoing' then error else $5 end, updated_at = now()
+             where id = $1 and fencing = $2",
+            &[
+                lease.operation.as_uuid(),
+                &lease.fencing,
+                &pause.as_secs_f64(),
+                &code,
+                &error,
+            ],
+        )
+        .await?;
+    Ok(Held::from_rows(rows))
+}
+
+/// Calls off a pending operation; `false` if it has begun or ended.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn cancel(db: &impl Db, id: OperationId) -> Result<bool, CatalogError> {
+    let rows = db
+        .execute(
+            "update operation set state = 'cancelled', finished_at = now(), updated_at = now()
+             where id = $1 and state = 'pending'",
+            &[id.as_uuid()],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+/// Lets a pending operation begin now.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn run_now(db: &impl Db, id: OperationId) -> Result<bool, CatalogError> {
+    let rows = db
+        .execute(
+            "with due as (
+                 update operation set run_after = now(), updated_at = now() where id = $1 and state = 'pending'
+                 returning id
+             )
+             select pg_notify($2, id::text) from due",
+            &[id.as_uuid(), &CHANNEL],
+        )
+        .await?;
+    Ok(rows == 1)
+}

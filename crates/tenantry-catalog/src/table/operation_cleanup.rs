@@ -1,1 +1,114 @@
-//! What operations are about to make outside of the catalog.
+//! What an operation is about to make outside of the catalog: committed before the object exists.
+
+use tenantry_core::{OperationId, ServerId};
+
+use crate::{
+    CatalogError, Db,
+    text::{parsed, words},
+};
+
+words! {
+    /// What kind of object an operation makes.
+    ObjectKind {
+        /// A tenant's own schema.
+        Schema = "schema",
+        /// A database.
+        Database = "database",
+        /// A login role.
+        Role = "role",
+        /// A tenant's rows and its fence in shared tables.
+        Rows = "rows",
+    }
+}
+
+/// An object outside of the catalog.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Object {
+    /// What it is.
+    pub kind: ObjectKind,
+    /// On which server.
+    pub server: ServerId,
+    /// In which database; empty for what belongs to the cluster.
+    pub database_name: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Records an object before it is made. To be committed before it is.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn record(db: &impl Db, operation: OperationId, object: &Object) -> Result<(), CatalogError> {
+    db.execute(
+        "insert into operation_cleanup (operation, kind, server, database_name, name)
+         values ($1, $2, $3, $4, $5)
+         on conflict do nothing",
+        &[
+            operation.as_uuid(),
+            &object.kind.as_str(),
+            object.server.as_uuid(),
+            &object.database_name,
+            &object.name,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// What the operation may have made and nobody has settled, the latest first.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list_open(db: &impl Db, operation: OperationId) -> Result<Vec<Object>, CatalogError> {
+    let rows = db
+        .query(
+            "select kind, server, database_name, name from operation_cleanup
+             where operation = $1 and settled_at is null
+             order by created_at desc, kind",
+            &[operation.as_uuid()],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Object {
+                kind: parsed(row, 0, "operation_cleanup.kind")?,
+                server: ServerId::from_uuid(row.get(1)),
+                database_name: row.get(2),
+                name: row.get(3),
+            })
+        })
+        .collect()
+}
+
+/// The object is gone for sure.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn settle(db: &impl Db, operation: OperationId, object: &Object) -> Result<(), CatalogError> {
+    db.execute(
+        "update operation_cleanup set settled_at = now()
+         where operation = $1 and kind = $2 and server = $3 and database_name = $4 and name = $5",
+        &[
+            operation.as_uuid(),
+            &object.kind.as_str(),
+            object.server.as_uuid(),
+            &object.database_name,
+            &object.name,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The operation succeeded: everything it made stays.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn settle_all(db: &impl Db, operation: OperationId) -> Result<(), CatalogError> {
+    db.execute(
+        "update operation_cleanup set settled_at = now() where operation = $1 and settled_at is null",
+        &[operation.as_uuid()],
+    )
+    .await?;
+    Ok(())
+}

@@ -1,1 +1,211 @@
-//! Where tenants live.
+//! Where tenants live. One row per tenant; a change is a compare-and-set on the epoch.
+
+use tenantry_core::{Epoch, Isolation, Placement, SHARED_SCHEMA, ServerId, TenantDatabaseId, TenantId, TenantState};
+use uuid::Uuid;
+
+use super::tenant_database::{Secrets, TenantDatabase, open_secrets};
+use crate::{Catalog, CatalogError, Db, text::parsed};
+
+/// A placement with everything that is needed to go there.
+#[derive(Clone, Debug)]
+pub struct Located {
+    /// Where.
+    pub placement: Placement,
+    /// The tenant's state.
+    pub state: TenantState,
+    /// Whether provisioning has ended.
+    pub ready: bool,
+    /// The database.
+    pub database: TenantDatabase,
+    /// What opens it.
+    pub secrets: Secrets,
+    /// The server's address, as its administrator. The application's differs in role and password only.
+    pub admin_url: secrecy::SecretString,
+}
+
+/// Places a new tenant; nobody is routed there before [`set_ready`].
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn insert(db: &impl Db, placement: &NewPlacement<'_>) -> Result<(), CatalogError> {
+    db.execute(
+        "insert into placement (tenant, isolation, tenant_database, schema_name, epoch) values ($1, $2, $3, $4, $5)",
+        &[
+            placement.tenant.as_uuid(),
+            &placement.isolation.as_str(),
+            placement.database.as_uuid(),
+            &placement.schema,
+            &Epoch::FIRST.0,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// A first placement.
+#[derive(Clone, Copy, Debug)]
+pub struct NewPlacement<'a> {
+    /// Whose.
+    pub tenant: TenantId,
+    /// How its rows are kept apart.
+    pub isolation: Isolation,
+    /// In which database.
+    pub database: TenantDatabaseId,
+    /// In which schema.
+    pub schema: &'a str,
+}
+
+/// Everything that is needed to go to a tenant's home; `None` if there is no such tenant or it lives nowhere.
+///
+/// # Errors
+/// When the catalog fails or a secret does not open.
+pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result<Option<Located>, CatalogError> {
+    let statement = db
+        .prepare_cached(
+            "select t.state, p.isolation, p.schema_name, p.epoch, p.ready,
+                    d.app_password_sealed, d.seal_keys_sealed,
+                    d.id, d.server, d.name, d.kind, d.state, d.app_role, d.tier, d.bootstrap_version, d.system_identifier,
+                    d.database_oid
+             from tenant as t
+             join placement as p on p.tenant = t.id
+             join tenant_database as d on d.id = p.tenant_database
+             where t.id = $1",
+        )
+        .await?;
+    let Some(row) = db.query_opt(&statement, &[tenant.as_uuid()]).await? else {
+        return Ok(None);
+    };
+    let database = TenantDatabase::from_row(&row, 7)?;
+    let placement = Placement {
+        tenant,
+        isolation: parsed(&row, 1, "placement.isolation")?,
+        server: database.server,
+        database: database.id,
+        database_name: database.name.clone(),
+        schema: row.get(2),
+        epoch: Epoch(row.get(3)),
+    };
+    Ok(Some(Located {
+        placement,
+        state: parsed(&row, 0, "tenant.state")?,
+        ready: row.get(4),
+        secrets: open_secrets(catalog, database.id, row.get(5), row.get(6))?,
+        admin_url: super::server::admin_url(catalog, db, database.server).await?,
+        database,
+    }))
+}
+
+/// Routes the tenant here from now on.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_ready(db: &impl Db, tenant: TenantId) -> Result<(), CatalogError> {
+    db.execute(
+        "update placement set ready = true, changed_at = now() where tenant = $1",
+        &[tenant.as_uuid()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Forgets where a purged tenant lived.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn remove(db: &impl Db, tenant: TenantId) -> Result<(), CatalogError> {
+    db.execute("delete from placement where tenant = $1", &[tenant.as_uuid()])
+        .await?;
+    Ok(())
+}
+
+/// A schema with the application's tables, of one tenant or of many: what a migration is applied to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Site {
+    /// In which database.
+    pub database: TenantDatabase,
+    /// The server's name.
+    pub server: String,
+    /// The schema.
+    pub schema: String,
+    /// The tenant, unless the tables are shared.
+    pub tenant: Option<TenantId>,
+    /// Its slug.
+    pub slug: Option<String>,
+}
+
+/// Every schema with the application's tables: the shared ones, and those of tenants that are neither being made nor
+/// purged (those get or need no migrations).
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list_sites(db: &impl Db) -> Result<Vec<Site>, CatalogError> {
+    let rows = db
+        .query(
+            "select d.id, d.server, d.name, d.kind, d.state, d.app_role, d.tier, d.bootstrap_version, d.system_identifier,
+                    d.database_oid, s.name, x.schema_name, x.tenant, x.slug
+             from (
+                 select id as tenant_database, $1::text as schema_name, null::uuid as tenant, null::text as slug
+                 from tenant_database where kind = 'shared'
+                 union all
+                 select p.tenant_database, p.schema_name, t.id, t.slug
+                 from placement as p
+                 join tenant as t on t.id = p.tenant
+                 where p.isolation <> 'shared' and p.ready and t.state <> 'purged'
+             ) as x
+             join tenant_database as d on d.id = x.tenant_database
+             join server as s on s.id = d.server
+             where d.state = 'ready'
+             order by s.name, d.kind desc, d.name, x.tenant nulls first",
+            &[&SHARED_SCHEMA],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Site {
+                database: TenantDatabase::from_row(row, 0)?,
+                server: row.get(10),
+                schema: row.get(11),
+                tenant: row.get::<_, Option<Uuid>>(12).map(TenantId::from_uuid),
+                slug: row.get(13),
+            })
+        })
+        .collect()
+}
+
+/// The tenants whose rows stand in one schema.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list_tenants(
+    db: &impl Db,
+    database: TenantDatabaseId,
+    schema: &str,
+) -> Result<Vec<(TenantId, Epoch)>, CatalogError> {
+    let rows = db
+        .query(
+            "select p.tenant, p.epoch from placement as p
+             join tenant as t on t.id = p.tenant
+             where p.tenant_database = $1 and p.schema_name = $2 and p.ready and t.state <> 'purged'
+             order by p.tenant",
+            &[database.as_uuid(), &schema],
+        )
+        .await?;
+    Ok(rows
+        .iter()
+        .map(|row| (TenantId::from_uuid(row.get(0)), Epoch(row.get(1))))
+        .collect())
+}
+
+/// The server that a tenant lives on.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn server_of(db: &impl Db, tenant: TenantId) -> Result<Option<ServerId>, CatalogError> {
+    let row = db
+        .query_opt(
+            "select d.server from placement as p join tenant_database as d on d.id = p.tenant_database where p.tenant = $1",
+            &[tenant.as_uuid()],
+        )
+        .await?;
+    Ok(row.map(|row| ServerId::from_uuid(row.get(0))))
+}

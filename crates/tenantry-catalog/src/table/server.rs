@@ -1,1 +1,255 @@
 //! The PostgreSQL clusters of the fleet.
+
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use tenantry_core::ServerId;
+use tokio_postgres::Row;
+
+use crate::{
+    Catalog, CatalogError, Column, Db,
+    text::{parsed, words},
+};
+
+words! {
+    /// Whether new tenants are placed on a server.
+    ServerState {
+        /// New tenants are placed here.
+        Active = "active",
+        /// Set by an operator: what is here stays and is served, nothing new comes.
+        Draining = "draining",
+    }
+}
+
+/// A PostgreSQL cluster of the fleet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Server {
+    /// Its id.
+    pub id: ServerId,
+    /// Its name, unique.
+    pub name: String,
+    /// Where it stands.
+    pub region: String,
+    /// How many tenants it takes at most.
+    pub capacity: Option<i32>,
+    /// How many it has.
+    pub tenants: i32,
+    /// Whether new tenants are placed here.
+    pub state: ServerState,
+    /// `server_version_num` at the last check.
+    pub server_version: i32,
+    /// What PostgreSQL calls the cluster.
+    pub system_identifier: i64,
+    /// Grows with every change.
+    pub version: i64,
+    /// When it was registered.
+    pub created_at: DateTime<Utc>,
+    /// When it was last found in order.
+    pub checked_at: DateTime<Utc>,
+}
+
+/// A server that is about to be registered.
+#[derive(Debug)]
+pub struct NewServer<'a> {
+    /// Its id.
+    pub id: ServerId,
+    /// Its name.
+    pub name: &'a str,
+    /// Where it stands.
+    pub region: &'a str,
+    /// How many tenants it takes at most.
+    pub capacity: Option<i32>,
+    /// The administrator's address.
+    pub admin_url: &'a SecretString,
+    /// `server_version_num`.
+    pub server_version: i32,
+    /// What PostgreSQL calls the cluster.
+    pub system_identifier: i64,
+}
+
+/// Where a tenant may be placed.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Wish<'a> {
+    /// On the server of this name.
+    pub server: Option<&'a str>,
+    /// In this region.
+    pub region: Option<&'a str>,
+    /// Only where the shared tenant database is ready.
+    pub with_shared_database: bool,
+}
+
+/// The outcome of [`insert`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Inserted {
+    /// It is registered.
+    Yes,
+    /// Another server has this name.
+    NameTaken,
+    /// This cluster is registered under another name.
+    AlreadyRegistered,
+}
+
+const COLUMNS: &str =
+    "id, name, region, capacity, tenants, state, server_version, system_identifier, version, created_at, checked_at";
+
+fn admin_url_column(id: ServerId) -> Column {
+    Column {
+        table: "server",
+        column: "admin_url_sealed",
+        id: *id.as_uuid(),
+    }
+}
+
+impl Server {
+    fn from_row(row: &Row) -> Result<Self, CatalogError> {
+        Ok(Self {
+            id: ServerId::from_uuid(row.get(0)),
+            name: row.get(1),
+            region: row.get(2),
+            capacity: row.get(3),
+            tenants: row.get(4),
+            state: parsed(row, 5, "server.state")?,
+            server_version: row.get(6),
+            system_identifier: row.get(7),
+            version: row.get(8),
+            created_at: row.get(9),
+            checked_at: row.get(10),
+        })
+    }
+}
+
+/// Registers a server.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn insert(catalog: &Catalog, db: &impl Db, new: &NewServer<'_>) -> Result<Inserted, CatalogError> {
+    let sealed = catalog.seal_text(admin_url_column(new.id), new.admin_url);
+    let inserted = db
+        .query(
+            "with taken as (
+                 select name = $2 as by_name from server where name = $2 or system_identifier = $7 order by 1 desc limit 1
+             ), inserted as (
+                 insert into server (id, name, region, capacity, admin_url_sealed, server_version, system_identifier)
+                 select $1, $2, $3, $4, $5, $6, $7 where not exists (select from taken)
+                 on conflict do nothing
+                 returning id
+             )
+             select null::boolean from inserted union all select by_name from taken",
+            &[
+                new.id.as_uuid(),
+                &new.name,
+                &new.region,
+                &new.capacity,
+                &sealed,
+                &new.server_version,
+                &new.system_identifier,
+            ],
+        )
+        .await?;
+    Ok(match inserted.first().map(|row| row.get::<_, Option<bool>>(0)) {
+        Some(None) => Inserted::Yes,
+        Some(Some(false)) => Inserted::AlreadyRegistered,
+        // Nothing inserted and nothing seen: another transaction was faster, which is mostly the same name.
+        Some(Some(true)) | None => Inserted::NameTaken,
+    })
+}
+
+/// One server by its id.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn find(db: &impl Db, id: ServerId) -> Result<Option<Server>, CatalogError> {
+    let row = db
+        .query_opt(&format!("select {COLUMNS} from server where id = $1"), &[id.as_uuid()])
+        .await?;
+    row.as_ref().map(Server::from_row).transpose()
+}
+
+/// One server by its name.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn find_by_name(db: &impl Db, name: &str) -> Result<Option<Server>, CatalogError> {
+    let row = db
+        .query_opt(&format!("select {COLUMNS} from server where name = $1"), &[&name])
+        .await?;
+    row.as_ref().map(Server::from_row).transpose()
+}
+
+/// Every server, by name.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list(db: &impl Db) -> Result<Vec<Server>, CatalogError> {
+    let rows = db
+        .query(&format!("select {COLUMNS} from server order by name"), &[])
+        .await?;
+    rows.iter().map(Server::from_row).collect()
+}
+
+/// The administrator's address.
+///
+/// # Errors
+/// When the catalog fails, there is no such server or the secret does not open.
+pub async fn admin_url(catalog: &Catalog, db: &impl Db, id: ServerId) -> Result<SecretString, CatalogError> {
+    let row = db
+        .query_one("select admin_url_sealed from server where id = $1", &[id.as_uuid()])
+        .await?;
+    Ok(catalog.open_text(admin_url_column(id), row.get(0))?)
+}
+
+/// Notes that the server was found in order.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_checked(db: &impl Db, id: ServerId, server_version: i32) -> Result<(), CatalogError> {
+    db.execute(
+        "update server set checked_at = now(), server_version = $2 where id = $1",
+        &[id.as_uuid(), &server_version],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Takes a place for one more tenant on the emptiest server that fits the wish; `None` if none has room.
+///
+/// Holds the server's row until the transaction ends, so that the capacity is never exceeded.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn take_place(db: &impl Db, wish: Wish<'_>) -> Result<Option<Server>, CatalogError> {
+    let row = db
+        .query_opt(
+            &format!(
+                "update server set tenants = tenants + 1
+                 where id = (
+                     select s.id from server as s
+                     where s.state = 'active'
+                       and ($1::text is null or s.name = $1)
+                       and ($2::text is null or s.region = $2)
+                       and (s.capacity is null or s.tenants < s.capacity)
+                       and (not $3 or exists (
+                           select from tenant_database as d where d.server = s.id and d.kind = 'shared' and d.state = 'ready'))
+                     order by s.tenants::float8 / coalesce(nullif(s.capacity, 0), 1000000), s.name
+                     limit 1
+                     for update)
+                 returning {COLUMNS}"
+            ),
+            &[&wish.server, &wish.region, &wish.with_shared_database],
+        )
+        .await?;
+    row.as_ref().map(Server::from_row).transpose()
+}
+
+/// Gives a tenant's place back.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn give_place_back(db: &impl Db, id: ServerId) -> Result<(), CatalogError> {
+    db.execute(
+        "update server set tenants = tenants - 1 where id = $1 and tenants > 0",
+        &[id.as_uuid()],
+    )
+    .await?;
+    Ok(())
+}

@@ -1,1 +1,312 @@
-//! The databases that hold tenants' rows.
+//! The databases that hold tenants' rows, with what it takes to get in.
+
+use secrecy::SecretString;
+use tenantry_core::{ServerId, TenantDatabaseId, Tier, seal::Key};
+use tokio_postgres::Row;
+
+use crate::{
+    Catalog, CatalogError, Column, Db,
+    text::{parsed, parsed_opt, words},
+};
+
+words! {
+    /// Whom a tenant database is for.
+    DatabaseKind {
+        /// Tenants in shared tables and in schemas of their own.
+        Shared = "shared",
+        /// One tenant.
+        Own = "own",
+    }
+}
+
+words! {
+    /// How far a tenant database is.
+    DatabaseState {
+        /// Set when the row is made: the database may not exist yet. Nobody is routed there.
+        Preparing = "preparing",
+        /// Set when bootstrap has ended and is recorded. Serves.
+        Ready = "ready",
+        /// Set before it is dropped. Nobody is routed there any more.
+        Dropping = "dropping",
+    }
+}
+
+/// A tenant database.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TenantDatabase {
+    /// Its id; stands in the name of its application role.
+    pub id: TenantDatabaseId,
+    /// The cluster.
+    pub server: ServerId,
+    /// The database's name there.
+    pub name: String,
+    /// Whom it is for.
+    pub kind: DatabaseKind,
+    /// How far it is.
+    pub state: DatabaseState,
+    /// The application's role.
+    pub app_role: String,
+    /// How it proves contexts; known after bootstrap.
+    pub tier: Option<Tier>,
+    /// Which bootstrap it has had.
+    pub bootstrap_version: Option<i32>,
+    /// The cluster it was made on.
+    pub system_identifier: Option<i64>,
+    /// Which database it is there.
+    pub database_oid: Option<u32>,
+}
+
+/// A tenant database that is about to be made.
+#[derive(Debug)]
+pub struct NewTenantDatabase<'a> {
+    /// Its id.
+    pub id: TenantDatabaseId,
+    /// The cluster.
+    pub server: ServerId,
+    /// The database's name.
+    pub name: &'a str,
+    /// Whom it is for.
+    pub kind: DatabaseKind,
+    /// The application's role.
+    pub app_role: &'a str,
+    /// Its password.
+    pub app_password: &'a SecretString,
+    /// The first key of its seal.
+    pub key: &'a Key,
+}
+
+/// What bootstrap found out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bootstrapped {
+    /// How the database proves contexts.
+    pub tier: Tier,
+    /// The bootstrap's version.
+    pub version: i32,
+    /// The cluster.
+    pub system_identifier: i64,
+    /// The database.
+    pub database_oid: u32,
+}
+
+/// The secrets of a tenant database.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// The application role's password.
+    pub app_password: SecretString,
+    /// The keys of its seal, the one to sign with first.
+    pub keys: Vec<Key>,
+}
+
+const COLUMNS: &str = "d.id, d.server, d.name, d.kind, d.state, d.app_role, d.tier, d.bootstrap_version, d.system_identifier, d.database_oid";
+
+fn password_column(id: TenantDatabaseId) -> Column {
+    Column {
+        table: "tenant_database",
+        column: "app_password_sealed",
+        id: *id.as_uuid(),
+    }
+}
+
+fn keys_column(id: TenantDatabaseId) -> Column {
+    Column {
+        table: "tenant_database",
+        column: "seal_keys_sealed",
+        id: *id.as_uuid(),
+    }
+}
+
+/// 33 bytes a key: its id and its secret.
+fn keys_to_bytes(keys: &[Key]) -> Vec<u8> {
+    keys.iter()
+        .flat_map(|key| std::iter::once(key.id()).chain(key.secret().iter().copied()))
+        .collect()
+}
+
+fn keys_from_bytes(bytes: &[u8]) -> Vec<Key> {
+    let key = |chunk: &[u8]| Some(Key::new(chunk[0], chunk[1..].try_into().ok()?));
+    bytes.chunks_exact(33).filter_map(key).collect()
+}
+
+impl TenantDatabase {
+    pub(super) fn from_row(row: &Row, offset: usize) -> Result<Self, CatalogError> {
+        Ok(Self {
+            id: TenantDatabaseId::from_uuid(row.get(offset)),
+            server: ServerId::from_uuid(row.get(offset + 1)),
+            name: row.get(offset + 2),
+            kind: parsed(row, offset + 3, "tenant_database.kind")?,
+            state: parsed(row, offset + 4, "tenant_database.state")?,
+            app_role: row.get(offset + 5),
+            tier: parsed_opt(row, offset + 6, "tenant_database.tier")?,
+            bootstrap_version: row.get(offset + 7),
+            system_identifier: row.get(offset + 8),
+            database_oid: row
+                .get::<_, Option<i64>>(offset + 9)
+                .map(u32::try_from)
+                .transpose()
+                .map_err(|_| CatalogError::Unknown {
+                    column: "tenant_database.database_oid",
+                })?,
+        })
+    }
+}
+
+/// Records a database before it is made.
+///
+/// # Errors
+/// When the catalog fails, also because the server has a database of this name or a shared one already.
+pub async fn insert(catalog: &Catalog, db: &impl Db, new: &NewTenantDatabase<'_>) -> Result<(), CatalogError> {
+    let password = catalog.seal_text(password_column(new.id), new.app_password);
+    let keys = catalog.seal(keys_column(new.id), &keys_to_bytes(std::slice::from_ref(new.key)));
+    db.execute(
+        "insert into tenant_database (id, server, name, kind, app_role, app_password_sealed, seal_keys_sealed)
+         values ($1, $2, $3, $4, $5, $6, $7)",
+        &[
+            new.id.as_uuid(),
+            new.server.as_uuid(),
+            &new.name,
+            &new.kind.as_str(),
+            &new.app_role,
+            &password,
+            &keys,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// One tenant database.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn find(db: &impl Db, id: TenantDatabaseId) -> Result<Option<TenantDatabase>, CatalogError> {
+    let row = db
+        .query_opt(
+            &format!("select {COLUMNS} from tenant_database as d where d.id = $1"),
+            &[id.as_uuid()],
+        )
+        .await?;
+    row.map(|row| TenantDatabase::from_row(&row, 0)).transpose()
+}
+
+/// The server's shared tenant database, unless it is being dropped.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn find_shared(db: &impl Db, server: ServerId) -> Result<Option<TenantDatabase>, CatalogError> {
+    let row = db
+        .query_opt(
+            &format!(
+                "select {COLUMNS} from tenant_database as d
+                 where d.server = $1 and d.kind = 'shared' and d.state <> 'dropping'"
+            ),
+            &[server.as_uuid()],
+        )
+        .await?;
+    row.map(|row| TenantDatabase::from_row(&row, 0)).transpose()
+}
+
+/// Every tenant database that is ready, by server and name.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list_ready(db: &impl Db) -> Result<Vec<TenantDatabase>, CatalogError> {
+    let rows = db
+        .query(
+            &format!("select {COLUMNS} from tenant_database as d where d.state = 'ready' order by d.server, d.name"),
+            &[],
+        )
+        .await?;
+    rows.iter().map(|row| TenantDatabase::from_row(row, 0)).collect()
+}
+
+/// Its secrets.
+///
+/// # Errors
+/// When the catalog fails, there is no such database or a secret does not open.
+pub async fn secrets(catalog: &Catalog, db: &impl Db, id: TenantDatabaseId) -> Result<Secrets, CatalogError> {
+    let row = db
+        .query_one(
+            "select app_password_sealed, seal_keys_sealed from tenant_database where id = $1",
+            &[id.as_uuid()],
+        )
+        .await?;
+    open_secrets(catalog, id, row.get(0), row.get(1))
+}
+
+pub(super) fn open_secrets(
+    catalog: &Catalog,
+    id: TenantDatabaseId,
+    password: &[u8],
+    keys: Option<&[u8]>,
+) -> Result<Secrets, CatalogError> {
+    let keys = match keys {
+        Some(sealed) => keys_from_bytes(&catalog.open(keys_column(id), sealed)?),
+        None => Vec::new(),
+    };
+    Ok(Secrets {
+        app_password: catalog.open_text(password_column(id), password)?,
+        keys,
+    })
+}
+
+/// Records what bootstrap found; the database is ready from then on.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_ready(db: &impl Db, id: TenantDatabaseId, found: Bootstrapped) -> Result<(), CatalogError> {
+    db.execute(
+        "update tenant_database
+         set state = 'ready', tier = $2, bootstrap_version = $3, system_identifier = $4, database_oid = $5,
+             version = version + 1
+         where id = $1",
+        &[
+            id.as_uuid(),
+            &found.tier.as_str(),
+            &found.version,
+            &found.system_identifier,
+            &i64::from(found.database_oid),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Replaces the keys, the one to sign with first.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_keys(catalog: &Catalog, db: &impl Db, id: TenantDatabaseId, keys: &[Key]) -> Result<(), CatalogError> {
+    let sealed = catalog.seal(keys_column(id), &keys_to_bytes(keys));
+    db.execute(
+        "update tenant_database set seal_keys_sealed = $2, version = version + 1 where id = $1",
+        &[id.as_uuid(), &sealed],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Nobody is routed there any more.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_dropping(db: &impl Db, id: TenantDatabaseId) -> Result<(), CatalogError> {
+    db.execute(
+        "update tenant_database set state = 'dropping', version = version + 1 where id = $1",
+        &[id.as_uuid()],
+    )
+    .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_survive_their_bytes() {
+        let keys = [Key::new(3, [7; 32]), Key::new(4, [8; 32])];
+        let read = keys_from_bytes(&keys_to_bytes(&keys));
+        assert_eq!(read.len(), 2);
+        assert_eq!((read[1].id(), read[1].secret()), (4, &[8; 32]));
+    }
+}
