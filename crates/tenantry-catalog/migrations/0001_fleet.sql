@@ -167,9 +167,9 @@ create table plan_rule (
 create table app_migration (
     tenant_database uuid not null references tenant_database (id) on delete cascade,
     schema_name text not null,
-    version integer not null,
+    version bigint not null,
     name text not null,
-    checksum bytea not null,
+    checksum text not null,
     applied_at timestamptz not null default now(),
     primary key (tenant_database, schema_name, version)
 );
@@ -177,7 +177,7 @@ create table app_migration (
 create table app_migration_failure (
     tenant_database uuid not null references tenant_database (id) on delete cascade,
     schema_name text not null,
-    version integer not null,
+    version bigint not null,
     error text not null,
     failed_at timestamptz not null default now(),
     primary key (tenant_database, schema_name)

@@ -6,24 +6,39 @@ mod api_keys;
 pub mod audit;
 mod authority;
 mod config;
+mod failpoint;
+mod fleet;
 mod login;
 mod members;
+mod migrations;
+mod operations;
 mod operator_keys;
 mod ops;
 mod password;
+mod placing;
+mod runner;
 mod secret;
+mod servers;
 mod signing_keys;
+mod tenants;
 
 pub use api_keys::{ApiKeyError, ApiKeyRequest};
 pub use authority::{Authority, Forbidden, Origin};
 pub use config::{IdentityConfig, LoginBudget};
+pub use fleet::FleetConfig;
 pub use login::{AccountSession, LoggedIn, Login, LoginError, Me};
 pub use members::{MemberError, NewMember, PreparedOwner, add_first_owner};
+pub use migrations::{MigrationError, MigrationReport, SiteStatus};
+pub use operations::OperationError;
 pub use operator_keys::{OperatorKeyError, OperatorKeyRequest};
 pub use ops::Ops;
 pub use password::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, Password, PasswordError};
+pub use servers::{ServerCheck, ServerError, ServerRequest};
 pub use signing_keys::SigningKeyError;
 pub use tenantry_catalog::{
     CatalogError, account::Account, api_key::ApiKey, audit_log::Record as AuditRecord, membership::Member,
-    membership::MemberFilter, membership::Place, operator_key::OperatorKey,
+    membership::MemberFilter, membership::Place, operation::Operation, operation::OperationKind,
+    operation::OperationState, operator_key::OperatorKey, plan_rule::PlanRule, server::Server, tenant::Profile,
+    tenant::Tenant, tenant::TenantCursor, tenant::TenantFilter, tenant::TenantPatch, tenant::TenantPlacement,
 };
+pub use tenants::{FirstOwner, SETTINGS_LEN_MAX, TenantError, TenantRef, TenantRequest};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tenantry_catalog::Catalog;
 
-use crate::{IdentityConfig, password::Hasher};
+use crate::{FleetConfig, IdentityConfig, password::Hasher, runner::Runner};
 
 /// All use cases, spread over files by verb. Cheap to clone.
 #[derive(Clone)]
@@ -13,15 +13,24 @@ pub struct Ops(Arc<Inner>);
 struct Inner {
     catalog: Catalog,
     identity: IdentityConfig,
+    fleet: FleetConfig,
+    runner: Runner,
     hasher: Hasher,
 }
 
 impl Ops {
     /// Use cases on this catalog.
     pub fn new(catalog: Catalog, identity: IdentityConfig) -> Self {
+        Self::with_fleet(catalog, identity, FleetConfig::default())
+    }
+
+    /// The same with a fleet of one's own configuration.
+    pub fn with_fleet(catalog: Catalog, identity: IdentityConfig, fleet: FleetConfig) -> Self {
         Self(Arc::new(Inner {
             catalog,
             identity,
+            runner: Runner::new(fleet.operations_max),
+            fleet,
             hasher: Hasher::new(),
         }))
     }
@@ -34,6 +43,15 @@ impl Ops {
     /// What this installation decides about identity.
     pub fn identity(&self) -> &IdentityConfig {
         &self.0.identity
+    }
+
+    /// What this installation decides about its fleet.
+    pub fn fleet(&self) -> &FleetConfig {
+        &self.0.fleet
+    }
+
+    pub(crate) fn runner(&self) -> &Runner {
+        &self.0.runner
     }
 
     pub(crate) fn hasher(&self) -> &Hasher {

@@ -14,11 +14,11 @@ pub struct Applied<'a> {
     /// In which schema.
     pub schema: &'a str,
     /// Which version.
-    pub version: i32,
+    pub version: i64,
     /// Its name.
     pub name: &'a str,
     /// Its checksum.
-    pub checksum: &'a [u8],
+    pub checksum: &'a str,
 }
 
 /// A schema that could not be migrated.
@@ -29,7 +29,7 @@ pub struct Failure {
     /// Which schema.
     pub schema: String,
     /// The version that failed.
-    pub version: i32,
+    pub version: i64,
     /// Why.
     pub error: String,
     /// When it was last tried.
@@ -59,7 +59,7 @@ pub async fn record_failure(
     db: &impl Db,
     database: TenantDatabaseId,
     schema: &str,
-    version: i32,
+    version: i64,
     error: &str,
 ) -> Result<(), CatalogError> {
     db.execute(
@@ -76,7 +76,7 @@ pub async fn record_failure(
 ///
 /// # Errors
 /// When the catalog fails.
-pub async fn versions(db: &impl Db) -> Result<Vec<(TenantDatabaseId, String, i32)>, CatalogError> {
+pub async fn versions(db: &impl Db) -> Result<Vec<(TenantDatabaseId, String, i64)>, CatalogError> {
     let rows = db
         .query(
             "select tenant_database, schema_name, max(version) from app_migration group by tenant_database, schema_name",

@@ -340,7 +340,8 @@ pub async fn hold(db: &impl Db, lease: Lease) -> Result<Held, CatalogError> {
 pub async fn begin_step(db: &impl Db, lease: Lease, step: &str) -> Result<Held, CatalogError> {
     let rows = db
         .execute(
-            "update operation set step = $3, updated_at = now()
+            "update operation
+             set step = $3, attempts = case when step = $3 then attempts else 1 end, updated_at = now()
              where id = $1 and fencing = $2 and lease_until >= now()",
             &[lease.operation.as_uuid(), &lease.fencing, &step],
         )
@@ -423,6 +424,22 @@ pub async fn retry_later(
                 &code,
                 &error,
             ],
+        )
+        .await?;
+    Ok(Held::from_rows(rows))
+}
+
+/// Frees an operation to be taken again at a time, without anything having failed.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn park(db: &impl Db, lease: Lease, until: DateTime<Utc>) -> Result<Held, CatalogError> {
+    let rows = db
+        .execute(
+            "update operation
+             set state = 'pending', run_after = $3, lease_owner = null, lease_until = null, attempts = 0, updated_at = now()
+             where id = $1 and fencing = $2 and lease_until >= now()",
+            &[lease.operation.as_uuid(), &lease.fencing, &until],
         )
         .await?;
     Ok(Held::from_rows(rows))

@@ -415,3 +415,17 @@ pub async fn set_deleted(
         .await?;
     Ok(if updated == 0 { Changed::No } else { Changed::Yes })
 }
+
+/// Ends the retention time of a deleted tenant.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_purge_now(db: &impl Db, id: TenantId) -> Result<(), CatalogError> {
+    db.execute(
+        "update tenant set purge_after = least(purge_after, now()), version = version + 1, updated_at = now()
+         where id = $1 and state = 'deleted'",
+        &[id.as_uuid()],
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! Named places where tests break an operation. Compiled into debug builds only.
+//!
+//! `TENANTRY_FAILPOINT=<place>=<act>` with an act of `stop` (say so on standard error and hang, so that a test can kill
+//! the process there), `retry` (fail in a way that may pass) or `fail` (fail for good).
+
+use crate::runner::Failure;
+
+/// Acts if the environment names this place.
+#[cfg(debug_assertions)]
+pub(crate) async fn pass(place: &str) -> Result<(), Failure> {
+    let Ok(setting) = std::env::var("TENANTRY_FAILPOINT") else {
+        return Ok(());
+    };
+    match setting.split_once('=') {
+        Some((name, act)) if name == place => hit(place, act).await,
+        _ => Ok(()),
+    }
+}
+
+#[cfg(debug_assertions)]
+async fn hit(place: &str, act: &str) -> Result<(), Failure> {
+    match act {
+        "stop" => {
+            use std::io::Write as _;
+            // Whoever started us with the variable set reads it; a closed pipe is theirs to notice.
+            let _ = writeln!(std::io::stderr(), "failpoint {place}");
+            std::future::pending().await
+        }
+        "retry" => Err(Failure::retry("failpoint", format!("failpoint {place}"))),
+        "fail" => Err(Failure::permanent("failpoint", format!("failpoint {place}"))),
+        other => panic!("TENANTRY_FAILPOINT names an act that does not exist: {other}"),
+    }
+}
+
+/// Release builds have no such places.
+#[cfg(not(debug_assertions))]
+pub(crate) async fn pass(_place: &str) -> Result<(), Failure> {
+    Ok(())
+}

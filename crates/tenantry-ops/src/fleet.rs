@@ -1,0 +1,41 @@
+//! What an installation decides about its fleet.
+
+use std::time::Duration;
+
+use tenantry_catalog::plan_rule::PlanRule;
+use tenantry_core::Isolation;
+
+/// Where plans lead, how long deleted tenants are kept, and how operations are run.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FleetConfig {
+    /// What plans give where a request names nothing; a rule here wins over the catalog's.
+    pub plans: Vec<PlanRule>,
+    /// The isolation where neither the request nor its plan names one.
+    pub default_isolation: Isolation,
+    /// How long a deleted tenant can be recovered.
+    pub retention: Duration,
+    /// How long a runner may be silent before another takes its operation over.
+    pub lease: Duration,
+    /// How long a request waits for the operation it began.
+    pub wait: Duration,
+    /// How often a step that failed in a way that may pass is tried before the operation is undone.
+    pub attempts_max: i32,
+    /// How many operations one process runs at once; each holds two or three connections.
+    pub operations_max: usize,
+}
+
+impl Default for FleetConfig {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        Self {
+            plans: Vec::new(),
+            default_isolation: Isolation::Shared,
+            retention: 30 * DAY,
+            lease: Duration::from_secs(15),
+            wait: Duration::from_secs(60),
+            attempts_max: 5,
+            operations_max: 4,
+        }
+    }
+}

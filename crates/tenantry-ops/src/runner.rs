@@ -1,0 +1,122 @@
+//! Runs operations: takes a lease, works step by step, hands over or undoes.
+//!
+//! What keeps two runners apart: every claim gets a larger fencing token; every write to the catalog names it; and every
+//! step that changes a tenant's server first takes the operation's lock there, then checks the lease, and only then
+//! makes anything. A runner that was asleep finds its lease lost under the lock; one that holds the lock makes its
+//! successor wait until its transaction has ended.
+
+mod failure;
+mod journal;
+mod work;
+
+use std::{sync::Arc, time::Duration};
+
+use tenantry_catalog::{CatalogError, operation};
+use tenantry_core::OperationId;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+pub(crate) use failure::Failure;
+pub(crate) use journal::Journal;
+
+use crate::Ops;
+
+/// How often a runner looks for work without being rung.
+const POLL: Duration = Duration::from_secs(1);
+
+/// This process as a runner.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    id: Uuid,
+    permits: Arc<Semaphore>,
+}
+
+impl Runner {
+    pub(crate) fn new(operations_max: usize) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            permits: Arc::new(Semaphore::new(operations_max.max(1))),
+        }
+    }
+}
+
+impl Ops {
+    /// Takes and runs operations that are due, of this and of every other process, until the future is dropped.
+    ///
+    /// Any number of processes may do so. `serve` does it all the time; a command does it for its own operation only.
+    ///
+    /// # Cancel safety
+    /// Operations that were taken go on in tasks of their own; the process may end at any time.
+    pub async fn run_operations(&self) {
+        loop {
+            if let Err(error) = self.run_until_disconnected().await {
+                tracing::warn!(error = %failure::chain(&error), "operations can't be looked for; trying again");
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn run_until_disconnected(&self) -> Result<(), CatalogError> {
+        // Before the first look, so that nothing is missed in between.
+        let listener = self.catalog().listen(operation::CHANNEL).await?;
+        let mut housekept = None;
+        while !listener.is_closed() {
+            while self.take_one().await? {}
+            if housekept.is_none_or(|at: tokio::time::Instant| at.elapsed() > Duration::from_secs(600)) {
+                self.housekeep().await?;
+                housekept = Some(tokio::time::Instant::now());
+            }
+            // Dropping either arm loses nothing: the look after it finds what rang.
+            tokio::select! {
+                () = listener.rung() => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts one due operation in a task of its own; `false` if there is none.
+    async fn take_one(&self) -> Result<bool, CatalogError> {
+        let Ok(permit) = Arc::clone(&self.runner().permits).acquire_owned().await else {
+            return Ok(false);
+        };
+        let Some(journal) = Journal::claim(self, None).await? else {
+            return Ok(false);
+        };
+        let ops = self.clone();
+        tokio::spawn(async move {
+            work::run(&ops, journal).await;
+            drop(permit);
+        });
+        Ok(true)
+    }
+
+    /// Runs one operation here unless another runner has it or it is not due; returns when it has ended, was put off or
+    /// was lost to another runner.
+    ///
+    /// # Cancel safety
+    /// The operation goes on in a task of its own.
+    pub(crate) async fn run_operation(&self, id: OperationId) {
+        let ops = self.clone();
+        let task = tokio::spawn(async move {
+            // No permit: a caller waits for this one, and the pool of the catalog bounds it.
+            match Journal::claim(&ops, Some(id)).await {
+                Ok(Some(journal)) => work::run(&ops, journal).await,
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(operation.id = %id, error = %failure::chain(&error), "the operation can't be taken");
+                }
+            }
+        });
+        // A panic has been printed; the lease runs out and another runner takes over.
+        let _ = task.await;
+    }
+
+    /// Forgets what nobody asks for any more.
+    async fn housekeep(&self) -> Result<(), CatalogError> {
+        let client = self.catalog().client().await?;
+        tenantry_catalog::change::prune(&client).await?;
+        tenantry_catalog::idempotency::prune(&client).await?;
+        Ok(())
+    }
+}

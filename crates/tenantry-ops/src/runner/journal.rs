@@ -1,0 +1,178 @@
+//! A runner's hold on one operation: its lease, kept alive, and what it records.
+
+use std::time::Duration;
+
+use tenantry_catalog::{
+    CatalogError, Transaction,
+    operation::{self, Held, Lease, Operation, OperationState},
+    operation_cleanup::{self, Object},
+};
+use tenantry_core::OperationId;
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{Failure, failure::Reason};
+use crate::{Ops, failpoint};
+
+/// A runner's hold on one operation.
+pub(crate) struct Journal {
+    pub(crate) operation: Operation,
+    ops: Ops,
+    lease: Lease,
+    lost: watch::Receiver<bool>,
+    _heart: Heart,
+}
+
+/// Keeps the lease alive until it is dropped.
+struct Heart(JoinHandle<()>);
+
+impl Drop for Heart {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Journal {
+    /// Takes an operation that is due: any, or the given one.
+    pub(super) async fn claim(ops: &Ops, only: Option<OperationId>) -> Result<Option<Self>, CatalogError> {
+        let duration = ops.fleet().lease;
+        let began = Instant::now();
+        let client = ops.catalog().client().await?;
+        let claimed = operation::claim(&client, only, ops.runner().id, duration).await?;
+        let Some((operation, lease)) = claimed else {
+            return Ok(None);
+        };
+        let (sender, lost) = watch::channel(false);
+        let heart = Heart(tokio::spawn(beat(ops.clone(), lease, duration, began, sender)));
+        Ok(Some(Self {
+            operation,
+            ops: ops.clone(),
+            lease,
+            lost,
+            _heart: heart,
+        }))
+    }
+
+    /// Runs work unless the lease is lost before it ends; then the work is dropped where it stands.
+    pub(super) async fn guard<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let mut lost = self.lost.clone();
+        tokio::select! {
+            outcome = work => outcome,
+            // Dropping the work closes its connections, which rolls back what was not committed.
+            _ = lost.wait_for(|lost| *lost) => Err(Failure::LeaseLost),
+        }
+    }
+
+    /// Records that a step begins.
+    pub(crate) async fn begin(&self, step: &str) -> Result<(), Failure> {
+        failpoint::pass(&format!("{}.before_{step}", self.operation.kind)).await?;
+        let client = self.ops.catalog().client().await?;
+        held(operation::begin_step(&client, self.lease, step).await?)
+    }
+
+    /// Passes the place after a step.
+    pub(crate) async fn end(&self, step: &str) -> Result<(), Failure> {
+        failpoint::pass(&format!("{}.after_{step}", self.operation.kind)).await
+    }
+
+    /// Checks that nobody has taken over. To be asked under the operation's lock on the server that is to be changed.
+    pub(crate) async fn check(&self) -> Result<(), Failure> {
+        let client = self.ops.catalog().client().await?;
+        held(operation::extend(&client, self.lease, self.ops.fleet().lease).await?)
+    }
+
+    /// Checks the same within a transaction on the catalog, which then counts only if nobody has taken over.
+    pub(crate) async fn hold(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
+        held(operation::hold(transaction, self.lease).await?)
+    }
+
+    /// Records an object before it is made.
+    pub(crate) async fn will_make(&self, object: &Object) -> Result<(), Failure> {
+        let mut client = self.ops.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        self.hold(&transaction).await?;
+        operation_cleanup::record(&transaction, self.operation.id, object).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Ends the operation within a transaction on the catalog.
+    pub(crate) async fn finish(&self, transaction: &Transaction<'_>, state: OperationState) -> Result<(), Failure> {
+        held(operation::finish(transaction, self.lease, state, None).await?)
+    }
+
+    /// Frees the operation for a later try.
+    pub(super) async fn put_off(&self, reason: &Reason, pause: Duration) -> Result<(), CatalogError> {
+        let client = self.ops.catalog().client().await?;
+        let _ = operation::retry_later(&client, self.lease, pause, reason.code, &reason.message).await?;
+        Ok(())
+    }
+
+    /// From now on the operation only removes what it made.
+    pub(super) async fn begin_undo(&mut self, reason: &Reason) -> Result<(), Failure> {
+        let client = self.ops.catalog().client().await?;
+        held(operation::begin_undo(&client, self.lease, reason.code, &reason.message).await?)?;
+        self.operation.state = OperationState::Undoing;
+        Ok(())
+    }
+
+    /// Ends the operation as failed, where nothing is to be undone.
+    pub(super) async fn fail(&self, reason: &Reason) -> Result<(), Failure> {
+        let client = self.ops.catalog().client().await?;
+        let error = Some((reason.code, reason.message.as_str()));
+        held(operation::finish(&client, self.lease, OperationState::Failed, error).await?)
+    }
+
+    /// Lets the operation sleep.
+    pub(super) async fn park(&self, until: chrono::DateTime<chrono::Utc>) -> Result<(), Failure> {
+        let client = self.ops.catalog().client().await?;
+        held(operation::park(&client, self.lease, until).await?)
+    }
+
+    /// A number for advisory locks on the servers that this operation changes.
+    pub(crate) fn lock_key(&self) -> i64 {
+        let subject = match self.operation.tenant {
+            // All operations of one tenant exclude each other.
+            Some(tenant) => *tenant.as_uuid(),
+            None => *self.operation.id.as_uuid(),
+        };
+        (subject.as_u128() & u128::from(u64::MAX)) as u64 as i64
+    }
+}
+
+fn held(held: Held) -> Result<(), Failure> {
+    match held {
+        Held::Yes => Ok(()),
+        Held::Lost => Err(Failure::LeaseLost),
+    }
+}
+
+/// Extends the lease three times within its duration, and says so when it is lost: another runner has it, or the catalog
+/// could not be reached for so long that another may have.
+async fn beat(ops: Ops, lease: Lease, duration: Duration, began: Instant, lost: watch::Sender<bool>) {
+    let mut sure_until = began + duration;
+    loop {
+        sleep(duration / 3).await;
+        let asked = Instant::now();
+        let room = sure_until.saturating_duration_since(asked);
+        match timeout(room, extend(&ops, lease, duration)).await {
+            Ok(Ok(Held::Yes)) => sure_until = asked + duration,
+            Ok(Ok(Held::Lost)) => break,
+            Ok(Err(error)) => {
+                tracing::warn!(operation.id = %lease.operation, error = %super::failure::chain(&error), "a lease could not be extended");
+                if Instant::now() >= sure_until {
+                    break;
+                }
+            }
+            Err(_) => break,
+        }
+    }
+    let _ = lost.send(true);
+}
+
+async fn extend(ops: &Ops, lease: Lease, duration: Duration) -> Result<Held, CatalogError> {
+    let client = ops.catalog().client().await?;
+    operation::extend(&client, lease, duration).await
+}

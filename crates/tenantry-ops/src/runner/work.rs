@@ -1,0 +1,80 @@
+//! One operation from where it stands to where it ends.
+
+use std::time::Duration;
+
+use tenantry_catalog::operation::{OperationKind, OperationState};
+
+use super::{Failure, Journal, failure::Reason};
+use crate::Ops;
+
+/// The pause before the first new try; it doubles.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Works on the operation until it ends, is put off or is lost.
+pub(super) async fn run(ops: &Ops, mut journal: Journal) {
+    let id = journal.operation.id;
+    if let Err(failure) = drive(ops, &mut journal).await {
+        // Whatever it is: the lease runs out, and the next runner goes on at the recorded step.
+        tracing::warn!(operation.id = %id, ?failure, "the operation is left to the next runner");
+    }
+}
+
+async fn drive(ops: &Ops, journal: &mut Journal) -> Result<(), Failure> {
+    if journal.operation.state != OperationState::Undoing {
+        match journal.guard(forward(ops, journal)).await {
+            Ok(()) => return Ok(()),
+            Err(Failure::LeaseLost) => return Err(Failure::LeaseLost),
+            Err(Failure::Park(until)) => return journal.park(until).await,
+            Err(Failure::Retry(reason)) if may_try_again(ops, journal) => return put_off(journal, &reason).await,
+            Err(Failure::Retry(reason) | Failure::Permanent(reason)) => {
+                tracing::error!(
+                    operation.id = %journal.operation.id, operation.kind = %journal.operation.kind,
+                    error = reason.message, "an operation failed and is undone"
+                );
+                journal.begin_undo(&reason).await?;
+            }
+        }
+    }
+    match journal.guard(undo(ops, journal)).await {
+        // What was made must go, however long the server is away.
+        Err(Failure::Retry(reason) | Failure::Permanent(reason)) => put_off(journal, &reason).await,
+        other => other,
+    }
+}
+
+/// Only provisioning has a caller that waits for a yes or no; everything else is tried until it works.
+fn may_try_again(ops: &Ops, journal: &Journal) -> bool {
+    journal.operation.kind != OperationKind::Provision || journal.operation.attempts < ops.fleet().attempts_max
+}
+
+async fn put_off(journal: &Journal, reason: &Reason) -> Result<(), Failure> {
+    let doublings = journal.operation.attempts.clamp(1, 16) as u32 - 1;
+    let pause = (PAUSE_MIN * 2_u32.pow(doublings)).min(PAUSE_MAX);
+    tracing::warn!(
+        operation.id = %journal.operation.id, operation.kind = %journal.operation.kind, error = reason.message,
+        pause_ms = pause.as_millis() as u64, "a step failed and is tried again"
+    );
+    Ok(journal.put_off(reason, pause).await?)
+}
+
+async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
+    let _ = ops;
+    match journal.operation.kind {
+        kind => Err(Failure::permanent(
+            "unknown",
+            format!("this program does not know the operation {kind}"),
+        )),
+    }
+}
+
+async fn undo(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
+    let _ = (ops, &journal);
+    journal
+        .fail(&Reason {
+            code: "unknown",
+            message: String::new(),
+        })
+        .await
+}

@@ -1,0 +1,161 @@
+//! Creating a tenant: everything the catalog has to know in one transaction, then the operation that makes its home.
+
+use tenantry_catalog::{
+    idempotency,
+    placement::{self, NewPlacement},
+    tenant::NewTenant,
+};
+use tenantry_core::{SHARED_SCHEMA, own_schema_name};
+
+use super::*;
+use crate::{PreparedOwner, members::add_first_owner, placing, secret};
+
+impl Ops {
+    /// Creates a tenant, makes its home, applies the application's migrations there, makes its first owner, and
+    /// activates it. Returns once it is active.
+    ///
+    /// With an idempotency key, the same request again is the same request: it waits for the first one's operation and
+    /// returns its tenant.
+    ///
+    /// # Errors
+    /// See [`TenantError`]. After [`TenantError::Failed`] nothing is left of the tenant but its record.
+    ///
+    /// # Cancel safety
+    /// Once the tenant is recorded, its operation goes on by itself.
+    pub async fn create_tenant(
+        &self,
+        authority: &Authority,
+        request: &TenantRequest,
+        idempotency_key: Option<&str>,
+    ) -> Result<Tenant, TenantError> {
+        authority.require_operator(OperatorScope::Tenants)?;
+        check_settings(request.settings.as_ref())?;
+        let profile = &request.profile;
+        check_profile(Some(&profile.address), Some(&profile.phone), Some(&profile.website))?;
+        if idempotency_key.is_some_and(|key| key.is_empty() || key.len() > 255) {
+            return Err(TenantError::KeyMalformed);
+        }
+        // Outside of the transaction: hashing takes tens of milliseconds.
+        let owner = match &request.admin {
+            None => None,
+            Some(admin) => Some(
+                self.prepare_owner(admin.email.clone(), admin.name.clone(), admin.password.as_ref())
+                    .await
+                    .map_err(TenantError::Owner)?,
+            ),
+        };
+        let (tenant, operation) = self
+            .record_tenant(authority, request, owner.as_ref(), idempotency_key)
+            .await?;
+        self.finish_operation(operation).await?;
+        self.get_tenant(&Authority::system("created"), &tenant.into()).await
+    }
+
+    async fn record_tenant(
+        &self,
+        authority: &Authority,
+        request: &TenantRequest,
+        owner: Option<&PreparedOwner>,
+        idempotency_key: Option<&str>,
+    ) -> Result<(TenantId, OperationId), TenantError> {
+        let caller = authority.actor();
+        let hash = request_hash(request);
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        let repeat = idempotency_key.map(|key| idempotency::Request {
+            caller: &caller,
+            key,
+            hash: &hash,
+        });
+        if let Some(repeat) = repeat {
+            match idempotency::claim(&transaction, repeat).await? {
+                idempotency::Claim::New => {}
+                idempotency::Claim::Repeated {
+                    tenant: Some(tenant),
+                    operation: Some(operation),
+                } => {
+                    return Ok((tenant, operation));
+                }
+                idempotency::Claim::Repeated { .. } | idempotency::Claim::Mismatch => {
+                    return Err(TenantError::KeyReused);
+                }
+            }
+        }
+        let id = secret::tenant_id();
+        let operation = secret::operation_id();
+        let plan = request.plan.clone().unwrap_or_default();
+        let empty = json!({});
+        let new = NewTenant {
+            id,
+            slug: &request.slug,
+            name: &request.name,
+            plan: &plan,
+            profile: &request.profile,
+            settings: request.settings.as_ref().unwrap_or(&empty),
+        };
+        tenant::insert(&transaction, &new).await??;
+        if let Some(owner) = owner {
+            add_first_owner(&transaction, id, owner).await?;
+        }
+        let place = placing::take(self, &transaction, request, &plan).await?;
+        let schema = match place.isolation {
+            Isolation::Shared | Isolation::Database => SHARED_SCHEMA.to_owned(),
+            Isolation::Schema => own_schema_name(id),
+        };
+        let database = match place.shared_database {
+            Some(database) => database,
+            None => placing::record_own_database(self, &transaction, place.server.id, id).await?,
+        };
+        let at = NewPlacement {
+            tenant: id,
+            isolation: place.isolation,
+            database,
+            schema: &schema,
+        };
+        placement::insert(&transaction, &at).await?;
+        let input = json!({});
+        let work = NewOperation {
+            id: operation,
+            kind: OperationKind::Provision,
+            tenant: Some(id),
+            database: None,
+            input: &input,
+            run_after: None,
+        };
+        operation::insert(&transaction, &work).await?;
+        if let Some(repeat) = repeat {
+            idempotency::record(&transaction, repeat, id, operation).await?;
+        }
+        let made = tenant::find(&transaction, id).await?.ok_or(TenantError::NotFound)?;
+        change::announce(&transaction, Change::Tenant(id)).await?;
+        let act = Act {
+            action: "tenant.create",
+            tenant: Some(id),
+            target: id.to_string(),
+            before: None,
+            after: Some(shown(&made)),
+        };
+        audit::record(&transaction, authority, act).await?;
+        transaction.commit().await?;
+        Ok((id, operation))
+    }
+}
+
+/// What makes two requests the same. Passwords are left out: a fast hash of one would help to guess it.
+fn request_hash(request: &TenantRequest) -> [u8; 32] {
+    let text = json!([
+        "tenant.create",
+        request.slug,
+        request.name,
+        request.isolation,
+        request.server,
+        request.region,
+        request.plan,
+        request.settings,
+        request.profile.address,
+        request.profile.phone,
+        request.profile.website,
+        request.admin.as_ref().map(|admin| json!([admin.email, admin.name])),
+    ]);
+    tenantry_core::seal::sha256(text.to_string().as_bytes())
+}

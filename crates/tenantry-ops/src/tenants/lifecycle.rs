@@ -1,0 +1,212 @@
+//! Suspend, resume, delete, purge: the catalog's word first, since every process hears it within a second; then the
+//! fence in the tenant's database, as an operation, so that it happens even if that database is away just now.
+
+use super::*;
+
+impl Ops {
+    /// Stops serving a tenant; its rows stay.
+    ///
+    /// The catalog refuses it from the commit on. The fence in its database closes in the same call where the database
+    /// can be reached, and else as soon as it can be.
+    ///
+    /// # Errors
+    /// See [`TenantError`].
+    pub async fn suspend_tenant(&self, authority: &Authority, tenant: &TenantRef) -> Result<Tenant, TenantError> {
+        authority.require_operator(OperatorScope::Tenants)?;
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        let before = find_locked(&transaction, tenant).await?;
+        if before.state == TenantState::Suspended {
+            return Ok(before);
+        }
+        if !before.state.may_become(TenantState::Suspended) {
+            return Err(TenantError::State {
+                state: before.state,
+                needs: "only an active tenant can be suspended",
+            });
+        }
+        let operation = begin(&transaction, before.id, OperationKind::Suspend).await?;
+        must_change(tenant::set_state(&transaction, before.id, before.state, TenantState::Suspended).await?)?;
+        record_state(
+            &transaction,
+            authority,
+            "tenant.suspend",
+            &before,
+            TenantState::Suspended,
+        )
+        .await?;
+        transaction.commit().await?;
+        drop(client);
+        match self.finish_operation(operation).await {
+            // The catalog's word stands; the fence follows.
+            Err(TenantError::StillRunning { .. }) | Ok(()) => {}
+            Err(error) => return Err(error),
+        }
+        self.get_tenant(&Authority::system("suspended"), &before.id.into())
+            .await
+    }
+
+    /// Serves a suspended tenant again, or recovers a deleted one within its retention time.
+    ///
+    /// # Errors
+    /// See [`TenantError`].
+    pub async fn resume_tenant(&self, authority: &Authority, tenant: &TenantRef) -> Result<Tenant, TenantError> {
+        authority.require_operator(OperatorScope::Tenants)?;
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        let before = find_locked(&transaction, tenant).await?;
+        match before.state {
+            TenantState::Active => return Ok(before),
+            TenantState::Suspended | TenantState::Deleted => {}
+            TenantState::Provisioning | TenantState::Purged => {
+                let needs = "only a suspended or deleted tenant can be resumed";
+                return Err(TenantError::State {
+                    state: before.state,
+                    needs,
+                });
+            }
+        }
+        call_off_purge(&transaction, before.id).await?;
+        let operation = begin(&transaction, before.id, OperationKind::Resume).await?;
+        record_state(&transaction, authority, "tenant.resume", &before, TenantState::Active).await?;
+        transaction.commit().await?;
+        drop(client);
+        self.finish_operation(operation).await?;
+        self.get_tenant(&Authority::system("resumed"), &before.id.into()).await
+    }
+
+    /// Marks a tenant deleted: refused like a suspended one, and purged by the returned operation once the retention
+    /// time has ended. [`Ops::resume_tenant`] recovers it until then.
+    ///
+    /// # Errors
+    /// See [`TenantError`].
+    pub async fn delete_tenant(&self, authority: &Authority, tenant: &TenantRef) -> Result<Operation, TenantError> {
+        authority.require_operator(OperatorScope::Tenants)?;
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        let before = find_locked(&transaction, tenant).await?;
+        if before.state == TenantState::Deleted {
+            let purge = operation::find_latest(&transaction, before.id, OperationKind::Purge).await?;
+            return purge.ok_or(TenantError::NotFound);
+        }
+        if !before.state.may_become(TenantState::Deleted) {
+            let needs = "only an active or suspended tenant can be deleted";
+            return Err(TenantError::State {
+                state: before.state,
+                needs,
+            });
+        }
+        let purge_after = chrono::Utc::now() + self.fleet().retention;
+        let purge = begin(&transaction, before.id, OperationKind::Purge).await?;
+        must_change(tenant::set_deleted(&transaction, before.id, before.state, purge_after).await?)?;
+        record_state(&transaction, authority, "tenant.delete", &before, TenantState::Deleted).await?;
+        transaction.commit().await?;
+        drop(client);
+        // Closes the fence, and then sleeps until the retention time has ended.
+        self.run_operation(purge).await;
+        let client = self.catalog().client().await?;
+        operation::find(&client, purge).await?.ok_or(TenantError::NotFound)
+    }
+
+    /// Removes a deleted tenant's rows and home for good, now.
+    ///
+    /// # Errors
+    /// See [`TenantError`]. A tenant that is not deleted has to be deleted first.
+    pub async fn purge_tenant(&self, authority: &Authority, tenant: &TenantRef) -> Result<Operation, TenantError> {
+        authority.require_operator(OperatorScope::Tenants)?;
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        let before = find_locked(&transaction, tenant).await?;
+        let purge = operation::find_latest(&transaction, before.id, OperationKind::Purge).await?;
+        let purge = match (before.state, purge) {
+            (TenantState::Deleted | TenantState::Purged, Some(purge)) => purge,
+            (state, _) => {
+                return Err(TenantError::State {
+                    state,
+                    needs: "delete it first",
+                });
+            }
+        };
+        if !purge.state.is_final() {
+            tenant::set_purge_now(&transaction, before.id).await?;
+            operation::run_now(&transaction, purge.id).await?;
+            let act = Act {
+                action: "tenant.purge",
+                tenant: Some(before.id),
+                target: before.id.to_string(),
+                before: Some(shown(&before)),
+                after: None,
+            };
+            audit::record(&transaction, authority, act).await?;
+        }
+        transaction.commit().await?;
+        drop(client);
+        self.finish_operation(purge.id).await?;
+        let client = self.catalog().client().await?;
+        operation::find(&client, purge.id).await?.ok_or(TenantError::NotFound)
+    }
+}
+
+fn must_change(changed: Changed) -> Result<(), TenantError> {
+    match changed {
+        Changed::Yes => Ok(()),
+        // The row is locked and its state was read under the lock.
+        Changed::No | Changed::Clash(_) => Err(TenantError::NotFound),
+    }
+}
+
+/// Makes the tenant's next operation, or says which one is in the way.
+async fn begin(
+    transaction: &Transaction<'_>,
+    tenant: TenantId,
+    kind: OperationKind,
+) -> Result<OperationId, TenantError> {
+    let id = crate::secret::operation_id();
+    let input = json!({});
+    let new = NewOperation {
+        id,
+        kind,
+        tenant: Some(tenant),
+        database: None,
+        input: &input,
+        run_after: None,
+    };
+    if operation::insert(transaction, &new).await? {
+        return Ok(id);
+    }
+    let live = operation::find_live(transaction, tenant).await?;
+    Err(TenantError::Busy {
+        operation: live.map_or(id, |live| live.id),
+    })
+}
+
+async fn call_off_purge(transaction: &Transaction<'_>, tenant: TenantId) -> Result<(), TenantError> {
+    match operation::find_live(transaction, tenant).await? {
+        Some(live) if live.kind == OperationKind::Purge => {
+            if operation::cancel(transaction, live.id).await? {
+                Ok(())
+            } else {
+                Err(TenantError::Busy { operation: live.id })
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn record_state(
+    transaction: &Transaction<'_>,
+    authority: &Authority,
+    action: &'static str,
+    before: &Tenant,
+    after: TenantState,
+) -> Result<(), TenantError> {
+    change::announce(transaction, Change::Tenant(before.id)).await?;
+    let act = Act {
+        action,
+        tenant: Some(before.id),
+        target: before.id.to_string(),
+        before: Some(json!({ "state": before.state })),
+        after: Some(json!({ "state": after })),
+    };
+    Ok(audit::record(transaction, authority, act).await?)
+}
