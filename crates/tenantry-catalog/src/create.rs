@@ -22,12 +22,19 @@ pub async fn create_catalog(admin_url: &str, password: &SecretString) -> Result<
     unless_there(made, &SqlState::DUPLICATE_OBJECT)?;
     let password = password.expose_secret();
     let set = client
-        .query_one("select format('alter role tenantry_catalog password %L', $1::text)", &[&password])
+        .query_one(
+            "select format('alter role tenantry_catalog password %L', $1::text)",
+            &[&password],
+        )
         .await?;
     client.batch_execute(set.try_get(0)?).await?;
-    let made = client.batch_execute("create database tenantry_catalog owner tenantry_catalog").await;
+    let made = client
+        .batch_execute("create database tenantry_catalog owner tenantry_catalog")
+        .await;
     unless_there(made, &SqlState::DUPLICATE_DATABASE)?;
-    client.batch_execute("revoke all on database tenantry_catalog from public").await?;
+    client
+        .batch_execute("revoke all on database tenantry_catalog from public")
+        .await?;
     Ok(())
 }
 

@@ -12,8 +12,8 @@ use tenantry_catalog::{
     session::{self, NewSession, SessionEnd},
 };
 use tenantry_core::{
-    AccessClaims, AccountId, Actor, Change, Context, CredentialKind, Email, MembershipStatus, OperatorScope, SessionId, TenantId,
-    TenantState, seal::sha256,
+    AccessClaims, AccountId, Actor, Change, Context, CredentialKind, Email, MembershipStatus, OperatorScope, SessionId,
+    TenantId, TenantState, seal::sha256,
 };
 use uuid::Uuid;
 

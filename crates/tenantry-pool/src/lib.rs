@@ -1,7 +1,21 @@
 //! Connections to tenant databases: bounded, fair, bound to tenants; and where tenants live.
 
 mod config;
+mod copy;
+mod database;
+mod error;
 mod home;
+mod member;
+mod placements;
+mod pools;
+mod stream;
+mod transaction;
 
 pub use config::PoolConfig;
+pub use copy::CopyOut;
+pub use database::PoolStatus;
+pub use error::Error;
 pub use home::{Home, Incarnation, LocateError, PlacementSource};
+pub use pools::{Caller, Pools};
+pub use stream::RowStream;
+pub use transaction::Transaction;

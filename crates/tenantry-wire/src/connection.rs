@@ -155,6 +155,18 @@ impl Connection {
         }
     }
 
+    /// Says good-bye to the server, without waiting, and closes the socket.
+    pub fn terminate(mut self) {
+        if self.in_call {
+            return;
+        }
+        self.outbox.clear();
+        frontend::terminate(&mut self.outbox);
+        let mut context = Context::from_waker(Waker::noop());
+        // Courtesy only: a server that hears nothing sees the socket closed.
+        let _ = Pin::new(&mut self.socket).poll_write(&mut context, &self.outbox);
+    }
+
     /// What the server says between calls: settings and notices; an error means that it closes the connection.
     fn heed_idle_messages(&mut self) -> Result<(), Error> {
         while let Some(frame) = self.inbox.frame()? {
@@ -234,7 +246,11 @@ impl Connection {
     /// The next row of the call, or `None` when the call came to its end and the connection is usable again.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
-            let frame = self.frame().await?;
+            let frame = match self.frame().await {
+                Ok(frame) => frame,
+                // A server that shuts down says why before it closes the socket.
+                Err(error) => return Err(self.call.error.take().map_or(error, Error::Database)),
+            };
             match frame.tag {
                 b'D' if self.call.skip == 0 && self.call.skip_after_sync.is_none() => {
                     return Ok(Some(self.inbox.take(frame)));

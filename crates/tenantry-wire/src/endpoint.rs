@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::Error;
 
@@ -55,6 +55,15 @@ pub enum Tls {
 }
 
 impl Endpoint {
+    /// Whether both lead to the same database, in the same way.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.address == other.address
+            && self.database == other.database
+            && self.user == other.user
+            && self.tls == other.tls
+            && self.password.expose_secret() == other.password.expose_secret()
+    }
+
     /// Reads `postgres://user:password@host:port/database`, with `?host=/folder` for a unix socket.
     ///
     /// `sslmode` may be `disable` (the default) or `verify-full` with `sslrootcert=<file>`; the modes in between do not
@@ -173,8 +182,6 @@ fn decode(text: &str) -> Result<String, Error> {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
 
     #[test]

@@ -102,6 +102,9 @@ impl From<io::Error> for Error {
     }
 }
 
+/// What sentences of the seal begin with.
+const SEAL_PREFIX: &str = "tenantry: ";
+
 /// An error that PostgreSQL reported.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct DbError {
@@ -168,6 +171,16 @@ impl DbError {
         self.constraint.as_deref()
     }
 
+    /// What the seal says, where the error is its: after `tenantry: `.
+    ///
+    /// The sealed tier can raise an error only by a text that is no uuid, so the sentence may stand inside of
+    /// PostgreSQL's own: `invalid input syntax for type uuid: "tenantry: …"`.
+    pub fn tenantry_sentence(&self) -> Option<&str> {
+        self.message
+            .find(SEAL_PREFIX)
+            .map(|start| &self.message[start + SEAL_PREFIX.len()..])
+    }
+
     /// Reads the body of an ErrorResponse or NoticeResponse: fields of a tag and a text that ends in zero.
     pub(crate) fn parse(mut body: &[u8]) -> Self {
         let mut error = Self::default();
@@ -221,6 +234,24 @@ mod tests {
             (Some("email_key"), Some("contact"), Some(12))
         );
         assert_eq!(error.detail(), None);
+    }
+
+    #[test]
+    fn the_seals_sentence_is_found_inside_of_postgresqls() {
+        let error = |message: &str| DbError {
+            message: message.to_owned(),
+            ..DbError::default()
+        };
+        let wrapped = error("invalid input syntax for type uuid: \"tenantry: fenced: look\"");
+        assert_eq!(wrapped.tenantry_sentence(), Some("fenced: look\""));
+        assert_eq!(
+            error("tenantry: the tenant is moving").tenantry_sentence(),
+            Some("the tenant is moving")
+        );
+        assert_eq!(
+            error("invalid input syntax for type uuid: \"x\"").tenantry_sentence(),
+            None
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) struct Lead<'a> {
     pub(crate) begin: Begin,
     /// State the seal that the session must be bound to.
     pub(crate) expect: Option<&'a str>,
-    /// State the account, for policies inside the tenant.
+    /// State the account too, for policies inside the tenant; `enter` takes it from its token.
     pub(crate) account: Option<&'a str>,
 }
 
@@ -50,7 +50,6 @@ pub(crate) enum Fixed {
     SearchPath,
     Expect,
     ExpectAndAccount,
-    Account,
     Begin,
     Commit,
     Rollback,
@@ -66,7 +65,6 @@ impl Fixed {
                 "select pg_catalog.set_config('tenantry.expect', $1, true), \
                  pg_catalog.set_config('tenantry.account', $2, true)"
             }
-            Self::Account => "select pg_catalog.set_config('tenantry.account', $1, true)",
             Self::Begin => "begin",
             Self::Commit => "commit",
             Self::Rollback => "rollback",
@@ -77,7 +75,7 @@ impl Fixed {
     fn types(self) -> &'static [Oid] {
         match self {
             Self::Enter => &[BYTEA, BYTEA],
-            Self::SearchPath | Self::Expect | Self::Account => &[TEXT],
+            Self::SearchPath | Self::Expect => &[TEXT],
             Self::ExpectAndAccount => &[TEXT, TEXT],
             Self::Begin | Self::Commit | Self::Rollback => &[],
         }
@@ -121,15 +119,11 @@ impl Connection {
     /// Puts the lead into the outbox.
     pub(crate) fn put_lead(&mut self, lead: &Lead<'_>) -> Result<(), Error> {
         if lead.begin == Begin::BeforeEnter {
-            if let Some(path) = lead.enter.and_then(|enter| enter.search_path) {
-                self.put_search_path(path)?;
-                self.put_inner_sync();
-            }
             self.put_fixed(Fixed::Begin, &[])?;
         }
         if let Some(enter) = lead.enter {
             self.put_fixed(Fixed::Enter, &[enter.message, enter.mac])?;
-            if let Some(path) = enter.search_path.filter(|_| lead.begin != Begin::BeforeEnter) {
+            if let Some(path) = enter.search_path {
                 self.put_search_path(path)?;
             }
         }
@@ -144,8 +138,7 @@ impl Connection {
                 self.put_fixed(Fixed::ExpectAndAccount, &[seal.as_bytes(), account.as_bytes()])
             }
             (Some(seal), None) => self.put_fixed(Fixed::Expect, &[seal.as_bytes()]),
-            (None, Some(account)) => self.put_fixed(Fixed::Account, &[account.as_bytes()]),
-            (None, None) => Ok(()),
+            (None, _) => Ok(()),
         }
     }
 
@@ -158,6 +151,16 @@ impl Connection {
     fn put_inner_sync(&mut self) {
         frontend::sync(&mut self.outbox);
         self.call.skip_after_sync = Some(0);
+    }
+
+    /// Runs a lead by itself.
+    pub(crate) async fn run_lead(&mut self, lead: &Lead<'_>) -> Result<(), Error> {
+        self.begin_call()?;
+        self.put_lead(lead)?;
+        frontend::sync(&mut self.outbox);
+        self.send().await?;
+        while self.next().await?.is_some() {}
+        Ok(())
     }
 
     /// Runs a fixed statement by itself.

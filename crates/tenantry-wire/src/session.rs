@@ -49,6 +49,8 @@ pub struct Session {
     bound: Option<Bound>,
     /// What it holds when the call in progress takes effect.
     binding: Option<Bound>,
+    /// The carrier was never set: the first token has to say so.
+    fresh: bool,
     counter: u64,
     /// BEGIN goes out with the first statement.
     opening: bool,
@@ -82,6 +84,7 @@ impl Session {
             connection,
             bound: None,
             binding: None,
+            fresh: true,
             counter: 0,
             opening: false,
         }
@@ -102,9 +105,19 @@ impl Session {
         self.bound.as_ref().is_some_and(|bound| bound.serves(binding))
     }
 
-    /// Whether the session was ever bound.
+    /// Whether the session is bound to anybody.
     pub fn is_bound(&self) -> bool {
         self.bound.is_some()
+    }
+
+    /// Forgets the binding, so that the next call binds anew: the fence has closed on it.
+    pub fn unbind(&mut self) {
+        self.bound = None;
+    }
+
+    /// Says good-bye to the server, without waiting, and closes the socket.
+    pub fn terminate(self) {
+        self.connection.terminate();
     }
 
     /// Runs a statement to its end.
@@ -183,6 +196,7 @@ impl Session {
     /// As [`query`](Self::query).
     pub async fn copy_out(&mut self, binding: &Binding<'_>, sql: &str) -> Result<(), Error> {
         admit_copy(sql)?;
+        self.bind_ahead(binding).await?;
         let entering = self.entering(binding);
         let lead = lead(&self.connection, &self.bound, self.opening, binding, entering.as_ref());
         self.connection.start_copy(&lead, sql).await?;
@@ -273,7 +287,7 @@ impl Session {
         };
         let statement = self.connection.prepare(&lead, binding.schema, sql).await?;
         if let Some(entering) = entering {
-            self.bound = Some(entering.bound);
+            self.bind(entering.bound);
         }
         Ok(statement)
     }
@@ -309,10 +323,29 @@ impl Session {
     }
 
     async fn start(&mut self, binding: &Binding<'_>, statement: &Statement, params: Params<'_>) -> Result<(), Error> {
+        self.bind_ahead(binding).await?;
         let entering = self.entering(binding);
         let lead = lead(&self.connection, &self.bound, self.opening, binding, entering.as_ref());
         self.connection.start(&lead, statement, params).await?;
         self.started(entering);
+        Ok(())
+    }
+
+    /// In the signed tier a transaction binds inside of itself, and undoing it would undo what the session has to keep:
+    /// the last counter and the search path. Where one of these is new, it is set ahead, in a round trip of its own.
+    async fn bind_ahead(&mut self, binding: &Binding<'_>) -> Result<(), Error> {
+        let path_holds = self.bound.as_ref().is_some_and(|bound| bound.schema == *binding.schema);
+        if !self.opening || binding.tier != Tier::Signed || (path_holds && !self.fresh) {
+            return Ok(());
+        }
+        if let Some(entering) = self.entering(binding) {
+            let lead = Lead {
+                enter: Some(enter(&self.bound, binding, &entering)),
+                ..Lead::default()
+            };
+            self.connection.run_lead(&lead).await?;
+            self.bind(entering.bound);
+        }
         Ok(())
     }
 
@@ -329,11 +362,15 @@ impl Session {
             Ok(None) => true,
             Err(_) => self.connection.call.first_sync_held,
         };
-        let binding = self.binding.take();
-        if held && binding.is_some() {
-            self.bound = binding;
+        if let Some(bound) = self.binding.take().filter(|_| held) {
+            self.bind(bound);
         }
         result
+    }
+
+    fn bind(&mut self, bound: Bound) {
+        self.bound = Some(bound);
+        self.fresh = false;
     }
 
     /// A token, where the call has to bind the session: not inside of a transaction, and not when it is bound already.
@@ -349,7 +386,7 @@ impl Session {
         let signed = binding.key.sign(&seal::Token {
             tenant: binding.tenant,
             counter: self.counter,
-            fresh: self.bound.is_none(),
+            fresh: self.fresh,
             raw: false,
             role: binding.role,
             now_us,

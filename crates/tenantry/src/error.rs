@@ -85,7 +85,7 @@ impl Error {
     pub fn database(&self) -> Option<&DbError> {
         self.source
             .as_deref()?
-            .downcast_ref::<tenantry_wire::Error>()?
+            .downcast_ref::<tenantry_pool::Error>()?
             .database()
     }
 

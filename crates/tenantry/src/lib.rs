@@ -5,8 +5,10 @@
 
 pub mod axum;
 mod error;
+mod error_from;
 mod row;
 mod scope;
+mod stream;
 mod tenantry;
 mod transaction;
 mod verified;
@@ -15,8 +17,9 @@ pub use error::{DbError, Error, ErrorKind};
 pub use postgres_types::{FromSql, ToSql};
 pub use row::{ColumnIndex, FromRow, Row};
 pub use scope::{Params, Scope};
+pub use stream::{CopyOut, RowStream};
 pub use tenantry::{SystemAudit, Tenantry};
 pub use tenantry_core::{AccountId, Actor, Context, Role, TenantId};
-pub use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource, PoolConfig};
+pub use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource, PoolConfig, PoolStatus, Pools};
 pub use transaction::Transaction;
 pub use verified::Verified;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use postgres_types::ToSql;
 use tenantry_core::{AccountId, Context, Role};
 
-use crate::{Error, ErrorKind, FromRow, Row, Tenantry, Transaction};
+use tenantry_pool::{Caller, Pools};
+
+use crate::{CopyOut, Error, ErrorKind, FromRow, Row, RowStream, Tenantry, Transaction};
 
 /// Parameters of a statement: `&[&a, &b]`.
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -18,11 +20,17 @@ pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub struct Scope {
     tenantry: Tenantry,
     context: Arc<Context>,
+    caller: Arc<Caller>,
 }
 
 impl Scope {
     pub(crate) fn new(tenantry: Tenantry, context: Arc<Context>) -> Self {
-        Self { tenantry, context }
+        let caller = Arc::new(Caller::new(&context));
+        Self {
+            tenantry,
+            context,
+            caller,
+        }
     }
 
     /// Whose rows, who acts, with which rights.
@@ -42,10 +50,11 @@ impl Scope {
             role: self.context.role.min(role),
             ..(*self.context).clone()
         };
-        Self {
-            tenantry: self.tenantry.clone(),
-            context: Arc::new(context),
-        }
+        Self::new(self.tenantry.clone(), Arc::new(context))
+    }
+
+    fn pools(&self) -> &Pools {
+        &self.tenantry.inner.pools
     }
 
     /// Runs a statement and gives its rows.
@@ -59,8 +68,8 @@ impl Scope {
     /// Dropping the future leaves no open transaction: the connection is closed. Whether the statement took effect is
     /// then unknown, as when a network fails.
     pub async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
-        let _ = (sql, params);
-        Err(Error::new(ErrorKind::Unavailable, "the pool is not connected"))
+        let outcome = self.pools().query(&self.caller, sql, params).await?;
+        Ok(outcome.rows.into_iter().map(Row).collect())
     }
 
     /// Runs a statement that gives exactly one row.
@@ -120,8 +129,7 @@ impl Scope {
     ///
     /// As [`query`](Self::query).
     pub async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
-        let _ = (sql, params);
-        Err(Error::new(ErrorKind::Unavailable, "the pool is not connected"))
+        Ok(self.pools().query(&self.caller, sql, params).await?.affected)
     }
 
     /// Whether the account has a membership in this tenant, to check a reference to a person before it is stored.
@@ -134,13 +142,33 @@ impl Scope {
         Err(Error::new(ErrorKind::Unavailable, "the catalog is not connected"))
     }
 
+    /// Runs a statement whose rows are read from the socket when they are asked for: memory stays bounded.
+    ///
+    /// The statement's transaction stays open until the stream ends or is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn query_stream(&self, sql: &str, params: Params<'_>) -> Result<RowStream, Error> {
+        Ok(RowStream::new(self.pools().stream(&self.caller, sql, params).await?))
+    }
+
+    /// Runs `copy (…) to stdout` and gives its data: the fastest way to get many rows out.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn copy_out(&self, sql: &str) -> Result<CopyOut, Error> {
+        Ok(CopyOut::new(self.pools().copy_out(&self.caller, sql).await?))
+    }
+
     /// Begins a transaction. Dropping it undoes it; [`Transaction::commit`] keeps it.
     ///
     /// # Errors
     ///
     /// As [`query`](Self::query).
     pub async fn begin(&self) -> Result<Transaction, Error> {
-        Err(Error::new(ErrorKind::Unavailable, "the pool is not connected"))
+        Ok(Transaction::new(self.pools().begin(self.caller.clone()).await?))
     }
 
     /// Runs `work` in a transaction: committed when it gives `Ok`, undone when it gives `Err` or the future is dropped.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tenantry_core::{Actor, Context, Role, TenantId};
-use tenantry_pool::{PlacementSource, PoolConfig};
+use tenantry_pool::{PlacementSource, PoolConfig, Pools};
 
 use crate::{Error, Scope, Verified};
 
@@ -16,6 +16,7 @@ pub struct Tenantry {
 
 pub(crate) struct Inner {
     audit: Arc<dyn SystemAudit>,
+    pub(crate) pools: Pools,
 }
 
 /// Takes down that the application acted by itself in a tenant.
@@ -28,15 +29,24 @@ pub trait SystemAudit: Send + Sync + 'static {
 impl Tenantry {
     /// A handle over a source of placements of one's own; [`Tenantry::connect`] is the usual way.
     pub fn from_source(source: Arc<dyn PlacementSource>, audit: Arc<dyn SystemAudit>, pool: PoolConfig) -> Self {
-        let _ = (source, pool);
+        let pools = Pools::new(source, pool);
+        if tokio::runtime::Handle::try_current().is_ok() {
+            // Ends with the last handle.
+            pools.spawn_shrinking();
+        }
         Self {
-            inner: Arc::new(Inner { audit }),
+            inner: Arc::new(Inner { audit, pools }),
         }
     }
 
     /// Access to one tenant, for a context that was verified.
     pub fn scope(&self, verified: Verified) -> Scope {
         Scope::new(self.clone(), Arc::new(verified.0))
+    }
+
+    /// The pools, for their figures and for dropping placements that changed.
+    pub fn pools(&self) -> &Pools {
+        &self.inner.pools
     }
 
     /// Access by the application itself, without a person: for jobs and maintenance. Each call is audited first.

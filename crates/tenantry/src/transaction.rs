@@ -5,17 +5,23 @@ use crate::{Error, ErrorKind, FromRow, Params, Row};
 /// Several statements of one tenant that take effect together.
 ///
 /// Dropping it without [`commit`](Self::commit) undoes it.
-pub struct Transaction {}
+pub struct Transaction {
+    inner: tenantry_pool::Transaction,
+}
 
 impl Transaction {
+    pub(crate) fn new(inner: tenantry_pool::Transaction) -> Self {
+        Self { inner }
+    }
+
     /// Runs a statement and gives its rows.
     ///
     /// # Errors
     ///
     /// As [`Scope::query`](crate::Scope::query).
     pub async fn query(&mut self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
-        let _ = (sql, params);
-        Err(Error::new(ErrorKind::Unavailable, "the pool is not connected"))
+        let outcome = self.inner.query(sql, params).await?;
+        Ok(outcome.rows.into_iter().map(Row).collect())
     }
 
     /// Runs a statement that gives exactly one row.
@@ -75,8 +81,30 @@ impl Transaction {
     ///
     /// As [`Scope::execute`](crate::Scope::execute).
     pub async fn execute(&mut self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
-        let _ = (sql, params);
-        Err(Error::new(ErrorKind::Unavailable, "the pool is not connected"))
+        Ok(self.inner.query(sql, params).await?.affected)
+    }
+
+    /// Runs `work` as a part that can fail by itself: undone when it gives `Err`, and the transaction goes on.
+    ///
+    /// # Errors
+    ///
+    /// What `work` gives, or the failure to mark or to undo the part.
+    pub async fn savepoint<T, E, F>(&mut self, work: F) -> Result<T, E>
+    where
+        F: AsyncFnOnce(&mut Self) -> Result<T, E>,
+        E: From<Error>,
+    {
+        self.inner.savepoint().await.map_err(Error::from)?;
+        match work(self).await {
+            Ok(value) => {
+                self.inner.release().await.map_err(Error::from)?;
+                Ok(value)
+            }
+            Err(error) => {
+                self.inner.undo().await.map_err(Error::from)?;
+                Err(error)
+            }
+        }
     }
 
     /// Keeps what the transaction did.
@@ -85,7 +113,7 @@ impl Transaction {
     ///
     /// When PostgreSQL refuses the commit (a deferred constraint, a serialization failure): nothing is kept then.
     pub async fn commit(self) -> Result<(), Error> {
-        Err(Error::new(ErrorKind::Unavailable, "the pool is not connected"))
+        Ok(self.inner.commit().await?)
     }
 
     /// Undoes what the transaction did.
@@ -94,6 +122,6 @@ impl Transaction {
     ///
     /// When the connection fails; the transaction is undone then too.
     pub async fn rollback(self) -> Result<(), Error> {
-        Ok(())
+        Ok(self.inner.rollback().await?)
     }
 }

@@ -24,7 +24,7 @@ begin atomic
   select (case when current_setting('backtrace_functions') = current_setting('tenantry.expect', true)
                then nullif(substr(current_setting('backtrace_functions'),1,32), '')
                when coalesce(current_setting('tenantry.expect', true), '') = '' then null
-               else 'tenantry: session is not bound as expected' end)::uuid;
+               else 'tenantry: the session is not bound as this call expects' end)::uuid;
 end;
 create schema app;
 create table app.contact (tenant_id uuid not null default tenantry.tenant_id(), id int8, name text not null, primary key (tenant_id, id));

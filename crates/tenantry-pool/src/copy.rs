@@ -1,0 +1,48 @@
+//! Data in bulk, out of a tenant.
+
+use bytes::Bytes;
+
+use crate::{Error, Pools, member::Lease};
+
+/// The data of `copy … to stdout`, read from the socket when it is asked for.
+///
+/// Dropping it before its end cancels the statement and closes the connection.
+pub struct CopyOut {
+    pools: Pools,
+    lease: Option<Lease>,
+    first: Option<Bytes>,
+}
+
+impl CopyOut {
+    pub(crate) fn new(pools: Pools, lease: Lease, first: Option<Bytes>) -> Self {
+        let lease = first.is_some().then_some(lease);
+        Self { pools, lease, first }
+    }
+
+    /// The next piece, as PostgreSQL cut it: one row each; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pools::query`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when dropped: the next call goes on where this one was.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        let Some(lease) = &mut self.lease else { return Ok(None) };
+        match self.pools.in_time(lease.next_chunk()).await {
+            Ok(Some(chunk)) => Ok(Some(chunk)),
+            Ok(None) => {
+                self.lease = None;
+                Ok(None)
+            }
+            Err(error) => {
+                self.lease = None;
+                Err(self.pools.conclude(error))
+            }
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The connections to one tenant database: bounded, lent in the order of asking, kept with their tenants.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tenantry_wire::{Binding, Connection, Endpoint, Options, Session};
+use tokio::sync::oneshot;
+
+use crate::{
+    Error, Incarnation, PoolConfig,
+    member::{Lease, Member, close},
+};
+
+/// Connections that are opened at the same time: a server that comes back is not met by all of them at once.
+const OPENING_MAX: usize = 4;
+
+/// The connections to one tenant database.
+pub(crate) struct DatabasePool {
+    endpoint: Arc<Endpoint>,
+    incarnation: Option<Incarnation>,
+    config: Arc<PoolConfig>,
+    inner: Mutex<Inner>,
+}
+
+/// While somebody waits nothing lies idle: what comes back goes to who has waited longest.
+#[derive(Default)]
+struct Inner {
+    /// Least recently used first.
+    idle: Vec<Box<Member>>,
+    waiting: VecDeque<oneshot::Sender<Result<Lease, Error>>>,
+    /// All that exist: idle, lent, being opened, being closed.
+    open: usize,
+    opening: usize,
+}
+
+/// How a pool stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PoolStatus {
+    /// Connections that exist.
+    pub open: usize,
+    /// Those of them that nobody uses.
+    pub idle: usize,
+    /// Callers that wait.
+    pub waiting: usize,
+}
+
+/// What a caller meets at the counter.
+enum Counter {
+    Found(Box<Member>),
+    Wait(oneshot::Receiver<Result<Lease, Error>>),
+    Full(usize),
+}
+
+impl DatabasePool {
+    pub(crate) fn new(endpoint: Arc<Endpoint>, incarnation: Option<Incarnation>, config: Arc<PoolConfig>) -> Arc<Self> {
+        Arc::new(Self {
+            endpoint,
+            incarnation,
+            config,
+            inner: Mutex::default(),
+        })
+    }
+
+    /// Whether the pool leads where these would.
+    pub(crate) fn leads_to(&self, endpoint: &Arc<Endpoint>, incarnation: Option<Incarnation>) -> bool {
+        Arc::ptr_eq(&self.endpoint, endpoint) || (self.incarnation == incarnation && self.endpoint.same_as(endpoint))
+    }
+
+    pub(crate) fn status(&self) -> PoolStatus {
+        let inner = self.inner.lock();
+        PoolStatus {
+            open: inner.open,
+            idle: inner.idle.len(),
+            waiting: inner.waiting.len(),
+        }
+    }
+
+    /// Lends a connection: one bound as needed if there is one, else an unbound one, else the one unused for longest.
+    pub(crate) async fn lease(self: &Arc<Self>, binding: &Binding<'_>) -> Result<Lease, Error> {
+        loop {
+            match self.ask(binding) {
+                Counter::Found(mut member) => {
+                    // Looked at outside of the lock.
+                    if member.dies <= Instant::now() || member.session.connection().is_closed() {
+                        close(self.clone(), member);
+                        continue;
+                    }
+                    return Ok(Lease::new(member, self.clone()));
+                }
+                Counter::Wait(receiver) => return self.wait(receiver).await,
+                Counter::Full(waiting) => return Err(Error::Full(waiting)),
+            }
+        }
+    }
+
+    fn ask(self: &Arc<Self>, binding: &Binding<'_>) -> Counter {
+        let mut inner = self.inner.lock();
+        if let Some(member) = inner.best(binding) {
+            return Counter::Found(member);
+        }
+        if inner.waiting.len() >= self.config.waiting_max {
+            // Those who gave up are still in the queue until their turn comes.
+            inner.waiting.retain(|waiter| !waiter.is_closed());
+            if inner.waiting.len() >= self.config.waiting_max {
+                return Counter::Full(inner.waiting.len());
+            }
+        }
+        let (sender, receiver) = oneshot::channel();
+        inner.waiting.push_back(sender);
+        self.open_if_needed(&mut inner);
+        Counter::Wait(receiver)
+    }
+
+    async fn wait(&self, receiver: oneshot::Receiver<Result<Lease, Error>>) -> Result<Lease, Error> {
+        match tokio::time::timeout(self.config.wait_timeout, receiver).await {
+            Ok(Ok(granted)) => granted,
+            Ok(Err(_)) | Err(_) => Err(Error::WaitTimeout(self.config.wait_timeout)),
+        }
+    }
+
+    /// Takes a connection back and gives it to who has waited longest.
+    pub(crate) fn put_back(self: &Arc<Self>, mut member: Box<Member>) {
+        let now = Instant::now();
+        if member.dies <= now {
+            return close(self.clone(), member);
+        }
+        member.idle_since = now;
+        let mut inner = self.inner.lock();
+        while let Some(waiter) = inner.waiting.pop_front() {
+            match waiter.send(Ok(Lease::new(member, self.clone()))) {
+                Ok(()) => return,
+                // This one gave up. The lease comes back whole, so nothing is given back twice.
+                Err(Ok(lease)) => match lease.take() {
+                    Some(same) => member = same,
+                    None => return,
+                },
+                Err(Err(_)) => return,
+            }
+        }
+        inner.idle.push(member);
+    }
+
+    /// A connection is gone: there is room for another.
+    pub(crate) fn closed_one(self: &Arc<Self>) {
+        let mut inner = self.inner.lock();
+        inner.open -= 1;
+        self.open_if_needed(&mut inner);
+    }
+
+    /// Starts to open a connection when more callers wait than are being opened for. In a task of its own, so that a
+    /// caller that gives up wastes nothing.
+    fn open_if_needed(self: &Arc<Self>, inner: &mut Inner) {
+        let wanted = inner.waiting.len().min(OPENING_MAX);
+        while inner.opening < wanted && inner.open < self.config.connections_max {
+            inner.open += 1;
+            inner.opening += 1;
+            let pool = self.clone();
+            tokio::spawn(async move {
+                let opened = pool.open().await;
+                pool.opened(opened);
+            });
+        }
+    }
+
+    async fn open(&self) -> Result<Box<Member>, Error> {
+        let options = Options {
+            statements_max: self.config.statements_max,
+            ..Options::default()
+        };
+        let opening = async {
+            let mut connection = Connection::connect(self.endpoint.clone(), &options).await?;
+            let incarnation = match self.incarnation {
+                Some(_) => Some(incarnation(&mut connection).await?),
+                None => None,
+            };
+            Ok((connection, incarnation))
+        };
+        let connected = tokio::time::timeout(self.config.connect_timeout, opening).await;
+        let timed_out = || tenantry_wire::Error::Io(std::io::ErrorKind::TimedOut.into());
+        let (connection, incarnation) = connected
+            .unwrap_or_else(|_| Err(timed_out()))
+            .map_err(|error| Error::Connect(Arc::new(error)))?;
+        if incarnation != self.incarnation {
+            tracing::error!("a tenant database is not the one that its key was made for: it is not used");
+            return Err(Error::Incarnation);
+        }
+        let now = Instant::now();
+        let dies = now + jittered(self.config.life_max, connection.process_id());
+        Ok(Box::new(Member {
+            session: Session::new(connection),
+            dies,
+            idle_since: now,
+        }))
+    }
+
+    fn opened(self: &Arc<Self>, opened: Result<Box<Member>, Error>) {
+        self.inner.lock().opening -= 1;
+        match opened {
+            Ok(member) => {
+                self.put_back(member);
+                self.open_if_needed(&mut self.inner.lock());
+            }
+            Err(error) => self.not_opened(error),
+        }
+    }
+
+    /// Where other connections serve, who waits goes on waiting for those; where there are none, nobody waits in vain.
+    fn not_opened(self: &Arc<Self>, error: Error) {
+        tracing::warn!(error = %error, "no connection to a tenant database");
+        let refused = {
+            let mut inner = self.inner.lock();
+            inner.open -= 1;
+            if inner.open > 0 {
+                VecDeque::new()
+            } else {
+                std::mem::take(&mut inner.waiting)
+            }
+        };
+        for waiter in refused {
+            let error = match &error {
+                Error::Connect(error) => Error::Connect(error.clone()),
+                _ => Error::Incarnation,
+            };
+            let _ = waiter.send(Err(error));
+        }
+    }
+
+    /// Closes what has lain idle for too long, or has reached its age, or was closed by the server.
+    pub(crate) fn shrink(self: &Arc<Self>) {
+        let now = Instant::now();
+        let mut spent = Vec::new();
+        {
+            let mut inner = self.inner.lock();
+            let idle = std::mem::take(&mut inner.idle);
+            for mut member in idle {
+                let old = member.dies <= now || now - member.idle_since >= self.config.idle_max;
+                if old || member.session.connection().is_closed() {
+                    spent.push(member);
+                } else {
+                    inner.idle.push(member);
+                }
+            }
+        }
+        for member in spent {
+            close(self.clone(), member);
+        }
+    }
+}
+
+impl Inner {
+    /// The idle connection that costs least to use for this binding.
+    fn best(&mut self, binding: &Binding<'_>) -> Option<Box<Member>> {
+        if self.idle.is_empty() {
+            return None;
+        }
+        let bound = self.idle.iter().rposition(|member| member.session.serves(binding));
+        let place = bound
+            .or_else(|| self.idle.iter().position(|member| !member.session.is_bound()))
+            .unwrap_or(0);
+        Some(self.idle.remove(place))
+    }
+}
+
+/// Up to a tenth earlier, so that connections opened together do not end together.
+fn jittered(life: Duration, seed: i32) -> Duration {
+    life - life / 10 * seed.unsigned_abs().wrapping_mul(2_654_435_761).rem_euclid(100) / 100
+}
+
+async fn incarnation(connection: &mut Connection) -> Result<Incarnation, tenantry_wire::Error> {
+    let sql = "select c.system_identifier, d.oid from pg_catalog.pg_control_system() c, pg_catalog.pg_database d \
+               where d.datname = pg_catalog.current_database()";
+    let outcome = connection.query(sql, &[]).await?;
+    let row = outcome.rows.first().ok_or(tenantry_wire::Error::Protocol(
+        "no answer about the database's identity",
+    ))?;
+    Ok(Incarnation {
+        system_identifier: row.get(0)?,
+        database_oid: row.get(1)?,
+    })
+}

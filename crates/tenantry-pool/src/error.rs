@@ -1,0 +1,49 @@
+//! Why a call by way of the pool failed.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::LocateError;
+
+/// Why a call by way of the pool failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The statement failed, or its connection did.
+    #[error(transparent)]
+    Statement(tenantry_wire::Error),
+    /// No connection could be opened. Shared by all who waited for it.
+    #[error("the tenant's database cannot be reached: {0}")]
+    Connect(Arc<tenantry_wire::Error>),
+    /// The database is not the one that its key was made for: restored or cloned. It must get new keys first.
+    #[error("the tenant database is a copy or was restored: give it new keys before it serves")]
+    Incarnation,
+    /// The tenant has no home to go to.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    /// The tenant is moving, and the move did not end while the caller waited.
+    #[error("the tenant is moving")]
+    Moving,
+    /// The statement ran longer than it may.
+    #[error("the statement took longer than {} ms and was stopped", .0.as_millis())]
+    StatementTimeout(Duration),
+    /// All connections stayed in use.
+    #[error("no connection became free within {} ms", .0.as_millis())]
+    WaitTimeout(Duration),
+    /// Too many callers wait already.
+    #[error("{0} callers wait for this tenant database already")]
+    Full(usize),
+    /// The session was not bound as expected, or its token was rejected; the connection was closed.
+    #[error("the session could not be bound to its tenant: {0}")]
+    Context(tenantry_wire::Error),
+}
+
+impl Error {
+    /// PostgreSQL's own error, if the statement failed by one.
+    pub fn database(&self) -> Option<&tenantry_wire::DbError> {
+        match self {
+            Self::Statement(error) | Self::Context(error) => error.database(),
+            Self::Connect(error) => error.database(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Where tenants live, remembered.
+
+use std::{collections::HashMap, sync::Arc};
+
+use moka::future::Cache;
+use parking_lot::Mutex;
+use tenantry_core::{TenantDatabaseId, TenantId};
+use tenantry_wire::Binding;
+
+use crate::{Caller, Error, Home, LocateError, PlacementSource, PoolConfig, database::DatabasePool};
+
+/// A home with the pool that leads there, and what each call to it needs.
+pub(crate) struct Located {
+    pub(crate) home: Home,
+    pub(crate) pool: Arc<DatabasePool>,
+    schema: Arc<str>,
+    search_path: String,
+}
+
+impl Located {
+    pub(crate) fn binding<'a>(&'a self, caller: &'a Caller) -> Binding<'a> {
+        Binding {
+            tenant: caller.tenant,
+            role: caller.role,
+            epoch: self.home.placement.epoch,
+            account: caller.account,
+            account_text: caller.account_text.as_deref(),
+            schema: &self.schema,
+            search_path: &self.search_path,
+            key: &self.home.key,
+            tier: self.home.tier,
+        }
+    }
+}
+
+/// Remembers placements, and holds one pool per tenant database.
+pub(crate) struct Placements {
+    source: Arc<dyn PlacementSource>,
+    cache: Cache<TenantId, Arc<Located>>,
+    pools: Mutex<HashMap<TenantDatabaseId, Arc<DatabasePool>>>,
+    config: Arc<PoolConfig>,
+}
+
+impl Placements {
+    pub(crate) fn new(source: Arc<dyn PlacementSource>, config: Arc<PoolConfig>) -> Self {
+        let cache = Cache::builder()
+            .max_capacity(config.placements_max)
+            .time_to_live(config.placement_ttl)
+            .build();
+        Self {
+            source,
+            cache,
+            pools: Mutex::default(),
+            config,
+        }
+    }
+
+    /// Where the tenant lives; asked of the source once, however many callers want to know.
+    pub(crate) async fn locate(&self, tenant: TenantId) -> Result<Arc<Located>, Error> {
+        if let Some(located) = self.cache.get(&tenant).await {
+            return Ok(located);
+        }
+        let looked_up = self.cache.try_get_with(tenant, async {
+            let home = self.source.locate(tenant).await?;
+            if home.placement.tenant != tenant {
+                return Err(LocateError::Unavailable(
+                    "the source answered for another tenant".to_owned(),
+                ));
+            }
+            Ok(Arc::new(self.located(home)))
+        });
+        looked_up
+            .await
+            .map_err(|error: Arc<LocateError>| Error::Locate(LocateError::clone(&error)))
+    }
+
+    fn located(&self, home: Home) -> Located {
+        let schema: Arc<str> = home.placement.schema.as_str().into();
+        // Extensions last; temporary tables after everything, or one could stand in for a table.
+        let search_path = format!("\"{}\", tenantry_ext, pg_temp", schema.replace('"', "\"\""));
+        Located {
+            pool: self.pool(&home),
+            schema,
+            search_path,
+            home,
+        }
+    }
+
+    fn pool(&self, home: &Home) -> Arc<DatabasePool> {
+        let mut pools = self.pools.lock();
+        if let Some(pool) = pools.get(&home.placement.database)
+            && pool.leads_to(&home.endpoint, home.incarnation)
+        {
+            return pool.clone();
+        }
+        // Another address, password or incarnation: the old pool ends with the last who holds it.
+        let pool = DatabasePool::new(home.endpoint.clone(), home.incarnation, self.config.clone());
+        pools.insert(home.placement.database, pool.clone());
+        pool
+    }
+
+    pub(crate) async fn invalidate(&self, tenant: TenantId) {
+        self.cache.invalidate(&tenant).await;
+    }
+
+    pub(crate) fn invalidate_all(&self) {
+        self.cache.invalidate_all();
+    }
+
+    pub(crate) fn pools(&self) -> Vec<(TenantDatabaseId, Arc<DatabasePool>)> {
+        self.pools.lock().iter().map(|(id, pool)| (*id, pool.clone())).collect()
+    }
+}

@@ -1,0 +1,321 @@
+//! All pools of a process, and calls by way of them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tenantry_core::{AccountId, Context, Role, TenantDatabaseId, TenantId};
+use tenantry_wire::{Outcome, Params};
+
+use crate::{
+    Error, LocateError, PlacementSource, PoolConfig, PoolStatus, RowStream, Transaction,
+    copy::CopyOut,
+    member::Lease,
+    placements::{Located, Placements},
+};
+
+/// How long a caller waits for a move to end before it is told to come again.
+const MOVE_WAIT: Duration = Duration::from_secs(2);
+/// How often it asks whether the move has ended.
+const MOVE_POLL: Duration = Duration::from_millis(25);
+
+/// For whom a call is made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Caller {
+    pub(crate) tenant: TenantId,
+    pub(crate) role: Role,
+    pub(crate) account: Option<AccountId>,
+    pub(crate) account_text: Option<String>,
+}
+
+impl Caller {
+    /// The caller that a context names. Who makes one has checked the context.
+    pub fn new(context: &Context) -> Self {
+        let account = context.account();
+        Self {
+            tenant: context.tenant,
+            role: context.role,
+            account,
+            account_text: account.map(|account| account.to_string()),
+        }
+    }
+}
+
+/// All pools of a process: cheap to clone.
+#[derive(Clone)]
+pub struct Pools {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    placements: Placements,
+    config: Arc<PoolConfig>,
+}
+
+impl Pools {
+    /// Pools that ask `source` where tenants live.
+    pub fn new(source: Arc<dyn PlacementSource>, config: PoolConfig) -> Self {
+        let config = Arc::new(config);
+        Self {
+            shared: Arc::new(Shared {
+                placements: Placements::new(source, config.clone()),
+                config,
+            }),
+        }
+    }
+
+    /// Runs a statement in the caller's tenant, in one round trip.
+    ///
+    /// When the fence says that the tenant moved, its placement is looked up again and the statement is run once more,
+    /// at the new home: the refused one had no effect.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] says what failed and whether it is worth trying again.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the statement is cancelled and its connection closed; whether it took effect is not known.
+    pub async fn query(&self, caller: &Caller, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
+        let mut patience = Patience::new();
+        loop {
+            let (located, mut lease) = self.lease(caller).await?;
+            let binding = located.binding(caller);
+            let call = lease.query(&binding, sql, params);
+            match self.in_time(call).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => self.reconsider(error, lease, caller, &mut patience).await?,
+            }
+        }
+    }
+
+    /// Runs a statement whose rows are read one by one, in bounded memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query), for the stream too.
+    pub async fn stream(&self, caller: &Caller, sql: &str, params: Params<'_>) -> Result<RowStream, Error> {
+        let mut patience = Patience::new();
+        loop {
+            let (located, mut lease) = self.lease(caller).await?;
+            let binding = located.binding(caller);
+            let call = lease.stream(&binding, sql, params);
+            match self.in_time(call).await {
+                Ok(reader) => return Ok(RowStream::new(self.clone(), lease, reader)),
+                Err(error) => self.reconsider(error, lease, caller, &mut patience).await?,
+            }
+        }
+    }
+
+    /// Runs `copy … to stdout` and gives its data piece by piece.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query), for the data too.
+    pub async fn copy_out(&self, caller: &Caller, sql: &str) -> Result<CopyOut, Error> {
+        let mut patience = Patience::new();
+        loop {
+            let (located, mut lease) = self.lease(caller).await?;
+            let binding = located.binding(caller);
+            let call = async {
+                lease.copy_out(&binding, sql).await?;
+                lease.next_chunk().await
+            };
+            match self.in_time(call).await {
+                Ok(first) => return Ok(CopyOut::new(self.clone(), lease, first)),
+                Err(error) => self.reconsider(error, lease, caller, &mut patience).await?,
+            }
+        }
+    }
+
+    /// Begins a transaction; BEGIN and the context travel with its first statement.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn begin(&self, caller: Arc<Caller>) -> Result<Transaction, Error> {
+        let (located, lease) = self.lease(&caller).await?;
+        Ok(Transaction::new(self.clone(), caller, located, lease))
+    }
+
+    /// Forgets where a tenant lives: called when the catalog says that something changed.
+    pub async fn invalidate(&self, tenant: TenantId) {
+        self.shared.placements.invalidate(tenant).await;
+    }
+
+    /// Forgets where all tenants live: called when changes of the catalog may have been missed.
+    pub fn invalidate_all(&self) {
+        self.shared.placements.invalidate_all();
+    }
+
+    /// How each pool stands.
+    pub fn status(&self) -> Vec<(TenantDatabaseId, PoolStatus)> {
+        self.shared
+            .placements
+            .pools()
+            .into_iter()
+            .map(|(id, pool)| (id, pool.status()))
+            .collect()
+    }
+
+    /// Closes connections that are idle for too long or too old; to be called every few seconds.
+    pub fn shrink(&self) {
+        for (_, pool) in self.shared.placements.pools() {
+            pool.shrink();
+        }
+    }
+
+    /// A task that calls [`shrink`](Self::shrink) until the last handle is dropped.
+    pub fn spawn_shrinking(&self) -> tokio::task::JoinHandle<()> {
+        let shared = Arc::downgrade(&self.shared);
+        let every = (self.shared.config.idle_max / 4).clamp(Duration::from_millis(20), Duration::from_secs(15));
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                match shared.upgrade() {
+                    Some(shared) => Self { shared }.shrink(),
+                    None => return,
+                }
+            }
+        })
+    }
+
+    pub(crate) async fn lease(&self, caller: &Caller) -> Result<(Arc<Located>, Lease), Error> {
+        let located = self.shared.placements.locate(caller.tenant).await?;
+        let lease = located.pool.lease(&located.binding(caller)).await?;
+        Ok((located, lease))
+    }
+
+    /// Counts the time on our side: SQL could switch off a limit of the session's.
+    pub(crate) async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, tenantry_wire::Error>>,
+    ) -> Result<T, Error> {
+        let limit = self.shared.config.statement_timeout;
+        match tokio::time::timeout(limit, call).await {
+            Ok(result) => result.map_err(Error::Statement),
+            Err(_) => Err(Error::StatementTimeout(limit)),
+        }
+    }
+
+    /// After a failure at the beginning of something: `Ok` when it is worth beginning again.
+    pub(crate) async fn reconsider(
+        &self,
+        error: Error,
+        mut lease: Lease,
+        caller: &Caller,
+        patience: &mut Patience,
+    ) -> Result<(), Error> {
+        let Error::Statement(error) = error else {
+            return Err(error);
+        };
+        let verdict = verdict(&error);
+        match verdict {
+            Verdict::Final => return Err(Error::Statement(error)),
+            Verdict::Suspended => return Err(Error::Locate(LocateError::Suspended)),
+            Verdict::NotBound => {
+                tracing::error!(error = %error, "a session was not bound as expected; its connection is closed");
+                lease.discard();
+                return Err(Error::Context(error));
+            }
+            Verdict::Rejected if patience.looked_up => {
+                lease.discard();
+                return Err(Error::Context(error));
+            }
+            Verdict::Elsewhere if patience.looked_up => return Err(Error::Moving),
+            Verdict::Moving | Verdict::Fenced if patience.since.elapsed() > MOVE_WAIT => return Err(Error::Moving),
+            Verdict::Elsewhere | Verdict::Rejected => patience.looked_up = true,
+            Verdict::Fenced => lease.unbind(),
+            Verdict::Moving => {}
+        }
+        // Nobody waits while holding a connection.
+        drop(lease);
+        self.shared.placements.invalidate(caller.tenant).await;
+        let fenced_again = verdict == Verdict::Fenced && std::mem::replace(&mut patience.fenced, true);
+        if verdict == Verdict::Moving || fenced_again {
+            tokio::time::sleep(MOVE_POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Whether the failure is about where the tenant is, or how the session is bound, and not about the statement.
+    pub(crate) fn is_about_place(&self, error: &Error) -> bool {
+        matches!(error, Error::Statement(error) if verdict(error) != Verdict::Final)
+    }
+
+    /// What a failure in the middle of something means; it can't be repeated.
+    pub(crate) fn conclude(&self, error: Error) -> Error {
+        let Error::Statement(error) = error else { return error };
+        match verdict(&error) {
+            Verdict::Final => Error::Statement(error),
+            Verdict::Suspended => Error::Locate(LocateError::Suspended),
+            Verdict::NotBound | Verdict::Rejected => Error::Context(error),
+            Verdict::Fenced | Verdict::Elsewhere | Verdict::Moving => Error::Moving,
+        }
+    }
+}
+
+/// What a caller has been through already.
+pub(crate) struct Patience {
+    since: Instant,
+    /// The placement was looked up again.
+    looked_up: bool,
+    /// The binding was made again, after which `enter` says why the fence is closed.
+    fenced: bool,
+}
+
+impl Patience {
+    pub(crate) fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            looked_up: false,
+            fenced: false,
+        }
+    }
+}
+
+/// What an error says about the tenant's place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    /// Nothing.
+    Final,
+    /// The placement is out of date.
+    Elsewhere,
+    /// The tenant is moving.
+    Moving,
+    /// The tenant is suspended.
+    Suspended,
+    /// The compiled fence closed on a bound session; `enter` will say why.
+    Fenced,
+    /// The token was not accepted, maybe because keys rotated.
+    Rejected,
+    /// The session is not bound as expected.
+    NotBound,
+}
+
+fn verdict(error: &tenantry_wire::Error) -> Verdict {
+    let Some(error) = error.database() else {
+        return Verdict::Final;
+    };
+    match error.code() {
+        "TN001" => Verdict::Elsewhere,
+        "TN002" => Verdict::Suspended,
+        "TN003" => Verdict::Moving,
+        "28000" if error.message().starts_with("tenantry: ") => Verdict::Rejected,
+        "22P02" => match error.tenantry_sentence() {
+            Some(sentence) if sentence.starts_with("fenced") => Verdict::Fenced,
+            Some(sentence) if sentence.starts_with("the session is not bound") => Verdict::NotBound,
+            _ => Verdict::Final,
+        },
+        _ => Verdict::Final,
+    }
+}

@@ -1,0 +1,49 @@
+//! Rows read one by one.
+
+use tenantry_wire::{Row, RowReader};
+
+use crate::{Error, Pools, member::Lease};
+
+/// Rows of a statement, read from the socket when they are asked for: memory stays bounded by the largest row.
+///
+/// Dropping it before its end cancels the statement and closes the connection.
+pub struct RowStream {
+    pools: Pools,
+    /// Given back at the end of the rows.
+    lease: Option<Lease>,
+    reader: RowReader,
+}
+
+impl RowStream {
+    pub(crate) fn new(pools: Pools, lease: Lease, reader: RowReader) -> Self {
+        Self {
+            pools,
+            lease: Some(lease),
+            reader,
+        }
+    }
+
+    /// The next row; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pools::query`]. The time-out is for each row, so that a slow reader is not punished.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when dropped: the next call goes on where this one was.
+    pub async fn next(&mut self) -> Result<Option<Row>, Error> {
+        let Some(lease) = &mut self.lease else { return Ok(None) };
+        match self.pools.in_time(lease.next_row(&mut self.reader)).await {
+            Ok(Some(row)) => Ok(Some(row)),
+            Ok(None) => {
+                self.lease = None;
+                Ok(None)
+            }
+            Err(error) => {
+                self.lease = None;
+                Err(self.pools.conclude(error))
+            }
+        }
+    }
+}

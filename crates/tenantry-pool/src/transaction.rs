@@ -1,0 +1,153 @@
+//! Several statements that hold together.
+
+use std::sync::Arc;
+
+use tenantry_wire::{Outcome, Params, Savepoint};
+
+use crate::{Caller, Error, Pools, member::Lease, placements::Located, pools::Patience};
+
+/// Several statements of one tenant that take effect together. Dropping it undoes them, by closing the connection.
+pub struct Transaction {
+    pools: Pools,
+    caller: Arc<Caller>,
+    located: Arc<Located>,
+    /// `None` after it ended, or in the moment between two homes.
+    lease: Option<Lease>,
+    /// A statement was sent: the transaction can't be begun elsewhere any more.
+    begun: bool,
+    depth: u32,
+}
+
+impl Transaction {
+    pub(crate) fn new(pools: Pools, caller: Arc<Caller>, located: Arc<Located>, mut lease: Lease) -> Self {
+        lease.begin();
+        Self {
+            pools,
+            caller,
+            located,
+            lease: Some(lease),
+            begun: false,
+            depth: 0,
+        }
+    }
+
+    /// Runs a statement. The first one takes BEGIN and the context along, and goes to the tenant's new home when the
+    /// fence says that it moved.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pools::query`]. After an error the transaction can only be rolled back, as in PostgreSQL.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the transaction is lost: every later call on it fails, and dropping it closes the connection.
+    pub async fn query(&mut self, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
+        let mut patience = Patience::new();
+        loop {
+            let lease = self.lease.as_mut().ok_or_else(lost)?;
+            let binding = self.located.binding(&self.caller);
+            let error = match self.pools.in_time(lease.query(&binding, sql, params)).await {
+                Ok(outcome) => {
+                    self.begun = true;
+                    return Ok(outcome);
+                }
+                Err(error) => error,
+            };
+            if std::mem::replace(&mut self.begun, true) {
+                return Err(self.pools.conclude(error));
+            }
+            self.begin_again(error, &mut patience).await?;
+        }
+    }
+
+    /// The first statement failed. When that was for the tenant's place, the transaction begins again where it is now;
+    /// otherwise the error stands, in a transaction that has failed.
+    async fn begin_again(&mut self, error: Error, patience: &mut Patience) -> Result<(), Error> {
+        let lease = match self.lease.take() {
+            Some(lease) if self.pools.is_about_place(&error) => lease,
+            lease => {
+                self.lease = lease;
+                return Err(error);
+            }
+        };
+        self.pools.reconsider(error, lease, &self.caller, patience).await?;
+        let (located, mut lease) = self.pools.lease(&self.caller).await?;
+        lease.begin();
+        (self.located, self.lease, self.begun) = (located, Some(lease), false);
+        Ok(())
+    }
+
+    /// Marks a place to go back to.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn savepoint(&mut self) -> Result<(), Error> {
+        self.depth += 1;
+        self.step(Savepoint::Set).await
+    }
+
+    /// Keeps what was done since the last savepoint.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn release(&mut self) -> Result<(), Error> {
+        let done = self.step(Savepoint::Release).await;
+        self.depth = self.depth.saturating_sub(1);
+        done
+    }
+
+    /// Undoes what was done since the last savepoint, and goes on.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn undo(&mut self) -> Result<(), Error> {
+        let undone = self.step(Savepoint::Undo).await;
+        self.depth = self.depth.saturating_sub(1);
+        undone
+    }
+
+    async fn step(&mut self, step: Savepoint) -> Result<(), Error> {
+        let lease = self.lease.as_mut().ok_or_else(lost)?;
+        let binding = self.located.binding(&self.caller);
+        let done = self.pools.in_time(lease.savepoint(&binding, step, self.depth)).await;
+        self.begun = true;
+        done.map_err(|error| self.pools.conclude(error))
+    }
+
+    /// Keeps what the transaction did.
+    ///
+    /// # Errors
+    ///
+    /// When PostgreSQL refuses, or when a statement in it had failed: nothing is kept then.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, it is not known whether the transaction was kept.
+    pub async fn commit(mut self) -> Result<(), Error> {
+        let lease = self.lease.as_mut().ok_or_else(lost)?;
+        self.pools
+            .in_time(lease.commit())
+            .await
+            .map_err(|error| self.pools.conclude(error))
+    }
+
+    /// Undoes what the transaction did.
+    ///
+    /// # Errors
+    ///
+    /// When the connection fails; the transaction is undone then too.
+    pub async fn rollback(mut self) -> Result<(), Error> {
+        // Without a lease there is nothing left to undo.
+        let Some(lease) = self.lease.as_mut() else {
+            return Ok(());
+        };
+        self.pools.in_time(lease.rollback()).await
+    }
+}
+
+fn lost() -> Error {
+    Error::Statement(tenantry_wire::Error::Unusable)
+}

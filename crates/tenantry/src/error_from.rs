@@ -1,0 +1,78 @@
+//! From the pool's errors to the library's: the one place that maps them.
+
+use std::time::Duration;
+
+use tenantry_pool::{Error as PoolError, LocateError};
+use tenantry_wire::{DbError, Error as WireError};
+
+use crate::{Error, ErrorKind};
+
+/// When a full pool, or a tenant on the move, is worth another try.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl From<PoolError> for Error {
+    fn from(error: PoolError) -> Self {
+        let (kind, hint) = match &error {
+            PoolError::Statement(error) => statement(error),
+            PoolError::Connect(_) | PoolError::Incarnation => (ErrorKind::Unavailable, None),
+            PoolError::Locate(LocateError::NotFound) => (ErrorKind::TenantNotFound, None),
+            PoolError::Locate(LocateError::Suspended) => (ErrorKind::TenantSuspended, None),
+            PoolError::Locate(LocateError::NotReady) => (ErrorKind::TenantNotReady, None),
+            PoolError::Moving => (ErrorKind::TenantMoving, None),
+            PoolError::StatementTimeout(_) => (ErrorKind::Timeout, None),
+            PoolError::WaitTimeout(_) | PoolError::Full(_) => (ErrorKind::PoolFull, None),
+            PoolError::Context(_) => (ErrorKind::Context, None),
+            // `Unavailable`, and what later versions of the crate may add.
+            _ => (ErrorKind::Unavailable, None),
+        };
+        let mut mapped = Self::new(kind, error.to_string());
+        if let Some(hint) = hint {
+            mapped = mapped.with_hint(hint);
+        }
+        if matches!(
+            kind,
+            ErrorKind::PoolFull | ErrorKind::TenantMoving | ErrorKind::TenantNotReady | ErrorKind::Unavailable
+        ) {
+            mapped = mapped.with_retry_after(RETRY_AFTER);
+        }
+        mapped.with_source(error)
+    }
+}
+
+fn statement(error: &WireError) -> (ErrorKind, Option<&'static str>) {
+    match error {
+        WireError::Database(error) => database(error),
+        WireError::Refused { .. } | WireError::UnexpectedCopy => (ErrorKind::Refused, None),
+        WireError::Parameter { .. } | WireError::ParameterCount { .. } | WireError::TooLarge { .. } => {
+            (ErrorKind::Parameter, None)
+        }
+        WireError::Column { .. } => (ErrorKind::Column, None),
+        WireError::TransactionFailed => (ErrorKind::Database, None),
+        _ => (ErrorKind::Unavailable, None),
+    }
+}
+
+/// What isolation changes about a statement is not in PostgreSQL's own hint.
+fn database(error: &DbError) -> (ErrorKind, Option<&'static str>) {
+    if error
+        .tenantry_sentence()
+        .is_some_and(|sentence| sentence.contains("viewer may not write"))
+    {
+        return (ErrorKind::ReadOnlyRole, None);
+    }
+    let hint = match error.code() {
+        "42P10" => Some(
+            "the keys of a tenant's tables begin with tenant_id: write `on conflict (tenant_id, …)` or name the constraint",
+        ),
+        "42803" => Some("the primary key is (tenant_id, …): group by all of it, or by each column that is selected"),
+        "42501" if error.message().contains("row-level security") => {
+            Some("rows are written for the scope's own tenant: leave tenant_id out")
+        }
+        "42501" if error.message().contains("permission denied for table") => {
+            Some("tenant_id can't be updated, and reference tables are written by migrations only")
+        }
+        "57P01" | "57P02" | "57P03" | "53300" => return (ErrorKind::Unavailable, None),
+        _ => None,
+    };
+    (ErrorKind::Database, hint)
+}
