@@ -1,12 +1,14 @@
 //! Getting PostgreSQL from the distribution, only after asking.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::geteuid;
 
 use super::{Binaries, FindError, FindOptions};
+use crate::folder;
 use crate::version::OLDEST_MAJOR;
 
 /// How to look for PostgreSQL, and whether it may be installed.
@@ -27,6 +29,14 @@ pub enum ObtainError {
     /// There is none, and nothing may or can be installed; the text says what to do.
     #[error(transparent)]
     Find(#[from] FindError),
+    /// Another process may be installing at the moment, and can't be waited for.
+    #[error("can't wait for other installations: {0}; set TENANTRY_CACHE to a folder that can be written")]
+    Lock(#[source] io::Error),
+    /// The package manager has no version that is new enough.
+    #[error(
+        "this system's packages have no PostgreSQL {OLDEST_MAJOR} or newer: add PostgreSQL's own (https://www.postgresql.org/download/), or name a folder of programs in TENANTRY_PG_BIN"
+    )]
+    TooOld,
     /// The package manager failed.
     #[error("`{command}` failed, so PostgreSQL was not installed: {reason}")]
     Install {
@@ -46,21 +56,45 @@ impl Binaries {
     ///
     /// When there is none and the answer was no (or nobody could be asked), or when installing failed.
     pub fn obtain(options: &ObtainOptions<'_>) -> Result<Self, ObtainError> {
-        let missing = match Self::find(&options.find) {
-            Ok(found) => return Ok(found),
-            Err(error @ FindError::Named { .. }) => return Err(error.into()),
-            Err(error) => error,
-        };
-        let Some(manager) = Manager::here() else {
-            return Err(missing.into());
-        };
-        let question = format!("{missing}\nInstall it now with `{}`?", manager.shown());
-        if !options.yes && !options.ask.is_some_and(|ask| ask(&question)) {
-            return Err(missing.into());
-        }
-        manager.install()?;
-        Ok(Self::find(&options.find)?)
+        obtain(options, || Self::find(&options.find), Manager::here())
     }
+}
+
+/// The steps, with what they depend on from outside.
+fn obtain(
+    options: &ObtainOptions<'_>,
+    find: impl Fn() -> Result<Binaries, FindError>,
+    manager: Option<impl Installer>,
+) -> Result<Binaries, ObtainError> {
+    let missing = match find() {
+        Ok(found) => return Ok(found),
+        Err(error @ FindError::Named { .. }) => return Err(error.into()),
+        Err(error) => error,
+    };
+    let Some(manager) = manager else {
+        return Err(missing.into());
+    };
+    let question = format!("{missing}\nInstall it now with `{}`?", manager.shown());
+    if !options.yes && !options.ask.is_some_and(|ask| ask(&question)) {
+        return Err(missing.into());
+    }
+    // Package managers run one at a time; who waited finds what the other installed.
+    let _lock = folder::cache()
+        .and_then(|cache| File::create(cache.join("install.lock")))
+        .and_then(|lock| lock.lock().map(|()| lock))
+        .map_err(ObtainError::Lock)?;
+    match find() {
+        Ok(found) => return Ok(found),
+        Err(_) => manager.install()?,
+    }
+    Ok(find()?)
+}
+
+/// What installs packages here.
+trait Installer {
+    /// The command as a person would type it.
+    fn shown(&self) -> String;
+    fn install(&self) -> Result<(), ObtainError>;
 }
 
 /// What a person can do on this system to get PostgreSQL.
@@ -104,8 +138,10 @@ impl Manager {
             }
         })
     }
+}
 
-    fn shown(self) -> String {
+impl Installer for Manager {
+    fn shown(&self) -> String {
         let command = match self {
             Self::Apt => "apt-get install -y postgresql",
             Self::Dnf => "dnf install -y postgresql-server postgresql-contrib",
@@ -119,7 +155,7 @@ impl Manager {
         }
     }
 
-    fn install(self) -> Result<(), ObtainError> {
+    fn install(&self) -> Result<(), ObtainError> {
         match self {
             Self::Apt => install_by_apt(),
             Self::Dnf => run(&["dnf", "install", "-y", "postgresql-server", "postgresql-contrib"]).map(drop),
@@ -150,11 +186,15 @@ fn install_by_apt() -> Result<(), ObtainError> {
         ])?;
     }
     let listed = run(&["apt-cache", "search", "--names-only", "^postgresql-[0-9]+$"])?;
-    let package = match newest_package(&listed) {
-        Some(major) => format!("postgresql-{major}"),
-        None => "postgresql".to_owned(),
-    };
-    run(&["apt-get", "install", "-y", "--no-install-recommends", &package]).map(drop)
+    let major = newest_package(&listed).ok_or(ObtainError::TooOld)?;
+    run(&[
+        "apt-get",
+        "install",
+        "-y",
+        "--no-install-recommends",
+        &format!("postgresql-{major}"),
+    ])
+    .map(drop)
 }
 
 /// The newest major version among lines such as `postgresql-15 - The World's Most Advanced …`, if new enough.
@@ -209,7 +249,109 @@ fn on_path(program: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::{Cell, RefCell};
+
     use super::*;
+
+    /// Counts what it is asked to do.
+    #[derive(Default)]
+    struct Pretended {
+        installed: Cell<u32>,
+    }
+
+    impl Installer for &Pretended {
+        fn shown(&self) -> String {
+            "install postgresql".to_owned()
+        }
+
+        fn install(&self) -> Result<(), ObtainError> {
+            self.installed.set(self.installed.get() + 1);
+            Ok(())
+        }
+    }
+
+    fn missing() -> FindError {
+        FindError::None {
+            wanted: "15 or newer".into(),
+            too_old: Vec::new(),
+            advice: "install it".into(),
+        }
+    }
+
+    fn nowhere() -> Result<Binaries, FindError> {
+        Err(missing())
+    }
+
+    #[test]
+    fn nothing_is_installed_without_a_yes() {
+        let manager = Pretended::default();
+        let asked = RefCell::new(Vec::new());
+        let no = |question: &str| {
+            asked.borrow_mut().push(question.to_owned());
+            false
+        };
+        let unasked = ObtainOptions::default();
+        let refused = ObtainOptions {
+            ask: Some(&no),
+            ..ObtainOptions::default()
+        };
+        for options in [unasked, refused] {
+            let error = obtain(&options, nowhere, Some(&manager)).unwrap_err();
+            assert_eq!(error.to_string(), missing().to_string());
+        }
+        assert_eq!(manager.installed.get(), 0);
+        assert_eq!(
+            *asked.borrow(),
+            [format!("{}\nInstall it now with `install postgresql`?", missing())]
+        );
+    }
+
+    #[test]
+    fn a_yes_beforehand_or_on_the_question_installs_once() {
+        let yes = |_: &str| true;
+        let asking = ObtainOptions {
+            ask: Some(&yes),
+            ..ObtainOptions::default()
+        };
+        let agreed = ObtainOptions {
+            yes: true,
+            ..ObtainOptions::default()
+        };
+        for options in [asking, agreed] {
+            let manager = Pretended::default();
+            let error = obtain(&options, nowhere, Some(&manager)).unwrap_err();
+            assert!(matches!(error, ObtainError::Find(FindError::None { .. })), "{error}");
+            assert_eq!(manager.installed.get(), 1);
+        }
+    }
+
+    #[test]
+    fn a_named_folder_that_can_not_be_used_is_no_reason_to_install() {
+        let manager = Pretended::default();
+        let named = || {
+            Err(FindError::Named {
+                source_name: "the option",
+                reason: "it is gone".into(),
+            })
+        };
+        let options = ObtainOptions {
+            yes: true,
+            ..ObtainOptions::default()
+        };
+        let error = obtain(&options, named, Some(&manager)).unwrap_err();
+        assert!(matches!(error, ObtainError::Find(FindError::Named { .. })), "{error}");
+        assert_eq!(manager.installed.get(), 0);
+    }
+
+    #[test]
+    fn without_a_package_manager_the_sentence_says_what_to_do() {
+        let options = ObtainOptions {
+            yes: true,
+            ..ObtainOptions::default()
+        };
+        let error = obtain(&options, nowhere, None::<&Pretended>).unwrap_err().to_string();
+        assert_eq!(error, missing().to_string());
+    }
 
     #[test]
     fn the_newest_package_of_the_distribution_is_taken_if_it_is_new_enough() {
