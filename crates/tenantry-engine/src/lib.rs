@@ -1,5 +1,18 @@
 //! Work on tenant databases: bootstrap, seal, fence, isolate, provision, migrate, adopt.
 
+pub mod admin;
 pub mod adopt;
+pub mod bootstrap;
+pub mod check;
+pub mod fence;
+pub mod home;
+pub mod keys;
+pub mod password;
+mod roles;
+pub mod seal;
+mod sql_error;
+
+pub use roles::Roles;
+pub use sql_error::SqlError;
 pub mod isolate;
 pub mod migrate;

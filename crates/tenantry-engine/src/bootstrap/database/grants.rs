@@ -1,0 +1,162 @@
+//! Who may do what in a tenant database.
+
+use tenantry_core::Tier;
+use tenantry_sql::Identifier;
+use tokio_postgres::Transaction;
+
+use super::{Work, identity::Before};
+use crate::{
+    bootstrap::BootstrapError,
+    sql_error::{Doing, SqlError},
+};
+
+/// What a session needs to be bound and to read its context.
+const SESSION_FUNCTIONS: &str = "function tenantry.enter(bytea, bytea), tenantry.enter_pooled(bytea, bytea), tenantry.leave(), \
+    tenantry.tenant_id(), tenantry.account_id(), tenantry.has_role(text), tenantry.may_write(), tenantry.check_identity()";
+/// What closes and opens a tenant.
+const FENCE_FUNCTIONS: &str = "function tenantry.fence_register(uuid, int8, int2), tenantry.fence_close(uuid, int8, int2), \
+    tenantry.fence_settle(uuid), tenantry.fence_open(uuid, int8), tenantry.fence_state(uuid), tenantry.fence_transactions(), \
+    tenantry.fence_terminate(text[]), tenantry.fence_forget()";
+/// What rotates keys.
+const KEY_FUNCTIONS: &str = "function tenantry_private.key_add(int4, bytea, bytea), tenantry_private.key_retire(int4), \
+    tenantry_private.key_ids(), tenantry_private.allow_pooled(boolean)";
+
+impl Work<'_> {
+    /// Takes from PUBLIC what PostgreSQL gives it: else the application role of any database could come in.
+    pub(super) async fn close_to_public(&self, transaction: &Transaction<'_>) -> Result<(), BootstrapError> {
+        let (mover, database) = (&self.roles.mover, Identifier::new(self.request.name)?);
+        transaction
+            .batch_execute(&format!(
+                "revoke all on database {database} from public;
+                 grant connect on database {database} to {mover};
+                 do $$ begin
+                   if exists (select from pg_namespace where nspname = 'public') then
+                     revoke all on schema public from public;
+                   end if;
+                 end $$"
+            ))
+            .await
+            .doing("close the database to PUBLIC")
+            .map_err(|error| match error.code() {
+                Some("42501") => BootstrapError::NotAllowed {
+                    admin: self.standing.role.clone(),
+                    what: "change the rights on the database",
+                    mend: "make it the database's owner, or use a superuser",
+                },
+                _ => error.into(),
+            })?;
+        Ok(())
+    }
+
+    /// As the owner of the mechanism.
+    pub(super) async fn grant_functions(&self, transaction: &Transaction<'_>) -> Result<(), SqlError> {
+        let owner = &self.roles.owner;
+        let (app, mover) = (&self.app, &self.roles.mover);
+        let mut statements = vec![
+            format!("revoke all on schema tenantry, tenantry_private from public, {app}, {owner}, {mover}"),
+            format!("revoke all on all functions in schema tenantry, tenantry_private from {app}, {owner}, {mover}"),
+            format!("grant usage on schema tenantry to {app}, {owner}, {mover}"),
+            format!("grant execute on {SESSION_FUNCTIONS} to {app}, {owner}, {mover}"),
+            format!("grant execute on {FENCE_FUNCTIONS} to {mover}"),
+        ];
+        if self.tier == Tier::Signed {
+            // Called from the inlined readers, hence by whoever reads; without USAGE on the schema nobody can name it.
+            statements.push(format!(
+                "grant execute on function tenantry_private.current_seal() to {app}, {owner}, {mover}"
+            ));
+        }
+        if !self.standing.superuser {
+            let admin = Identifier::new(self.standing.role.as_str()).expect("the server gave this name");
+            statements.extend([
+                format!("grant usage on schema tenantry, tenantry_private to {admin}"),
+                format!("grant execute on {SESSION_FUNCTIONS}, {KEY_FUNCTIONS}, {FENCE_FUNCTIONS} to {admin}")
+                    .replace(", function", ","),
+                format!("grant select, insert, update, delete on tenantry_private.migration to {admin}"),
+            ]);
+        }
+        transaction
+            .batch_execute(&statements.join(";\n"))
+            .await
+            .doing("grant the mechanism's functions")
+    }
+
+    /// As the administrator.
+    pub(super) async fn grant_application(&self, transaction: &Transaction<'_>) -> Result<(), BootstrapError> {
+        let (app, owner) = (&self.app, &self.roles.owner);
+        let (mover, database) = (&self.roles.mover, Identifier::new(self.request.name)?);
+        transaction
+            .batch_execute(&format!(
+                "grant connect on database {database} to {app};
+                 grant usage on schema tenantry_ext to {app}, {owner}, {mover};
+                 set local role {owner};
+                 grant usage on schema app to {app}, {mover};
+                 -- functions of the application: for its role alone, also those that migrations make later
+                 alter default privileges revoke execute on functions from public;
+                 alter default privileges grant execute on functions to {app};
+                 reset role"
+            ))
+            .await
+            .doing("grant the application role its rights")?;
+        Ok(())
+    }
+
+    /// A clone still holds the rights of its original's application role; and the tenants in it live elsewhere.
+    pub(super) async fn leave_the_original_behind(
+        &self,
+        transaction: &Transaction<'_>,
+        before: &Before,
+    ) -> Result<(), SqlError> {
+        if before.database == self.request.database {
+            return Ok(());
+        }
+        transaction
+            .batch_execute(
+                "update tenantry_private.fence set state = 4, fenced_at = null, settled_at = null where state <> 4",
+            )
+            .await
+            .doing("close the original's tenants in the copy")?;
+        if before.app != self.app {
+            self.revoke_everything(transaction, &before.app).await?;
+        }
+        Ok(())
+    }
+
+    /// `drop owned` would take the role's rights on its own database as well.
+    async fn revoke_everything(&self, transaction: &Transaction<'_>, role: &Identifier) -> Result<(), SqlError> {
+        let rows = transaction
+            .query(
+                "with grantee as (select oid from pg_roles where rolname = $1)
+                 select format('revoke all on schema %I from %I', n.nspname, $1)
+                   from pg_namespace n, grantee g
+                  where exists (select from aclexplode(n.nspacl) x where x.grantee = g.oid)
+                 union all
+                 select format('revoke all on %s %I.%I from %I', case c.relkind when 'S' then 'sequence' else 'table' end,
+                               n.nspname, c.relname, $1)
+                   from pg_class c join pg_namespace n on n.oid = c.relnamespace, grantee g
+                  where exists (select from aclexplode(c.relacl) x where x.grantee = g.oid)
+                     or exists (select from pg_attribute a, aclexplode(a.attacl) x where a.attrelid = c.oid and x.grantee = g.oid)
+                 union all
+                 select format('revoke all on routine %s from %I', p.oid::regprocedure, $1)
+                   from pg_proc p, grantee g
+                  where exists (select from aclexplode(p.proacl) x where x.grantee = g.oid)",
+                &[&role.as_str()],
+            )
+            .await
+            .doing("list the rights of the original's application role")?;
+        let statements: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        // As who owns them: the administrator, who acts as the owners.
+        transaction
+            .batch_execute("reset role")
+            .await
+            .doing("act as the administrator again")?;
+        transaction
+            .batch_execute(&statements.join(";\n"))
+            .await
+            .doing("take the rights of the original's application role")?;
+        let seal = &self.roles.seal;
+        transaction
+            .batch_execute(&format!("set local role {seal}"))
+            .await
+            .doing("act as the mechanism's owner")
+    }
+}

@@ -1,0 +1,108 @@
+//! Waiting for the transactions that began before a fence.
+
+use std::time::{Duration, Instant};
+
+use tenantry_core::{Epoch, TenantId};
+use tokio_postgres::Client;
+
+use crate::sql_error::{Doing, SqlError};
+
+/// Between two looks. A look costs the server a fraction of a millisecond.
+const PAUSE: Duration = Duration::from_millis(5);
+/// How long ended sessions may take to go, after the deadline.
+const TERMINATION_GRACE: Duration = Duration::from_secs(5);
+
+/// How long to wait, and then what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wait {
+    /// How long the transactions may take.
+    pub deadline: Duration,
+    /// At the deadline: end the sessions that hold them, instead of opening the fence again. A prepared transaction has no
+    /// session and cannot be ended so.
+    pub force: bool,
+}
+
+/// How the wait ended.
+#[must_use = "the fence may have been opened again"]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Drained {
+    /// None of them is left: nothing reads or writes the tenant here.
+    Closed {
+        /// How many sessions were ended.
+        terminated: u32,
+    },
+    /// The deadline passed. The fence is open again at the same placement; try later.
+    Reopened {
+        /// The transactions that were still there: virtual ids, or `prepared <name>`.
+        blockers: Vec<String>,
+    },
+}
+
+/// Waits for the application role's transactions in this database that are open now, prepared ones too. Called after
+/// [`super::close`] has returned, these are all that may not have seen the fence: whichever begins later sees it.
+///
+/// # Errors
+///
+/// Where the database can't be asked. The fence is then still closed: call this again, or [`super::open`].
+///
+/// # Cancel safety
+///
+/// Dropped, the fence stays closed.
+pub async fn wait_for_older(client: &Client, tenant: TenantId, epoch: Epoch, wait: Wait) -> Result<Drained, SqlError> {
+    let older = transactions(client).await?;
+    let started = Instant::now();
+    loop {
+        let left = still_open(client, &older).await?;
+        if left.is_empty() {
+            return Ok(Drained::Closed { terminated: 0 });
+        }
+        if started.elapsed() >= wait.deadline {
+            return match wait.force {
+                true => terminate(client, tenant, epoch, &older).await,
+                false => reopen(client, tenant, epoch, left).await,
+            };
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// One of the earlier set may become a prepared transaction while we wait, under another name; so every prepared one counts.
+async fn still_open(client: &Client, older: &[String]) -> Result<Vec<String>, SqlError> {
+    let now = transactions(client).await?;
+    Ok(now
+        .into_iter()
+        .filter(|id| older.contains(id) || id.starts_with("prepared "))
+        .collect())
+}
+
+async fn transactions(client: &Client) -> Result<Vec<String>, SqlError> {
+    let rows = client
+        .query("select id from tenantry.fence_transactions()", &[])
+        .await
+        .doing("list the application's transactions")?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+async fn reopen(client: &Client, tenant: TenantId, epoch: Epoch, blockers: Vec<String>) -> Result<Drained, SqlError> {
+    super::open(client, tenant, epoch).await?;
+    Ok(Drained::Reopened { blockers })
+}
+
+async fn terminate(client: &Client, tenant: TenantId, epoch: Epoch, older: &[String]) -> Result<Drained, SqlError> {
+    let row = client
+        .query_one("select tenantry.fence_terminate($1)", &[&older])
+        .await
+        .doing("end the sessions that are in the way")?;
+    let terminated = u32::try_from(row.get::<_, i32>(0)).unwrap_or(0);
+    let started = Instant::now();
+    loop {
+        let left = still_open(client, older).await?;
+        if left.is_empty() {
+            return Ok(Drained::Closed { terminated });
+        }
+        if started.elapsed() >= TERMINATION_GRACE {
+            return reopen(client, tenant, epoch, left).await;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,43 @@
+//! Places of a tenant's own: a schema, a database. Dropped only if this installation made them.
+
+mod database;
+mod schema;
+
+pub use database::{create_database, drop_database};
+pub use schema::{create_schema, drop_schema};
+
+use crate::{admin::AdminError, sql_error::SqlError};
+
+/// What became of a request to make or drop something; both can be asked for again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// It was so already.
+    AlreadySo,
+}
+
+/// Why a place could not be made or dropped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// Something of this name exists that this installation did not make for this tenant.
+    #[error(
+        "the {kind} `{name}` was not made by this installation for this purpose: it is left alone; rename it or choose another server"
+    )]
+    NotOurs {
+        /// `schema` or `database`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The server can't be reached.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// A statement failed.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// The name can't be one.
+    #[error(transparent)]
+    Name(#[from] tenantry_sql::IdentifierError),
+}

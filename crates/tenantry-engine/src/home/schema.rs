@@ -1,0 +1,88 @@
+//! A tenant's own schema.
+
+use tenantry_core::{InstallationId, TenantDatabaseId, TenantId, own_schema_name};
+use tenantry_sql::{Identifier, Literal};
+use tokio_postgres::GenericClient;
+
+use super::{HomeError, Outcome};
+use crate::{roles::Roles, sql_error::Doing};
+
+/// Makes a tenant's own schema in the connected tenant database, owned by the owner role, usable by the application role.
+///
+/// # Errors
+///
+/// [`HomeError::NotOurs`] where there is one of its name without this installation's mark for this tenant.
+pub async fn create_schema(
+    client: &impl GenericClient,
+    installation: &InstallationId,
+    database: TenantDatabaseId,
+    tenant: TenantId,
+) -> Result<Outcome, HomeError> {
+    let name = Identifier::new(own_schema_name(tenant))?;
+    if is_ours(client, installation, tenant, &name).await? {
+        return Ok(Outcome::AlreadySo);
+    }
+    let roles = Roles::of(installation);
+    let (owner, mover) = (&roles.owner, &roles.mover);
+    let app = Roles::app(installation, database);
+    let mark = Literal::new(mark(installation, tenant)).expect("a mark holds no zero byte");
+    // One message, hence one transaction: there is no moment without the mark.
+    client
+        .batch_execute(&format!(
+            "create schema {name} authorization {owner};
+             comment on schema {name} is {mark};
+             grant usage on schema {name} to {app}, {mover}"
+        ))
+        .await
+        .doing("make the tenant's schema")?;
+    Ok(Outcome::Done)
+}
+
+/// Drops a tenant's own schema with all that is in it.
+///
+/// # Errors
+///
+/// [`HomeError::NotOurs`] where it has not this installation's mark for this tenant.
+pub async fn drop_schema(
+    client: &impl GenericClient,
+    installation: &InstallationId,
+    tenant: TenantId,
+) -> Result<Outcome, HomeError> {
+    let name = Identifier::new(own_schema_name(tenant))?;
+    if !is_ours(client, installation, tenant, &name).await? {
+        return Ok(Outcome::AlreadySo);
+    }
+    client
+        .batch_execute(&format!("drop schema if exists {name} cascade"))
+        .await
+        .doing("drop the tenant's schema")?;
+    Ok(Outcome::Done)
+}
+
+fn mark(installation: &InstallationId, tenant: TenantId) -> String {
+    format!("{} tenant {tenant}", Roles::mark(installation))
+}
+
+/// Whether the schema is there and ours; an error where it is there and not ours.
+async fn is_ours(
+    client: &impl GenericClient,
+    installation: &InstallationId,
+    tenant: TenantId,
+    name: &Identifier,
+) -> Result<bool, HomeError> {
+    let found = client
+        .query_opt(
+            "select pg_catalog.obj_description(oid, 'pg_namespace') from pg_catalog.pg_namespace where nspname = $1",
+            &[&name.as_str()],
+        )
+        .await
+        .doing("look for the tenant's schema")?;
+    let Some(found) = found else { return Ok(false) };
+    if found.get::<_, Option<String>>(0).as_deref() != Some(mark(installation, tenant).as_str()) {
+        return Err(HomeError::NotOurs {
+            kind: "schema",
+            name: name.as_str().to_owned(),
+        });
+    }
+    Ok(true)
+}

@@ -1,0 +1,23 @@
+//! The seal's SQL: what makes a context in a database session unforgeable.
+//!
+//! Two tiers with functions of the same names and meanings, so that policies and readers need not know which one a
+//! server allows ([`tenantry_core::Tier`]).
+
+use tenantry_core::Tier;
+
+/// The parameter that carries the seal: only a superuser, or who was granted it, may set it; everybody may read it; and a
+/// value that names no C function does nothing. It must accept letters and digits.
+///
+/// The one place that names it: should a later PostgreSQL change it, another parameter goes here.
+pub const CARRIER: &str = "backtrace_functions";
+
+/// The tables and functions, as statements for the owner of the schemas.
+pub(crate) fn statements(tier: Tier) -> String {
+    let of_tier = match tier {
+        Tier::Sealed => include_str!("sealed.sql"),
+        Tier::Signed => include_str!("signed.sql"),
+    };
+    [include_str!("private.sql"), of_tier, include_str!("common.sql")]
+        .join("\n")
+        .replace("{carrier}", CARRIER)
+}

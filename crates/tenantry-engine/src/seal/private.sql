@@ -1,0 +1,128 @@
+-- What only the mechanism's owner may read: keys, the fence, and which database this is.
+create table if not exists tenantry_private.tenant_database (
+  -- one row; locked by whoever changes the fence, since nobody else can reach this table to hold the lock against us
+  one boolean primary key default true check (one),
+  installation text not null,
+  database_id uuid not null,
+  app_role name not null,
+  tier text not null check (tier in ('sealed', 'signed')),
+  version int4 not null,
+  -- the very database: a restored or cloned one differs in one of these
+  system_identifier int8 not null,
+  database_oid oid not null,
+  -- behind a foreign pooler in transaction mode the backend is unknown to the signer
+  pooled boolean not null default false,
+  bootstrapped_at timestamptz not null default now()
+);
+create table if not exists tenantry_private.mac_key (
+  kid int4 primary key check (kid between 0 and 255),
+  -- the key xor the inner and the outer pad of HMAC (RFC 2104), precomputed
+  ik bytea not null check (length(ik) = 64),
+  ok bytea not null check (length(ok) = 64),
+  -- compared in each binding: a clone on the same server has another name and refuses its original's tokens at once
+  database_name name not null,
+  created_at timestamptz not null default clock_timestamp()
+);
+create table if not exists tenantry_private.fence (
+  tenant uuid primary key,
+  epoch int8 not null check (epoch > 0),
+  -- 0 open, 1 moving, 2 gone, 3 suspended, 4 not open yet
+  state int2 not null check (state between 0 and 4),
+  -- not null: compiled into tenant_id()
+  fenced_at timestamptz,
+  -- after the fence's commit: a backend that started later cannot be bound from before
+  settled_at timestamptz
+) with (fillfactor = 50);
+create table if not exists tenantry_private.migration (
+  schema text not null,
+  version int8 not null,
+  name text not null,
+  checksum text not null,
+  engine_version int4 not null,
+  duration_ms int8 not null,
+  applied_at timestamptz not null default now(),
+  primary key (schema, version)
+);
+
+-- Whether the token is genuine, of this database, for this backend and still accepted.
+create or replace function tenantry_private.is_genuine(p_msg bytea, p_mac bytea, p_pid bytea) returns boolean
+language sql volatile
+begin atomic
+  select exists (
+    select from tenantry_private.mac_key m
+     where m.kid = get_byte(p_msg, 37)
+       and m.database_name = current_database()
+       and sha256(m.ok || sha256(m.ik || p_msg)) = p_mac
+       and substr(p_msg, 26, 8) > timestamptz_send(clock_timestamp())
+       and substr(p_msg, 26, 8) < timestamptz_send(clock_timestamp() + interval '60 s')
+       and substr(p_msg, 34, 4) = p_pid);
+end;
+
+-- Says why a token was not accepted. What the fence holds is told to the holder of a genuine token only.
+create or replace function tenantry_private.refuse(p_msg bytea, p_mac bytea, p_pid bytea) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $f$
+declare
+  v_fence tenantry_private.fence;
+begin
+  if octet_length(p_msg) is distinct from 58 or p_mac is null or not tenantry_private.is_genuine(p_msg, p_mac, p_pid) then
+    raise exception using errcode = '28000', message = 'tenantry: token rejected';
+  end if;
+  select * into v_fence from tenantry_private.fence where tenant = encode(substr(p_msg, 1, 16), 'hex')::uuid;
+  if v_fence.tenant is null or v_fence.state = 2 then
+    raise exception using errcode = 'TN001', message = 'tenantry: the tenant does not live in this database: look its placement up again';
+  elsif v_fence.state = 3 then
+    raise exception using errcode = 'TN002', message = 'tenantry: the tenant is suspended';
+  elsif v_fence.state in (1, 4) then
+    raise exception using errcode = 'TN003', message = 'tenantry: the tenant is moving: wait and try again';
+  elsif substr(p_msg, 55, 4) <> substr(int8send(v_fence.epoch), 5, 4) then
+    raise exception using errcode = 'TN001', message = 'tenantry: the placement is out of date: look it up again';
+  end if;
+  raise exception using errcode = '28000', message = 'tenantry: token rejected',
+    detail = 'The session is bound by a newer token, by the raw lane, or was reset: discard all and bind it with a fresh token.';
+end $f$;
+
+create or replace function tenantry_private.key_add(p_kid int4, p_ik bytea, p_ok bytea) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+begin
+  perform from tenantry_private.tenant_database for update;
+  if exists (select from tenantry_private.mac_key where kid = p_kid and ik = p_ik and ok = p_ok and database_name = current_database()) then
+    return;
+  end if;
+  if (select count(*) from tenantry_private.mac_key) >= 2 then
+    raise exception using errcode = '55000', message = 'tenantry: two keys are live already: retire the older one first';
+  end if;
+  insert into tenantry_private.mac_key (kid, ik, ok, database_name) values (p_kid, p_ik, p_ok, current_database());
+end $f$;
+
+create or replace function tenantry_private.key_retire(p_kid int4) returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+begin
+  perform from tenantry_private.tenant_database for update;
+  delete from tenantry_private.mac_key where kid = p_kid;
+  return found;
+end $f$;
+
+create or replace function tenantry_private.key_ids() returns setof int4
+language sql volatile security definer set search_path = pg_catalog, pg_temp
+begin atomic
+  select kid from tenantry_private.mac_key order by created_at, kid;
+end;
+
+create or replace function tenantry_private.allow_pooled(p_allow boolean) returns void
+language sql volatile security definer set search_path = pg_catalog, pg_temp
+begin atomic
+  update tenantry_private.tenant_database set pooled = p_allow;
+end;
+
+-- Whether this is the very database that the keys were made for.
+create or replace function tenantry.check_identity() returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+begin
+  perform from tenantry_private.tenant_database d
+    where d.system_identifier = (select system_identifier from pg_control_system())
+      and d.database_oid = (select oid from pg_database where datname = current_database())
+      and not exists (select from tenantry_private.mac_key m where m.database_name <> current_database());
+  if not found then
+    raise exception using errcode = '28000', message = 'tenantry: this database is a copy of another: bootstrap it again, so that it gets keys of its own';
+  end if;
+end $f$;
