@@ -139,6 +139,7 @@ impl Deriver<'_> {
             checksum: file.checksum.clone(),
             mode: file.header.mode,
             transaction: file.header.transaction,
+            ends_transaction: parts.steps.iter().any(adds_label),
             extensions: parts.extensions.into_iter().collect(),
             steps: parts.steps,
             notes: parts.notes,
@@ -357,6 +358,12 @@ impl Deriver<'_> {
             })
             .collect()
     }
+}
+
+fn adds_label(step: &Step) -> bool {
+    let Act::Sql(text) = &step.act else { return false };
+    let words: Vec<_> = text.split_whitespace().take(8).map(str::to_lowercase).collect();
+    words.starts_with(&["alter".into(), "type".into()]) && words.windows(2).any(|pair| pair == ["add", "value"])
 }
 
 /// Statements whose effect is not in the schema: settings of a dump's head, extensions that stay.

@@ -28,6 +28,8 @@ pub struct Version {
     pub mode: Mode,
     /// Whether all steps run in one transaction.
     pub transaction: bool,
+    /// Whether what comes later needs its commit: a label added to an enum can't be used in the transaction that adds it.
+    pub ends_transaction: bool,
     /// Extensions that the administrator installs before it runs.
     pub extensions: Vec<String>,
     /// What runs, in this order.
@@ -59,7 +61,7 @@ pub enum Act {
     Concurrent {
         /// The index.
         index: String,
-        /// The statement.
+        /// The statement without `concurrently`, as it runs where no table holds a row.
         sql: String,
     },
     /// Grants to a role whose name differs from database to database.

@@ -80,13 +80,8 @@ fn make(change: &Change<'_>, index: &Index, out: &mut Outcome) {
         );
     }
     let lead = if led { "tenant_id, " } else { "" };
-    let concurrently = if change.statement.concurrently {
-        "concurrently if not exists "
-    } else {
-        ""
-    };
     let sql = format!(
-        "create {}index {concurrently}{} on {only}{} using {} ({lead}{rest}",
+        "create {}index {} on {only}{} using {} ({lead}{rest}",
         unique.to_lowercase(),
         ident(&index.name),
         ident(&table.name),

@@ -6,7 +6,7 @@ use tokio_postgres::{Client, error::SqlState};
 
 use super::{
     Mode, data, ledger,
-    run::{self, Failure},
+    run::{self, Failure, OneGo},
     target::{Patience, Target, TenantContext},
 };
 use crate::isolate::{Derived, Version};
@@ -114,28 +114,35 @@ async fn apply_in_turn(
     context: &dyn TenantContext,
     patience: &Patience,
 ) -> Result<Applied, ApplyError> {
-    let pending = pending(client, target, derived).await?;
-    let mut applied = Applied::default();
-    let fresh = pending.len() == derived.versions.len() && tenants.is_empty();
-    if fresh && pending.iter().all(|version| version.transaction) {
-        provision(client, target, &pending, patience).await?;
-        applied.versions = pending.iter().map(|version| version.version).collect();
-        return Ok(applied);
+    let mut pending = pending(client, target, derived).await?;
+    let applied = Applied {
+        versions: pending.iter().map(|version| version.version).collect(),
+    };
+    if pending.len() == derived.versions.len() && provision(client, target, &pending, patience).await? == OneGo::Applied
+    {
+        pending.clear();
+    } else {
+        pending = self::pending(client, target, derived).await?;
     }
     for version in pending {
         one(client, target, version, tenants, context, patience).await?;
-        applied.versions.push(version.version);
+    }
+    // A placement made just now skipped the seeds.
+    if applied.versions.len() == derived.versions.len() {
+        for tenant in tenants {
+            data::seed(client, target, derived, *tenant, context, patience).await?;
+        }
     }
     Ok(applied)
 }
 
-/// Everything in one message and one transaction, where no table holds a row: nothing to look at, nobody to wait for.
+/// Everything in one message, where no table holds a row: nothing to look at, nobody to wait for.
 async fn provision(
     client: &Client,
     target: &Target,
     versions: &[&Version],
     patience: &Patience,
-) -> Result<(), ApplyError> {
+) -> Result<OneGo, ApplyError> {
     install(client, versions).await?;
     let outcome = with_locks(patience, || run::fresh(client, target, versions, patience)).await;
     outcome.map_err(|failure| explain(failure, patience))
@@ -241,12 +248,14 @@ async fn install(client: &Client, versions: &[&Version]) -> Result<(), ApplyErro
 }
 
 /// Tries a version again while it does not get its locks, a little later each time.
-async fn with_locks<F>(patience: &Patience, mut attempt: impl FnMut() -> F) -> Result<(), Failure>
+async fn with_locks<F, T>(patience: &Patience, mut attempt: impl FnMut() -> F) -> Result<T, Failure>
 where
-    F: Future<Output = Result<(), Failure>>,
+    F: Future<Output = Result<T, Failure>>,
 {
     let begun = Instant::now();
-    for number in 1.. {
+    let mut number = 0;
+    loop {
+        number += 1;
         match attempt().await {
             Err(Failure::Locked { .. }) if number < patience.lock_attempts => {
                 let pause = Duration::from_millis(50) * number.min(20);
@@ -260,7 +269,6 @@ where
             outcome => return outcome,
         }
     }
-    Ok(())
 }
 
 pub(super) fn explain(failure: Failure, patience: &Patience) -> ApplyError {

@@ -8,7 +8,7 @@ use super::{
     Mode,
     apply::ApplyError,
     ledger,
-    run::{self, Failure},
+    run::{self, Building, Failure},
     target::{Patience, Target, TenantContext},
 };
 use crate::isolate::{Derived, Version};
@@ -63,7 +63,10 @@ async fn for_tenant(
         return Err(run::failure(version, first, error));
     }
     for step in &version.steps {
-        if let Err(error) = client.batch_execute(&run::statement(target, step)).await {
+        if let Err(error) = client
+            .batch_execute(&run::statement(target, step, Building::Concurrently))
+            .await
+        {
             run::roll_back(client).await?;
             return Err(run::failure(version, step.line, error));
         }

@@ -38,7 +38,7 @@ pub(super) async fn in_transaction(
     let begun = Instant::now();
     let mut text = begin(target, version, patience);
     for step in &version.steps {
-        text.push_str(&statement(target, step));
+        text.push_str(&statement(target, step, Building::Concurrently));
         text.push_str(";\n");
     }
     text.push_str("set local role none;");
@@ -60,20 +60,37 @@ pub(super) async fn in_transaction(
     }
 }
 
+/// Whether everything could be done in one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OneGo {
+    Applied,
+    /// A step failed, or can't run in a transaction: version by version tells which.
+    NotThisWay,
+}
+
+/// How indexes are built that a migration makes concurrently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Building {
+    Concurrently,
+    /// Where no table holds a row, and so nobody waits.
+    Plainly,
+}
+
 /// All versions of a placement without rows, in one message.
 pub(super) async fn fresh(
     client: &Client,
     target: &Target,
     versions: &[&Version],
     patience: &Patience,
-) -> Result<(), Failure> {
+) -> Result<OneGo, Failure> {
     let begun = Instant::now();
     let mut text = String::new();
-    for (at, version) in versions.iter().enumerate() {
-        let first = if at == 0 {
-            begin(target, version, patience)
-        } else {
+    let mut open = false;
+    for version in versions {
+        let first = if open {
             act_as(target, version)
+        } else {
+            begin(target, version, patience)
         };
         text.push_str(&first);
         // There are no tenants yet whose data could be changed; what new ones start with is seeded when they come.
@@ -82,30 +99,28 @@ pub(super) async fn fresh(
             .iter()
             .filter(|step| version.mode == Mode::Schema && !step.only_filled);
         for step in steps {
-            text.push_str(&statement(target, step));
+            text.push_str(&statement(target, step, Building::Plainly));
             text.push_str(";\n");
         }
         text.push_str("set local role none;");
         text.push_str(&record(target, version, begun));
-    }
-    text.push_str("commit");
-    if versions.is_empty() {
-        return Ok(());
-    }
-    let Err(error) = client.batch_execute(&text).await else {
-        return Ok(());
-    };
-    roll_back(client).await?;
-    if let Some(locked) = locked(&error, versions[0]) {
-        return Err(locked);
-    }
-    for version in versions {
-        let schema = version.mode == Mode::Schema;
-        if schema {
-            find_step(client, target, version, patience, begun).await?;
+        open = !version.ends_transaction;
+        if !open {
+            text.push_str("commit;\n");
         }
     }
-    Err(error.into())
+    if open {
+        text.push_str("commit");
+    }
+    let Err(error) = client.batch_execute(&text).await else {
+        return Ok(OneGo::Applied);
+    };
+    roll_back(client).await?;
+    match versions.first().and_then(|version| locked(&error, version)) {
+        Some(locked) => Err(locked),
+        None if error.as_db_error().is_some() => Ok(OneGo::NotThisWay),
+        None => Err(error.into()),
+    }
 }
 
 /// The same, statement by statement.
@@ -118,7 +133,10 @@ async fn find_step(
 ) -> Result<(), Failure> {
     client.batch_execute(&begin(target, version, patience)).await?;
     for step in &version.steps {
-        if let Err(error) = client.batch_execute(&statement(target, step)).await {
+        if let Err(error) = client
+            .batch_execute(&statement(target, step, Building::Concurrently))
+            .await
+        {
             roll_back(client).await?;
             return Err(failure(version, step.line, error));
         }
@@ -191,7 +209,9 @@ async fn outside(
         outcome = clear_invalid(client, target, index).await;
     }
     if outcome.is_ok() {
-        outcome = client.batch_execute(&statement(target, step)).await;
+        outcome = client
+            .batch_execute(&statement(target, step, Building::Concurrently))
+            .await;
     }
     client.batch_execute(leave).await?;
     outcome.map_err(|error| failure(version, step.line, error))
@@ -237,9 +257,13 @@ fn acting<'a>(target: &'a Target, version: &Version) -> &'a tenantry_sql::Identi
 }
 
 /// A step's text for this placement.
-pub(super) fn statement(target: &Target, step: &Step) -> String {
+pub(super) fn statement(target: &Target, step: &Step, building: Building) -> String {
     match &step.act {
-        Act::Sql(text) | Act::Concurrent { sql: text, .. } => text.clone(),
+        Act::Sql(text) => text.clone(),
+        Act::Concurrent { sql, .. } if building == Building::Concurrently => {
+            sql.replacen("index ", "index concurrently if not exists ", 1)
+        }
+        Act::Concurrent { sql, .. } => sql.clone(),
         Act::Grant { privileges, on, to } => {
             let role = match to {
                 Grantee::Application => &target.application,

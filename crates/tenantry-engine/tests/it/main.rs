@@ -2,8 +2,13 @@
 
 mod adopt_schema;
 mod bootstrap;
+mod isolate_foreign_keys;
 mod isolate_keys;
+mod isolate_kinds;
 mod isolate_refused;
+mod migrate_data;
+mod migrate_later;
+mod migrate_ledger;
 mod seal;
 mod seal_support;
 mod support;

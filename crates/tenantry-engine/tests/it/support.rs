@@ -1,5 +1,7 @@
 //! A tenant database with its roles, a scratch database, and short acts on them.
 
+use std::time::Duration;
+
 use tenantry_core::TenantId;
 use tenantry_engine::{
     isolate::{DeriveError, Derived, derive},
@@ -27,7 +29,7 @@ revoke create on schema public from public;
 
 pub(crate) struct World {
     /// Dropped with the test.
-    _database: TestDatabase,
+    database: TestDatabase,
     pub(crate) admin: Client,
     owner: Identifier,
     application: Identifier,
@@ -98,7 +100,7 @@ impl World {
             .await
             .expect("makes the roles");
         Self {
-            _database: database,
+            database,
             admin,
             owner,
             application,
@@ -113,6 +115,19 @@ impl World {
             application: self.application.clone(),
             mover: self.mover.clone(),
         }
+    }
+
+    pub(crate) async fn connect(&self) -> Client {
+        self.database.connect().await
+    }
+
+    pub(crate) async fn apply_on(&self, client: &Client, derived: &Derived) -> Result<Applied, ApplyError> {
+        let patience = Patience {
+            lock_timeout: Duration::from_millis(200),
+            lock_attempts: 100,
+            ..Patience::default()
+        };
+        apply(client, &self.target("app"), derived, &[], &Setting, &patience).await
     }
 
     pub(crate) async fn make_schema(&self, schema: &str) {

@@ -1,0 +1,151 @@
+//! Data in migrations: for each tenant, over all of them, and for those to come.
+
+use tenantry_engine::migrate::{Patience, seed};
+
+use crate::support::{Setting, World, derived, files, refused, tenant};
+
+const TABLES: (&str, &str) = (
+    "0001_tables.sql",
+    "create table t (id int primary key, n int default 0); create table kinds (name text primary key);",
+);
+
+async fn filled() -> World {
+    let world = World::new().await;
+    world.migrate(&[TABLES]).await;
+    for number in [1, 2] {
+        world
+            .as_tenant(tenant(number), "insert into t (id) values (1), (2)")
+            .await
+            .expect("fills");
+    }
+    world
+}
+
+#[tokio::test]
+async fn each_tenant_runs_in_each_context_once() {
+    let world = filled().await;
+    let all = derived(&files(&[
+        TABLES,
+        (
+            "0002_data.sql",
+            "-- tenantry: each tenant
+             update t set n = n + (select count(*) from t);
+             insert into t (id, n) select 100, sum(n) from t;",
+        ),
+    ]))
+    .await
+    .expect("derives");
+    let tenants = [tenant(1), tenant(2), tenant(3)];
+    world.apply_for(&all, &tenants).await.expect("applies");
+    world.apply_for(&all, &tenants).await.expect("changes nothing");
+    for number in [1, 2] {
+        assert_eq!(world.ask(tenant(number), "select n from t where id = 100").await, "4");
+    }
+    assert_eq!(world.ask(tenant(3), "select count(*) from t").await, "1");
+}
+
+#[tokio::test]
+async fn each_tenant_goes_on_behind_the_tenants_that_have_it() {
+    let world = filled().await;
+    world
+        .as_tenant(tenant(2), "insert into t (id) values (100)")
+        .await
+        .expect("is in the way");
+    let all = derived(&files(&[
+        TABLES,
+        (
+            "0002_data.sql",
+            "-- tenantry: each tenant\nupdate t set n = n + 1;\ninsert into t (id) values (100);",
+        ),
+    ]))
+    .await
+    .expect("derives");
+    let tenants = [tenant(1), tenant(2)];
+    let error = world.apply_for(&all, &tenants).await.unwrap_err().to_string();
+    assert!(error.starts_with("0002_data.sql:3: "), "{error}");
+    world
+        .as_tenant(tenant(2), "delete from t where id = 100")
+        .await
+        .expect("mends");
+    world.apply_for(&all, &tenants).await.expect("goes on");
+    for number in [1, 2] {
+        assert_eq!(
+            world.ask(tenant(number), "select max(n) from t").await,
+            "1",
+            "once each"
+        );
+    }
+}
+
+#[tokio::test]
+async fn all_tenants_runs_once_over_every_row() {
+    let world = filled().await;
+    let all = derived(&files(&[
+        TABLES,
+        (
+            "0002_data.sql",
+            "-- tenantry: all tenants
+             update t set n = 7;
+             insert into kinds (tenant_id, name) select distinct tenant_id, 'default' from t;",
+        ),
+    ]))
+    .await
+    .expect("derives");
+    world.apply_for(&all, &[tenant(1), tenant(2)]).await.expect("applies");
+    assert_eq!(world.all("select sum(n) from app.t").await, "28");
+    assert_eq!(world.ask(tenant(1), "select count(*) from kinds").await, "1");
+}
+
+#[tokio::test]
+async fn an_insert_for_all_tenants_names_whose_row_it_makes() {
+    let refusals = refused("-- tenantry: all tenants\ninsert into t (id) values (1);").await;
+    assert_eq!(refusals[0].line, 2);
+    assert!(refusals[0].mend.contains("tenant_id"), "{refusals:?}");
+}
+
+#[tokio::test]
+async fn definitions_and_data_do_not_share_a_file() {
+    let refusals = refused("-- tenantry: each tenant\ncreate table x (id int);").await;
+    assert!(refusals[0].reason.contains("definitions"), "{refusals:?}");
+}
+
+#[tokio::test]
+async fn seeds_reach_the_tenants_there_are_and_those_that_come() {
+    let world = filled().await;
+    let all = derived(&files(&[
+        TABLES,
+        (
+            "0002_seed.sql",
+            "-- tenantry: seed\ninsert into kinds (name) values ('a'), ('b');",
+        ),
+    ]))
+    .await
+    .expect("derives");
+    world.apply_for(&all, &[tenant(1), tenant(2)]).await.expect("applies");
+    assert_eq!(world.ask(tenant(2), "select count(*) from kinds").await, "2");
+    for _ in 0..2 {
+        seed(
+            &world.admin,
+            &world.target("app"),
+            &all,
+            tenant(3),
+            &Setting,
+            &Patience::default(),
+        )
+        .await
+        .expect("seeds");
+    }
+    assert_eq!(world.ask(tenant(3), "select count(*) from kinds").await, "2");
+}
+
+#[tokio::test]
+async fn a_data_statement_that_does_not_fit_the_tables_is_refused_when_derived() {
+    let error = derived(&files(&[
+        TABLES,
+        ("0002_data.sql", "-- tenantry: each tenant\nupdate t\nset nope = 1;"),
+    ]))
+    .await
+    .unwrap_err()
+    .to_string();
+    assert!(error.starts_with("0002_data.sql:3: "), "{error}");
+}

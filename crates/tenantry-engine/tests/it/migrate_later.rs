@@ -1,0 +1,269 @@
+//! Later migrations over tenants that have rows.
+
+use crate::support::{World, derived, files, tenant};
+
+const FIRST: (&str, &str) = (
+    "0001_first.sql",
+    "create table projects (id int primary key, name text);
+     create table tasks (id int primary key, project_id int, title text, amount text);",
+);
+
+/// Two tenants with the same ids, ten rows each.
+async fn filled() -> World {
+    let world = World::new().await;
+    world.migrate(&[FIRST]).await;
+    for number in [1, 2] {
+        world
+            .as_tenant(
+                tenant(number),
+                "insert into projects select i, 'p' || i from generate_series(1, 10) i;
+                 insert into tasks select i, i, 't', '12' from generate_series(1, 10) i",
+            )
+            .await
+            .expect("fills");
+    }
+    world
+}
+
+async fn then(world: &World, sql: &str) -> Result<(), String> {
+    let derived = derived(&files(&[FIRST, ("0002_then.sql", sql)]))
+        .await
+        .map_err(|error| error.to_string())?;
+    world.apply(&derived).await.map(drop).map_err(|error| error.to_string())
+}
+
+async fn forced(world: &World) -> String {
+    world
+        .all("select count(*) from pg_class where relnamespace = 'app'::regnamespace and relkind = 'r' and not (relrowsecurity and relforcerowsecurity)")
+        .await
+}
+
+#[tokio::test]
+async fn a_foreign_key_by_alter_checks_every_tenants_rows() {
+    let world = filled().await;
+    then(
+        &world,
+        "alter table tasks add foreign key (project_id) references projects;",
+    )
+    .await
+    .expect("applies");
+    assert_eq!(
+        world.constraint("tasks_project_id_fkey").await,
+        "FOREIGN KEY (tenant_id, project_id) REFERENCES app.projects(tenant_id, id)"
+    );
+    assert_eq!(forced(&world).await, "0");
+}
+
+#[tokio::test]
+async fn a_foreign_key_over_orphans_fails_and_leaves_nothing() {
+    let world = filled().await;
+    world
+        .as_tenant(tenant(2), "delete from projects where id = 3")
+        .await
+        .expect("orphans");
+    let error = then(
+        &world,
+        "create table other (id int);\nalter table tasks add foreign key (project_id) references projects;",
+    )
+    .await
+    .unwrap_err();
+    assert!(error.starts_with("0002_then.sql:2: "), "{error}");
+    assert!(
+        error.contains("violates foreign key") || error.contains("break"),
+        "{error}"
+    );
+    assert_eq!(forced(&world).await, "0");
+    assert_eq!(world.all("select to_regclass('app.other') is null").await, "true");
+    assert_eq!(world.all("select count(*) from tenantry_private.migration").await, "1");
+}
+
+#[tokio::test]
+async fn a_foreign_key_not_valid_is_checked_when_it_is_validated() {
+    let world = filled().await;
+    world
+        .as_tenant(tenant(2), "delete from projects where id = 3")
+        .await
+        .expect("orphans");
+    let add = (
+        "0002_add.sql",
+        "alter table tasks add constraint fk foreign key (project_id) references projects not valid;",
+    );
+    let validate = ("0003_validate.sql", "alter table tasks validate constraint fk;");
+    world.migrate(&[FIRST, add]).await;
+    let all = derived(&files(&[FIRST, add, validate])).await.expect("derives");
+    let error = world.apply(&all).await.unwrap_err().to_string();
+    assert!(error.starts_with("0003_validate.sql:1: "), "{error}");
+    world
+        .as_tenant(tenant(2), "delete from tasks where id = 3")
+        .await
+        .expect("mends");
+    world.apply(&all).await.expect("validates");
+    assert_eq!(
+        world
+            .all("select convalidated from pg_constraint where conname = 'fk'")
+            .await,
+        "true"
+    );
+    assert_eq!(forced(&world).await, "0");
+}
+
+#[tokio::test]
+async fn a_new_table_may_reference_an_old_one_without_naming_the_column() {
+    let world = filled().await;
+    then(
+        &world,
+        "create table comments (id int primary key, project_id int not null references projects on delete cascade);
+         alter table tasks add column parent_id int references tasks;
+         alter table projects add column lead_task int references tasks;",
+    )
+    .await
+    .expect("applies");
+    let a = tenant(1);
+    world
+        .as_tenant(
+            a,
+            "insert into comments values (1, 1); update tasks set parent_id = 1; delete from projects where id = 1",
+        )
+        .await
+        .expect("works");
+    assert_eq!(world.ask(a, "select count(*) from comments").await, "0");
+}
+
+#[tokio::test]
+async fn a_unique_over_values_that_tenants_share_is_added() {
+    let world = filled().await;
+    then(
+        &world,
+        "alter table projects add constraint projects_name_key unique (name);
+         create unique index tasks_title_key on tasks (title, id);
+         create index concurrent_idx on tasks (title);
+         alter table tasks add constraint tasks_title_key unique using index tasks_title_key;",
+    )
+    .await
+    .expect("applies");
+    assert_eq!(world.constraint("projects_name_key").await, "UNIQUE (tenant_id, name)");
+    assert_eq!(
+        world.constraint("tasks_title_key").await,
+        "UNIQUE (tenant_id, title, id)"
+    );
+    let refused = world
+        .as_tenant(tenant(1), "update projects set name = 'p1'")
+        .await
+        .unwrap_err();
+    assert!(refused.starts_with("23505"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_key_is_dropped_and_made_again() {
+    let world = filled().await;
+    then(
+        &world,
+        "alter table tasks add foreign key (project_id) references projects;
+         alter table projects drop constraint projects_pkey cascade;
+         alter table projects add column uid uuid not null default gen_random_uuid();
+         alter table projects add primary key (uid);
+         alter table projects add unique (id);
+         alter table tasks add foreign key (project_id) references projects (id);
+         alter table tasks drop constraint tasks_pkey, add constraint tasks_pkey primary key (id, project_id);",
+    )
+    .await
+    .expect("applies");
+    assert_eq!(world.constraint("projects_pkey").await, "PRIMARY KEY (tenant_id, uid)");
+    assert_eq!(
+        world.constraint("tasks_pkey").await,
+        "PRIMARY KEY (tenant_id, id, project_id)"
+    );
+    assert_eq!(
+        world.constraint("tasks_project_id_fkey").await,
+        "FOREIGN KEY (tenant_id, project_id) REFERENCES app.projects(tenant_id, id)"
+    );
+    assert_eq!(forced(&world).await, "0");
+}
+
+#[tokio::test]
+async fn tables_and_columns_are_renamed_with_their_rows() {
+    let world = filled().await;
+    then(
+        &world,
+        "alter table projects rename to campaigns;
+         alter table campaigns rename column name to label;
+         alter index projects_pkey rename to campaigns_pkey;
+         alter table tasks rename column project_id to campaign_id;
+         alter table tasks add foreign key (campaign_id) references campaigns;",
+    )
+    .await
+    .expect("applies");
+    assert_eq!(world.ask(tenant(2), "select count(label) from campaigns").await, "10");
+    assert_eq!(world.constraint("campaigns_pkey").await, "PRIMARY KEY (tenant_id, id)");
+    world
+        .as_tenant(tenant(2), "update campaigns set label = 'x'")
+        .await
+        .expect("grants follow");
+}
+
+#[tokio::test]
+async fn a_type_is_changed_with_using_over_every_tenants_rows() {
+    let world = filled().await;
+    then(
+        &world,
+        "alter table tasks alter column amount type int using (amount::int * 2), alter column title set default 'new', add column done boolean not null default false;
+         alter table tasks add constraint positive check (amount > 0);
+         alter table tasks alter column amount type numeric(10, 2);
+         create index tasks_amount on tasks (amount);
+         alter table tasks alter column amount type bigint;",
+    )
+    .await
+    .expect("applies");
+    for number in [1, 2] {
+        assert_eq!(world.ask(tenant(number), "select sum(amount) from tasks").await, "240");
+    }
+    assert_eq!(world.all("select format_type(atttypid, -1) from pg_attribute where attrelid = 'app.tasks'::regclass and attname = 'amount'").await, "bigint");
+    assert!(world.index("tasks_amount").await.contains("(tenant_id, amount)"));
+}
+
+#[tokio::test]
+async fn columns_come_and_go_and_are_writable() {
+    let world = filled().await;
+    then(
+        &world,
+        "alter table tasks add column note text default 'n', add column stamp timestamptz not null default now();
+         alter table tasks drop column amount;
+         alter table tasks alter column title set not null;
+         alter table tasks alter column title drop not null;
+         alter table tasks alter column title set storage external, set (fillfactor = 80);",
+    )
+    .await
+    .expect("applies");
+    let a = tenant(1);
+    world
+        .as_tenant(a, "update tasks set note = 'x', stamp = now()")
+        .await
+        .expect("writes new columns");
+    let refused = world
+        .as_tenant(a, "update tasks set tenant_id = tenant_id")
+        .await
+        .unwrap_err();
+    assert!(refused.starts_with("42501"), "{refused}");
+    assert_eq!(
+        world
+            .all("select reloptions from pg_class where oid = 'app.tasks'::regclass")
+            .await,
+        "{fillfactor=80}"
+    );
+}
+
+#[tokio::test]
+async fn a_not_null_that_rows_break_fails_with_its_line() {
+    let world = filled().await;
+    world
+        .as_tenant(tenant(2), "update tasks set title = null where id = 1")
+        .await
+        .expect("breaks it");
+    let error = then(
+        &world,
+        "create table x (id int);\n\nalter table tasks alter column title set not null;",
+    )
+    .await
+    .unwrap_err();
+    assert!(error.starts_with("0002_then.sql:3: "), "{error}");
+}
