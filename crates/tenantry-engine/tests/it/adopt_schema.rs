@@ -30,7 +30,7 @@ async fn survives_its_print(sql: &str) -> Adopted {
 }
 
 /// A real database of others, which is not part of this repository.
-fn shared(file: &str) -> Option<String> {
+pub(crate) fn shared(file: &str) -> Option<String> {
     let folder = std::env::var_os("TENANTRY_SHARED").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
         PathBuf::from,

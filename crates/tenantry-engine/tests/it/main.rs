@@ -1,5 +1,6 @@
 //! The engine against a real PostgreSQL.
 
+mod adopt_rows;
 mod adopt_schema;
 mod bootstrap;
 mod isolate_foreign_keys;

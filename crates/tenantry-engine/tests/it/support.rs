@@ -199,16 +199,21 @@ impl World {
     }
 
     pub(crate) async fn ask_in(&self, schema: &str, tenant: TenantId, sql: &str) -> String {
+        self.value_in(schema, tenant, &format!("select ({sql})::text")).await
+    }
+
+    /// The text that a whole statement gives, as the application in a tenant's context.
+    pub(crate) async fn value_in(&self, schema: &str, tenant: TenantId, statement: &str) -> String {
         self.run(&format!(
             "set search_path = {schema}, tenantry_ext; set test.tenant = '{}'; set role {}",
             tenant.as_uuid(),
             self.application
         ))
         .await;
-        let answer = self.admin.query_one(&format!("select ({sql})::text"), &[]).await;
+        let answer = self.admin.query_one(statement, &[]).await;
         self.run("reset all; reset role").await;
         answer
-            .unwrap_or_else(|error| panic!("{error:?}"))
+            .unwrap_or_else(|error| panic!("{error:?}\n{statement}"))
             .get::<_, Option<String>>(0)
             .unwrap_or_default()
     }
