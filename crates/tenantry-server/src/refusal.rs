@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use tenantry::axum::{Code, Problem};
-use tenantry_ops::{ApiKeyError, CatalogError, LoginError, MemberError};
+use tenantry_ops::{ApiKeyError, CatalogError, LoginError, MemberError, OperationError, TenantError};
 
 /// When to come again after a failure that passes by itself.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The same for an operation that goes on by itself.
+const OPERATION_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 const NO_RIGHT: &str = "Your credential does not allow this.";
 
@@ -16,6 +19,64 @@ pub(crate) fn of_catalog(error: &CatalogError) -> Problem {
         return Problem::new(Code::Unavailable, "The catalog does not answer; try again.").retry_after(RETRY_AFTER);
     }
     internal(error)
+}
+
+pub(crate) fn of_tenant(error: TenantError) -> Problem {
+    let invalid = |field: &str, detail: String| Problem::field(Code::InvalidField, field, detail);
+    match error {
+        TenantError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
+        TenantError::NotFound => Problem::not_found(),
+        TenantError::SlugTaken | TenantError::SlugLooksLike => {
+            Problem::field(Code::TenantSlugTaken, "slug", error.to_string())
+        }
+        TenantError::UnknownServer => Problem::field(Code::InvalidReference, "server", error.to_string()),
+        TenantError::UnknownRegion => Problem::field(Code::InvalidReference, "region", error.to_string()),
+        TenantError::NoRoom => Problem::new(Code::Conflict, sentence(&error)),
+        TenantError::Settings => invalid("settings", error.to_string()),
+        TenantError::Profile { field, .. } => invalid(field, error.to_string()),
+        TenantError::State { .. } => Problem::new(Code::Conflict, sentence(&error)),
+        TenantError::Busy { .. } => Problem::new(Code::TenantMigrating, sentence(&error)).retry_after(RETRY_AFTER),
+        TenantError::KeyMalformed => Problem::new(
+            Code::InvalidField,
+            "The header Idempotency-Key has 1 to 255 characters.",
+        ),
+        TenantError::KeyReused => Problem::new(Code::IdempotencyKeyReused, sentence(&error)),
+        TenantError::StillRunning { .. } => {
+            Problem::new(Code::TenantMigrating, sentence(&error)).retry_after(OPERATION_RETRY_AFTER)
+        }
+        TenantError::Failed {
+            operation,
+            code,
+            message,
+        } => {
+            tracing::error!(operation.id = %operation, code, message, "an operation failed");
+            let detail =
+                format!("Operation {operation} failed and what it had made is removed; read it for the reason.");
+            Problem::new(Code::Unavailable, detail).retry_after(OPERATION_RETRY_AFTER)
+        }
+        TenantError::Owner(error) => of_member(error),
+        TenantError::Catalog(error) => of_catalog(&error),
+        error => internal(&error),
+    }
+}
+
+pub(crate) fn of_operation(error: OperationError) -> Problem {
+    match error {
+        OperationError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
+        OperationError::NotFound => Problem::not_found(),
+        OperationError::Catalog(error) => of_catalog(&error),
+        error => internal(&error),
+    }
+}
+
+/// The use case's words as a sentence.
+fn sentence(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
+        .unwrap_or_default()
 }
 
 pub(crate) fn of_member(error: MemberError) -> Problem {

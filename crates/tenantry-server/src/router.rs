@@ -7,7 +7,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     Application, Config, Services,
     layer::{self, Cut},
-    routes::{api_keys, auth, health, jwks, members, metrics, openapi as document},
+    routes::{api_keys, auth, health, jwks, members, metrics, openapi as document, operations, tenants},
 };
 
 #[derive(utoipa::OpenApi)]
@@ -20,6 +20,15 @@ struct Document;
 
 fn routes() -> OpenApiRouter<Services> {
     OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(tenants::list_tenants, tenants::create_tenant))
+        .routes(routes!(
+            tenants::get_tenant,
+            tenants::update_tenant,
+            tenants::delete_tenant
+        ))
+        .routes(routes!(tenants::suspend_tenant))
+        .routes(routes!(tenants::resume_tenant))
+        .routes(routes!(operations::get_operation))
         .routes(routes!(members::list_members, members::add_member))
         .routes(routes!(members::update_member, members::remove_member))
         .routes(routes!(api_keys::list_api_keys, api_keys::create_api_key))

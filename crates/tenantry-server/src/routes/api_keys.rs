@@ -81,7 +81,7 @@ pub(crate) struct ApiKeyQuery(Paging);
 
 impl FromFields for ApiKeyQuery {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
-        Paging::from_fields(fields).map(Self)
+        Paging::newest_first(fields).map(Self)
     }
 }
 

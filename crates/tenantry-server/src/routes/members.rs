@@ -112,7 +112,7 @@ pub(crate) struct MemberQuery {
 
 impl FromFields for MemberQuery {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
-        let paging = Paging::from_fields(fields);
+        let paging = Paging::newest_first(fields);
         let q = fields.text("q");
         let email = fields.text("email");
         let role = fields.optional("role");

@@ -7,5 +7,7 @@ pub(crate) mod jwks;
 pub(crate) mod members;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
+pub(crate) mod operations;
 mod page;
 mod place;
+pub(crate) mod tenants;

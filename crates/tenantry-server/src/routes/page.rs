@@ -19,7 +19,7 @@ pub(crate) struct PageParams {
     limit: Option<i64>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
-    /// Only `-created_at`, the newest first.
+    /// `-created_at`, the newest first; some lists know `created_at` too.
     sort: Option<String>,
 }
 
@@ -27,6 +27,8 @@ pub(crate) struct PageParams {
 pub(crate) struct Paging {
     limit: i64,
     cursor: Option<String>,
+    /// Whether the oldest come first.
+    pub(crate) oldest_first: bool,
 }
 
 /// One page and the place where the next begins.
@@ -41,8 +43,17 @@ pub(crate) struct Page<T> {
 pub(crate) type Place = (DateTime<Utc>, Uuid);
 
 impl Paging {
+    /// Takes `limit`, `cursor` and `sort`, of a list that shows the newest first.
+    pub(crate) fn newest_first(fields: &mut Fields) -> Option<Self> {
+        let paging = Self::either_way(fields)?;
+        if paging.oldest_first {
+            fields.invalid("sort", "this list knows -created_at only");
+        }
+        Some(paging)
+    }
+
     /// Takes `limit`, `cursor` and `sort`.
-    pub(crate) fn from_fields(fields: &mut Fields) -> Option<Self> {
+    pub(crate) fn either_way(fields: &mut Fields) -> Option<Self> {
         let limit = match fields.optional::<String>("limit").map(|text| text.parse()) {
             None => Some(LIMIT_DEFAULT),
             Some(Ok(limit)) if (1..=LIMIT_MAX).contains(&limit) => Some(limit),
@@ -52,13 +63,19 @@ impl Paging {
             }
         };
         let cursor = fields.optional("cursor");
-        if fields
-            .optional::<String>("sort")
-            .is_some_and(|sort| sort != "-created_at")
-        {
-            fields.invalid("sort", "this list knows -created_at only");
-        }
-        Some(Self { limit: limit?, cursor })
+        let oldest_first = match fields.optional::<String>("sort").as_deref() {
+            None | Some("-created_at") => false,
+            Some("created_at") => true,
+            Some(_) => {
+                fields.invalid("sort", "created_at or -created_at");
+                false
+            }
+        };
+        Some(Self {
+            limit: limit?,
+            cursor,
+            oldest_first,
+        })
     }
 
     /// How many items to ask for: one more than is shown, to see whether another page follows.
@@ -85,10 +102,19 @@ impl Paging {
         let follows = found.len() > self.limit as usize;
         found.truncate(self.limit as usize);
         let last = found.last().filter(|_| follows);
-        let next_cursor = last.map(|item| encode_cursor(owner, list, &place(item)));
+        let next_cursor = last.map(|item| encode_cursor(owner, &self.list(list), &place(item)));
         Page {
             items: found.into_iter().map(Into::into).collect(),
             next_cursor,
+        }
+    }
+
+    /// A cursor of one direction is none of the other.
+    fn list(&self, list: &str) -> String {
+        if self.oldest_first {
+            format!("{list} oldest first")
+        } else {
+            list.to_owned()
         }
     }
 }
