@@ -5,6 +5,9 @@
 //! whatever way, a watchdog stops it and removes its folder. A test that kills or restarts the server takes one of its
 //! own ([`own_cluster`]).
 //!
+//! Environment: `TENANTRY_PG_BIN` names the folder of the default server's programs, `TENANTRY_TEST_NO_INSTALL=1` keeps
+//! root on Debian from installing PostgreSQL where there is none, `TENANTRY_CACHE` is where npm's PostgreSQL 18 is kept.
+//!
 //! Everything here panics with a sentence instead of returning an error: it is only used in tests.
 
 mod admin;
