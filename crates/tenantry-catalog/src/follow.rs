@@ -15,6 +15,8 @@ use crate::{CatalogError, change::CHANNEL, tls};
 
 /// How often the log is read without a notification. Suspensions must bite within a second even then.
 const POLL: Duration = Duration::from_millis(500);
+/// A look that takes longer is on a connection that hangs: a new one is made.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many changes a slow reader may lag behind before it is told to drop everything.
 const BACKLOG: usize = 4096;
 
@@ -26,6 +28,9 @@ pub enum ChangeEvent {
     Changed(Change),
     /// Changes may have been missed: drop everything.
     Lost,
+    /// Everything that had been committed a moment ago was told. Comes at least twice a second while the catalog can be
+    /// reached; a cache that has not heard it for seconds does not know what it missed.
+    UpToDate,
 }
 
 /// Receives the catalog's changes. Ends when the last [`crate::Catalog`] of the process is gone.
@@ -94,10 +99,13 @@ async fn follow_connection(config: &Config, sender: &broadcast::Sender<ChangeEve
             () = connection.notified.notified() => {}
             () = tokio::time::sleep(POLL) => {}
         }
-        for event in log.read(&connection.client).await? {
+        let read = tokio::time::timeout(READ_TIMEOUT, log.read(&connection.client)).await;
+        let events = read.map_err(|elapsed| CatalogError::Unavailable(Box::new(elapsed)))??;
+        for event in events {
             // No receiver is no fault: one may subscribe later.
             let _ = sender.send(event);
         }
+        let _ = sender.send(ChangeEvent::UpToDate);
     }
 }
 

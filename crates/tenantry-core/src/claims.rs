@@ -7,6 +7,9 @@ use crate::{AccountId, Role, SessionId, TenantId};
 /// How far clocks of issuer and verifier may differ, in seconds.
 pub const CLOCK_LEEWAY_S: u64 = 5;
 
+/// The longest that any access token lives, in seconds: one day. A verifier refuses what claims more.
+pub const ACCESS_TOKEN_LIFE_MAX_S: i64 = 24 * 3600;
+
 /// The `typ` in the header of our access tokens (RFC 9068): a token made for anything else is none.
 pub const ACCESS_TOKEN_TYPE: &str = "at+jwt";
 

@@ -21,7 +21,7 @@ mod tier;
 
 pub use account::{Email, EmailError, MembershipStatus, PersonName, PersonNameError};
 pub use change::Change;
-pub use claims::{ACCESS_TOKEN_TYPE, AccessClaims, CLOCK_LEEWAY_S};
+pub use claims::{ACCESS_TOKEN_LIFE_MAX_S, ACCESS_TOKEN_TYPE, AccessClaims, CLOCK_LEEWAY_S};
 pub use context::{Actor, Context};
 pub use credential::{CREDENTIAL_BYTES, CredentialKind};
 pub use id::{

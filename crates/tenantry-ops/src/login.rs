@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tenantry_catalog::{
@@ -12,8 +12,8 @@ use tenantry_catalog::{
     session::{self, NewSession, SessionEnd},
 };
 use tenantry_core::{
-    AccessClaims, AccountId, Actor, Change, Context, CredentialKind, Email, MembershipStatus, OperatorScope, SessionId,
-    TenantId, TenantState, seal::sha256,
+    ACCESS_TOKEN_LIFE_MAX_S, AccessClaims, AccountId, Actor, Change, Context, CredentialKind, Email, MembershipStatus,
+    OperatorScope, SessionId, TenantId, TenantState, seal::sha256,
 };
 use uuid::Uuid;
 
@@ -475,7 +475,10 @@ impl Ops {
     async fn issue(&self, db: &impl Db, issue: Issue) -> Result<LoggedIn, LoginError> {
         let now = Utc::now();
         // No access token outlives its log-in.
-        let expires_at = (now + self.identity().access_ttl).min(issue.session_expires_at);
+        let ttl = TimeDelta::from_std(self.identity().access_ttl)
+            .unwrap_or(TimeDelta::MAX)
+            .min(TimeDelta::seconds(ACCESS_TOKEN_LIFE_MAX_S));
+        let expires_at = (now + ttl).min(issue.session_expires_at);
         let claims = AccessClaims {
             iss: self.identity().issuer.clone(),
             aud: self.identity().audience.clone(),

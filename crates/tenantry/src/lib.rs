@@ -6,6 +6,7 @@
 pub mod axum;
 mod error;
 mod error_from;
+mod resolve;
 mod row;
 mod scope;
 mod stream;
@@ -15,6 +16,10 @@ mod verified;
 
 pub use error::{DbError, Error, ErrorKind};
 pub use postgres_types::{FromSql, ToSql};
+pub use resolve::{
+    AccountIdentity, ApiKeyIdentity, Credentials, HeaderField, Identity, Network, NetworkError, OutsideIssuer,
+    PublicTenant, ResolveError, Resolver, ResolverConfig, TenantRule,
+};
 pub use row::{ColumnIndex, FromRow, Row};
 pub use scope::{Params, Scope};
 pub use stream::{CopyOut, RowStream};

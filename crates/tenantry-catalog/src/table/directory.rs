@@ -12,10 +12,35 @@ use crate::{CatalogError, Db};
 pub struct Account {
     /// Whether it opens anything at all.
     pub active: bool,
-    /// Its active memberships.
-    pub memberships: Vec<(TenantId, Role)>,
+    /// Its memberships.
+    pub memberships: Vec<Membership>,
     /// Its live log-ins, bounded by how many an account may have.
     pub sessions: Vec<SessionId>,
+}
+
+/// An account's place in a tenant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Membership {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// With which rights.
+    pub role: Role,
+    /// Whether it was accepted; opens nothing before.
+    pub active: bool,
+}
+
+impl Account {
+    /// The membership in this tenant.
+    pub fn membership(&self, tenant: TenantId) -> Option<Membership> {
+        self.memberships.iter().find(|place| place.tenant == tenant).copied()
+    }
+
+    /// The role in this tenant, if the membership opens it.
+    pub fn active_role(&self, tenant: TenantId) -> Option<Role> {
+        self.membership(tenant)
+            .filter(|place| place.active)
+            .map(|place| place.role)
+    }
 }
 
 /// A tenant: whether it is served.
@@ -67,10 +92,9 @@ pub async fn account(db: &impl Db, id: AccountId) -> Result<Option<Account>, Cat
     let statement = db
         .prepare_cached(
             "select a.active,
-                    array(select m.tenant from membership as m
-                          where m.account = a.id and m.status = 'active' order by m.tenant),
-                    array(select m.role from membership as m
-                          where m.account = a.id and m.status = 'active' order by m.tenant),
+                    array(select m.tenant from membership as m where m.account = a.id order by m.tenant),
+                    array(select m.role from membership as m where m.account = a.id order by m.tenant),
+                    array(select m.status = 'active' from membership as m where m.account = a.id order by m.tenant),
                     array(select s.id from session as s
                           where s.account = a.id and s.ended_at is null and s.expires_at > now())
              from account as a
@@ -82,12 +106,20 @@ pub async fn account(db: &impl Db, id: AccountId) -> Result<Option<Account>, Cat
     };
     let tenants: Vec<Uuid> = row.get(1);
     let roles: Vec<&str> = row.get(2);
+    let active: Vec<bool> = row.get(3);
     let memberships = tenants
         .into_iter()
         .zip(roles)
-        .map(|(tenant, text)| Ok((TenantId::from_uuid(tenant), role(text)?)))
+        .zip(active)
+        .map(|((tenant, text), active)| {
+            Ok(Membership {
+                tenant: TenantId::from_uuid(tenant),
+                role: role(text)?,
+                active,
+            })
+        })
         .collect::<Result<_, CatalogError>>()?;
-    let sessions: Vec<Uuid> = row.get(3);
+    let sessions: Vec<Uuid> = row.get(4);
     Ok(Some(Account {
         active: row.get(0),
         memberships,
