@@ -6,12 +6,14 @@ use async_trait::async_trait;
 use tenantry_core::{Actor, Context, Role, TenantId};
 use tenantry_pool::{PlacementSource, PoolConfig, Pools};
 
-use crate::{Error, Scope, Verified};
+use crate::{Credentials, Error, ResolveError, Resolver, Scope, Verified};
 
 /// The application's handle to all tenants: cheap to clone, made once.
 #[derive(Clone)]
 pub struct Tenantry {
     pub(crate) inner: Arc<Inner>,
+    // Beside what is shared: a handle over a source of one's own may have none.
+    resolver: Option<Resolver>,
 }
 
 pub(crate) struct Inner {
@@ -36,7 +38,38 @@ impl Tenantry {
         }
         Self {
             inner: Arc::new(Inner { audit, pools }),
+            resolver: None,
         }
+    }
+
+    /// The same handle, which recognises callers with this resolver.
+    #[must_use]
+    pub fn with_resolver(self, resolver: Resolver) -> Self {
+        Self {
+            resolver: Some(resolver),
+            ..self
+        }
+    }
+
+    /// What recognises callers.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError::Unavailable`] for a handle that was made without one.
+    pub fn resolver(&self) -> Result<&Resolver, ResolveError> {
+        self.resolver.as_ref().ok_or_else(|| {
+            tracing::error!("a request is to be resolved, but this Tenantry was made without a resolver");
+            ResolveError::Unavailable
+        })
+    }
+
+    /// The checked context of a request; see [`Resolver::resolve`].
+    ///
+    /// # Errors
+    ///
+    /// See [`ResolveError`].
+    pub async fn resolve(&self, credentials: &Credentials<'_>) -> Result<Verified, ResolveError> {
+        self.resolver()?.resolve(credentials).await
     }
 
     /// Access to one tenant, for a context that was verified.

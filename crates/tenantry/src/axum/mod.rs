@@ -6,12 +6,15 @@ mod cursor;
 mod error;
 mod extract;
 mod fields;
+mod layer;
 mod path;
 mod problem;
+mod refusal;
 
 pub use body::{Body, BodyLimit, Query};
 pub use code::Code;
 pub use cursor::{CursorOwner, decode_cursor, encode_cursor};
 pub use fields::{Fields, FromFields};
+pub use layer::{TenantLayer, TenantService, credentials};
 pub use path::Path;
 pub use problem::{FieldError, Problem};

@@ -1,0 +1,146 @@
+//! Around the routes of an application: who asks, and the scope that the handler gets.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::{
+    extract::{ConnectInfo, Request},
+    http::{HeaderMap, HeaderName, Uri, header, request::Parts},
+    response::{IntoResponse as _, Response},
+};
+use tower::{Layer, Service};
+
+use super::Problem;
+use crate::{Credentials, HeaderField, Tenantry, Verified};
+
+static TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
+static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Resolves each request's tenant and member, and puts a [`Scope`](crate::Scope) and a [`Verified`] into its extensions,
+/// where the extractors of the same names find them. A request that can't be resolved does not reach the handler.
+///
+/// The address of the peer, on which belief in forwarded headers rests, comes from axum's [`ConnectInfo`].
+#[derive(Clone)]
+pub struct TenantLayer {
+    tenantry: Tenantry,
+}
+
+impl TenantLayer {
+    /// A layer that resolves with this handle.
+    pub fn new(tenantry: Tenantry) -> Self {
+        Self { tenantry }
+    }
+}
+
+impl<S> Layer<S> for TenantLayer {
+    type Service = TenantService<S>;
+
+    fn layer(&self, inner: S) -> TenantService<S> {
+        TenantService {
+            tenantry: self.tenantry.clone(),
+            inner,
+        }
+    }
+}
+
+/// What [`TenantLayer`] makes of a service.
+#[derive(Clone)]
+pub struct TenantService<S> {
+    tenantry: Tenantry,
+    inner: S,
+}
+
+impl<S> Service<Request> for TenantService<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let tenantry = self.tenantry.clone();
+        // The service that is ready goes into the future; its clone takes its place.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            let resolved: Result<Verified, _> = tenantry.resolve(&credentials(&parts)).await;
+            match resolved {
+                Ok(verified) => {
+                    parts.extensions.insert(tenantry.scope(verified.clone()));
+                    parts.extensions.insert(verified);
+                    inner.call(Request::from_parts(parts, body)).await
+                }
+                Err(error) => Ok(Problem::from(error).into_response()),
+            }
+        })
+    }
+}
+
+/// What a request shows about who asks and for which tenant.
+pub fn credentials(parts: &Parts) -> Credentials<'_> {
+    Credentials {
+        authorization: field(&parts.headers, &header::AUTHORIZATION),
+        host: host(&parts.uri, &parts.headers),
+        tenant: field(&parts.headers, &TENANT_HEADER),
+        forwarded_host: field(&parts.headers, &FORWARDED_HOST),
+        peer: parts
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|peer| peer.0.ip()),
+    }
+}
+
+fn field<'a>(headers: &'a HeaderMap, name: &HeaderName) -> HeaderField<'a> {
+    HeaderField::from_values(headers.get_all(name).iter().map(|value| value.to_str().ok()))
+}
+
+/// The target's authority (HTTP/2, or a target in absolute form) and the header have to agree where both are there.
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> HeaderField<'a> {
+    let header = field(headers, &header::HOST);
+    match (uri.authority(), header) {
+        (None, header) => header,
+        (Some(authority), HeaderField::Absent) => HeaderField::Once(authority.as_str()),
+        (Some(authority), HeaderField::Once(host)) if authority.as_str().eq_ignore_ascii_case(host) => header,
+        (Some(_), HeaderField::Once(_) | HeaderField::Unusable) => HeaderField::Unusable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host_of(uri: &str, hosts: &[&str]) -> String {
+        let mut request = http::Request::builder().uri(uri);
+        for host in hosts {
+            request = request.header("host", *host);
+        }
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        format!("{:?}", credentials(&parts).host)
+    }
+
+    #[test]
+    fn two_hosts_that_disagree_are_none() {
+        let once = |text: &str| format!("{:?}", HeaderField::Once(text));
+        let unusable = format!("{:?}", HeaderField::Unusable);
+        assert_eq!(host_of("/", &["a.example.com"]), once("a.example.com"));
+        assert_eq!(host_of("http://a.example.com/", &[]), once("a.example.com"));
+        assert_eq!(
+            host_of("http://a.example.com/", &["A.example.com"]),
+            once("A.example.com")
+        );
+        assert_eq!(host_of("http://a.example.com/", &["b.example.com"]), unusable);
+        assert_eq!(host_of("/", &["a.example.com", "b.example.com"]), unusable);
+        assert_eq!(host_of("http://user@a.example.com/", &["a.example.com"]), unusable);
+    }
+}
