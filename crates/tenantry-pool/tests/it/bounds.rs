@@ -1,0 +1,163 @@
+//! Limits of number, time and age.
+
+use std::{sync::Arc, time::Duration};
+
+use tenantry_pool::{Error, PoolConfig};
+use tokio::sync::Mutex;
+
+use crate::support::{Fixture, small};
+
+#[tokio::test]
+async fn there_are_never_more_connections_than_allowed() {
+    let fixture = Fixture::new().await;
+    let pools = fixture.pools(small(3));
+    let calls = (0..40).map(|n| fixture.names(&pools, n % 2));
+    futures_util::future::join_all(calls).await;
+    assert!(fixture.sessions().await.len() <= 3);
+    let status = pools.status()[0].1;
+    assert!(
+        status.open <= 3 && status.idle == status.open && status.waiting == 0,
+        "{status:?}"
+    );
+}
+
+#[tokio::test]
+async fn who_waits_is_served_in_the_order_of_asking() {
+    let fixture = Fixture::new().await;
+    let pools = fixture.pools(small(1));
+    let mut holder = pools.begin(fixture.caller(0).into()).await.unwrap();
+    holder.query("select 1", &[]).await.unwrap();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut waiting = Vec::new();
+    for n in 0..10 {
+        let (own, caller, order) = (pools.clone(), fixture.caller(n % 2), order.clone());
+        waiting.push(tokio::spawn(async move {
+            own.query(&caller, "select 1", &[]).await.unwrap();
+            order.lock().await.push(n);
+        }));
+        // Each stands in the queue before the next comes.
+        while pools.status()[0].1.waiting <= n {
+            tokio::task::yield_now().await;
+        }
+    }
+    // One of them gives up; those behind it keep their places.
+    waiting.remove(4).abort();
+    holder.commit().await.unwrap();
+    for task in waiting {
+        task.await.unwrap();
+    }
+    assert_eq!(*order.lock().await, [0, 1, 2, 3, 5, 6, 7, 8, 9]);
+}
+
+#[tokio::test]
+async fn waiting_has_a_limit_in_time_and_in_number() {
+    let fixture = Fixture::new().await;
+    let config = PoolConfig {
+        wait_timeout: Duration::from_millis(50),
+        waiting_max: 2,
+        ..small(1)
+    };
+    let pools = fixture.pools(config);
+    let mut holder = pools.begin(fixture.caller(0).into()).await.unwrap();
+    holder.query("select 1", &[]).await.unwrap();
+    let caller = fixture.caller(0);
+    let calls = (0..5).map(|_| pools.query(&caller, "select 1", &[]));
+    let results = futures_util::future::join_all(calls).await;
+    let full = results
+        .iter()
+        .filter(|result| matches!(result, Err(Error::Full(2))))
+        .count();
+    let timed_out = results
+        .iter()
+        .filter(|result| matches!(result, Err(Error::WaitTimeout(_))))
+        .count();
+    assert_eq!((full, timed_out), (3, 2));
+    holder.commit().await.unwrap();
+    pools.query(&caller, "select 1", &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_stopped_on_the_server_too() {
+    let fixture = Fixture::new().await;
+    let pools = fixture.pools(PoolConfig {
+        statement_timeout: Duration::from_millis(200),
+        ..small(1)
+    });
+    let error = pools
+        .query(&fixture.caller(0), "select pg_sleep(60)", &[])
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::StatementTimeout(_)), "{error}");
+    fixture
+        .until("the statement was stopped", |sessions| sessions.is_empty())
+        .await;
+    assert_eq!(fixture.names(&pools, 0).await, ["Ada"]);
+}
+
+#[tokio::test]
+async fn old_and_idle_connections_are_closed() {
+    let fixture = Fixture::new().await;
+    let pools = fixture.pools(PoolConfig {
+        life_max: Duration::ZERO,
+        ..small(1)
+    });
+    fixture.names(&pools, 0).await;
+    fixture
+        .until("a connection past its age is closed after use", |sessions| {
+            sessions.is_empty()
+        })
+        .await;
+
+    let pools = fixture.pools(PoolConfig {
+        idle_max: Duration::from_millis(40),
+        ..small(1)
+    });
+    let _task = pools.spawn_shrinking();
+    fixture.names(&pools, 0).await;
+    fixture
+        .until("an idle connection is closed", |sessions| sessions.is_empty())
+        .await;
+    assert_eq!(fixture.names(&pools, 0).await, ["Ada"]);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_closed_is_replaced_before_it_is_used() {
+    let fixture = Fixture::new().await;
+    let pools = fixture.pools(small(1));
+    fixture.names(&pools, 0).await;
+    let admin = fixture.database.connect().await;
+    let sql = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = $1";
+    admin.execute(sql, &[&fixture.database.name()]).await.unwrap();
+    // The runtime learns of the closed socket when it next looks.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(fixture.names(&pools, 0).await, ["Ada"]);
+}
+
+#[tokio::test]
+async fn an_unreachable_database_is_an_error_for_all_who_wait_and_heals() {
+    let fixture = Fixture::new().await;
+    let right = fixture.source.home.lock().endpoint.clone();
+    fixture.through(1);
+    let pools = fixture.pools(small(2));
+    let caller = fixture.caller(0);
+    let calls = (0..10).map(|_| pools.query(&caller, "select 1", &[]));
+    for result in futures_util::future::join_all(calls).await {
+        assert!(matches!(result, Err(Error::Connect(_))), "{result:?}");
+    }
+    fixture.source.home.lock().endpoint = right;
+    pools.invalidate_all();
+    assert_eq!(fixture.names(&pools, 0).await, ["Ada"]);
+}
+
+#[tokio::test]
+async fn a_database_other_than_the_keys_own_is_not_used() {
+    let fixture = Fixture::new().await;
+    let incarnation = tenantry_pool::Incarnation {
+        system_identifier: 1,
+        database_oid: 2,
+    };
+    fixture.source.home.lock().incarnation = Some(incarnation);
+    let pools = fixture.pools(small(1));
+    let error = pools.query(&fixture.caller(0), "select 1", &[]).await.unwrap_err();
+    assert!(matches!(error, Error::Incarnation), "{error}");
+}

@@ -1,0 +1,14 @@
+//! The pool against a real PostgreSQL.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a step of a test that fails is a failed test, in helpers too"
+)]
+
+mod affinity;
+mod bounds;
+mod cancel;
+mod counting_proxy;
+mod moves;
+mod round_trip;
+mod support;

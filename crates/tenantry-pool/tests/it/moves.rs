@@ -1,0 +1,82 @@
+//! What the fence says, and what the pool makes of it.
+
+use std::sync::atomic::Ordering;
+
+use tenantry_pool::{Error, LocateError, Pools};
+
+use crate::support::{Fixture, small};
+
+/// Makes `enter` refuse with an error of ours until the placement was looked up as often as given.
+async fn refuse(fixture: &Fixture, code: &str) {
+    let admin = fixture.database.connect().await;
+    let sql = format!(
+        "create or replace function tenantry.enter(p_msg bytea, p_mac bytea) returns void language plpgsql as
+         $f$ begin raise exception using errcode = '{code}', message = 'tenantry: refused'; end $f$"
+    );
+    admin.batch_execute(&sql).await.unwrap();
+}
+
+async fn error(fixture: &Fixture, pools: &Pools) -> Error {
+    pools.query(&fixture.caller(0), "select 1", &[]).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn an_outdated_placement_is_looked_up_again_once() {
+    let fixture = Fixture::new().await;
+    let pools = fixture.pools(small(1));
+    refuse(&fixture, "TN001").await;
+    assert!(matches!(error(&fixture, &pools).await, Error::Moving));
+    assert_eq!(fixture.source.asked.load(Ordering::Relaxed), 2);
+    let mut transaction = pools.begin(fixture.caller(0).into()).await.unwrap();
+    assert!(matches!(transaction.query("select 1", &[]).await, Err(Error::Moving)));
+}
+
+#[tokio::test]
+async fn a_suspended_tenant_is_refused_without_another_try() {
+    let fixture = Fixture::new().await;
+    let pools = fixture.pools(small(1));
+    refuse(&fixture, "TN002").await;
+    assert!(matches!(
+        error(&fixture, &pools).await,
+        Error::Locate(LocateError::Suspended)
+    ));
+    assert_eq!(fixture.source.asked.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_call_waits_for_a_short_move() {
+    let fixture = Fixture::new().await;
+    let pools = fixture.pools(small(1));
+    let original: String = fixture
+        .database
+        .connect()
+        .await
+        .query_one("select pg_get_functiondef('tenantry.enter'::regproc)", &[])
+        .await
+        .unwrap()
+        .get(0);
+    refuse(&fixture, "TN003").await;
+    let (names, ()) = tokio::join!(fixture.names(&pools, 0), async {
+        while fixture.source.asked.load(Ordering::Relaxed) < 3 {
+            tokio::task::yield_now().await;
+        }
+        fixture.database.connect().await.batch_execute(&original).await.unwrap();
+    });
+    assert_eq!(names, ["Ada"]);
+}
+
+#[tokio::test]
+async fn a_transaction_begins_again_at_the_new_home() {
+    let fixture = Fixture::new().await;
+    let elsewhere = Fixture::new().await;
+    let pools = fixture.pools(small(1));
+    fixture.names(&pools, 0).await;
+    refuse(&fixture, "TN001").await;
+    let moved = elsewhere.source.home.lock().clone();
+    let mut transaction = pools.begin(fixture.caller(1).into()).await.unwrap();
+    *fixture.source.home.lock() = moved;
+    let sql = "insert into contact (id, name) values (9, 'Moved')";
+    transaction.query(sql, &[]).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(elsewhere.names(&elsewhere.pools(small(1)), 1).await, ["Bob", "Moved"]);
+}

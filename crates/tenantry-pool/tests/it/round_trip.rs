@@ -1,0 +1,62 @@
+//! What crosses the wire for a call.
+
+use crate::{
+    counting_proxy,
+    support::{Fixture, small},
+};
+
+#[tokio::test]
+async fn a_scoped_query_is_one_round_trip_and_one_sync() {
+    let fixture = Fixture::new().await;
+    let server = fixture.database.cluster();
+    let (port, counts) = counting_proxy::start((server.host().to_owned(), server.port())).await;
+    fixture.through(port);
+    let pools = fixture.pools(small(1));
+    let sql = "select name from contact where id = $1";
+    let cases = [
+        fixture.caller(0),
+        fixture.caller(1),
+        fixture.caller_with_account(0),
+        fixture.caller_with_account(1),
+    ];
+    for caller in &cases {
+        pools.query(caller, sql, &[&1_i64]).await.unwrap();
+        pools.query(caller, sql, &[&1_i64]).await.unwrap();
+    }
+    // Bound already; then with another tenant each time, which binds anew in the same Sync.
+    for callers in [[0, 0, 0, 0], [0, 1, 0, 1], [2, 2, 2, 2], [2, 3, 0, 1]] {
+        for caller in callers {
+            counts.reset();
+            let outcome = pools.query(&cases[caller], sql, &[&1_i64]).await.unwrap();
+            assert_eq!(outcome.rows[0].get::<&str>(0).unwrap(), ["Ada", "Bob"][caller % 2]);
+            assert_eq!(counts.read(), (1, 1, 0), "caller {caller}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_transactions_context_travels_with_begin_and_the_first_statement() {
+    let fixture = Fixture::new().await;
+    let server = fixture.database.cluster();
+    let (port, counts) = counting_proxy::start((server.host().to_owned(), server.port())).await;
+    fixture.through(port);
+    let pools = fixture.pools(small(1));
+    let sql = "select name from contact where id = $1";
+    for round in 0..3 {
+        for tenant in [0, 1] {
+            counts.reset();
+            let mut transaction = pools.begin(fixture.caller(tenant).into()).await.unwrap();
+            let first = transaction.query(sql, &[&1_i64]).await.unwrap();
+            let second = transaction.query(sql, &[&1_i64]).await.unwrap();
+            assert_eq!(
+                first.rows[0].get::<&str>(0).unwrap(),
+                second.rows[0].get::<&str>(0).unwrap()
+            );
+            transaction.commit().await.unwrap();
+            if round > 0 {
+                // BEGIN, context and first statement; second statement; COMMIT. Binding anew has a Sync of its own.
+                assert_eq!(counts.read(), (4, 3, 0), "round {round}");
+            }
+        }
+    }
+}
