@@ -1,16 +1,19 @@
-//! Who asks: from the header `Authorization` to the authority that the use cases want.
+//! Who asks: from the request's credentials to the authority that the use cases want.
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use tenantry::axum::{Code, Problem};
+use tenantry::{
+    Identity,
+    axum::{Code, Problem, credentials},
+};
 use tenantry_core::TenantId;
-use tenantry_ops::{AccountSession, Authority};
+use tenantry_ops::{AccountSession, Authority, Origin};
 
 use crate::Services;
 
-/// Whoever shows a valid credential: an operator, a member or an API key of a tenant.
+/// Whoever shows a valid credential: an operator, or a member or API key in a tenant.
 pub(crate) struct Caller(pub(crate) Authority);
 
-/// A person with an access token, whether or not it names a tenant.
+/// A person with an access token of ours, whether or not it names a tenant.
 pub(crate) struct Person {
     pub(crate) session: AccountSession,
     pub(crate) tenant: Option<TenantId>,
@@ -19,15 +22,44 @@ pub(crate) struct Person {
 impl FromRequestParts<Services> for Caller {
     type Rejection = Problem;
 
-    async fn from_request_parts(_parts: &mut Parts, _services: &Services) -> Result<Self, Problem> {
-        Err(Problem::new(Code::Unauthenticated, "Send a credential."))
+    async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, Problem> {
+        let origin = parts.extensions.get::<Origin>().cloned().unwrap_or_default();
+        let resolver = services.tenantry.resolver()?;
+        let credentials = credentials(parts);
+        if let Identity::Operator(operator) = resolver.authenticate(&credentials).await? {
+            return Ok(Self(Authority::Operator { operator, origin }));
+        }
+        let verified = resolver.resolve(&credentials).await?;
+        Ok(Self(Authority::Member {
+            context: verified.context().clone(),
+            origin,
+        }))
     }
 }
 
 impl FromRequestParts<Services> for Person {
     type Rejection = Problem;
 
-    async fn from_request_parts(_parts: &mut Parts, _services: &Services) -> Result<Self, Problem> {
-        Err(Problem::new(Code::Unauthenticated, "Send a credential."))
+    async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, Problem> {
+        let identity = services.tenantry.resolver()?.authenticate(&credentials(parts)).await?;
+        let Identity::Account(person) = identity else {
+            return Err(Problem::new(
+                Code::Forbidden,
+                "Only a person with an access token can do this.",
+            ));
+        };
+        let Some(session) = person.session else {
+            return Err(Problem::new(
+                Code::Forbidden,
+                "This token's log-in is at its own issuer; do it there.",
+            ));
+        };
+        Ok(Self {
+            session: AccountSession {
+                account: person.account,
+                session,
+            },
+            tenant: person.tenant,
+        })
     }
 }

@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use tenantry::Network;
+
 /// Where to listen, and the bounds that keep one client from taking everything.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -17,7 +19,7 @@ pub struct Config {
     /// How long requests that have begun may go on after the server was told to stop.
     pub shutdown_grace: Duration,
     /// Proxies whose `X-Forwarded-For` is believed. From anyone else the header is ignored.
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl Default for Config {

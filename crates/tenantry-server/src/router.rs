@@ -1,6 +1,7 @@
 //! Every route, on one page.
 
 use axum::Router;
+use tenantry::axum::TenantLayer;
 use utoipa::{OpenApi as _, openapi::OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -50,9 +51,10 @@ fn routes() -> OpenApiRouter<Services> {
 pub(crate) fn router(config: &Config, services: Services, application: Application, cut: Cut) -> Router {
     let (control, document) = routes().split_for_parts();
     let document = document::Document::new(document, application.openapi);
+    let application_router = application.router.layer(TenantLayer::new(services.tenantry.clone()));
     let router = control
         .with_state(services)
-        .nest("/app", application.router)
+        .nest("/app", application_router)
         .layer(axum::Extension(document));
     layer::around(router, config, cut)
 }

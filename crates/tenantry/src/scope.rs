@@ -7,7 +7,7 @@ use tenantry_core::{AccountId, Context, Role};
 
 use tenantry_pool::{Caller, Pools};
 
-use crate::{CopyOut, Error, ErrorKind, FromRow, Row, RowStream, Tenantry, Transaction};
+use crate::{CopyOut, Error, ErrorKind, FromRow, ResolveError, Row, RowStream, Tenantry, Transaction};
 
 /// Parameters of a statement: `&[&a, &b]`.
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -138,8 +138,10 @@ impl Scope {
     ///
     /// When the catalog cannot be asked.
     pub async fn is_member(&self, account: AccountId) -> Result<bool, Error> {
-        let _ = account;
-        Err(Error::new(ErrorKind::Unavailable, "the catalog is not connected"))
+        let unavailable = |error: ResolveError| Error::new(ErrorKind::Unavailable, error.to_string());
+        let resolver = self.tenantry.resolver().map_err(unavailable)?;
+        let tenant = self.context.tenant;
+        resolver.is_member(tenant, account).await.map_err(unavailable)
     }
 
     /// Runs a statement whose rows are read from the socket when they are asked for: memory stays bounded.

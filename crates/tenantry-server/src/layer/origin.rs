@@ -11,6 +11,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use tenantry::Network;
 use tenantry_ops::Origin;
 
 use super::RequestId;
@@ -18,7 +19,7 @@ use crate::Config;
 
 #[derive(Clone)]
 pub(super) struct Origins {
-    trusted_proxies: Arc<[IpAddr]>,
+    trusted_proxies: Arc<[Network]>,
 }
 
 impl Origins {
@@ -50,7 +51,7 @@ impl Origins {
             .collect();
         let chain = claims.join(",");
         let mut chain = chain.rsplit(',').map(str::trim);
-        while self.trusted_proxies.contains(&client) {
+        while self.trusted_proxies.iter().any(|proxy| proxy.contains(client)) {
             match chain.next().and_then(|address| address.parse::<IpAddr>().ok()) {
                 Some(address) => client = address.to_canonical(),
                 None => break,
@@ -66,7 +67,7 @@ mod tests {
 
     fn client(peer: &str, forwarded: &str) -> String {
         let origins = Origins {
-            trusted_proxies: Arc::new(["10.0.0.1".parse().unwrap()]),
+            trusted_proxies: Arc::new(["10.0.0.0/8".parse().unwrap()]),
         };
         let headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), forwarded.parse().unwrap())]);
         origins.client(peer.parse().unwrap(), &headers).to_string()
