@@ -70,6 +70,7 @@ pub async fn copy(
     let tables = tables(source).await?;
     let transaction = client.transaction().await.map_err(AdoptError::target("begin"))?;
     prepare(&transaction, target).await?;
+    one_at_a_time(&transaction, target).await?;
     let mut copied = Copied::default();
     for table in &tables {
         refuse_filled(&transaction, target, table).await?;
@@ -140,6 +141,18 @@ async fn prepare(transaction: &Transaction<'_>, target: &Target) -> Result<(), A
         )
         .await
         .map_err(AdoptError::target("set the search path"))?;
+    Ok(())
+}
+
+/// Two copies at once would both find the tenant empty.
+async fn one_at_a_time(transaction: &Transaction<'_>, target: &Target) -> Result<(), AdoptError> {
+    transaction
+        .execute(
+            "select pg_advisory_xact_lock(hashtextextended($1, 0))",
+            &[&format!("tenantry adopt {}", target.tenant)],
+        )
+        .await
+        .map_err(AdoptError::target("wait for another copy"))?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Real single-tenant databases, adopted: the same answers in every isolation, and nothing of each other.
 
 use tenantry_core::TenantId;
-use tenantry_engine::adopt::{AdoptError, Copied, Source, Target, copy};
+use tenantry_engine::adopt::{AdoptError, Copied, CopiedTable, Source, Target, copy};
 use tenantry_testing::TestDatabase;
 use tokio_postgres::Client;
 
@@ -300,4 +300,25 @@ async fn orphans_of_the_source_are_found_and_nothing_is_kept() {
         "{error}"
     );
     assert_eq!(world.all("select count(*) from app.customer").await, "0");
+}
+
+#[tokio::test]
+async fn of_two_copies_at_once_one_is_refused() {
+    let (original, mut world) = shop("").await;
+    let mut second = world.connect().await;
+    let (left, right) = (
+        Source::open(original.connect().await, "public").await.expect("opens"),
+        Source::open(original.connect().await, "public").await.expect("opens"),
+    );
+    let target = Target {
+        tenant: tenant(1),
+        schema: "app".to_owned(),
+    };
+    let (mut quiet, mut quiet_too) = (|_: &CopiedTable, _, _| {}, |_: &CopiedTable, _, _| {});
+    let (one, other) = tokio::join!(
+        copy(&left, &mut world.admin, &target, &mut quiet),
+        copy(&right, &mut second, &target, &mut quiet_too),
+    );
+    assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
+    assert_eq!(world.ask(tenant(1), "select count(*) from purchase").await, "2");
 }
