@@ -4,6 +4,8 @@
 //! does not compile.
 
 pub mod axum;
+mod catalog_source;
+mod connect;
 mod error;
 mod error_from;
 mod resolve;
@@ -14,6 +16,7 @@ mod tenantry;
 mod transaction;
 mod verified;
 
+pub use connect::{Config, ConnectError};
 pub use error::{DbError, Error, ErrorKind};
 pub use postgres_types::{FromSql, ToSql};
 pub use resolve::{
@@ -24,6 +27,7 @@ pub use row::{ColumnIndex, FromRow, Row};
 pub use scope::{Params, Scope};
 pub use stream::{CopyOut, RowStream};
 pub use tenantry::{SystemAudit, Tenantry};
+pub use tenantry_catalog::{Catalog, MasterKey, MasterKeyError};
 pub use tenantry_core::{AccountId, Actor, Context, Role, TenantId};
 pub use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource, PoolConfig, PoolStatus, Pools};
 pub use transaction::Transaction;

@@ -14,6 +14,17 @@ pub struct Tenantry {
     pub(crate) inner: Arc<Inner>,
     // Beside what is shared: a handle over a source of one's own may have none.
     resolver: Option<Resolver>,
+    // Ends with the last handle.
+    _follower: Option<Arc<AbortOnDrop>>,
+}
+
+/// A task that ends when this value is dropped.
+pub(crate) struct AbortOnDrop(pub(crate) tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 pub(crate) struct Inner {
@@ -39,6 +50,15 @@ impl Tenantry {
         Self {
             inner: Arc::new(Inner { audit, pools }),
             resolver: None,
+            _follower: None,
+        }
+    }
+
+    /// The same handle, which keeps this task running.
+    pub(crate) fn with_follower(self, follower: tokio::task::JoinHandle<()>) -> Self {
+        Self {
+            _follower: Some(Arc::new(AbortOnDrop(follower))),
+            ..self
         }
     }
 

@@ -1,0 +1,121 @@
+//! Where tenants live, as the catalog knows it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tenantry_catalog::{
+    Catalog, CatalogError, audit_log,
+    placement::{self, Located},
+    tenant_database::DatabaseState,
+};
+use tenantry_core::{TenantId, TenantState};
+use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource};
+use tenantry_wire::Endpoint;
+
+use secrecy::ExposeSecret;
+
+use crate::{Error, ErrorKind, SystemAudit};
+
+/// Asks the catalog where tenants live, and writes down there what the application does by itself.
+pub(crate) struct CatalogSource {
+    catalog: Catalog,
+}
+
+impl CatalogSource {
+    pub(crate) fn new(catalog: Catalog) -> Self {
+        Self { catalog }
+    }
+
+    async fn find(&self, tenant: TenantId) -> Result<Option<Located>, CatalogError> {
+        let client = self.catalog.client().await?;
+        placement::locate(&self.catalog, &client, tenant).await
+    }
+}
+
+#[async_trait]
+impl PlacementSource for CatalogSource {
+    async fn locate(&self, tenant: TenantId) -> Result<Home, LocateError> {
+        let found = self
+            .find(tenant)
+            .await
+            .map_err(|error| LocateError::Unavailable(chain(&error)))?;
+        home(found.ok_or(LocateError::NotFound)?)
+    }
+}
+
+/// The home of a tenant that may be served.
+fn home(located: Located) -> Result<Home, LocateError> {
+    match located.state {
+        TenantState::Active => {}
+        TenantState::Provisioning => return Err(LocateError::NotReady),
+        TenantState::Suspended => return Err(LocateError::Suspended),
+        TenantState::Deleted | TenantState::Purged => return Err(LocateError::NotFound),
+    }
+    let database = &located.database;
+    if !located.ready || database.state != DatabaseState::Ready {
+        return Err(LocateError::NotReady);
+    }
+    let incomplete = |what: &str| LocateError::Unavailable(format!("the catalog does not know the database's {what}"));
+    let mut endpoint = Endpoint::from_url(located.admin_url.expose_secret())
+        .map_err(|error| LocateError::Unavailable(error.to_string()))?;
+    endpoint.database = database.name.clone();
+    endpoint.user = database.app_role.clone();
+    endpoint.password = located.secrets.app_password.clone();
+    let incarnation = match (database.system_identifier, database.database_oid) {
+        (Some(system_identifier), Some(database_oid)) => Incarnation {
+            system_identifier,
+            database_oid,
+        },
+        _ => return Err(incomplete("identity")),
+    };
+    Ok(Home {
+        endpoint: Arc::new(endpoint),
+        key: located.secrets.keys.first().cloned().ok_or_else(|| incomplete("key"))?,
+        tier: database.tier.ok_or_else(|| incomplete("tier"))?,
+        incarnation: Some(incarnation),
+        placement: located.placement,
+    })
+}
+
+#[async_trait]
+impl SystemAudit for CatalogSource {
+    async fn system_context(&self, tenant: TenantId, reason: &str) -> Result<(), Error> {
+        self.record(tenant, reason).await.map_err(|error| {
+            Error::new(
+                ErrorKind::Unavailable,
+                "the access by the application itself can't be audited",
+            )
+            .with_source(error)
+        })
+    }
+}
+
+impl CatalogSource {
+    async fn record(&self, tenant: TenantId, reason: &str) -> Result<(), CatalogError> {
+        let mut client = self.catalog.client().await?;
+        let transaction = client.transaction().await?;
+        let entry = audit_log::Entry {
+            actor: "system",
+            action: "system.context",
+            tenant: Some(tenant),
+            target: reason,
+            before: None,
+            after: None,
+            origin: "",
+            request_id: "",
+        };
+        audit_log::append(&transaction, &entry).await?;
+        Ok(transaction.commit().await?)
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
