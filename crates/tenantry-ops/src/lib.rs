@@ -16,6 +16,7 @@ mod operator_keys;
 mod ops;
 mod password;
 mod placing;
+mod reach;
 mod runner;
 mod secret;
 mod servers;
@@ -33,6 +34,7 @@ pub use operations::OperationError;
 pub use operator_keys::{OperatorKeyError, OperatorKeyRequest};
 pub use ops::Ops;
 pub use password::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, Password, PasswordError};
+pub use reach::Reach;
 pub use servers::{ServerCheck, ServerError, ServerRequest};
 pub use signing_keys::SigningKeyError;
 pub use tenantry_catalog::{
@@ -40,5 +42,6 @@ pub use tenantry_catalog::{
     membership::MemberFilter, membership::Place, operation::Operation, operation::OperationKind,
     operation::OperationState, operator_key::OperatorKey, plan_rule::PlanRule, server::Server, tenant::Profile,
     tenant::Tenant, tenant::TenantCursor, tenant::TenantFilter, tenant::TenantPatch, tenant::TenantPlacement,
+    tenant_database::DatabaseKind,
 };
 pub use tenants::{FirstOwner, SETTINGS_LEN_MAX, TenantError, TenantRef, TenantRequest};

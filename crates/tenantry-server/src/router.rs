@@ -43,6 +43,7 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(jwks::get_jwks))
         .routes(routes!(health::get_liveness))
         .routes(routes!(health::get_readiness))
+        .routes(routes!(health::get_tenant_health))
         .routes(routes!(metrics::get_metrics))
         .routes(routes!(document::get_openapi))
 }
