@@ -98,7 +98,6 @@ pub async fn apply(
     context: &dyn TenantContext,
     patience: &Patience,
 ) -> Result<Applied, ApplyError> {
-    ledger::prepare(client).await?;
     take_turn(client, target, patience).await?;
     let outcome = apply_in_turn(client, target, derived, tenants, context, patience).await;
     // Where this fails the connection is gone, and the lock with it.

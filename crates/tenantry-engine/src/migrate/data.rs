@@ -7,7 +7,6 @@ use tokio_postgres::Client;
 use super::{
     Mode,
     apply::ApplyError,
-    ledger,
     run::{self, Building, Failure},
     target::{Patience, Target, TenantContext},
 };
@@ -26,7 +25,7 @@ pub(super) async fn each(
     let begun = Instant::now();
     let pid: i32 = client.query_one("select pg_backend_pid()", &[]).await?.get(0);
     for tenant in tenants {
-        for_tenant(client, target, version, *tenant, &context.enter(*tenant, pid), patience).await?;
+        for_tenant(client, target, version, *tenant, context, pid, patience).await?;
     }
     Ok(client.batch_execute(&run::record(target, version, begun)).await?)
 }
@@ -36,7 +35,8 @@ async fn for_tenant(
     target: &Target,
     version: &Version,
     tenant: TenantId,
-    enter: &str,
+    context: &dyn TenantContext,
+    pid: i32,
     patience: &Patience,
 ) -> Result<(), Failure> {
     let schema = target.schema.as_str();
@@ -53,10 +53,11 @@ async fn for_tenant(
         return Ok(run::roll_back(client).await?);
     }
     let head = format!(
-        "set local role {}; set local search_path = {}, tenantry_ext; set local lock_timeout = {}; {enter}",
-        target.owner,
+        "set local search_path = {}, tenantry_ext; set local lock_timeout = {}; {}; set local role {}",
         target.schema,
-        patience.lock_timeout.as_millis()
+        patience.lock_timeout.as_millis(),
+        context.enter(tenant, pid),
+        target.owner
     );
     if let Err(error) = client.batch_execute(&head).await {
         run::roll_back(client).await?;
@@ -71,7 +72,17 @@ async fn for_tenant(
             return Err(run::failure(version, step.line, error));
         }
     }
-    Ok(client.batch_execute("commit").await?)
+    // What is deferred to the end still needs the context.
+    let end = format!(
+        "set constraints all immediate; set local role none; {}; commit",
+        context.leave(tenant)
+    );
+    if let Err(error) = client.batch_execute(&end).await {
+        run::roll_back(client).await?;
+        let last = version.steps.last().map_or(1, |step| step.line);
+        return Err(run::failure(version, last, error));
+    }
+    Ok(())
 }
 
 /// Gives a new tenant what `seed` files declare. Running it again changes nothing.
@@ -87,11 +98,9 @@ pub async fn seed(
     context: &dyn TenantContext,
     patience: &Patience,
 ) -> Result<(), ApplyError> {
-    ledger::prepare(client).await?;
     let pid: i32 = client.query_one("select pg_backend_pid()", &[]).await?.get(0);
     for version in derived.versions.iter().filter(|version| version.mode == Mode::Seed) {
-        let enter = context.enter(tenant, pid);
-        let seeded = for_tenant(client, target, version, tenant, &enter, patience).await;
+        let seeded = for_tenant(client, target, version, tenant, context, pid, patience).await;
         seeded.map_err(|failure| super::apply::explain(failure, patience))?;
     }
     Ok(())

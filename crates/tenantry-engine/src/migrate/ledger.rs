@@ -1,35 +1,10 @@
 //! Which migrations a placement has: rows beside its tables, written in the transaction of the migration itself.
+//!
+//! Bootstrap makes its tables.
 
 use std::collections::BTreeMap;
 
 use tokio_postgres::{Client, Error};
-
-/// Makes the ledger; the administrator owns it, nobody else reads it.
-pub(super) const TABLES: &str = "
-create table if not exists tenantry_private.migration (
-  schema text not null,
-  version int8 not null,
-  name text not null,
-  checksum text not null,
-  engine_version text not null,
-  duration_ms int8 not null,
-  applied_at timestamptz not null default clock_timestamp(),
-  primary key (schema, version)
-);
-create table if not exists tenantry_private.migration_step (
-  schema text not null,
-  version int8 not null,
-  done int4 not null,
-  primary key (schema, version)
-);
-create table if not exists tenantry_private.migration_tenant (
-  schema text not null,
-  version int8 not null,
-  tenant uuid not null,
-  applied_at timestamptz not null default clock_timestamp(),
-  primary key (schema, version, tenant)
-);
-";
 
 /// A row of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,26 +21,6 @@ pub struct AppliedVersion {
     pub duration_ms: i64,
     /// When it was done.
     pub applied_at: chrono::DateTime<chrono::Utc>,
-}
-
-/// Makes the ledger where it does not stand.
-pub(super) async fn prepare(client: &Client) -> Result<(), Error> {
-    let stands: bool = client
-        .query_one(
-            "select to_regclass('tenantry_private.migration_tenant') is not null",
-            &[],
-        )
-        .await?
-        .get(0);
-    if stands {
-        return Ok(());
-    }
-    // Two appliers of different placements may get here at once; `if not exists` alone races.
-    client
-        .batch_execute(&format!(
-            "begin; select pg_advisory_xact_lock(7110002); create schema if not exists tenantry_private; {TABLES} commit"
-        ))
-        .await
 }
 
 /// The placement's rows, by version.
@@ -99,7 +54,6 @@ pub(super) async fn read(client: &Client, schema: &str) -> Result<BTreeMap<i64, 
 ///
 /// The database's.
 pub async fn forget(client: &Client, schema: &str) -> Result<(), Error> {
-    prepare(client).await?;
     for statement in [
         "delete from tenantry_private.migration where schema = $1",
         "delete from tenantry_private.migration_step where schema = $1",

@@ -19,7 +19,7 @@ pub use header::{Header, Mode, Reference};
 pub use ledger::{AppliedVersion, forget};
 pub use refusal::Refusal;
 pub use status::{Status, status};
-pub use target::{Patience, Target, TenantContext};
+pub use target::{ByAdministrator, Patience, Target, TenantContext};
 
 pub(crate) use refusal::list as list_refusals;
 pub(crate) use statement::{Statement, read as read_statements};

@@ -24,7 +24,6 @@ pub struct Status {
 ///
 /// As [`apply`](super::apply()) before it changes anything: an edited, unknown or out-of-order file.
 pub async fn status(client: &Client, target: &Target, derived: &Derived) -> Result<Status, ApplyError> {
-    ledger::prepare(client).await?;
     let pending = apply::pending(client, target, derived).await?;
     Ok(Status {
         applied: ledger::read(client, target.schema.as_str())

@@ -42,6 +42,25 @@ impl Default for Patience {
 
 /// Opens tenants' contexts for `each tenant` and `seed` files.
 pub trait TenantContext: Sync {
-    /// The statement that puts a transaction of this backend into the tenant's context, as somebody who may write.
+    /// The statement by which the administrator puts his transaction into the tenant's context, as somebody who may write.
     fn enter(&self, tenant: TenantId, backend_pid: i32) -> String;
+
+    /// The statement that ends it, before the commit.
+    fn leave(&self, _tenant: TenantId) -> String {
+        String::new()
+    }
+}
+
+/// The administrator's own way, which needs no key and reaches tenants that nobody may enter: suspended ones, and those not open yet.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ByAdministrator;
+
+impl TenantContext for ByAdministrator {
+    fn enter(&self, tenant: TenantId, _backend_pid: i32) -> String {
+        format!("select tenantry_private.act_for('{}')", tenant.as_uuid())
+    }
+
+    fn leave(&self, tenant: TenantId) -> String {
+        format!("select tenantry_private.act_done('{}')", tenant.as_uuid())
+    }
 }

@@ -33,15 +33,31 @@ create table if not exists tenantry_private.fence (
   -- after the fence's commit: a backend that started later cannot be bound from before
   settled_at timestamptz
 ) with (fillfactor = 50);
+-- Which migrations a schema has (`migrate::ledger`).
 create table if not exists tenantry_private.migration (
   schema text not null,
   version int8 not null,
   name text not null,
   checksum text not null,
-  engine_version int4 not null,
+  engine_version text not null,
   duration_ms int8 not null,
-  applied_at timestamptz not null default now(),
+  applied_at timestamptz not null default clock_timestamp(),
   primary key (schema, version)
+);
+-- How far a migration is that can't run in one transaction.
+create table if not exists tenantry_private.migration_step (
+  schema text not null,
+  version int8 not null,
+  done int4 not null,
+  primary key (schema, version)
+);
+-- Which tenants have a migration of their data.
+create table if not exists tenantry_private.migration_tenant (
+  schema text not null,
+  version int8 not null,
+  tenant uuid not null,
+  applied_at timestamptz not null default clock_timestamp(),
+  primary key (schema, version, tenant)
 );
 
 -- Whether the token is genuine, of this database, for this backend and still accepted.
@@ -79,6 +95,39 @@ begin
   end if;
   raise exception using errcode = '28000', message = 'tenantry: token rejected',
     detail = 'The session is bound by a newer token, by the raw lane, or was reset: discard all and bind it with a fresh token.';
+end $f$;
+
+-- Migrations of data reach tenants that nobody may enter: suspended ones, and those on their way here. The administrator's
+-- transaction acts for the tenant without a token; a compiled fence is lifted in this transaction, which holds the fence's
+-- lock, and `act_done` puts it back before the commit: no other session ever sees it open.
+create or replace function tenantry_private.act_for(p_tenant uuid) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+declare
+  v_fence tenantry_private.fence;
+begin
+  select * into v_fence from tenantry_private.fence where tenant = p_tenant;
+  if v_fence.state in (1, 2) then
+    raise exception using errcode = 'TN003', message = 'tenantry: the tenant is moving or has moved: migrate its data where it lives then';
+  end if;
+  perform set_config('tenantry.lifted', '', true);
+  if v_fence.fenced_at is not null then
+    perform tenantry_private.lock_fence();
+    update tenantry_private.fence set fenced_at = null where tenant = p_tenant;
+    perform tenantry_private.compile_fence();
+    perform set_config('tenantry.lifted', v_fence.fenced_at::text, true);
+  end if;
+  perform tenantry_private.carry(replace(p_tenant::text, '-', '') || '0000000000000000' || '30');
+end $f$;
+
+create or replace function tenantry_private.act_done(p_tenant uuid) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+begin
+  perform tenantry_private.carry('');
+  if current_setting('tenantry.lifted') <> '' then
+    update tenantry_private.fence set fenced_at = current_setting('tenantry.lifted')::timestamptz where tenant = p_tenant;
+    perform tenantry_private.compile_fence();
+    perform set_config('tenantry.lifted', '', true);
+  end if;
 end $f$;
 
 create or replace function tenantry_private.key_add(p_kid int4, p_ik bytea, p_ok bytea) returns void

@@ -62,6 +62,13 @@ begin
   perform tenantry_private.refuse(p_msg, p_mac, '\x00000000');
 end $f$;
 
+-- A context for this transaction, without a token: for `act_for` only.
+create or replace function tenantry_private.carry(p_seal text) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $f$
+begin
+  perform set_config('{carrier}', p_seal, true), set_config('tenantry.expect', p_seal, true), set_config('tenantry.account', '', true);
+end $f$;
+
 -- Ends a binding and keeps what guards the next one: the counter and the raw lane's mark.
 create or replace function tenantry.leave() returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$

@@ -109,6 +109,19 @@ begin
   perform tenantry_private.refuse(p_msg, p_mac, '\x00000000');
 end $f$;
 
+-- A context for this transaction, without a token: for `act_for` only.
+create or replace function tenantry_private.carry(p_seal text) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $f$
+declare
+  v_kid int4 := (select kid from tenantry_private.mac_key order by created_at desc, kid limit 1);
+begin
+  perform set_config('tenantry.signed', case when p_seal = '' then '' else tenantry_private.sign_signed(
+            decode(p_seal, 'hex') || set_byte('\x00', 0, v_kid) || int4send(pg_backend_pid()) || timestamptz_send(transaction_timestamp()),
+            v_kid) end, true),
+          set_config('tenantry.expect', p_seal, true),
+          set_config('tenantry.account', '', true);
+end $f$;
+
 create or replace function tenantry.leave() returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
 begin

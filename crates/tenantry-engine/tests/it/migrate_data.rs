@@ -1,8 +1,8 @@
 //! Data in migrations: for each tenant, over all of them, and for those to come.
 
-use tenantry_engine::migrate::{Patience, seed};
+use tenantry_engine::migrate::{ByAdministrator, Patience, seed};
 
-use crate::support::{Setting, World, derived, files, refused, tenant};
+use crate::support::{World, derived, files, refused, tenant};
 
 const TABLES: (&str, &str) = (
     "0001_tables.sql",
@@ -129,7 +129,7 @@ async fn seeds_reach_the_tenants_there_are_and_those_that_come() {
             &world.target("app"),
             &all,
             tenant(3),
-            &Setting,
+            &ByAdministrator,
             &Patience::default(),
         )
         .await

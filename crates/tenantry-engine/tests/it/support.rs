@@ -2,30 +2,18 @@
 
 use std::time::Duration;
 
-use tenantry_core::TenantId;
+use tenantry_core::{InstallationId, TenantDatabaseId, TenantId};
 use tenantry_engine::{
+    Roles,
+    admin::ServerAdmin,
+    bootstrap::{self, DatabaseRequest},
     isolate::{DeriveError, Derived, derive},
-    migrate::{Applied, ApplyError, Files, Patience, Refusal, Target, TenantContext, apply},
+    migrate::{Applied, ApplyError, ByAdministrator, Files, Patience, Refusal, Target, apply},
 };
 use tenantry_sql::Identifier;
 use tenantry_testing::{TestDatabase, database, installation_id};
 use tokio_postgres::Client;
 use uuid::Uuid;
-
-/// A tenant database whose context is a plain setting: what is tested here is the shape of the tables, not the seal.
-const CONTEXT: &str = "
-create schema tenantry;
-create schema tenantry_private;
-create schema tenantry_ext;
-create function tenantry.tenant_id() returns uuid language sql stable parallel safe
-  begin atomic select nullif(current_setting('test.tenant', true), '')::uuid; end;
-create function tenantry.account_id() returns uuid language sql stable begin atomic select null::uuid; end;
-create function tenantry.has_role(text) returns boolean language sql stable begin atomic select true; end;
-create function tenantry.may_write() returns boolean language sql stable parallel safe
-  begin atomic select coalesce(current_setting('test.viewer', true), '') = ''; end;
-grant usage on schema tenantry, tenantry_ext to public;
-revoke create on schema public from public;
-";
 
 pub(crate) struct World {
     /// Dropped with the test.
@@ -34,14 +22,6 @@ pub(crate) struct World {
     owner: Identifier,
     application: Identifier,
     mover: Identifier,
-}
-
-pub(crate) struct Setting;
-
-impl TenantContext for Setting {
-    fn enter(&self, tenant: TenantId, _backend_pid: i32) -> String {
-        format!("set local test.tenant = '{}'", tenant.as_uuid())
-    }
 }
 
 pub(crate) fn tenant(number: u128) -> TenantId {
@@ -87,24 +67,35 @@ pub(crate) async fn refused(sql: &str) -> Vec<Refusal> {
 impl World {
     pub(crate) async fn new() -> Self {
         let database = database().await;
-        let admin = database.connect().await;
-        let id = installation_id();
-        let role = |what: &str| Identifier::new(format!("tn_{id}_{what}")).expect("is a name");
-        let (owner, application, mover) = (role("owner"), role("app"), role("mover"));
-        admin.batch_execute(CONTEXT).await.expect("makes the context");
-        admin
-            .batch_execute(&format!(
-                "create role {owner}; create role {application} login password 'x'; create role {mover} bypassrls;
-                 create schema app authorization {owner}; grant usage on schema app to {application}, {mover}"
-            ))
+        Self::of(database).await
+    }
+
+    /// Bootstrapped as in service; only the context is the administrator's, so that tests need no tokens.
+    pub(crate) async fn of(database: TestDatabase) -> Self {
+        let server = ServerAdmin::new(database.config()).expect("needs no TLS");
+        let installation: InstallationId = installation_id().parse().expect("is an id");
+        let id = TenantDatabaseId::from_uuid(Uuid::now_v7());
+        bootstrap::server(&server, &installation, None)
             .await
-            .expect("makes the roles");
+            .expect("bootstraps the server");
+        let request = DatabaseRequest {
+            installation: &installation,
+            database: id,
+            name: database.name(),
+            credentials: None,
+            force_signed: false,
+        };
+        bootstrap::database(&server, &request)
+            .await
+            .expect("bootstraps the database");
+        let roles = Roles::of(&installation);
+        let admin = database.connect().await;
         Self {
             database,
             admin,
-            owner,
-            application,
-            mover,
+            owner: roles.owner,
+            application: Roles::app(&installation, id),
+            mover: roles.mover,
         }
     }
 
@@ -127,7 +118,7 @@ impl World {
             lock_attempts: 100,
             ..Patience::default()
         };
-        apply(client, &self.target("app"), derived, &[], &Setting, &patience).await
+        apply(client, &self.target("app"), derived, &[], &ByAdministrator, &patience).await
     }
 
     pub(crate) async fn make_schema(&self, schema: &str) {
@@ -153,7 +144,15 @@ impl World {
         tenants: &[TenantId],
     ) -> Result<Applied, ApplyError> {
         let target = self.target(schema);
-        apply(&self.admin, &target, derived, tenants, &Setting, &Patience::default()).await
+        apply(
+            &self.admin,
+            &target,
+            derived,
+            tenants,
+            &ByAdministrator,
+            &Patience::default(),
+        )
+        .await
     }
 
     /// Derives and applies to the shared schema.
@@ -180,13 +179,11 @@ impl World {
     }
 
     pub(crate) async fn as_tenant_in(&self, schema: &str, tenant: TenantId, sql: &str) -> Result<(), String> {
-        let text = format!(
-            "set search_path = {schema}, tenantry_ext; set test.tenant = '{}'; set role {}; {sql}",
-            tenant.as_uuid(),
-            self.application
-        );
-        let outcome = self.admin.batch_execute(&text).await;
-        self.run("reset all; reset role").await;
+        let outcome = self
+            .admin
+            .batch_execute(&format!("{} {sql}; commit", self.enter(schema, tenant)))
+            .await;
+        self.run("rollback").await;
         outcome.map_err(|error| match error.as_db_error() {
             Some(error) => format!("{} {}", error.code().code(), error.message()),
             None => error.to_string(),
@@ -204,18 +201,21 @@ impl World {
 
     /// The text that a whole statement gives, as the application in a tenant's context.
     pub(crate) async fn value_in(&self, schema: &str, tenant: TenantId, statement: &str) -> String {
-        self.run(&format!(
-            "set search_path = {schema}, tenantry_ext; set test.tenant = '{}'; set role {}",
-            tenant.as_uuid(),
-            self.application
-        ))
-        .await;
+        self.run(&self.enter(schema, tenant)).await;
         let answer = self.admin.query_one(statement, &[]).await;
-        self.run("reset all; reset role").await;
+        self.run("rollback").await;
         answer
             .unwrap_or_else(|error| panic!("{error:?}\n{statement}"))
             .get::<_, Option<String>>(0)
             .unwrap_or_default()
+    }
+
+    fn enter(&self, schema: &str, tenant: TenantId) -> String {
+        format!(
+            "begin; select tenantry_private.act_for('{}'); set local search_path = {schema}, tenantry_ext; set local role {};",
+            tenant.as_uuid(),
+            self.application
+        )
     }
 
     /// One value as administrator, over all tenants.

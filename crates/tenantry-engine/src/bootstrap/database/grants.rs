@@ -20,6 +20,10 @@ const FENCE_FUNCTIONS: &str = "function tenantry.fence_register(uuid, int8, int2
 /// What rotates keys.
 const KEY_FUNCTIONS: &str = "function tenantry_private.key_add(int4, bytea, bytea), tenantry_private.key_retire(int4), \
     tenantry_private.key_ids(), tenantry_private.allow_pooled(boolean)";
+/// What migrations of data act by.
+const MIGRATION_FUNCTIONS: &str = "function tenantry_private.act_for(uuid), tenantry_private.act_done(uuid)";
+/// What migrations note themselves in.
+const LEDGER: &str = "tenantry_private.migration, tenantry_private.migration_step, tenantry_private.migration_tenant";
 
 impl Work<'_> {
     /// Takes from PUBLIC what PostgreSQL gives it: else the application role of any database could come in.
@@ -69,9 +73,9 @@ impl Work<'_> {
             let admin = Identifier::new(self.standing.role.as_str()).expect("the server gave this name");
             statements.extend([
                 format!("grant usage on schema tenantry, tenantry_private to {admin}"),
-                format!("grant execute on {SESSION_FUNCTIONS}, {KEY_FUNCTIONS}, {FENCE_FUNCTIONS} to {admin}")
+                format!("grant execute on {SESSION_FUNCTIONS}, {KEY_FUNCTIONS}, {FENCE_FUNCTIONS}, {MIGRATION_FUNCTIONS} to {admin}")
                     .replace(", function", ","),
-                format!("grant select, insert, update, delete on tenantry_private.migration to {admin}"),
+                format!("grant select, insert, update, delete on {LEDGER} to {admin}"),
             ]);
         }
         transaction
