@@ -1,0 +1,7 @@
+//! The use cases on a real PostgreSQL.
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test it is an assertion, also in what tests share"
+)]
+
+mod identity;
