@@ -20,6 +20,8 @@ create table server (
     -- Counted here, under the row's lock, so that two creations can't both take the last place.
     tenants integer not null default 0 check (tenants >= 0),
     admin_url_sealed bytea not null,
+    -- Of the role that copies tenants; made before the role is.
+    mover_password_sealed bytea not null,
     state text not null default 'active' check (state in ('active', 'draining')),
     server_version integer not null,
     -- What PostgreSQL calls the cluster: the same cluster is not registered twice.
@@ -132,7 +134,7 @@ create index operation_by_tenant on operation (tenant, created_at desc);
 create table operation_cleanup (
     operation uuid not null references operation (id),
     kind text not null check (kind in ('schema', 'database', 'role', 'rows')),
-    server uuid not null references server (id),
+    server uuid not null references server (id) on delete cascade,
     database_name text not null,
     name text not null,
     created_at timestamptz not null default now(),
@@ -181,6 +183,14 @@ create table app_migration_failure (
     error text not null,
     failed_at timestamptz not null default now(),
     primary key (tenant_database, schema_name)
+);
+
+-- What the application's migrations have become, so that not every process has to work it out on a server.
+create table app_derived (
+    -- SHA-256 over the files and the engine's version.
+    key bytea primary key,
+    derived text not null,
+    created_at timestamptz not null default now()
 );
 
 -- Who changed what. Chained by hash: each row's hash covers the one before, so that tampering shows.

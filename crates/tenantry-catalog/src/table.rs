@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod api_key;
+pub mod app_derived;
 pub mod app_migration;
 pub mod audit_log;
 pub mod directory;

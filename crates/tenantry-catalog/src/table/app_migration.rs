@@ -6,21 +6,6 @@ use uuid::Uuid;
 
 use crate::{CatalogError, Db};
 
-/// A version that a schema has.
-#[derive(Clone, Copy, Debug)]
-pub struct Applied<'a> {
-    /// In which database.
-    pub database: TenantDatabaseId,
-    /// In which schema.
-    pub schema: &'a str,
-    /// Which version.
-    pub version: i64,
-    /// Its name.
-    pub name: &'a str,
-    /// Its checksum.
-    pub checksum: &'a str,
-}
-
 /// A schema that could not be migrated.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
@@ -36,16 +21,30 @@ pub struct Failure {
     pub failed_at: DateTime<Utc>,
 }
 
-/// Records a version; the schema is no straggler any more.
+/// Which schema of which database.
+#[derive(Clone, Copy, Debug)]
+pub struct SiteKey<'a> {
+    /// The database.
+    pub database: TenantDatabaseId,
+    /// The schema.
+    pub schema: &'a str,
+}
+
+/// Records the versions that a schema has, as number, name and checksum; it is no straggler any more.
 ///
 /// # Errors
 /// When the catalog fails.
-pub async fn record(db: &impl Db, applied: Applied<'_>) -> Result<(), CatalogError> {
+pub async fn record(db: &impl Db, site: SiteKey<'_>, versions: &[(i64, &str, &str)]) -> Result<(), CatalogError> {
+    let numbers: Vec<i64> = versions.iter().map(|version| version.0).collect();
+    let names: Vec<&str> = versions.iter().map(|version| version.1).collect();
+    let checksums: Vec<&str> = versions.iter().map(|version| version.2).collect();
     db.execute(
-        "with cleared as (delete from app_migration_failure where tenant_database = $1 and schema_name = $2 and version <= $3)
-         insert into app_migration (tenant_database, schema_name, version, name, checksum) values ($1, $2, $3, $4, $5)
+        "with cleared as (delete from app_migration_failure where tenant_database = $1 and schema_name = $2)
+         insert into app_migration (tenant_database, schema_name, version, name, checksum)
+         select $1, $2, v.version, v.name, v.checksum
+         from unnest($3::bigint[], $4::text[], $5::text[]) as v (version, name, checksum)
          on conflict do nothing",
-        &[applied.database.as_uuid(), &applied.schema, &applied.version, &applied.name, &applied.checksum],
+        &[site.database.as_uuid(), &site.schema, &numbers, &names, &checksums],
     )
     .await?;
     Ok(())
@@ -55,18 +54,12 @@ pub async fn record(db: &impl Db, applied: Applied<'_>) -> Result<(), CatalogErr
 ///
 /// # Errors
 /// When the catalog fails.
-pub async fn record_failure(
-    db: &impl Db,
-    database: TenantDatabaseId,
-    schema: &str,
-    version: i64,
-    error: &str,
-) -> Result<(), CatalogError> {
+pub async fn record_failure(db: &impl Db, site: SiteKey<'_>, version: i64, error: &str) -> Result<(), CatalogError> {
     db.execute(
         "insert into app_migration_failure (tenant_database, schema_name, version, error) values ($1, $2, $3, $4)
          on conflict (tenant_database, schema_name) do update
          set version = excluded.version, error = excluded.error, failed_at = now()",
-        &[database.as_uuid(), &schema, &version, &error],
+        &[site.database.as_uuid(), &site.schema, &version, &error],
     )
     .await?;
     Ok(())

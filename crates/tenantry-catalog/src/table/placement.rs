@@ -65,10 +65,11 @@ pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result
             "select t.state, p.isolation, p.schema_name, p.epoch, p.ready,
                     d.app_password_sealed, d.seal_keys_sealed,
                     d.id, d.server, d.name, d.kind, d.state, d.app_role, d.tier, d.bootstrap_version, d.system_identifier,
-                    d.database_oid
+                    d.database_oid, s.admin_url_sealed
              from tenant as t
              join placement as p on p.tenant = t.id
              join tenant_database as d on d.id = p.tenant_database
+             join server as s on s.id = d.server
              where t.id = $1",
         )
         .await?;
@@ -90,7 +91,7 @@ pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result
         state: parsed(&row, 0, "tenant.state")?,
         ready: row.get(4),
         secrets: open_secrets(catalog, database.id, row.get(5), row.get(6))?,
-        admin_url: super::server::admin_url(catalog, db, database.server).await?,
+        admin_url: super::server::open_admin_url(catalog, database.server, row.get(17))?,
         database,
     }))
 }

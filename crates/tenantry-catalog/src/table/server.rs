@@ -60,6 +60,8 @@ pub struct NewServer<'a> {
     pub capacity: Option<i32>,
     /// The administrator's address.
     pub admin_url: &'a SecretString,
+    /// The password of the role that copies tenants.
+    pub mover_password: &'a SecretString,
     /// `server_version_num`.
     pub server_version: i32,
     /// What PostgreSQL calls the cluster.
@@ -100,6 +102,14 @@ fn admin_url_column(id: ServerId) -> Column {
     }
 }
 
+fn mover_password_column(id: ServerId) -> Column {
+    Column {
+        table: "server",
+        column: "mover_password_sealed",
+        id: *id.as_uuid(),
+    }
+}
+
 impl Server {
     fn from_row(row: &Row) -> Result<Self, CatalogError> {
         Ok(Self {
@@ -124,13 +134,14 @@ impl Server {
 /// When the catalog fails.
 pub async fn insert(catalog: &Catalog, db: &impl Db, new: &NewServer<'_>) -> Result<Inserted, CatalogError> {
     let sealed = catalog.seal_text(admin_url_column(new.id), new.admin_url);
+    let mover_password = catalog.seal_text(mover_password_column(new.id), new.mover_password);
     let inserted = db
         .query(
             "with taken as (
                  select name = $2 as by_name from server where name = $2 or system_identifier = $7 order by 1 desc limit 1
              ), inserted as (
-                 insert into server (id, name, region, capacity, admin_url_sealed, server_version, system_identifier)
-                 select $1, $2, $3, $4, $5, $6, $7 where not exists (select from taken)
+                 insert into server (id, name, region, capacity, admin_url_sealed, server_version, system_identifier, mover_password_sealed)
+                 select $1, $2, $3, $4, $5, $6, $7, $8 where not exists (select from taken)
                  on conflict do nothing
                  returning id
              )
@@ -143,6 +154,7 @@ pub async fn insert(catalog: &Catalog, db: &impl Db, new: &NewServer<'_>) -> Res
                 &sealed,
                 &new.server_version,
                 &new.system_identifier,
+                &mover_password,
             ],
         )
         .await?;
@@ -187,15 +199,62 @@ pub async fn list(db: &impl Db) -> Result<Vec<Server>, CatalogError> {
     rows.iter().map(Server::from_row).collect()
 }
 
-/// The administrator's address.
+/// How a server is administered.
+#[derive(Clone, Debug)]
+pub struct Administration {
+    /// The administrator's address.
+    pub admin_url: SecretString,
+    /// The password of the role that copies tenants.
+    pub mover_password: SecretString,
+}
+
+/// How a server is administered.
 ///
 /// # Errors
-/// When the catalog fails, there is no such server or the secret does not open.
-pub async fn admin_url(catalog: &Catalog, db: &impl Db, id: ServerId) -> Result<SecretString, CatalogError> {
+/// When the catalog fails, there is no such server or a secret does not open.
+pub async fn administration(catalog: &Catalog, db: &impl Db, id: ServerId) -> Result<Administration, CatalogError> {
     let row = db
-        .query_one("select admin_url_sealed from server where id = $1", &[id.as_uuid()])
+        .query_one(
+            "select admin_url_sealed, mover_password_sealed from server where id = $1",
+            &[id.as_uuid()],
+        )
         .await?;
-    Ok(catalog.open_text(admin_url_column(id), row.get(0))?)
+    Ok(Administration {
+        admin_url: open_admin_url(catalog, id, row.get(0))?,
+        mover_password: catalog.open_text(mover_password_column(id), row.get(1))?,
+    })
+}
+
+pub(super) fn open_admin_url(catalog: &Catalog, id: ServerId, sealed: &[u8]) -> Result<SecretString, CatalogError> {
+    Ok(catalog.open_text(admin_url_column(id), sealed)?)
+}
+
+/// Replaces the administrator's address.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_admin_url(
+    catalog: &Catalog,
+    db: &impl Db,
+    id: ServerId,
+    url: &SecretString,
+) -> Result<(), CatalogError> {
+    let sealed = catalog.seal_text(admin_url_column(id), url);
+    db.execute(
+        "update server set admin_url_sealed = $2, version = version + 1 where id = $1",
+        &[id.as_uuid(), &sealed],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Forgets a server that could not be made ready; nothing may be placed on it.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn remove(db: &impl Db, id: ServerId) -> Result<(), CatalogError> {
+    db.execute("delete from server where id = $1", &[id.as_uuid()]).await?;
+    Ok(())
 }
 
 /// Notes that the server was found in order.

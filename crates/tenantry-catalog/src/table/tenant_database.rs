@@ -249,14 +249,27 @@ pub(super) fn open_secrets(
     })
 }
 
-/// Records what bootstrap found; the database is ready from then on.
+/// From now on tenants may be routed there.
 ///
 /// # Errors
 /// When the catalog fails.
-pub async fn set_ready(db: &impl Db, id: TenantDatabaseId, found: Bootstrapped) -> Result<(), CatalogError> {
+pub async fn set_ready(db: &impl Db, id: TenantDatabaseId) -> Result<(), CatalogError> {
+    db.execute(
+        "update tenant_database set state = 'ready', version = version + 1 where id = $1 and state = 'preparing'",
+        &[id.as_uuid()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Records what bootstrap found.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_bootstrapped(db: &impl Db, id: TenantDatabaseId, found: Bootstrapped) -> Result<(), CatalogError> {
     db.execute(
         "update tenant_database
-         set state = 'ready', tier = $2, bootstrap_version = $3, system_identifier = $4, database_oid = $5,
+         set tier = $2, bootstrap_version = $3, system_identifier = $4, database_oid = $5,
              version = version + 1
          where id = $1",
         &[
@@ -282,6 +295,35 @@ pub async fn set_keys(catalog: &Catalog, db: &impl Db, id: TenantDatabaseId, key
         &[id.as_uuid(), &sealed],
     )
     .await?;
+    Ok(())
+}
+
+/// One tenant database by its name on a server.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn find_by_name(db: &impl Db, server: ServerId, name: &str) -> Result<Option<TenantDatabase>, CatalogError> {
+    let row = db
+        .query_opt(
+            &format!("select {COLUMNS} from tenant_database as d where d.server = $1 and d.name = $2"),
+            &[server.as_uuid(), &name],
+        )
+        .await?;
+    row.map(|row| TenantDatabase::from_row(&row, 0)).transpose()
+}
+
+/// Forgets a database that is gone; its operations keep their record.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn remove(db: &impl Db, id: TenantDatabaseId) -> Result<(), CatalogError> {
+    db.execute(
+        "update operation set tenant_database = null where tenant_database = $1",
+        &[id.as_uuid()],
+    )
+    .await?;
+    db.execute("delete from tenant_database where id = $1", &[id.as_uuid()])
+        .await?;
     Ok(())
 }
 
