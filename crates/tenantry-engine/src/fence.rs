@@ -123,6 +123,11 @@ pub async fn close(client: &Client, tenant: TenantId, epoch: Epoch, why: Closed)
         )
         .await
         .doing("close the tenant's fence")?;
+    settle(client, tenant).await
+}
+
+/// Notes the moment after which a new connection can't be bound to the tenant; in a transaction after the closing one.
+async fn settle(client: &Client, tenant: TenantId) -> Result<(), SqlError> {
     client
         .execute("select tenantry.fence_settle($1)", &[tenant.as_uuid()])
         .await

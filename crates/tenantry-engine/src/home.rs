@@ -1,10 +1,14 @@
 //! Places of a tenant's own: a schema, a database. Dropped only if this installation made them.
 
 mod database;
+mod rows;
 mod schema;
+mod scratch;
 
 pub use database::{create_database, drop_database};
+pub use rows::delete_rows;
 pub use schema::{create_schema, drop_schema};
+pub use scratch::{drop_old_scratch, drop_scratch, scratch_name, wait_for_creation};
 
 use crate::{admin::AdminError, sql_error::SqlError};
 

@@ -11,6 +11,8 @@ pub mod password;
 mod roles;
 pub mod seal;
 mod sql_error;
+pub mod survey;
+pub mod turn;
 
 pub use roles::Roles;
 pub use sql_error::SqlError;

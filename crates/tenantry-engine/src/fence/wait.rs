@@ -49,6 +49,7 @@ pub enum Drained {
 ///
 /// Dropped, the fence stays closed.
 pub async fn wait_for_older(client: &Client, tenant: TenantId, epoch: Epoch, wait: Wait) -> Result<Drained, SqlError> {
+    super::settle(client, tenant).await?;
     let older = transactions(client).await?;
     let started = Instant::now();
     loop {

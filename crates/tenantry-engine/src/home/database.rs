@@ -130,7 +130,7 @@ async fn drop_role(client: &Client, app: &Identifier) -> Result<bool, SqlError> 
 }
 
 /// Whether the database is there and ours; an error where it is there and somebody else's.
-async fn is_ours(client: &Client, installation: &InstallationId, name: &str) -> Result<bool, HomeError> {
+pub(super) async fn is_ours(client: &Client, installation: &InstallationId, name: &str) -> Result<bool, HomeError> {
     let found = client
         .query_opt(
             "select pg_get_userbyid(datdba)::text from pg_database where datname = $1",

@@ -1,3 +1,6 @@
+-- In this file no constant holds a backslash: bodies are parsed in the caller's session, whose `standard_conforming_strings`
+-- anybody may turn off.
+
 -- T2: the carrier is a parameter that only this schema's owner may set. The session is bound once; each call states the
 -- whole seal it expects. An expectation can only switch access off, so it needs no secret.
 
@@ -8,8 +11,7 @@ begin
     -- binds the session, and opens this transaction
     perform set_config('{carrier}', encode(substr(p_msg, 1, 25), 'hex'), false),
             set_config('tenantry.expect', encode(substr(p_msg, 1, 25), 'hex'), true),
-            set_config('tenantry.account', case substr(p_msg, 39, 16) when '\x00000000000000000000000000000000' then ''
-                                           else encode(substr(p_msg, 39, 16), 'hex') end, true)
+            set_config('tenantry.account', coalesce(nullif(encode(substr(p_msg, 39, 16), 'hex'), '00000000000000000000000000000000'), ''), true)
        from tenantry_private.mac_key m, tenantry_private.fence f
       where m.kid = get_byte(p_msg, 37)
         and m.database_name = current_database()
@@ -41,8 +43,7 @@ begin
   if octet_length(p_msg) = 58 then
     perform set_config('{carrier}', encode(substr(p_msg, 1, 25), 'hex'), true),
             set_config('tenantry.expect', encode(substr(p_msg, 1, 25), 'hex'), true),
-            set_config('tenantry.account', case substr(p_msg, 39, 16) when '\x00000000000000000000000000000000' then ''
-                                           else encode(substr(p_msg, 39, 16), 'hex') end, true)
+            set_config('tenantry.account', coalesce(nullif(encode(substr(p_msg, 39, 16), 'hex'), '00000000000000000000000000000000'), ''), true)
        from tenantry_private.mac_key m, tenantry_private.fence f, tenantry_private.tenant_database d
       where m.kid = get_byte(p_msg, 37)
         and m.database_name = current_database()
@@ -53,13 +54,13 @@ begin
         and sha256(m.ok || sha256(m.ik || p_msg)) = p_mac
         and substr(p_msg, 26, 8) > timestamptz_send(clock_timestamp())
         and substr(p_msg, 26, 8) < timestamptz_send(clock_timestamp() + interval '60 s')
-        and substr(p_msg, 34, 4) = '\x00000000'
+        and substr(p_msg, 34, 4) = int4send(0)
         and current_setting('{carrier}') = '';
     if found then
       return;
     end if;
   end if;
-  perform tenantry_private.refuse(p_msg, p_mac, '\x00000000');
+  perform tenantry_private.refuse(p_msg, p_mac, int4send(0));
 end $f$;
 
 -- A context for this transaction, without a token: for `act_for` only.

@@ -11,5 +11,7 @@ mod migrate_data;
 mod migrate_later;
 mod migrate_ledger;
 mod seal;
+mod seal_forged;
 mod seal_support;
+mod seal_token;
 mod support;

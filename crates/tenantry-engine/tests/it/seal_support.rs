@@ -299,7 +299,37 @@ pub(crate) async fn enter(client: &Client, signed: &Signed) -> Result<(), tokio_
 
 pub(crate) async fn expect(client: &Client, seal: &str) -> Result<(), tokio_postgres::Error> {
     client
-        .execute("select set_config('tenantry.expect', $1, true)", &[&seal])
+        .execute("select pg_catalog.set_config('tenantry.expect', $1, true)", &[&seal])
         .await?;
     Ok(())
 }
+
+/// Runs an `async fn(Fixture)` in both tiers, each on two versions of PostgreSQL.
+macro_rules! in_each_tier {
+    ($($scenario:ident)*) => {$(
+        mod $scenario {
+            use crate::seal_support::Fixture;
+
+            #[tokio::test]
+            async fn sealed() {
+                super::$scenario(Fixture::on(tenantry_testing::cluster().await).await).await;
+            }
+
+            #[tokio::test]
+            async fn sealed_on_another_version() {
+                super::$scenario(Fixture::on(tenantry_testing::second_cluster().await).await).await;
+            }
+
+            #[tokio::test]
+            async fn signed() {
+                super::$scenario(Fixture::signed_on(tenantry_testing::cluster().await).await).await;
+            }
+
+            #[tokio::test]
+            async fn signed_on_another_version() {
+                super::$scenario(Fixture::signed_on(tenantry_testing::second_cluster().await).await).await;
+            }
+        }
+    )*};
+}
+pub(crate) use in_each_tier;
