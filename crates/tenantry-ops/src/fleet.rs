@@ -1,9 +1,10 @@
 //! What an installation decides about its fleet.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tenantry_catalog::plan_rule::PlanRule;
 use tenantry_core::Isolation;
+use tenantry_engine::migrate::{Files, Patience};
 
 /// Where plans lead, how long deleted tenants are kept, and how operations are run.
 #[derive(Clone, Debug)]
@@ -13,6 +14,12 @@ pub struct FleetConfig {
     pub plans: Vec<PlanRule>,
     /// The isolation where neither the request nor its plan names one.
     pub default_isolation: Isolation,
+    /// The application's migrations; without any, tenants' homes stay empty.
+    pub migrations: Option<Arc<Files>>,
+    /// How patient migrations are with locks.
+    pub patience: Patience,
+    /// Whether tenant databases use the signed tier although their server allows the sealed one.
+    pub force_signed: bool,
     /// How long a deleted tenant can be recovered.
     pub retention: Duration,
     /// How long a runner may be silent before another takes its operation over.
@@ -31,6 +38,9 @@ impl Default for FleetConfig {
         Self {
             plans: Vec::new(),
             default_isolation: Isolation::Shared,
+            migrations: None,
+            patience: Patience::default(),
+            force_signed: false,
             retention: 30 * DAY,
             lease: Duration::from_secs(15),
             wait: Duration::from_secs(60),

@@ -6,6 +6,7 @@ mod api_keys;
 pub mod audit;
 mod authority;
 mod config;
+mod derived;
 mod failpoint;
 mod fleet;
 mod login;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use tenantry_catalog::Catalog;
+use tenantry_engine::isolate::Derived;
+use tokio::sync::OnceCell;
 
 use crate::{FleetConfig, IdentityConfig, password::Hasher, runner::Runner};
 
@@ -15,6 +17,7 @@ struct Inner {
     identity: IdentityConfig,
     fleet: FleetConfig,
     runner: Runner,
+    derived: OnceCell<Arc<Derived>>,
     hasher: Hasher,
 }
 
@@ -31,6 +34,7 @@ impl Ops {
             identity,
             runner: Runner::new(fleet.operations_max),
             fleet,
+            derived: OnceCell::new(),
             hasher: Hasher::new(),
         }))
     }
@@ -48,6 +52,10 @@ impl Ops {
     /// What this installation decides about its fleet.
     pub fn fleet(&self) -> &FleetConfig {
         &self.0.fleet
+    }
+
+    pub(crate) fn derived_cell(&self) -> &OnceCell<Arc<Derived>> {
+        &self.0.derived
     }
 
     pub(crate) fn runner(&self) -> &Runner {

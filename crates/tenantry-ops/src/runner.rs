@@ -6,7 +6,13 @@
 //! successor wait until its transaction has ended.
 
 mod failure;
+mod fence;
 mod journal;
+mod prepare;
+mod provision;
+mod purge;
+mod site;
+mod undo;
 mod work;
 
 use std::{sync::Arc, time::Duration};
@@ -16,8 +22,9 @@ use tenantry_core::OperationId;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-pub(crate) use failure::Failure;
+pub(crate) use failure::{Failure, chain};
 pub(crate) use journal::Journal;
+pub(crate) use site::{administer, record_versions, target};
 
 use crate::Ops;
 
@@ -50,7 +57,7 @@ impl Ops {
     pub async fn run_operations(&self) {
         loop {
             if let Err(error) = self.run_until_disconnected().await {
-                tracing::warn!(error = %failure::chain(&error), "operations can't be looked for; trying again");
+                tracing::warn!(error = %chain(&error), "operations can't be looked for; trying again");
             }
             tokio::time::sleep(POLL).await;
         }
@@ -104,7 +111,7 @@ impl Ops {
                 Ok(Some(journal)) => work::run(&ops, journal).await,
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(operation.id = %id, error = %failure::chain(&error), "the operation can't be taken");
+                    tracing::warn!(operation.id = %id, error = %chain(&error), "the operation can't be taken");
                 }
             }
         });

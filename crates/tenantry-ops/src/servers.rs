@@ -1,10 +1,25 @@
 //! The fleet's servers: add, list, check.
 
-use secrecy::SecretString;
-use tenantry_catalog::{CatalogError, server::Server};
-use tenantry_core::{OperationId, Tier};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+use tenantry_catalog::{
+    CatalogError, change,
+    operation::{self, NewOperation, OperationKind},
+    server::{self, Inserted, NewServer, Server},
+    tenant_database::{self, DatabaseKind},
+};
+use tenantry_core::{Change, OperationId, OperatorScope, ServerId, Tier};
+use tenantry_engine::{
+    admin::ServerAdmin,
+    bootstrap,
+    survey::{Survey, survey},
+};
 
-use crate::Forbidden;
+use crate::{
+    Authority, Forbidden, Ops, TenantError,
+    audit::{self, Act},
+    placing, runner, secret,
+};
 
 /// A server that shall be registered.
 #[derive(Clone, Debug)]
@@ -24,10 +39,10 @@ pub struct ServerRequest {
 pub struct ServerCheck {
     /// Its name.
     pub name: String,
-    /// `server_version_num`.
-    pub server_version: i32,
-    /// How its tenant databases can prove contexts.
-    pub tier: Tier,
+    /// `server_version_num`, if it could be asked.
+    pub server_version: Option<i32>,
+    /// How its tenant databases can prove contexts, if it could be found out.
+    pub tier: Option<Tier>,
     /// What stands in the way of using it, in sentences; empty when all is well.
     pub problems: Vec<String>,
 }
@@ -46,7 +61,7 @@ pub enum ServerError {
     #[error("a server's name has 1 to 40 characters of a-z, 0-9 and -, beginning with a letter")]
     Name,
     /// The region has no usable form.
-    #[error("a region has 1 to 40 characters of a-z, 0-9 and -")]
+    #[error("a region has 1 to 40 characters of a-z, 0-9 and -, beginning with a letter or digit")]
     Region,
     /// The capacity is negative.
     #[error("a capacity is not negative")]
@@ -76,7 +91,7 @@ pub enum ServerError {
         operation: OperationId,
     },
     /// Its shared tenant database could not be made.
-    #[error("the server's tenant database could not be made: {message}")]
+    #[error("the server's tenant database could not be made, so the server is not registered: {message}")]
     Failed {
         /// Why.
         message: String,
@@ -86,5 +101,216 @@ pub enum ServerError {
     Catalog(#[from] CatalogError),
 }
 
-#[expect(unused, reason = "the use cases come with the engine's connections")]
-type Listed = Server;
+impl From<tokio_postgres::Error> for ServerError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Catalog(error.into())
+    }
+}
+
+impl Ops {
+    /// Registers a server and makes its shared tenant database, with the application's tables.
+    ///
+    /// # Errors
+    /// See [`ServerError`]. If the database can't be made, the server is not registered.
+    ///
+    /// # Cancel safety
+    /// Once the server is recorded, its operation goes on by itself.
+    pub async fn add_server(&self, authority: &Authority, request: &ServerRequest) -> Result<Server, ServerError> {
+        authority.require_operator(OperatorScope::Servers)?;
+        let region = request.region.as_deref().unwrap_or("default");
+        check_words(&request.name, region, request.capacity)?;
+        let admin = reach(&request.admin_url)?;
+        let found = look(&admin).await?;
+        let problems = problems(&found);
+        if !problems.is_empty() {
+            return Err(ServerError::Unfit { problems });
+        }
+        let id = secret::server_id();
+        let new = NewServer {
+            id,
+            name: &request.name,
+            region,
+            capacity: request.capacity,
+            admin_url: &request.admin_url,
+            mover_password: &secret::random_text().into(),
+            server_version: found.version,
+            system_identifier: found.system_identifier,
+        };
+        let operation = self.record_server(authority, &new).await?;
+        match self.finish_operation(operation).await {
+            Ok(()) => {}
+            Err(TenantError::StillRunning { operation }) => return Err(ServerError::StillRunning { operation }),
+            Err(TenantError::Catalog(error)) => return Err(error.into()),
+            Err(error) => {
+                return Err(ServerError::Failed {
+                    message: error.to_string(),
+                });
+            }
+        }
+        let client = self.catalog().client().await?;
+        server::find(&client, id).await?.ok_or(ServerError::NotFound)
+    }
+
+    async fn record_server(&self, authority: &Authority, new: &NewServer<'_>) -> Result<OperationId, ServerError> {
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        match server::insert(self.catalog(), &transaction, new).await? {
+            Inserted::Yes => {}
+            Inserted::NameTaken => return Err(ServerError::NameTaken),
+            Inserted::AlreadyRegistered => return Err(ServerError::AlreadyRegistered),
+        }
+        let database = secret::tenant_database_id();
+        // The id makes it unguessable, so that nobody can have put one there before.
+        let name = format!("tn_{}_{}", self.catalog().installation(), database.as_uuid().simple());
+        placing::record_database(self, &transaction, new.id, database, &name, DatabaseKind::Shared).await?;
+        let operation = secret::operation_id();
+        let work = NewOperation {
+            id: operation,
+            kind: OperationKind::PrepareDatabase,
+            tenant: None,
+            database: Some(database),
+            input: &json!({}),
+            run_after: None,
+        };
+        operation::insert(&transaction, &work).await?;
+        change::announce(&transaction, Change::Servers).await?;
+        let act = Act {
+            action: "server.add",
+            tenant: None,
+            target: new.name.to_owned(),
+            before: None,
+            after: Some(json!({ "name": new.name, "region": new.region, "capacity": new.capacity })),
+        };
+        audit::record(&transaction, authority, act).await?;
+        transaction.commit().await?;
+        Ok(operation)
+    }
+
+    /// Every server, by name.
+    ///
+    /// # Errors
+    /// See [`ServerError`].
+    pub async fn list_servers(&self, authority: &Authority) -> Result<Vec<Server>, ServerError> {
+        authority.require_operator(OperatorScope::Read)?;
+        let client = self.catalog().client().await?;
+        Ok(server::list(&client).await?)
+    }
+
+    /// Looks whether a server can be reached and used. Changes nothing on it but what bootstrap mends.
+    ///
+    /// # Errors
+    /// See [`ServerError`]; what is wrong with the server itself stands in the answer.
+    pub async fn check_server(&self, authority: &Authority, name: &str) -> Result<ServerCheck, ServerError> {
+        authority.require_operator(OperatorScope::Read)?;
+        let client = self.catalog().client().await?;
+        let known = server::find_by_name(&client, name)
+            .await?
+            .ok_or(ServerError::NotFound)?;
+        let administration = server::administration(self.catalog(), &client, known.id).await?;
+        let shared = tenant_database::find_shared(&client, known.id).await?;
+        drop(client);
+        let mut check = ServerCheck {
+            name: known.name,
+            server_version: None,
+            tier: None,
+            problems: Vec::new(),
+        };
+        let found = match reach(&administration.admin_url) {
+            Ok(admin) => look(&admin).await.map(|found| (admin, found)),
+            Err(error) => Err(error),
+        };
+        let (admin, found) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                check.problems.push(error.to_string());
+                return Ok(check);
+            }
+        };
+        check.server_version = Some(found.version);
+        check.problems = problems(&found);
+        if found.system_identifier != known.system_identifier {
+            check
+                .problems
+                .push("it is another cluster than the one that was registered".to_owned());
+        }
+        if shared.is_none_or(|database| database.state != tenant_database::DatabaseState::Ready) {
+            check
+                .problems
+                .push("its shared tenant database is not ready: look at its operation".to_owned());
+        }
+        if check.problems.is_empty() {
+            let installation = self.catalog().installation();
+            match bootstrap::server(&admin, installation, Some(&administration.mover_password)).await {
+                Ok(made) => check.tier = Some(made.tier),
+                Err(error) => check.problems.push(error.to_string()),
+            }
+        }
+        if check.problems.is_empty() {
+            self.note_checked(known.id, found.version).await?;
+        }
+        Ok(check)
+    }
+
+    async fn note_checked(&self, id: ServerId, version: i32) -> Result<(), CatalogError> {
+        let client = self.catalog().client().await?;
+        server::set_checked(&client, id, version).await
+    }
+}
+
+fn check_words(name: &str, region: &str, capacity: Option<i32>) -> Result<(), ServerError> {
+    let word = |text: &str| {
+        (1..=40).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !text.starts_with('-')
+    };
+    if !word(name) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+        return Err(ServerError::Name);
+    }
+    if !word(region) {
+        return Err(ServerError::Region);
+    }
+    if capacity.is_some_and(|capacity| capacity < 0) {
+        return Err(ServerError::Capacity);
+    }
+    Ok(())
+}
+
+/// The address has to serve the administrator's client and, with another role, the application's.
+fn reach(url: &SecretString) -> Result<ServerAdmin, ServerError> {
+    let admin = ServerAdmin::from_url(url.expose_secret()).map_err(|error| ServerError::Address(error.to_string()))?;
+    tenantry_wire::Endpoint::from_url(url.expose_secret()).map_err(|error| ServerError::Address(error.to_string()))?;
+    Ok(admin)
+}
+
+async fn look(admin: &ServerAdmin) -> Result<Survey, ServerError> {
+    let unreachable = |error: &dyn std::error::Error| ServerError::Unreachable(runner::chain(error));
+    let client = admin.connect_maintenance().await.map_err(|error| unreachable(&error))?;
+    survey(&client).await.map_err(|error| unreachable(&error))
+}
+
+fn problems(found: &Survey) -> Vec<String> {
+    let admin = &found.admin;
+    let mut problems = Vec::new();
+    if found.version < bootstrap::OLDEST_SERVER_VERSION {
+        problems.push(format!(
+            "it runs PostgreSQL {}: 15 or newer is needed",
+            found.version / 10_000
+        ));
+    }
+    if !found.writable {
+        problems.push("it takes no changes: name the primary, not a standby".to_owned());
+    }
+    if !found.creates_roles {
+        problems.push(format!(
+            "the administrator {admin} may not make roles: give it CREATEROLE"
+        ));
+    }
+    if !found.creates_databases {
+        problems.push(format!(
+            "the administrator {admin} may not make databases: give it CREATEDB"
+        ));
+    }
+    problems
+}

@@ -1,6 +1,7 @@
 //! Why a step did not succeed, and what follows from it.
 
 use tenantry_catalog::CatalogError;
+use tenantry_engine::{SqlError, admin::AdminError, bootstrap::BootstrapError, home::HomeError, migrate::ApplyError};
 use tokio_postgres::error::SqlState;
 
 /// Why a step did not succeed.
@@ -36,6 +37,15 @@ impl Failure {
             code,
             message: message.into(),
         })
+    }
+
+    /// The sentence for operators.
+    pub(crate) fn message(self) -> String {
+        match self {
+            Self::Retry(reason) | Self::Permanent(reason) => reason.message,
+            Self::LeaseLost => "another process has taken over".to_owned(),
+            Self::Park(until) => format!("it waits until {until}"),
+        }
     }
 
     /// Of a statement on a tenant's server.
@@ -79,6 +89,54 @@ impl From<CatalogError> for Failure {
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {
         CatalogError::from(error).into()
+    }
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        // Whatever it is, an operator can mend it: a server that is down, a password that was changed.
+        Self::retry("server_unreachable", error.to_string())
+    }
+}
+
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Self {
+        match error.source.code() {
+            None => Self::retry("server_unreachable", chain(&error)),
+            Some(code) if may_pass(code) => Self::retry("server_busy", error.to_string()),
+            Some(_) => Self::permanent("server_refused", error.to_string()),
+        }
+    }
+}
+
+impl From<HomeError> for Failure {
+    fn from(error: HomeError) -> Self {
+        match error {
+            HomeError::Admin(error) => error.into(),
+            HomeError::Sql(error) => error.into(),
+            HomeError::NotOurs { .. } => Self::permanent("not_ours", error.to_string()),
+            other => Self::permanent("server_refused", other.to_string()),
+        }
+    }
+}
+
+impl From<BootstrapError> for Failure {
+    fn from(error: BootstrapError) -> Self {
+        match error {
+            BootstrapError::Admin(error) => error.into(),
+            BootstrapError::Sql(error) => error.into(),
+            other => Self::permanent("server_refused", other.to_string()),
+        }
+    }
+}
+
+impl From<ApplyError> for Failure {
+    fn from(error: ApplyError) -> Self {
+        match &error {
+            ApplyError::Database(cause) => Self::database("migrate", cause),
+            ApplyError::Locked { .. } | ApplyError::Busy(_) => Self::retry("migration_busy", error.to_string()),
+            _ => Self::permanent("migration_failed", error.to_string()),
+        }
     }
 }
 

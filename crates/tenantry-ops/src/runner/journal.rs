@@ -118,13 +118,6 @@ impl Journal {
         Ok(())
     }
 
-    /// Ends the operation as failed, where nothing is to be undone.
-    pub(super) async fn fail(&self, reason: &Reason) -> Result<(), Failure> {
-        let client = self.ops.catalog().client().await?;
-        let error = Some((reason.code, reason.message.as_str()));
-        held(operation::finish(&client, self.lease, OperationState::Failed, error).await?)
-    }
-
     /// Lets the operation sleep.
     pub(super) async fn park(&self, until: chrono::DateTime<chrono::Utc>) -> Result<(), Failure> {
         let client = self.ops.catalog().client().await?;

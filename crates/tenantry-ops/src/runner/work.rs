@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tenantry_catalog::operation::{OperationKind, OperationState};
 
-use super::{Failure, Journal, failure::Reason};
+use super::{Failure, Journal, failure::Reason, fence, prepare, provision, purge, undo};
 use crate::Ops;
 
 /// The pause before the first new try; it doubles.
@@ -28,6 +28,7 @@ async fn drive(ops: &Ops, journal: &mut Journal) -> Result<(), Failure> {
             Err(Failure::LeaseLost) => return Err(Failure::LeaseLost),
             Err(Failure::Park(until)) => return journal.park(until).await,
             Err(Failure::Retry(reason)) if may_try_again(ops, journal) => return put_off(journal, &reason).await,
+            Err(Failure::Permanent(reason)) if !can_be_undone(journal) => return put_off(journal, &reason).await,
             Err(Failure::Retry(reason) | Failure::Permanent(reason)) => {
                 tracing::error!(
                     operation.id = %journal.operation.id, operation.kind = %journal.operation.kind,
@@ -37,16 +38,23 @@ async fn drive(ops: &Ops, journal: &mut Journal) -> Result<(), Failure> {
             }
         }
     }
-    match journal.guard(undo(ops, journal)).await {
+    match journal.guard(undo::undo(ops, journal)).await {
         // What was made must go, however long the server is away.
         Err(Failure::Retry(reason) | Failure::Permanent(reason)) => put_off(journal, &reason).await,
         other => other,
     }
 }
 
-/// Only provisioning has a caller that waits for a yes or no; everything else is tried until it works.
+/// What only makes things can be undone by removing them; what removes or fences can only go on.
+fn can_be_undone(journal: &Journal) -> bool {
+    matches!(
+        journal.operation.kind,
+        OperationKind::Provision | OperationKind::PrepareDatabase
+    )
+}
+
 fn may_try_again(ops: &Ops, journal: &Journal) -> bool {
-    journal.operation.kind != OperationKind::Provision || journal.operation.attempts < ops.fleet().attempts_max
+    !can_be_undone(journal) || journal.operation.attempts < ops.fleet().attempts_max
 }
 
 async fn put_off(journal: &Journal, reason: &Reason) -> Result<(), Failure> {
@@ -60,21 +68,15 @@ async fn put_off(journal: &Journal, reason: &Reason) -> Result<(), Failure> {
 }
 
 async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
-    let _ = ops;
     match journal.operation.kind {
-        kind => Err(Failure::permanent(
-            "unknown",
-            format!("this program does not know the operation {kind}"),
-        )),
+        OperationKind::Provision => provision::forward(ops, journal).await,
+        OperationKind::PrepareDatabase => prepare::forward(ops, journal).await,
+        OperationKind::Suspend => fence::suspend(ops, journal).await,
+        OperationKind::Resume => fence::resume(ops, journal).await,
+        OperationKind::Purge => purge::forward(ops, journal).await,
+        kind => {
+            let message = format!("this program does not know the operation {kind}: use the one that made it");
+            Err(Failure::retry("unknown", message))
+        }
     }
-}
-
-async fn undo(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
-    let _ = (ops, &journal);
-    journal
-        .fail(&Reason {
-            code: "unknown",
-            message: String::new(),
-        })
-        .await
 }

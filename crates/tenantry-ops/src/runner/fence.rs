@@ -1,0 +1,73 @@
+//! Suspend and resume: the fence in the tenant's database, which stops also who did not hear of it from the catalog.
+
+use tenantry_catalog::{
+    change,
+    operation::OperationState,
+    placement::Located,
+    tenant::{self, Changed},
+};
+use tenantry_core::{Change, TenantState};
+use tenantry_engine::fence::{self, Closed};
+
+use super::{Failure, Journal, site::Site};
+use crate::Ops;
+
+pub(super) async fn suspend(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
+    journal.begin("fence").await?;
+    let (site, located) = Site::of_tenant(ops, journal).await?;
+    close(&site, &located).await?;
+    journal.end("fence").await?;
+    let mut client = ops.catalog().client().await?;
+    let transaction = client.transaction().await?;
+    journal.hold(&transaction).await?;
+    journal.finish(&transaction, OperationState::Done).await?;
+    Ok(transaction.commit().await?)
+}
+
+pub(super) async fn resume(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
+    journal.begin("fence").await?;
+    let (site, located) = Site::of_tenant(ops, journal).await?;
+    let client = site.connect().await?;
+    site.take_turn(&client).await?;
+    fence::open(&client, located.placement.tenant, located.placement.epoch).await?;
+    drop(client);
+    journal.end("fence").await?;
+    journal.begin("activate").await?;
+    activate(ops, journal, &located).await
+}
+
+/// Closes the fence without waiting for transactions that are open: they end by themselves within their time limit.
+pub(super) async fn close(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
+    let client = site.connect().await?;
+    site.take_turn(&client).await?;
+    fence::close(
+        &client,
+        located.placement.tenant,
+        located.placement.epoch,
+        Closed::Suspended,
+    )
+    .await?;
+    Ok(())
+}
+
+async fn activate(ops: &Ops, journal: &Journal, located: &Located) -> Result<(), Failure> {
+    let tenant = located.placement.tenant;
+    let mut client = ops.catalog().client().await?;
+    let transaction = client.transaction().await?;
+    journal.hold(&transaction).await?;
+    let before = tenant::lock(&transaction, tenant).await?;
+    let state = before.map_or(TenantState::Purged, |tenant| tenant.state);
+    let changed = match state {
+        TenantState::Active => Changed::Yes,
+        state if state.may_become(TenantState::Active) => {
+            tenant::set_state(&transaction, tenant, state, TenantState::Active).await?
+        }
+        _ => Changed::No,
+    };
+    if changed != Changed::Yes {
+        return Err(Failure::retry("tenant_gone", format!("the tenant is {state}")));
+    }
+    change::announce(&transaction, Change::Tenant(tenant)).await?;
+    journal.finish(&transaction, OperationState::Done).await?;
+    Ok(transaction.commit().await?)
+}

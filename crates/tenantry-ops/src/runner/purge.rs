@@ -1,0 +1,140 @@
+//! Removes a deleted tenant: the fence at once, everything else when the retention time has ended.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use tenantry_catalog::{
+    api_key, app_migration, change, membership,
+    operation::OperationState,
+    placement::{self, Located},
+    server,
+    tenant::{self, Changed},
+    tenant_database,
+};
+use tenantry_core::{Change, Isolation, TenantState};
+use tenantry_engine::{
+    fence::{self, Closed, Drained, Wait},
+    home, migrate,
+};
+
+use super::{Failure, Journal, fence as suspension, site::Site};
+use crate::Ops;
+
+/// How long a purge waits for the tenant's open transactions before it ends their sessions.
+const DRAIN: Duration = Duration::from_secs(10);
+
+pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
+    let tenant = journal.tenant()?;
+    let client = ops.catalog().client().await?;
+    let state = tenant::find(&client, tenant).await?;
+    drop(client);
+    let Some(found) = state else {
+        return Err(Failure::permanent("no_tenant", "the tenant is not known"));
+    };
+    if found.state == TenantState::Deleted {
+        let (site, located) = Site::of_tenant(ops, journal).await?;
+        if journal.operation.step.is_empty() || journal.operation.step == "fence" {
+            journal.begin("fence").await?;
+            suspension::close(&site, &located).await?;
+            journal.end("fence").await?;
+            journal.begin("retention").await?;
+        }
+        let until = found.purge_after.unwrap_or_else(Utc::now);
+        if until > Utc::now() {
+            return Err(Failure::Park(until));
+        }
+        journal.begin("purged").await?;
+        mark_purged(ops, journal).await?;
+        journal.end("purged").await?;
+    }
+    if found.placement.is_some() {
+        let (site, located) = Site::of_tenant(ops, journal).await?;
+        journal.begin("remove").await?;
+        remove(&site, &located).await?;
+        journal.end("remove").await?;
+        journal.begin("forget").await?;
+        forget(ops, journal, &located).await?;
+    }
+    Ok(())
+}
+
+/// From here on there is no way back.
+async fn mark_purged(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
+    let tenant = journal.tenant()?;
+    let mut client = ops.catalog().client().await?;
+    let transaction = client.transaction().await?;
+    journal.hold(&transaction).await?;
+    match tenant::set_state(&transaction, tenant, TenantState::Deleted, TenantState::Purged).await? {
+        Changed::Yes => {}
+        Changed::No | Changed::Clash(_) => {
+            return Err(Failure::retry("not_deleted", "the tenant is not deleted any more"));
+        }
+    }
+    change::announce(&transaction, Change::Tenant(tenant)).await?;
+    Ok(transaction.commit().await?)
+}
+
+async fn remove(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
+    let tenant = located.placement.tenant;
+    if located.placement.isolation == Isolation::Database {
+        let keeper = site.admin.connect_maintenance().await?;
+        site.take_turn(&keeper).await?;
+        home::drop_database(&site.admin, site.installation(), site.database.id, &site.database.name).await?;
+        return Ok(());
+    }
+    let client = site.connect().await?;
+    site.take_turn(&client).await?;
+    fence::close(&client, tenant, located.placement.epoch, Closed::Gone).await?;
+    let wait = Wait {
+        deadline: DRAIN,
+        force: true,
+    };
+    match fence::wait_for_older(&client, tenant, located.placement.epoch, wait).await? {
+        Drained::Closed { .. } => {}
+        Drained::Reopened { blockers } => {
+            return Err(Failure::retry(
+                "tenant_in_use",
+                format!("transactions stay open: {}", blockers.join(", ")),
+            ));
+        }
+    }
+    match located.placement.isolation {
+        Isolation::Schema => {
+            home::drop_schema(&client, site.installation(), tenant).await?;
+            migrate::forget(&client, &located.placement.schema)
+                .await
+                .map_err(|error| Failure::database("forget the schema's migrations", &error))?;
+        }
+        Isolation::Shared | Isolation::Database => {
+            home::delete_rows(&client, site.installation(), &located.placement.schema, tenant).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Only the record remains.
+async fn forget(ops: &Ops, journal: &Journal, located: &Located) -> Result<(), Failure> {
+    let tenant = located.placement.tenant;
+    let mut client = ops.catalog().client().await?;
+    let transaction = client.transaction().await?;
+    journal.hold(&transaction).await?;
+    for account in membership::delete_all(&transaction, tenant).await? {
+        change::announce(&transaction, Change::Account(account)).await?;
+    }
+    for key in api_key::delete_all(&transaction, tenant).await? {
+        change::announce(&transaction, Change::ApiKey(key)).await?;
+    }
+    placement::remove(&transaction, tenant).await?;
+    match located.placement.isolation {
+        Isolation::Schema => {
+            let database = located.database.id;
+            app_migration::forget(&transaction, database, &located.placement.schema).await?;
+        }
+        Isolation::Database => tenant_database::remove(&transaction, located.database.id).await?,
+        Isolation::Shared => {}
+    }
+    server::give_place_back(&transaction, located.database.server).await?;
+    change::announce(&transaction, Change::Tenant(tenant)).await?;
+    journal.finish(&transaction, OperationState::Done).await?;
+    Ok(transaction.commit().await?)
+}

@@ -1,0 +1,260 @@
+//! Where an operation works: a tenant database, reached as its server's administrator.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use tenantry_catalog::{
+    app_migration::{self, SiteKey},
+    placement::{self, Located},
+    server::{self, Administration},
+    tenant_database::{self, Secrets, TenantDatabase},
+};
+use tenantry_core::{InstallationId, ServerId, TenantDatabaseId, TenantId};
+use tenantry_engine::{
+    admin::ServerAdmin,
+    bootstrap::{self, Credentials, DatabaseRequest},
+    home,
+    isolate::Derived,
+    migrate::{self, ByAdministrator},
+    turn,
+};
+use tokio_postgres::Client;
+
+use super::{Failure, Journal};
+use crate::Ops;
+
+/// How long to wait for a runner that was overtaken to let go of the server.
+pub(super) const TURN: Duration = Duration::from_secs(10);
+
+/// Where an operation works.
+pub(super) struct Site<'a> {
+    pub(super) ops: &'a Ops,
+    pub(super) journal: &'a Journal,
+    pub(super) admin: ServerAdmin,
+    pub(super) administration: Administration,
+    pub(super) database: TenantDatabase,
+    pub(super) secrets: Secrets,
+}
+
+/// Reaches a server as its administrator.
+pub(crate) async fn administer(ops: &Ops, id: ServerId) -> Result<(ServerAdmin, Administration), Failure> {
+    let client = ops.catalog().client().await?;
+    let administration = server::administration(ops.catalog(), &client, id).await?;
+    let admin = ServerAdmin::from_url(administration.admin_url.expose_secret())
+        .map_err(|error| Failure::retry("server_address", error.to_string()))?;
+    Ok((admin, administration))
+}
+
+impl<'a> Site<'a> {
+    /// Where the operation's tenant lives or shall live.
+    pub(super) async fn of_tenant(ops: &'a Ops, journal: &'a Journal) -> Result<(Self, Located), Failure> {
+        let client = ops.catalog().client().await?;
+        let tenant = journal.tenant()?;
+        let located = placement::locate(ops.catalog(), &client, tenant).await?;
+        let located = located.ok_or_else(|| Failure::permanent("no_placement", "the tenant has no placement"))?;
+        drop(client);
+        let (admin, administration) = administer(ops, located.database.server).await?;
+        let (database, secrets) = (located.database.clone(), located.secrets.clone());
+        Ok((
+            Self {
+                ops,
+                journal,
+                admin,
+                administration,
+                database,
+                secrets,
+            },
+            located,
+        ))
+    }
+
+    /// A tenant database by its id.
+    pub(super) async fn of_database(ops: &'a Ops, journal: &'a Journal, id: TenantDatabaseId) -> Result<Self, Failure> {
+        let client = ops.catalog().client().await?;
+        let database = tenant_database::find(&client, id).await?;
+        let database = database.ok_or_else(|| Failure::permanent("no_database", "the tenant database is not known"))?;
+        let secrets = tenant_database::secrets(ops.catalog(), &client, id).await?;
+        drop(client);
+        let (admin, administration) = administer(ops, database.server).await?;
+        Ok(Self {
+            ops,
+            journal,
+            admin,
+            administration,
+            database,
+            secrets,
+        })
+    }
+
+    pub(super) fn installation(&self) -> &'a InstallationId {
+        self.ops.catalog().installation()
+    }
+
+    /// Connects to the tenant database.
+    pub(super) async fn connect(&self) -> Result<Client, Failure> {
+        Ok(self.admin.connect(&self.database.name).await?)
+    }
+
+    /// Takes the operation's turn on this connection, and makes sure under it that nobody has taken over.
+    pub(super) async fn take_turn(&self, client: &Client) -> Result<(), Failure> {
+        turn::take(client, self.journal.lock_key(), TURN).await?;
+        self.journal.check().await
+    }
+
+    /// Makes the database, unless it is there; its owner is the mark that we made it.
+    pub(super) async fn make_database(&self) -> Result<(), Failure> {
+        let keeper = self.admin.connect_maintenance().await?;
+        self.take_turn(&keeper).await?;
+        home::create_database(&self.admin, self.installation(), &self.database.name).await?;
+        Ok(())
+    }
+
+    /// Makes the database ready for tenants, and records what was found.
+    pub(super) async fn bootstrap(&mut self) -> Result<(), Failure> {
+        let keeper = self.admin.connect_maintenance().await?;
+        self.take_turn(&keeper).await?;
+        let installation = self.installation().clone();
+        let Some(key) = self.secrets.keys.first().cloned() else {
+            return Err(Failure::permanent(
+                "no_key",
+                "the tenant database has no key in the catalog",
+            ));
+        };
+        let mover_password = Some(&self.administration.mover_password);
+        bootstrap::server(&self.admin, &installation, mover_password).await?;
+        let request = DatabaseRequest {
+            installation: &installation,
+            database: self.database.id,
+            name: &self.database.name,
+            credentials: Some(Credentials {
+                app_password: self.secrets.app_password.clone(),
+                key,
+            }),
+            force_signed: self.ops.fleet().force_signed,
+        };
+        let made = bootstrap::database(&self.admin, &request).await?;
+        let found = tenant_database::Bootstrapped {
+            tier: made.tier,
+            version: made.version,
+            system_identifier: made.system_identifier,
+            database_oid: made.database_oid,
+        };
+        let mut client = self.ops.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        self.journal.hold(&transaction).await?;
+        // A copy gets another key than the one asked for.
+        let keys = [made.key];
+        tenant_database::set_keys(self.ops.catalog(), &transaction, self.database.id, &keys).await?;
+        tenant_database::set_bootstrapped(&transaction, self.database.id, found).await?;
+        transaction.commit().await?;
+        self.secrets.keys = keys.to_vec();
+        Ok(())
+    }
+
+    /// Brings an empty schema to the newest version.
+    pub(super) async fn migrate(&self, client: &Client, schema: &str) -> Result<(), Failure> {
+        let Some(derived) = self.ops.derived().await? else {
+            return Ok(());
+        };
+        let target = target(self.installation(), &self.database, schema)?;
+        migrate::apply(
+            client,
+            &target,
+            &derived,
+            &[],
+            &ByAdministrator,
+            &self.ops.fleet().patience,
+        )
+        .await?;
+        record_versions(self.ops, &self.database, schema, &derived).await
+    }
+
+    /// Gives a new tenant what it starts with, as far as its schema has the migrations for it.
+    pub(super) async fn seed(&self, client: &Client, located: &Located) -> Result<(), Failure> {
+        let Some(derived) = self.ops.derived().await? else {
+            return Ok(());
+        };
+        if !derived
+            .versions
+            .iter()
+            .any(|version| version.mode == migrate::Mode::Seed)
+        {
+            return Ok(());
+        }
+        let target = target(self.installation(), &self.database, &located.placement.schema)?;
+        let status = migrate::status(client, &target, &derived).await?;
+        let mut there = Derived::clone(&derived);
+        there
+            .versions
+            .retain(|version| status.applied.iter().any(|applied| applied.version == version.version));
+        let tenant = located.placement.tenant;
+        Ok(migrate::seed(
+            client,
+            &target,
+            &there,
+            tenant,
+            &ByAdministrator,
+            &self.ops.fleet().patience,
+        )
+        .await?)
+    }
+}
+
+impl Journal {
+    /// The tenant of an operation that has one.
+    pub(super) fn tenant(&self) -> Result<TenantId, Failure> {
+        self.operation
+            .tenant
+            .ok_or_else(|| Failure::permanent("no_tenant", "the operation names no tenant"))
+    }
+}
+
+/// Where migrations go.
+pub(crate) fn target(
+    installation: &InstallationId,
+    database: &TenantDatabase,
+    schema: &str,
+) -> Result<migrate::Target, Failure> {
+    let roles = tenantry_engine::Roles::of(installation);
+    let schema = schema.parse_identifier()?;
+    Ok(migrate::Target {
+        schema,
+        owner: roles.owner,
+        application: tenantry_engine::Roles::app(installation, database.id),
+        mover: roles.mover,
+    })
+}
+
+/// Keeps the catalog's copy of a schema's ledger.
+pub(crate) async fn record_versions(
+    ops: &Ops,
+    database: &TenantDatabase,
+    schema: &str,
+    derived: &Derived,
+) -> Result<(), Failure> {
+    let versions: Vec<_> = derived
+        .versions
+        .iter()
+        .map(|version| (version.version, version.name.as_str(), version.checksum.as_str()))
+        .collect();
+    let client = ops.catalog().client().await?;
+    Ok(app_migration::record(
+        &client,
+        SiteKey {
+            database: database.id,
+            schema,
+        },
+        &versions,
+    )
+    .await?)
+}
+
+trait ParseIdentifier {
+    fn parse_identifier(&self) -> Result<tenantry_sql::Identifier, Failure>;
+}
+
+impl ParseIdentifier for str {
+    fn parse_identifier(&self) -> Result<tenantry_sql::Identifier, Failure> {
+        tenantry_sql::Identifier::new(self).map_err(|error| Failure::permanent("bad_name", error.to_string()))
+    }
+}

@@ -1,0 +1,159 @@
+//! A catalog and a server for one test, and how a tenant's home looks from inside.
+
+use std::{sync::Arc, time::Duration};
+
+use secrecy::ExposeSecret as _;
+use tenantry_catalog::{Catalog, MasterKey, placement};
+use tenantry_core::{
+    Isolation, Role, TenantId,
+    seal::{Signed, Token},
+};
+use tenantry_engine::migrate::Files;
+use tenantry_ops::{Authority, FleetConfig, IdentityConfig, Ops, ServerRequest, Tenant, TenantError, TenantRequest};
+use tenantry_testing::{TestCluster, TestDatabase, cluster, database};
+use tokio_postgres::NoTls;
+
+pub(crate) const KEY: [u8; 32] = [7; 32];
+
+pub(crate) struct Fleet {
+    pub(crate) catalog: TestDatabase,
+    pub(crate) ops: Ops,
+}
+
+pub(crate) fn files() -> Files {
+    Files::from_embedded([
+        (
+            "0001_contacts.sql",
+            "create table contacts (id uuid primary key default gen_random_uuid(), email text unique, name text not null);
+             create table notes (id bigint generated always as identity primary key,
+                                 contact uuid not null references contacts (id), text text not null);",
+        ),
+        ("0002_welcome.sql", "-- tenantry: seed\ninsert into contacts (email, name) values ('help@example.com', 'Help');"),
+    ])
+    .expect("the files are fine")
+}
+
+pub(crate) fn config() -> FleetConfig {
+    let mut config = FleetConfig::default();
+    config.migrations = Some(Arc::new(files()));
+    config.lease = Duration::from_secs(2);
+    config.wait = Duration::from_secs(50);
+    config
+}
+
+pub(crate) async fn ops_on(url: &str, config: FleetConfig) -> Ops {
+    let catalog = Catalog::connect(url, &MasterKey::from_bytes(KEY))
+        .await
+        .expect("the catalog opens");
+    Ops::with_fleet(catalog, IdentityConfig::new("https://issuer.test", "tests"), config)
+}
+
+pub(crate) fn operator() -> Authority {
+    Authority::system("test")
+}
+
+pub(crate) fn request(slug: &str, isolation: Isolation) -> TenantRequest {
+    let name = format!("The {slug} company").parse().expect("a name");
+    let mut request = TenantRequest::new(slug.parse().expect("a slug"), name);
+    request.isolation = Some(isolation);
+    request
+}
+
+impl Fleet {
+    /// A catalog and the shared server, registered as `one`.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(config()).await
+    }
+
+    pub(crate) async fn start_with(config: FleetConfig) -> Self {
+        let fleet = Self::empty(config).await;
+        fleet.add("one", cluster().await).await;
+        fleet
+    }
+
+    /// A catalog without any server.
+    pub(crate) async fn empty(config: FleetConfig) -> Self {
+        let catalog = database().await;
+        let ops = ops_on(&catalog.url(), config).await;
+        Self { catalog, ops }
+    }
+
+    pub(crate) async fn add(&self, name: &str, cluster: &TestCluster) {
+        let request = ServerRequest {
+            name: name.to_owned(),
+            region: Some(format!("region-{name}")),
+            capacity: None,
+            admin_url: cluster.admin_url("postgres").into(),
+        };
+        self.ops
+            .add_server(&operator(), &request)
+            .await
+            .expect("the server is fit");
+    }
+
+    pub(crate) async fn create(&self, slug: &str, isolation: Isolation) -> Result<Tenant, TenantError> {
+        self.ops
+            .create_tenant(&operator(), &request(slug, isolation), None)
+            .await
+    }
+
+    /// A connection of the application's role, bound to the tenant.
+    pub(crate) async fn enter(&self, tenant: TenantId) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+        let client = self.ops.catalog().client().await.expect("the catalog answers");
+        let home = placement::locate(self.ops.catalog(), &client, tenant)
+            .await
+            .expect("the secrets open")
+            .expect("it lives");
+        let mut config: tokio_postgres::Config = home.admin_url.expose_secret().parse().expect("an address");
+        config
+            .user(&home.database.app_role)
+            .password(home.secrets.app_password.expose_secret())
+            .dbname(&home.database.name);
+        let (client, connection) = config.connect(NoTls).await?;
+        tokio::spawn(connection);
+        let pid: i32 = client.query_one("select pg_backend_pid()", &[]).await?.get(0);
+        let since = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock");
+        let token = Token {
+            tenant,
+            counter: 1,
+            fresh: true,
+            raw: false,
+            role: Role::Owner,
+            now_us: since.as_micros() as i64,
+            backend_pid: pid,
+            account: None,
+            epoch: home.placement.epoch,
+        };
+        let Signed { message, mac } = home.secrets.keys[0].sign(&token);
+        let seal = home.secrets.keys[0].sign(&token).seal();
+        client
+            .execute("select tenantry.enter($1, $2)", &[&message.as_slice(), &mac.as_slice()])
+            .await?;
+        client
+            .batch_execute(&format!(
+                "set tenantry.expect = '{seal}'; set search_path = {}, tenantry_ext",
+                home.placement.schema
+            ))
+            .await?;
+        Ok(client)
+    }
+
+    /// The e-mails in the tenant's own contacts.
+    pub(crate) async fn emails(&self, tenant: TenantId) -> Vec<String> {
+        let client = self.enter(tenant).await.expect("the tenant is served");
+        let rows = client
+            .query("select email from contacts order by email", &[])
+            .await
+            .expect("the table is there");
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    pub(crate) async fn add_contact(&self, tenant: TenantId, email: &str) {
+        let client = self.enter(tenant).await.expect("the tenant is served");
+        let rows = client
+            .execute("insert into contacts (email, name) values ($1, 'x')", &[&email])
+            .await
+            .expect("the tenant may write");
+        assert_eq!(rows, 1);
+    }
+}
