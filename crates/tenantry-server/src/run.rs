@@ -54,6 +54,9 @@ pub async fn start(config: Config, services: Services, application: Application)
     let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
     let upkeep = metrics::install();
+    // Of every process, so that what one leaves behind when it is killed is finished by another.
+    let ops = services.ops.clone();
+    let runner = tokio::spawn(async move { ops.run_operations().await });
     let (cut, is_cut) = watch::channel(());
     let router = router::router(&config, services, application, Cut(is_cut));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
@@ -65,6 +68,7 @@ pub async fn start(config: Config, services: Services, application: Application)
             tracing::error!(%error, "the server ended");
         }
         upkeep.abort();
+        runner.abort();
     });
     tracing::info!(%address, "listening");
     Ok(Server {

@@ -102,4 +102,13 @@ mod tests {
                 .all(|code| code.status().is_client_error() || code.status().is_server_error())
         );
     }
+
+    #[test]
+    fn every_code_stands_in_the_documentation_with_its_status() {
+        let documented = include_str!("../../../../docs/problems.md");
+        for code in Code::ALL {
+            let row = format!("| {} | `{}` |", code.status().as_u16(), code.as_str());
+            assert!(documented.contains(&row), "{row}");
+        }
+    }
 }
