@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows of HTTP: who asks is an [`Authority`], what is refused an error enum per resource.
 
+mod adopt;
 mod api_keys;
 pub mod audit;
 mod authority;
@@ -24,6 +25,7 @@ mod servers;
 mod signing_keys;
 mod tenants;
 
+pub use adopt::AdoptRowsError;
 pub use api_keys::{ApiKeyError, ApiKeyRequest};
 pub use authority::{Authority, Forbidden, Origin};
 pub use config::{IdentityConfig, LoginBudget};

@@ -47,7 +47,9 @@ impl Ops {
         let databases = tenant_database::list_ready(&client).await?;
         let mut servers = HashMap::new();
         for server in server::list(&client).await? {
-            let address = server::administration(self.catalog(), &client, server.id).await?.admin_url;
+            let address = server::administration(self.catalog(), &client, server.id)
+                .await?
+                .admin_url;
             let admin = ServerAdmin::from_url(address.expose_secret());
             servers.insert(server.id, (server, admin.ok()));
         }

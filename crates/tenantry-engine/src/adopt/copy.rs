@@ -128,12 +128,17 @@ async fn prepare(transaction: &Transaction<'_>, target: &Target) -> Result<(), A
         set local extra_float_digits = 1;
         set local bytea_output = 'hex';
         set local row_security = off;
-        set local statement_timeout = 0;
-        set local session_replication_role = replica";
+        set local statement_timeout = 0";
     transaction
         .batch_execute(FORMATS)
         .await
         .map_err(AdoptError::target("set the formats of values"))?;
+    transaction
+        .batch_execute("set local session_replication_role = replica")
+        .await
+        .map_err(AdoptError::target(
+            "turn triggers off (its administrator has to be a superuser for this)",
+        ))?;
     transaction
         .execute(
             "select set_config('search_path', quote_ident($1) || ', tenantry_ext', true)",

@@ -6,7 +6,7 @@
 pub enum AdoptError {
     /// The source could not be reached.
     #[error("the source database can't be reached: check its URL")]
-    Connect(#[source] tokio_postgres::Error),
+    Connect(#[source] crate::admin::AdminError),
     /// The source has no such schema.
     #[error("the source has no schema {schema}: name the one with the application's tables")]
     NoSchema {

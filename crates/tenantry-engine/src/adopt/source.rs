@@ -3,6 +3,7 @@
 use tokio_postgres::Client;
 
 use super::AdoptError;
+use crate::admin::ServerAdmin;
 
 /// One schema of an existing database, open in a read-only snapshot.
 pub struct Source {
@@ -19,6 +20,17 @@ impl std::fmt::Debug for Source {
 }
 
 impl Source {
+    /// Connects to the database that the URL names, and opens a snapshot of one of its schemas.
+    ///
+    /// # Errors
+    ///
+    /// [`AdoptError::Connect`], and those of [`Source::open`].
+    pub async fn connect(url: &str, schema: &str) -> Result<Self, AdoptError> {
+        let server = ServerAdmin::from_url(url).map_err(AdoptError::Connect)?;
+        let client = server.connect_maintenance().await.map_err(AdoptError::Connect)?;
+        Self::open(client, schema).await
+    }
+
     /// Opens a snapshot on a connected client, with `schema` as its search path, so that PostgreSQL prints that schema's
     /// names without it.
     ///
