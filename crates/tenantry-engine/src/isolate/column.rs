@@ -78,11 +78,18 @@ pub(super) fn altered(change: &Change<'_>, out: &mut Outcome) {
                 Some(old) => actions.extend(alterations(change, oid, old, new)),
             }
         }
-        let dropped = before
+        let mut dropped: Vec<_> = before
             .columns
             .iter()
-            .filter(|old| after.column(old.num).is_none() && !old.inherited);
-        actions.extend(dropped.map(|old| format!("drop column {}", ident(&old.name))));
+            .filter(|old| after.column(old.num).is_none() && !old.inherited)
+            .collect();
+        // A generated column goes before the one it is made from.
+        dropped.sort_by_key(|old| old.generated.is_empty());
+        actions.extend(
+            dropped
+                .into_iter()
+                .map(|old| format!("drop column {}", ident(&old.name))),
+        );
         emit(change, oid, after, actions, out);
         changed_comments(before, after, out);
     }

@@ -4,7 +4,7 @@ use squawk_syntax::SyntaxKind;
 
 use super::{
     change::{Change, Outcome},
-    column, constraint, foreign_key, function, grant, index, kind, partition, sequence, table, trigger, view,
+    column, constraint, foreign_key, function, grant, index, kind, name, partition, sequence, table, trigger, view,
 };
 
 /// The steps of one statement; `schema` is the twin's, quoted.
@@ -12,6 +12,7 @@ pub(super) fn isolate(change: &Change<'_>, schema: &str) -> Outcome {
     let mut out = Outcome::new(change.statement.line);
     function::examined(change, &mut out);
     trigger::examine_policies(change, &mut out);
+    name::examined(change, &mut out);
     if runs_as_written(change.statement.kind) {
         if left_a_trace(change) {
             out.sql(change.statement.text.clone());
@@ -30,6 +31,7 @@ pub(super) fn isolate(change: &Change<'_>, schema: &str) -> Outcome {
 /// What went, dependants first, under the names from before.
 fn went(change: &Change<'_>, out: &mut Outcome) {
     trigger::dropped(change, out);
+    trigger::dropped_policies(change, out);
     view::dropped(change, out);
     constraint::dropped(change, out);
     index::dropped(change, out);
@@ -128,6 +130,15 @@ fn runs_as_written(kind: SyntaxKind) -> bool {
             | K::ALTER_TEXT_SEARCH_DICTIONARY
             | K::DROP_TEXT_SEARCH_DICT
             | K::COMMENT_ON
+            | K::CREATE_MATERIALIZED_VIEW
+            | K::ALTER_MATERIALIZED_VIEW
+            | K::DROP_MATERIALIZED_VIEW
+            | K::CREATE_FOREIGN_TABLE
+            | K::ALTER_FOREIGN_TABLE
+            | K::DROP_FOREIGN_TABLE
+            | K::CREATE_RULE
+            | K::ALTER_RULE
+            | K::DROP_RULE
             | K::DROP_TABLE
             | K::DROP_VIEW
             | K::DROP_INDEX

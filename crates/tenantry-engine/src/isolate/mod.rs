@@ -13,6 +13,7 @@ mod grant;
 mod helper;
 mod index;
 mod kind;
+mod name;
 mod partition;
 mod policy;
 mod quote;

@@ -19,6 +19,18 @@ pub(super) fn dropped(change: &Change<'_>, out: &mut Outcome) {
     }
 }
 
+/// Policies that went with a column.
+pub(super) fn dropped_policies(change: &Change<'_>, out: &mut Outcome) {
+    for (oid, policy) in &change.before.policies {
+        if let Some(table) = change.before.tables.get(&policy.table)
+            && !change.after.policies.contains_key(oid)
+            && change.kept(policy.table)
+        {
+            out.sql(format!("drop policy {} on {}", ident(&policy.name), ident(&table.name)));
+        }
+    }
+}
+
 /// Triggers that no statement of their own made.
 pub(super) fn made(change: &Change<'_>, out: &mut Outcome) {
     for (oid, trigger) in &change.after.triggers {

@@ -1,6 +1,7 @@
 //! Migrations of the application: files, what is refused in them, and how they reach a placement.
 
 mod apply;
+mod body;
 mod data;
 mod files;
 mod header;

@@ -2,7 +2,10 @@
 
 use squawk_syntax::{SyntaxKind, SyntaxNode};
 
-use super::header::{Header, Mode, Reference};
+use super::{
+    body,
+    header::{Header, Mode, Reference},
+};
 
 /// Offset, reason and mend.
 pub(super) type Finding = (usize, String, String);
@@ -30,13 +33,15 @@ const HARMLESS_SETTINGS: [&str; 13] = [
 /// Everything that is refused in one statement.
 pub(super) fn by_text(statement: &SyntaxNode, header: &Header) -> Vec<Finding> {
     let mut findings = Vec::new();
-    findings.extend(by_kind(statement));
+    findings.extend(by_kind(statement).filter(|_| !is_allowed(statement, header)));
+    findings.extend(body::examine(statement, header));
     findings.extend(by_mode(statement, header));
     for node in statement.descendants() {
         findings.extend(qualified(&node));
         findings.extend(setting(&node));
         findings.extend(too_long(&node));
         findings.extend(tenant_column(&node));
+        findings.extend(by_part(&node));
     }
     findings
 }
@@ -144,6 +149,46 @@ fn by_kind(statement: &SyntaxNode) -> Option<Finding> {
         _ => return None,
     };
     Some((offset(statement), reason.into(), mend.into()))
+}
+
+/// A materialized view, foreign table or rule that the file declares by its name.
+fn is_allowed(statement: &SyntaxNode, header: &Header) -> bool {
+    use SyntaxKind as K;
+    matches!(
+        statement.kind(),
+        K::CREATE_MATERIALIZED_VIEW
+            | K::ALTER_MATERIALIZED_VIEW
+            | K::CREATE_FOREIGN_TABLE
+            | K::ALTER_FOREIGN_TABLE
+            | K::CREATE_RULE
+            | K::ALTER_RULE
+    ) && statement.descendants().any(|node| {
+        let is_name = matches!(node.kind(), K::PATH | K::PATH_REF | K::RULE | K::RULE_REF);
+        is_name && idents(&node).iter().any(|name| header.allowed.contains(name))
+    })
+}
+
+/// Clauses that are refused wherever they stand.
+fn by_part(node: &SyntaxNode) -> Option<Finding> {
+    use SyntaxKind as K;
+    let (reason, mend) = match node.kind() {
+        K::OWNER_TO => ("the tables belong to Tenantry's owner role", "remove `owner to`"),
+        K::SET_SCHEMA => ("the schema is chosen by the placement", "remove `set schema`"),
+        K::DISABLE_RLS | K::NO_FORCE_RLS => (
+            "row security is what keeps tenants apart",
+            "remove it: Tenantry enables and forces it on every table",
+        ),
+        K::TEMP => (
+            "a temporary table ends with the migration's session, so it only carries data",
+            "use `with` in a file declared `-- tenantry: all tenants`",
+        ),
+        K::CREATE_TABLE_AS if !node.descendants().any(|child| child.kind() == K::WITH_NO_DATA) => (
+            "`create table as` copies rows, and this file does not say of which tenants",
+            "write `with no data`, and insert the rows in a file declared `-- tenantry: each tenant`",
+        ),
+        _ => return None,
+    };
+    Some((offset(node), reason.into(), mend.into()))
 }
 
 /// Data in a file that declares none, definitions in a file that declares data.

@@ -170,14 +170,13 @@ pub(super) async fn step_by_step(
         if number <= done {
             continue;
         }
-        outside(client, target, version, step, patience).await?;
-        client
-            .execute(
-                "insert into tenantry_private.migration_step (schema, version, done) values ($1, $2, $3)
-                 on conflict (schema, version) do update set done = excluded.done",
-                &[&schema, &version.version, &number],
-            )
-            .await?;
+        let note = note_step(schema, version, number);
+        if stands_alone(step) {
+            outside(client, target, version, step, patience).await?;
+            client.batch_execute(&note).await?;
+        } else {
+            inside(client, target, version, step, &note, patience).await?;
+        }
     }
     let end = format!(
         "begin; {} delete from tenantry_private.migration_step where schema = {} and version = {}; commit",
@@ -186,6 +185,46 @@ pub(super) async fn step_by_step(
         version.version
     );
     Ok(client.batch_execute(&end).await?)
+}
+
+fn note_step(schema: &str, version: &Version, number: i32) -> String {
+    format!(
+        "insert into tenantry_private.migration_step (schema, version, done) values ({}, {}, {number}) \
+         on conflict (schema, version) do update set done = excluded.done",
+        text(schema),
+        version.version
+    )
+}
+
+/// Whether PostgreSQL refuses the step in a transaction.
+fn stands_alone(step: &Step) -> bool {
+    let Act::Sql(text) = &step.act else {
+        return matches!(step.act, Act::Concurrent { .. });
+    };
+    let mut words = text.split_whitespace().map(str::to_lowercase);
+    let first = words.next().unwrap_or_default();
+    matches!(first.as_str(), "vacuum" | "reindex" | "cluster") || words.any(|word| word == "concurrently")
+}
+
+/// One step and its note in a transaction, so that the next attempt neither repeats nor skips it.
+async fn inside(
+    client: &Client,
+    target: &Target,
+    version: &Version,
+    step: &Step,
+    note: &str,
+    patience: &Patience,
+) -> Result<(), Failure> {
+    let all = format!(
+        "{} {};\nset local role none; {note}; commit",
+        begin(target, version, patience),
+        statement(target, step, Building::Concurrently)
+    );
+    if let Err(error) = client.batch_execute(&all).await {
+        roll_back(client).await?;
+        return Err(failure(version, step.line, error));
+    }
+    Ok(())
 }
 
 /// One step outside a transaction, as the owner.

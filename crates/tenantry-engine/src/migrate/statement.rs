@@ -172,6 +172,8 @@ fn is_untraced(action: &SyntaxNode) -> bool {
             | SyntaxKind::SET_STORAGE
             | SyntaxKind::SET_COMPRESSION
             | SyntaxKind::RESTART
+            | SyntaxKind::SET_SEQUENCE_OPTION
+            | SyntaxKind::SET_GENERATED_OPTIONS
     )
 }
 

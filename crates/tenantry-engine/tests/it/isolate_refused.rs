@@ -115,3 +115,84 @@ async fn every_fault_of_every_file_is_told_at_once() {
     let lines: Vec<_> = refusals.iter().map(|refusal| refusal.line).collect();
     assert_eq!(lines, [1, 2, 3]);
 }
+
+#[tokio::test]
+async fn what_takes_row_security_away_is_refused() {
+    for (sql, part) in [
+        ("alter table a disable row level security;", "row security"),
+        ("alter table a no force row level security;", "row security"),
+        ("alter table a owner to x;", "owner"),
+        ("alter table a set schema x;", "schema"),
+        ("create temp table a (id int);", "temporary"),
+        ("create table a as select 1 as id;", "copies rows"),
+    ] {
+        let reason = in_line_two(sql).await;
+        assert!(reason.contains(part), "{sql}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_write_or_switch_are_refused_at_their_line() {
+    let refusals = refused("do $$\nbegin\n  update a set id = 1;\nend $$;\ncreate function f() returns void language plpgsql as '\n begin set role x; end';").await;
+    let lines: Vec<_> = refusals.iter().map(|refusal| refusal.line).collect();
+    assert_eq!(lines, [3, 6], "{refusals:#?}");
+}
+
+#[tokio::test]
+async fn names_of_ours_and_permissive_policies_are_refused() {
+    let refusals = refused(
+        "create table a (id int, owner_id uuid);
+         create index tenantry_x on a (id);
+         do $$ begin alter table a add column tenant_id uuid; end $$;
+         create policy own on a using (owner_id = tenantry.account_id());",
+    )
+    .await;
+    let lines: Vec<_> = refusals.iter().map(|refusal| refusal.line).collect();
+    assert_eq!(lines, [2, 3, 4], "{refusals:#?}");
+}
+
+#[tokio::test]
+async fn a_restrictive_policy_narrows_within_the_tenant() {
+    let world = crate::support::World::new().await;
+    world
+        .migrate(&[(
+            "0001_a.sql",
+            "create table a (id int primary key, hidden boolean);
+             create policy seen on a as restrictive for select using (not hidden);",
+        )])
+        .await;
+    let one = crate::support::tenant(1);
+    world
+        .as_tenant(one, "insert into a values (1, true), (2, false)")
+        .await
+        .expect("inserts");
+    assert_eq!(world.ask(one, "select count(*) from a").await, "1");
+    assert_eq!(
+        world.ask(crate::support::tenant(2), "select count(*) from a").await,
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn what_a_file_allows_by_name_is_let_through() {
+    let world = crate::support::World::new().await;
+    world
+        .migrate(&[(
+            "0001_a.sql",
+            "-- tenantry: allow totals, trusted
+             create table a (id int primary key);
+             create materialized view totals as select count(*) from a;
+             create function trusted() returns bigint language sql security definer return (select count(*) from a);",
+        )])
+        .await;
+    let one = crate::support::tenant(1);
+    world.as_tenant(one, "insert into a values (1)").await.expect("inserts");
+    assert_eq!(world.ask(one, "select trusted()").await, "1");
+    assert_eq!(
+        world.ask(crate::support::tenant(2), "select trusted()").await,
+        "0",
+        "the owner is bound as well"
+    );
+    let refused = world.as_tenant(one, "select * from totals").await.unwrap_err();
+    assert!(refused.starts_with("42501"), "{refused}");
+}

@@ -6,6 +6,7 @@ mod bootstrap;
 mod isolate_foreign_keys;
 mod isolate_keys;
 mod isolate_kinds;
+mod isolate_real;
 mod isolate_refused;
 mod migrate_data;
 mod migrate_later;

@@ -149,3 +149,72 @@ async fn a_data_statement_that_does_not_fit_the_tables_is_refused_when_derived()
     .to_string();
     assert!(error.starts_with("0002_data.sql:3: "), "{error}");
 }
+
+#[tokio::test]
+async fn suspended_tenants_and_those_not_open_yet_get_their_data_and_stay_closed() {
+    let world = filled().await;
+    for (number, state) in [(1, "open"), (2, "suspended"), (3, "not open yet")] {
+        let register = if state == "not open yet" { 4 } else { 0 };
+        let id = tenant(number);
+        world
+            .run(&format!("select tenantry.fence_register('{id}', 1, {register}::int2)"))
+            .await;
+        if state == "suspended" {
+            world
+                .run(&format!("select tenantry.fence_close('{id}', 1, 3::int2)"))
+                .await;
+        }
+    }
+    let body = "select prosrc || pg_get_functiondef(oid) from pg_proc where oid = 'tenantry.tenant_id()'::regprocedure";
+    let before = world.all(body).await;
+    assert!(
+        before.contains(&tenant(2).as_uuid().simple().to_string()),
+        "compiled: {before}"
+    );
+    let all = derived(&files(&[
+        TABLES,
+        (
+            "0002_data.sql",
+            "-- tenantry: each tenant\ninsert into kinds (name) values ('x');",
+        ),
+    ]))
+    .await
+    .expect("derives");
+    world
+        .apply_for(&all, &[tenant(1), tenant(2), tenant(3)])
+        .await
+        .expect("applies");
+    assert_eq!(world.all("select count(distinct tenant_id) from app.kinds").await, "3");
+    assert_eq!(world.all(body).await, before, "the fence is as it was");
+    assert_eq!(
+        world
+            .all("select string_agg(state::text, ',' order by tenant) from tenantry_private.fence")
+            .await,
+        "0,3,4"
+    );
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_moving_is_not_migrated_here() {
+    let world = filled().await;
+    let id = tenant(2);
+    world
+        .run(&format!("select tenantry.fence_register('{id}', 1, 0::int2)"))
+        .await;
+    world
+        .run(&format!("select tenantry.fence_close('{id}', 1, 1::int2)"))
+        .await;
+    let all = derived(&files(&[
+        TABLES,
+        ("0002_data.sql", "-- tenantry: each tenant\nupdate t set n = 9;"),
+    ]))
+    .await
+    .expect("derives");
+    let error = world.apply_for(&all, &[tenant(1), id]).await.unwrap_err().to_string();
+    assert!(error.contains("moving"), "{error}");
+    assert_eq!(
+        world.ask(tenant(1), "select max(n) from t").await,
+        "9",
+        "the others have it"
+    );
+}
