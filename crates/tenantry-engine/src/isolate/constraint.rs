@@ -127,7 +127,11 @@ pub(super) fn altered(change: &Change<'_>, out: &mut Outcome) {
             };
             out.sql(format!("alter table {table} alter constraint {name}{deferral}"));
         }
-        if !before.validated && after.validated {
+        if before.def.ends_with(" NOT ENFORCED") != after.def.ends_with(" NOT ENFORCED") {
+            let not = if after.validated { "" } else { "not " };
+            let text = format!("alter table {table} alter constraint {name} {not}enforced");
+            foreign_key::checked(change, after, text, out);
+        } else if !before.validated && after.validated {
             let text = format!("alter table {table} validate constraint {name}");
             if after.kind == 'f' {
                 foreign_key::checked(change, after, text, out);

@@ -73,7 +73,9 @@ pub(super) fn definition(change: &Change<'_>, key: &Constraint, out: &mut Outcom
         }
     }
     text.push_str(&deferral(key));
-    if !key.validated {
+    if is_unenforced(key) {
+        text.push_str(" not enforced");
+    } else if !key.validated {
         text.push_str(" not valid");
     }
     if let Some(check) = full_check(change, key) {
@@ -83,6 +85,11 @@ pub(super) fn definition(change: &Change<'_>, key: &Constraint, out: &mut Outcom
         );
     }
     Some(text)
+}
+
+/// PostgreSQL 18 can note a foreign key without checking it.
+fn is_unenforced(key: &Constraint) -> bool {
+    key.def.ends_with(" NOT ENFORCED")
 }
 
 fn action(code: char) -> Option<&'static str> {

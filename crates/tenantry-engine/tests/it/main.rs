@@ -3,6 +3,7 @@
 mod adopt_rows;
 mod adopt_schema;
 mod bootstrap;
+mod isolate_eighteen;
 mod isolate_foreign_keys;
 mod isolate_keys;
 mod isolate_kinds;

@@ -34,7 +34,10 @@ pub(crate) fn files(files: &[(&str, &str)]) -> Files {
 
 /// Derives in a scratch database of its own.
 pub(crate) async fn derived(files: &Files) -> Result<Derived, DeriveError> {
-    let scratch = database().await;
+    derived_in(database().await, files).await
+}
+
+pub(crate) async fn derived_in(scratch: TestDatabase, files: &Files) -> Result<Derived, DeriveError> {
     let client = scratch.connect().await;
     let owner = format!("tn_{}_owner", installation_id());
     client
