@@ -1,0 +1,297 @@
+//! Bodies that no route reads: each gets the documented refusal, and nothing changes.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{App, Client};
+
+/// Every route with a body, with who may send it one and what a good one looks like.
+fn routes(app: &App) -> Vec<(Client, Method, String, serde_json::Value)> {
+    let tenant = &app.tenants[0];
+    let own = format!("/v1/tenants/{}", tenant.id);
+    let (post, patch) = (Method::POST, Method::PATCH);
+    let id = uuid::Uuid::now_v7();
+    let project = json!({ "name": "x" });
+    vec![
+        (
+            app.operator.clone(),
+            post.clone(),
+            "/v1/tenants".to_owned(),
+            json!({ "slug": "bad-input", "name": "x" }),
+        ),
+        (app.operator.clone(), patch.clone(), own.clone(), json!({ "name": "x" })),
+        (
+            app.operator.clone(),
+            post.clone(),
+            format!("{own}/members"),
+            json!({ "email": "x@example.com", "role": "viewer" }),
+        ),
+        (
+            tenant.client.clone(),
+            patch.clone(),
+            format!("{own}/members/{}", tenant.account),
+            json!({ "role": "owner" }),
+        ),
+        (
+            tenant.client.clone(),
+            post.clone(),
+            format!("{own}/api-keys"),
+            json!({ "name": "bad-input", "role": "viewer" }),
+        ),
+        (
+            app.anonymous.clone(),
+            post.clone(),
+            "/v1/auth/login".to_owned(),
+            json!({ "email": "x@example.com", "password": "x" }),
+        ),
+        (
+            app.anonymous.clone(),
+            post.clone(),
+            "/v1/auth/refresh".to_owned(),
+            json!({ "refresh_token": "x" }),
+        ),
+        (
+            tenant.client.clone(),
+            post.clone(),
+            "/v1/auth/switch".to_owned(),
+            json!({ "tenant": "x" }),
+        ),
+        (
+            tenant.client.clone(),
+            post.clone(),
+            "/v1/auth/accept".to_owned(),
+            json!({ "tenant": "x" }),
+        ),
+        (
+            tenant.client.clone(),
+            post.clone(),
+            "/app/contacts".to_owned(),
+            json!({ "name": "bad-input" }),
+        ),
+        (
+            tenant.client.clone(),
+            patch.clone(),
+            format!("/app/contacts/{id}"),
+            json!({ "name": "x" }),
+        ),
+        (
+            tenant.client.clone(),
+            post.clone(),
+            "/app/projects".to_owned(),
+            project.clone(),
+        ),
+        (
+            tenant.client.clone(),
+            patch.clone(),
+            format!("/app/projects/{id}"),
+            project,
+        ),
+        (
+            tenant.client.clone(),
+            post,
+            "/app/tasks".to_owned(),
+            json!({ "title": "x", "project_id": id }),
+        ),
+        (
+            tenant.client.clone(),
+            patch,
+            format!("/app/tasks/{id}"),
+            json!({ "title": "x" }),
+        ),
+    ]
+}
+
+async fn nothing_was_made(app: &App) {
+    app.operator
+        .get("/v1/tenants/bad-input")
+        .await
+        .refused(404, "not-found");
+    let tenant = &app.tenants[0];
+    for path in [
+        "/app/contacts",
+        "/app/projects",
+        "/app/tasks",
+        &format!("/v1/tenants/{}/api-keys", tenant.id),
+    ] {
+        assert_eq!(tenant.client.get(path).await.expect(200)["items"], json!([]), "{path}");
+    }
+    let members = app
+        .operator
+        .get(&format!("/v1/tenants/{}/members", tenant.id))
+        .await
+        .expect(200);
+    assert_eq!(members["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_json_object_is_malformed() {
+    let app = App::start().await;
+    let deep = format!("{{\"name\": {}", "[".repeat(50_000));
+    for (client, method, path, body) in routes(&app) {
+        for text in [
+            "",
+            "{",
+            "[]",
+            "null",
+            "\"x\"",
+            "{\"name\": }",
+            "{} {}",
+            "\u{0}",
+            "{'name': 'x'}",
+            &deep,
+        ] {
+            client
+                .send(method.clone(), &path, Some(text.to_owned()))
+                .await
+                .refused(400, "malformed-body");
+        }
+        let text = body.to_string();
+        let twice = format!("{},{}", &text[..text.len() - 1], &text[1..]);
+        client
+            .send(method.clone(), &path, Some(twice))
+            .await
+            .refused(400, "malformed-body");
+        for content_type in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data",
+            "",
+        ] {
+            let answer = client
+                .send_as(method.clone(), &path, content_type, Some(text.clone()))
+                .await;
+            answer.refused(400, "malformed-body");
+        }
+        client.send(method, &path, None).await.refused(400, "malformed-body");
+    }
+    nothing_was_made(&app).await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_with_an_answer() {
+    let app = App::start().await;
+    let name = "x".repeat(2_000_000);
+    for (client, method, path, mut body) in routes(&app) {
+        body["notes"] = json!(name);
+        client
+            .send(method, &path, Some(body.to_string()))
+            .await
+            .refused(413, "body-too-large");
+    }
+    nothing_was_made(&app).await;
+}
+
+#[tokio::test]
+async fn a_field_too_many_is_named() {
+    let app = App::start().await;
+    for (client, method, path, body) in routes(&app) {
+        for field in ["tenant_id", "surprise", "__proto__", "a/b", "🙂"] {
+            let mut body = body.clone();
+            body[field] = json!(1);
+            let answer = client.send(method.clone(), &path, Some(body.to_string())).await;
+            assert_eq!(
+                answer.refused_fields(422, "unknown-field"),
+                [format!("/{}", field.replace('/', "~1"))],
+                "{path}"
+            );
+        }
+    }
+    nothing_was_made(&app).await;
+}
+
+#[tokio::test]
+async fn a_field_of_the_wrong_type_is_named() {
+    let app = App::start().await;
+    for (client, method, path, body) in routes(&app) {
+        for (field, _) in body.as_object().unwrap() {
+            for wrong in [json!(7), json!([]), json!({}), json!(true), json!(null)] {
+                let mut body = body.clone();
+                body[field] = wrong;
+                let answer = client.send(method.clone(), &path, Some(body.to_string())).await;
+                assert_eq!(
+                    answer.refused_fields(422, "invalid-field"),
+                    [format!("/{field}")],
+                    "{path}"
+                );
+            }
+        }
+        if method == Method::POST {
+            let mut pointers: Vec<_> = body
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(|field| format!("/{field}"))
+                .collect();
+            pointers.sort();
+            let answer = client.send(method, &path, Some("{}".to_owned())).await;
+            assert_eq!(answer.refused_fields(422, "invalid-field"), pointers, "{path}");
+        }
+    }
+    nothing_was_made(&app).await;
+}
+
+#[tokio::test]
+async fn texts_that_cannot_be_stored_are_refused() {
+    let app = App::start().await;
+    let client = &app.tenants[0].client;
+    let long = "x".repeat(201);
+    for (body, pointer) in [
+        (json!({ "name": "a\u{0}b" }), "/name"),
+        (json!({ "name": "  " }), "/name"),
+        (json!({ "name": long }), "/name"),
+        (json!({ "name": "x", "notes": "a\u{0}b" }), "/notes"),
+        (json!({ "name": "x", "notes": "x".repeat(20_001) }), "/notes"),
+        (json!({ "name": "x", "phone": "1".repeat(51) }), "/phone"),
+        (json!({ "name": "x", "email": "nobody" }), "/email"),
+        (json!({ "name": "x", "email": "a@b@c" }), "/email"),
+    ] {
+        assert_eq!(
+            client
+                .post("/app/contacts", body)
+                .await
+                .refused_fields(422, "invalid-field"),
+            [pointer]
+        );
+    }
+    let task =
+        json!({ "title": "x", "project_id": "7", "status": "later", "due_on": "2026-02-30", "assignee_id": "me" });
+    let answer = client.post("/app/tasks", task).await;
+    assert_eq!(
+        answer.refused_fields(422, "invalid-field"),
+        ["/assignee_id", "/due_on", "/project_id", "/status"]
+    );
+    // What only looks dangerous is text like any other.
+    for name in [
+        "'; drop table contacts; --",
+        "<script>",
+        "%s %n",
+        "../../etc/passwd",
+        "\u{202e}abc",
+        "🙂",
+    ] {
+        let made = client.post("/app/contacts", json!({ "name": name })).await.expect(201);
+        assert_eq!(made["name"], name);
+    }
+}
+
+#[tokio::test]
+async fn ids_that_are_none_are_not_found() {
+    let app = App::start().await;
+    let client = &app.tenants[0].client;
+    for id in [
+        "7",
+        "x",
+        "%00",
+        "..%2f..",
+        "00000000-0000-0000-0000-000000000000",
+        "'%20or%20'1'='1",
+    ] {
+        for path in ["contacts", "projects", "tasks"] {
+            client.get(&format!("/app/{path}/{id}")).await.refused(404, "not-found");
+            client
+                .delete(&format!("/app/{path}/{id}"))
+                .await
+                .refused(404, "not-found");
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! The control plane: tenants, members, operations, health.
+
+use serde_json::{Value, json};
+
+use crate::harness::{App, Client, PASSWORD};
+
+#[tokio::test]
+async fn a_new_tenant_is_ready_when_it_is_answered() {
+    let app = App::start().await;
+    for isolation in ["shared", "schema", "database"] {
+        let slug = format!("new-{isolation}");
+        let email = format!("{isolation}@new.example.com");
+        let tenant = json!({
+            "slug": slug, "name": "New", "isolation": isolation, "plan": "gold", "settings": { "theme": "dark" },
+            "admin": { "email": email, "password": PASSWORD, "name": "Ann" }
+        });
+        let made = app.operator.post("/v1/tenants", tenant).await.expect(201);
+        assert_eq!(
+            (&made["slug"], &made["isolation"], &made["state"]),
+            (&json!(slug), &json!(isolation), &json!("active"))
+        );
+        assert_eq!(
+            (&made["plan"], &made["settings"]),
+            (&json!("gold"), &json!({ "theme": "dark" }))
+        );
+        assert!(
+            made["placement"]["server"].is_string() && made["placement"]["schema"].is_string(),
+            "{made}"
+        );
+        for path in [made["id"].as_str().unwrap(), slug.as_str()] {
+            assert_eq!(app.operator.get(&format!("/v1/tenants/{path}")).await.expect(200), made);
+        }
+        let tokens = app.log_in(&email, PASSWORD, Some(&slug)).await.expect(200);
+        let client = app.anonymous.bearer(tokens["access_token"].as_str().unwrap());
+        client
+            .post("/app/contacts", json!({ "name": "first" }))
+            .await
+            .expect(201);
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_without_an_isolation_gets_its_plans() {
+    let app = App::start().await;
+    let made = app
+        .operator
+        .post("/v1/tenants", json!({ "slug": "plain", "name": "Plain" }))
+        .await
+        .expect(201);
+    assert_eq!((&made["plan"], &made["isolation"]), (&json!("free"), &json!("shared")));
+}
+
+#[tokio::test]
+async fn slugs_are_unique_and_no_look_alikes() {
+    let app = App::start().await;
+    let create = async |slug: &str| {
+        app.operator
+            .post("/v1/tenants", json!({ "slug": slug, "name": "x" }))
+            .await
+    };
+    create("paypal").await.expect(201);
+    create("paypal").await.refused(409, "tenant-slug-taken");
+    create("paypa1").await.refused(409, "tenant-slug-taken");
+    let long = "a".repeat(10_000);
+    for slug in ["www", "A", "a", "-a", "a_b", "аcme", "a b", "", "a'b", long.as_str()] {
+        assert_eq!(
+            create(slug).await.refused_fields(422, "invalid-field"),
+            ["/slug"],
+            "{slug:.20}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_wrong_field_of_a_tenant_is_told() {
+    let app = App::start().await;
+    let tenant = json!({
+        "slug": 7, "isolation": "cloud", "server": "no-such-server", "plan": "Gold!", "settings": [],
+        "admin": { "email": "x", "password": "short" }
+    });
+    let answer = app.operator.post("/v1/tenants", tenant).await;
+    let expected = ["/admin/email", "/isolation", "/name", "/plan", "/settings", "/slug"];
+    assert_eq!(answer.refused_fields(422, "invalid-field"), expected);
+    let server = json!({ "slug": "elsewhere", "name": "x", "server": "no-such-server" });
+    assert_eq!(
+        app.operator
+            .post("/v1/tenants", server)
+            .await
+            .refused_fields(422, "invalid-reference"),
+        ["/server"]
+    );
+    let password =
+        json!({ "slug": "weak", "name": "x", "admin": { "email": "a@example.com", "password": "password1" } });
+    let answer = app.operator.post("/v1/tenants", password).await;
+    assert_eq!(answer.refused_fields(422, "invalid-field"), ["/admin/password"]);
+    app.operator.get("/v1/tenants/weak").await.refused(404, "not-found");
+    app.operator
+        .get("/v1/tenants/elsewhere")
+        .await
+        .refused(404, "not-found");
+}
+
+#[tokio::test]
+async fn the_same_idempotency_key_is_the_same_request() {
+    let app = App::start().await;
+    let operator = app.operator.with("idempotency-key", "order-7");
+    let tenant = json!({ "slug": "once", "name": "Once" });
+    let (first, second) = tokio::join!(
+        operator.post("/v1/tenants", tenant.clone()),
+        operator.post("/v1/tenants", tenant.clone())
+    );
+    let first = first.expect(201);
+    assert_eq!(second.expect(201)["id"], first["id"]);
+    assert_eq!(
+        operator.post("/v1/tenants", tenant).await.expect(201)["id"],
+        first["id"]
+    );
+    let other = json!({ "slug": "other", "name": "Other" });
+    operator
+        .post("/v1/tenants", other)
+        .await
+        .refused(422, "idempotency-key-reused");
+    app.operator.get("/v1/tenants/other").await.refused(404, "not-found");
+}
+
+#[tokio::test]
+async fn tenants_are_listed_and_filtered() {
+    let app = App::start().await;
+    let slugs = async |query: &str| -> Vec<String> {
+        let page = app.operator.get(&format!("/v1/tenants{query}")).await.expect(200);
+        page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["slug"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let mut newest_first: Vec<_> = app.tenants.iter().map(|tenant| tenant.slug.clone()).collect();
+    newest_first.reverse();
+    assert_eq!(slugs("").await, newest_first);
+    for tenant in &app.tenants {
+        assert_eq!(
+            slugs(&format!("?isolation={}", tenant.isolation)).await,
+            [tenant.slug.clone()]
+        );
+        assert_eq!(
+            slugs(&format!("?q={}&state=active", tenant.slug.to_uppercase())).await,
+            [tenant.slug.clone()]
+        );
+    }
+    assert!(slugs("?state=suspended").await.is_empty());
+    let page = app.operator.get("/v1/tenants?limit=2").await.expect(200);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    assert_eq!(
+        slugs(&format!("?limit=2&cursor={cursor}")).await,
+        [newest_first[2].clone()]
+    );
+    for (query, pointer, code) in [
+        ("colour=red", "/colour", "unknown-field"),
+        ("state=happy", "/state", "invalid-field"),
+        ("isolation=cloud", "/isolation", "invalid-field"),
+        ("cursor=x", "/cursor", "invalid-field"),
+        ("limit=0", "/limit", "invalid-field"),
+    ] {
+        let answer = app.operator.get(&format!("/v1/tenants?{query}")).await;
+        assert_eq!(answer.refused_fields(422, code), [pointer]);
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_is_changed_also_its_slug() {
+    let app = App::start().await;
+    let tenant = &app.tenants[0];
+    let path = format!("/v1/tenants/{}", tenant.id);
+    let change = json!({ "name": "Renamed", "slug": "renamed", "plan": "gold", "settings": { "a": 1 } });
+    let changed = app.operator.patch(&path, change.clone()).await.expect(200);
+    for (field, value) in change.as_object().unwrap() {
+        assert_eq!(&changed[field], value);
+    }
+    app.operator.get("/v1/tenants/renamed").await.expect(200);
+    app.operator
+        .get(&format!("/v1/tenants/{}", tenant.slug))
+        .await
+        .refused(404, "not-found");
+    app.operator
+        .patch(&path, json!({ "slug": app.tenants[1].slug }))
+        .await
+        .refused(409, "tenant-slug-taken");
+    let state = app
+        .operator
+        .patch(&path, json!({ "state": "suspended", "isolation": "schema" }))
+        .await;
+    assert_eq!(state.refused_fields(422, "unknown-field"), ["/isolation", "/state"]);
+    tenant.client.get("/app/contacts").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_deleted_tenant_opens_nothing() {
+    let app = App::start().await;
+    for tenant in &app.tenants {
+        let path = format!("/v1/tenants/{}", tenant.id);
+        let operation = app.operator.delete(&path).await.expect(202);
+        assert!(operation["id"].is_string(), "{operation}");
+        let seen = app
+            .operator
+            .get(&format!("/v1/operations/{}", operation["id"].as_str().unwrap()))
+            .await
+            .expect(200);
+        assert_eq!(seen["id"], operation["id"]);
+        app.within_a_second(async || tenant.client.get("/app/contacts").await.status == 403)
+            .await;
+        tenant
+            .client
+            .get("/app/contacts")
+            .await
+            .refused(403, "tenant-suspended");
+        assert_eq!(app.operator.get(&path).await.expect(200)["state"], "deleted");
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_not_found() {
+    let app = App::start().await;
+    for path in [
+        "/v1/tenants/no-such",
+        "/v1/tenants/7",
+        "/v1/operations/x",
+        "/v1/nothing",
+        "/app/nothing",
+        "/app",
+        "/v2",
+    ] {
+        app.operator.get(path).await.refused(404, "not-found");
+    }
+    let nobody = format!("/v1/tenants/{}", uuid::Uuid::now_v7());
+    app.operator.get(&nobody).await.refused(404, "not-found");
+    app.operator
+        .patch(&nobody, json!({ "name": "x" }))
+        .await
+        .refused(404, "not-found");
+    app.operator.delete(&nobody).await.refused(404, "not-found");
+    app.operator
+        .post(&format!("{nobody}/suspend"), json!({}))
+        .await
+        .refused(404, "not-found");
+    app.operator
+        .get(&format!("{nobody}/members"))
+        .await
+        .refused(404, "not-found");
+    let new = json!({ "email": "a@example.com", "role": "viewer" });
+    app.operator
+        .post(&format!("{nobody}/members"), new)
+        .await
+        .refused(404, "not-found");
+}
+
+async fn owners(client: &Client, members: &str) -> usize {
+    client.get(&format!("{members}?role=owner")).await.expect(200)["items"]
+        .as_array()
+        .unwrap()
+        .len()
+}
+
+#[tokio::test]
+async fn the_last_owner_stays_also_when_two_leave_at_once() {
+    let app = App::start().await;
+    let tenant = &app.tenants[0];
+    let members = format!("/v1/tenants/{}/members", tenant.id);
+    let first = format!("{members}/{}", tenant.account);
+    tenant.client.delete(&first).await.refused(409, "last-owner");
+    tenant
+        .client
+        .patch(&first, json!({ "role": "admin" }))
+        .await
+        .refused(409, "last-owner");
+
+    let second = app.member(tenant, "owner").await;
+    let account = second.get("/v1/auth/me").await.expect(200)["account_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let demote = json!({ "role": "admin" });
+    let path = format!("{members}/{account}");
+    let (one, two) = tokio::join!(
+        app.operator.patch(&first, demote.clone()),
+        app.operator.patch(&path, demote)
+    );
+    let mut statuses = [one.status, two.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409]);
+    assert_eq!(owners(&app.operator, &members).await, 1);
+}
+
+#[tokio::test]
+async fn members_are_added_listed_changed_and_removed() {
+    let app = App::start().await;
+    let tenant = &app.tenants[0];
+    let members = format!("/v1/tenants/{}/members", tenant.id);
+    let new = json!({ "email": "Bob@Example.com", "password": PASSWORD, "name": "Bob", "role": "member" });
+    let bob = app.operator.post(&members, new.clone()).await.expect(201);
+    assert_eq!(
+        (&bob["email"], &bob["role"]),
+        (&json!("bob@example.com"), &json!("member"))
+    );
+    app.operator.post(&members, new).await.refused(409, "already-member");
+    let listed = tenant.client.get(&format!("{members}?q=bob")).await.expect(200);
+    assert_eq!(listed["items"], json!([bob]));
+    let path = format!("{members}/{}", bob["account_id"].as_str().unwrap());
+    assert_eq!(
+        tenant.client.patch(&path, json!({ "role": "admin" })).await.expect(200)["role"],
+        "admin"
+    );
+    let page = tenant.client.get(&format!("{members}?limit=1")).await.expect(200);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let rest = tenant
+        .client
+        .get(&format!("{members}?limit=1&cursor={cursor}"))
+        .await
+        .expect(200);
+    assert_eq!(
+        (rest["items"][0]["account_id"].as_str(), &rest["next_cursor"]),
+        (Some(tenant.account.as_str()), &Value::Null)
+    );
+    tenant.client.delete(&path).await.expect(204);
+    tenant.client.delete(&path).await.refused(404, "not-found");
+    for (body, pointers) in [
+        (json!({}), vec!["/email", "/role"]),
+        (json!({ "email": "x", "role": "king" }), vec!["/email", "/role"]),
+        (
+            json!({ "email": "a@example.com", "role": "viewer", "password": "short" }),
+            vec!["/password"],
+        ),
+        (
+            json!({ "email": "a@example.com", "role": "viewer", "password": "x".repeat(129) }),
+            vec!["/password"],
+        ),
+    ] {
+        assert_eq!(
+            app.operator
+                .post(&members, body)
+                .await
+                .refused_fields(422, "invalid-field"),
+            pointers
+        );
+    }
+}
+
+#[tokio::test]
+async fn health_tells_process_catalog_and_placements() {
+    let app = App::start().await;
+    assert_eq!(app.anonymous.get("/health/live").await.expect(200)["status"], "ok");
+    assert_eq!(app.anonymous.get("/health/ready").await.expect(200)["status"], "ok");
+    app.anonymous
+        .get("/health/tenants")
+        .await
+        .refused(401, "unauthenticated");
+    let health = app.operator.get("/health/tenants").await.expect(200);
+    let items = health["items"].as_array().unwrap();
+    assert!(
+        !items.is_empty() && items.iter().all(|item| item["reachable"] == true),
+        "{health}"
+    );
+}
+
+#[tokio::test]
+async fn metrics_have_bounded_labels() {
+    let app = App::start().await;
+    let tenant = &app.tenants[0];
+    for n in 0..20 {
+        app.anonymous
+            .get(&format!("/nothing/{n}"))
+            .await
+            .refused(404, "not-found");
+        tenant
+            .client
+            .get(&format!("/app/contacts/{}", uuid::Uuid::now_v7()))
+            .await
+            .refused(404, "not-found");
+    }
+    let metrics = app.anonymous.get("/metrics").await;
+    assert_eq!(metrics.status, 200);
+    assert!(
+        metrics.text.contains(r#"route="/app/contacts/{id}""#),
+        "{}",
+        metrics.text
+    );
+    assert!(metrics.text.contains(r#"route="unmatched""#));
+    assert!(
+        !metrics.text.contains(&tenant.id)
+            && !metrics.text.contains(&tenant.slug)
+            && !metrics.text.contains("/nothing/")
+    );
+}

@@ -1,0 +1,201 @@
+//! A running server with everything behind it.
+
+use std::{sync::Arc, time::Duration};
+
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use tenantry::{PoolConfig, ResolverConfig, Tenantry};
+use tenantry_catalog::{Catalog, MasterKey};
+use tenantry_core::OperatorScopes;
+use tenantry_engine::migrate::Files;
+use tenantry_ops::{Authority, FleetConfig, IdentityConfig, OperatorKeyRequest, Ops, ServerRequest};
+use tenantry_server::{Application, Config, Server, Services};
+use tenantry_testing::{FaultProxy, TestDatabase, cluster, database};
+
+use super::{Answer, Client};
+
+/// The password of every account that the harness makes.
+pub(crate) const PASSWORD: &str = "correct horse battery 7";
+
+/// The server, a catalog and three tenants, one of each isolation.
+pub(crate) struct App {
+    /// Nobody.
+    pub(crate) anonymous: Client,
+    /// An operator with every right.
+    pub(crate) operator: Client,
+    /// In the order shared, schema, database.
+    pub(crate) tenants: Vec<Tenant>,
+    /// Stands between the server and the catalog.
+    pub(crate) catalog_server: FaultProxy,
+    /// Stands between the server and the tenants' databases.
+    pub(crate) tenant_server: FaultProxy,
+    // Before the database, so that it stops first.
+    _server: Server,
+    _catalog: TestDatabase,
+}
+
+/// A tenant with its owner.
+pub(crate) struct Tenant {
+    pub(crate) id: String,
+    pub(crate) slug: String,
+    pub(crate) isolation: &'static str,
+    pub(crate) account: String,
+    pub(crate) email: String,
+    /// The owner.
+    pub(crate) client: Client,
+}
+
+/// What a test wants otherwise.
+pub(crate) struct Options {
+    pub(crate) pool: PoolConfig,
+    pub(crate) login_failures_max: i32,
+    pub(crate) operation_wait: Duration,
+}
+
+impl App {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = Options {
+            pool: PoolConfig::default(),
+            login_failures_max: 100,
+            operation_wait: Duration::from_secs(50),
+        };
+        change(&mut options);
+        let cluster = cluster().await;
+        let catalog = database().await;
+        let catalog_server = FaultProxy::start(cluster.host(), cluster.port()).await;
+        let tenant_server = FaultProxy::start(cluster.host(), cluster.port()).await;
+        let through = |url: String, proxy: &FaultProxy| {
+            url.replace(&format!(":{}/", cluster.port()), &format!(":{}/", proxy.port()))
+        };
+
+        let key = MasterKey::from_bytes([7; 32]);
+        let catalog_handle = Catalog::connect(&through(catalog.url(), &catalog_server), &key)
+            .await
+            .unwrap();
+        let ops = ops(catalog_handle.clone(), &options);
+        let system = Authority::system("test");
+        ops.ensure_signing_keys().await.unwrap();
+        let request = ServerRequest {
+            name: "one".to_owned(),
+            region: None,
+            capacity: None,
+            admin_url: through(cluster.admin_url("postgres"), &tenant_server).into(),
+        };
+        ops.add_server(&system, &request).await.unwrap();
+        let request = OperatorKeyRequest {
+            name: "test".to_owned(),
+            scopes: OperatorScopes::all(),
+            expires_at: None,
+        };
+        let (_, operator_key) = ops.create_operator_key(&system, &request).await.unwrap();
+
+        let mut resolver = ResolverConfig::new("https://tenantry.test", "tests");
+        resolver.domains = vec!["example.com".to_owned()];
+        let tenantry = Tenantry::on_catalog(catalog_handle, resolver, options.pool).unwrap();
+        let application = Application {
+            router: tenantry_crm::router(),
+            openapi: tenantry_crm::openapi(),
+        };
+        let config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            ..Config::default()
+        };
+        let server = tenantry_server::start(config, Services { ops, tenantry }, application)
+            .await
+            .unwrap();
+
+        let anonymous = Client::new(format!("http://{}", server.address()));
+        let operator = anonymous.bearer(operator_key.expose_secret());
+        let mut app = Self {
+            anonymous,
+            operator,
+            tenants: Vec::new(),
+            catalog_server,
+            tenant_server,
+            _server: server,
+            _catalog: catalog,
+        };
+        for (slug, isolation) in [("sharon", "shared"), ("sheila", "schema"), ("daniel", "database")] {
+            let tenant = app.create_tenant(slug, isolation).await;
+            app.tenants.push(tenant);
+        }
+        app
+    }
+
+    async fn create_tenant(&self, slug: &str, isolation: &'static str) -> Tenant {
+        let email = format!("owner@{slug}.example.net");
+        let body = json!({
+            "slug": slug, "name": slug, "isolation": isolation,
+            "admin": { "email": email, "password": PASSWORD, "name": "Owner" }
+        });
+        let made = self.operator.post("/v1/tenants", body).await.expect(201);
+        let client = self.client(&email, slug).await;
+        let me = client.get("/v1/auth/me").await.expect(200);
+        Tenant {
+            id: text(&made["id"]),
+            slug: slug.to_owned(),
+            isolation,
+            account: text(&me["account_id"]),
+            email,
+            client,
+        }
+    }
+
+    /// Logs in.
+    pub(crate) async fn log_in(&self, email: &str, password: &str, tenant: Option<&str>) -> Answer {
+        let mut body = json!({ "email": email, "password": password });
+        if let Some(tenant) = tenant {
+            body["tenant"] = json!(tenant);
+        }
+        self.anonymous.post("/v1/auth/login", body).await
+    }
+
+    /// A client with a token for the tenant.
+    async fn client(&self, email: &str, tenant: &str) -> Client {
+        let tokens = self.log_in(email, PASSWORD, Some(tenant)).await.expect(200);
+        self.anonymous.bearer(tokens["access_token"].as_str().unwrap())
+    }
+
+    /// A new member of the tenant with this role.
+    pub(crate) async fn member(&self, tenant: &Tenant, role: &str) -> Client {
+        let email = format!("second-{role}@{}.example.net", tenant.slug);
+        let body = json!({ "email": email, "password": PASSWORD, "name": role, "role": role });
+        self.operator
+            .post(&format!("/v1/tenants/{}/members", tenant.id), body)
+            .await
+            .expect(201);
+        self.client(&email, &tenant.slug).await
+    }
+
+    /// Asks until it is so, for at most a second: what ends rights must bite by then.
+    pub(crate) async fn within_a_second(&self, so: impl AsyncFn() -> bool) {
+        self.within_seconds(1, so).await;
+    }
+
+    pub(crate) async fn within_seconds(&self, seconds: u64, so: impl AsyncFn() -> bool) {
+        let asking = async { while !so().await {} };
+        let seconds = Duration::from_secs(seconds);
+        tokio::time::timeout(seconds, asking)
+            .await
+            .unwrap_or_else(|_| panic!("not so within {seconds:?}"));
+    }
+}
+
+fn ops(catalog: Catalog, options: &Options) -> Ops {
+    let mut identity = IdentityConfig::new("https://tenantry.test", "tests");
+    identity.login_budget.per_account_and_address = options.login_failures_max;
+    let mut fleet = FleetConfig::default();
+    fleet.migrations = Some(Arc::new(
+        Files::from_embedded(tenantry_crm::MIGRATIONS.iter().copied()).unwrap(),
+    ));
+    fleet.wait = options.operation_wait;
+    Ops::with_fleet(catalog, identity, fleet)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
+}

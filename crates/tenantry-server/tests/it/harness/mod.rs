@@ -1,0 +1,9 @@
+//! What the tests speak: an app, its tenants, clients and answers.
+
+mod answer;
+mod app;
+mod client;
+
+pub(crate) use answer::Answer;
+pub(crate) use app::{App, PASSWORD, Tenant};
+pub(crate) use client::Client;

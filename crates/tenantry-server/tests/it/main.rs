@@ -1,0 +1,13 @@
+//! The server over real sockets, on a real PostgreSQL, with the reference application and a tenant of each isolation.
+
+#![expect(clippy::unwrap_used, reason = "what is not there fails the test, which is the point")]
+
+mod application;
+mod bad_input;
+mod control;
+mod credentials;
+mod faults;
+mod harness;
+mod isolation;
+mod openapi;
+mod roles;

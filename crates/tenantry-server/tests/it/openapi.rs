@@ -1,0 +1,144 @@
+//! The contract and the routes are the same.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::App;
+
+const ID: &str = "01900000-0000-7000-8000-000000000000";
+
+/// Every method and path that the contract names.
+fn operations(document: &Value) -> BTreeSet<(String, String)> {
+    let paths = document["paths"].as_object().unwrap();
+    let of_path = |(path, item): (&String, &Value)| {
+        let methods = item
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(|method| method.to_uppercase())
+            .collect::<Vec<_>>();
+        methods
+            .into_iter()
+            .map(|method| (method, path.clone()))
+            .collect::<Vec<_>>()
+    };
+    paths.iter().flat_map(of_path).collect()
+}
+
+fn concrete(path: &str) -> String {
+    path.split('/')
+        .map(|part| if part.starts_with('{') { ID } else { part })
+        .collect::<Vec<_>>()
+        .join("/")
+}
+
+#[tokio::test]
+async fn every_promised_route_stands_in_the_contract() {
+    let app = App::start().await;
+    let document = app.anonymous.get("/openapi.json").await.expect(200);
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let expected = "
+        POST GET /v1/tenants
+        GET PATCH DELETE /v1/tenants/{id}
+        POST /v1/tenants/{id}/suspend
+        POST /v1/tenants/{id}/resume
+        POST GET /v1/tenants/{id}/members
+        PATCH DELETE /v1/tenants/{id}/members/{account}
+        POST GET /v1/tenants/{id}/api-keys
+        DELETE /v1/tenants/{id}/api-keys/{key}
+        GET /v1/operations/{id}
+        POST /v1/auth/login
+        POST /v1/auth/refresh
+        POST /v1/auth/switch
+        POST /v1/auth/accept
+        POST /v1/auth/logout
+        GET /v1/auth/me
+        GET /.well-known/jwks.json
+        GET /openapi.json
+        GET /metrics
+        GET /health/live
+        GET /health/ready
+        GET /health/tenants
+        GET POST /app/contacts
+        GET PATCH DELETE /app/contacts/{id}
+        GET POST /app/projects
+        GET PATCH DELETE /app/projects/{id}
+        GET POST /app/tasks
+        GET PATCH DELETE /app/tasks/{id}";
+    let expected: BTreeSet<_> = expected
+        .lines()
+        .map(str::split_whitespace)
+        .flat_map(|words| {
+            let words: Vec<_> = words.map(str::to_owned).collect();
+            let (path, methods) = words
+                .split_last()
+                .map(|(path, methods)| (path.clone(), methods.to_vec()))
+                .unwrap_or_default();
+            methods.into_iter().map(move |method| (method, path.clone()))
+        })
+        .collect();
+    assert_eq!(operations(&document), expected);
+}
+
+#[tokio::test]
+async fn a_path_answers_the_methods_of_the_contract_and_no_others() {
+    let app = App::start().await;
+    let document = app.anonymous.get("/openapi.json").await.expect(200);
+    let operations = operations(&document);
+    let paths: BTreeSet<_> = operations.iter().map(|(_, path)| path.clone()).collect();
+    for path in &paths {
+        for method in ["GET", "POST", "PATCH", "PUT", "DELETE"] {
+            let body = Some(json!({}).to_string());
+            // The layer around the application comes before its routes.
+            let client = if path.starts_with("/app") {
+                &app.tenants[0].client
+            } else {
+                &app.anonymous
+            };
+            let answer = client.send(method.parse().unwrap(), &concrete(path), body).await;
+            let known = operations.contains(&(method.to_owned(), path.clone()));
+            assert_eq!(answer.status != 405, known, "{method} {path}: {}", answer.text);
+            if !known {
+                answer.refused(405, "method-not-allowed");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_route_that_is_not_public_wants_a_credential() {
+    let app = App::start().await;
+    let document = app.anonymous.get("/openapi.json").await.expect(200);
+    let public = [
+        "/v1/auth/login",
+        "/v1/auth/refresh",
+        "/.well-known/jwks.json",
+        "/openapi.json",
+        "/metrics",
+        "/health/live",
+        "/health/ready",
+    ];
+    for (method, path) in operations(&document)
+        .into_iter()
+        .filter(|(_, path)| !public.contains(&path.as_str()))
+    {
+        let method: Method = method.parse().unwrap();
+        let path = concrete(&path);
+        app.anonymous
+            .send(method.clone(), &path, Some("{}".to_owned()))
+            .await
+            .refused(401, "unauthenticated");
+        // Also when the body is wrong: whoever is not known learns nothing of the route.
+        app.anonymous
+            .send(method.clone(), &path, Some("{".to_owned()))
+            .await
+            .refused(401, "unauthenticated");
+        app.anonymous
+            .bearer("nonsense")
+            .send(method, &path, Some("{}".to_owned()))
+            .await
+            .refused(401, "bad-token");
+    }
+}
