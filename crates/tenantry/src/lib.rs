@@ -20,8 +20,8 @@ pub use connect::{Config, ConnectError};
 pub use error::{DbError, Error, ErrorKind};
 pub use postgres_types::{FromSql, ToSql};
 pub use resolve::{
-    AccountIdentity, ApiKeyIdentity, Credentials, HeaderField, Identity, Network, NetworkError, OutsideIssuer,
-    PublicTenant, ResolveError, Resolver, ResolverConfig, TenantRule,
+    AccountIdentity, ApiKeyIdentity, Credentials, HeaderField, Identity, Measured, Network, NetworkError,
+    OutsideIssuer, PublicTenant, ResolveError, Resolver, ResolverConfig, TenantRule,
 };
 pub use row::{ColumnIndex, FromRow, Row};
 pub use scope::{Params, Scope};

@@ -22,4 +22,4 @@ pub use credentials::{Credentials, HeaderField};
 pub use error::ResolveError;
 pub use identity::{AccountIdentity, ApiKeyIdentity, Identity, PublicTenant};
 pub use network::{Network, NetworkError};
-pub use resolver::Resolver;
+pub use resolver::{Measured, Resolver};

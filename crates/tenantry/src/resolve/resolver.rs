@@ -1,6 +1,10 @@
 //! From credentials to a checked context.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -36,6 +40,16 @@ struct Inner {
     own: OwnTokens,
     outside: OutsideIssuers,
     tokens: Cache<[u8; 32], VerifiedToken>,
+}
+
+/// What [`Resolver::measure`] found.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Measured {
+    /// The median time of one call.
+    pub per_call: Duration,
+    /// How often the catalog was asked meanwhile.
+    pub catalog_lookups: u64,
 }
 
 /// What a token's first use is given more patience with: it may be newer than what we know.
@@ -175,6 +189,30 @@ impl Resolver {
     /// How often the catalog was asked because something was not in memory.
     pub fn catalog_lookups(&self) -> u64 {
         self.0.directory.lookups()
+    }
+
+    /// Resolves the same request `rounds` times, for benchmarks: the median of a hundred stretches.
+    ///
+    /// # Errors
+    /// When the request can't be resolved.
+    pub async fn measure(&self, credentials: &Credentials<'_>, rounds: u32) -> Result<Measured, ResolveError> {
+        const STRETCHES: u32 = 100;
+        self.resolve(credentials).await?;
+        let lookups = self.catalog_lookups();
+        let per_stretch = rounds.div_ceil(STRETCHES).max(1);
+        let mut stretches = Vec::new();
+        for _ in 0..STRETCHES {
+            let started = Instant::now();
+            for _ in 0..per_stretch {
+                std::hint::black_box(self.resolve(std::hint::black_box(credentials)).await?);
+            }
+            stretches.push(started.elapsed() / per_stretch);
+        }
+        stretches.sort_unstable();
+        Ok(Measured {
+            per_call: stretches[stretches.len() / 2],
+            catalog_lookups: self.catalog_lookups() - lookups,
+        })
     }
 
     /// The catalog.

@@ -1,0 +1,8 @@
+//! The library against a real PostgreSQL, in all three isolations.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a step of a test that fails is a failed test, in helpers too"
+)]
+
+mod resolve;

@@ -1,0 +1,11 @@
+//! From credentials to a checked context.
+
+mod forged;
+mod keys;
+mod layer;
+mod matrix;
+mod outage;
+mod outside;
+mod revoked;
+mod seen;
+mod support;
