@@ -1,6 +1,6 @@
 //! Named places where tests break an operation. Compiled into debug builds only.
 //!
-//! `TENANTRY_FAILPOINT=<place>=<act>` with an act of `stop` (say so on standard error and hang, so that a test can kill
+//! `TENANTRY_FAILPOINT=<place>=<act>[,…]` with an act of `stop` (say so on standard error and hang, so that a test can kill
 //! the process there), `retry` (fail in a way that may pass) or `fail` (fail for good).
 
 use crate::runner::Failure;
@@ -11,10 +11,12 @@ pub(crate) async fn pass(place: &str) -> Result<(), Failure> {
     let Ok(setting) = std::env::var("TENANTRY_FAILPOINT") else {
         return Ok(());
     };
-    match setting.split_once('=') {
-        Some((name, act)) if name == place => hit(place, act).await,
-        _ => Ok(()),
+    for (name, act) in setting.split(',').filter_map(|one| one.split_once('=')) {
+        if name == place {
+            hit(place, act).await?;
+        }
     }
+    Ok(())
 }
 
 #[cfg(debug_assertions)]

@@ -38,6 +38,7 @@ pub use operator_keys::{OperatorKeyError, OperatorKeyRequest};
 pub use ops::Ops;
 pub use password::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, Password, PasswordError};
 pub use reach::Reach;
+pub use runner::steps;
 pub use servers::{ServerCheck, ServerError, ServerRequest};
 pub use signing_keys::SigningKeyError;
 pub use tenantry_catalog::{

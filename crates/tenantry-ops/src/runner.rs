@@ -17,8 +17,11 @@ mod work;
 
 use std::{sync::Arc, time::Duration};
 
-use tenantry_catalog::{CatalogError, operation};
-use tenantry_core::OperationId;
+use tenantry_catalog::{
+    CatalogError,
+    operation::{self, OperationKind},
+};
+use tenantry_core::{Isolation, OperationId};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -30,6 +33,18 @@ use crate::Ops;
 
 /// How often a runner looks for work without being rung.
 const POLL: Duration = Duration::from_secs(1);
+
+/// The steps of an operation in their order, to show how far it is. Its `step` is the one that was begun last.
+pub fn steps(kind: OperationKind, isolation: Isolation) -> &'static [&'static str] {
+    match kind {
+        OperationKind::Provision => provision::steps(isolation),
+        OperationKind::PrepareDatabase => prepare::STEPS,
+        OperationKind::Suspend => &["fence"],
+        OperationKind::Resume => &["fence", "activate"],
+        OperationKind::Purge => &["fence", "retention", "purged", "remove", "forget"],
+        _ => &[],
+    }
+}
 
 /// This process as a runner.
 #[derive(Debug)]

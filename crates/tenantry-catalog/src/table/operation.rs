@@ -460,11 +460,14 @@ pub async fn cancel(db: &impl Db, id: OperationId) -> Result<bool, CatalogError>
     Ok(rows == 1)
 }
 
-/// Lets a pending operation begin now.
+/// Lets a pending operation begin now; holds its row until the transaction ends in any case, so that a runner which is
+/// about to put it to sleep looks again.
 ///
 /// # Errors
 /// When the catalog fails.
 pub async fn run_now(db: &impl Db, id: OperationId) -> Result<bool, CatalogError> {
+    db.query_opt("select from operation where id = $1 for update", &[id.as_uuid()])
+        .await?;
     let rows = db
         .execute(
             "with due as (

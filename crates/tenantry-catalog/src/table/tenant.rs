@@ -271,9 +271,18 @@ pub async fn find_by_slug(db: &impl Db, slug: &str) -> Result<Option<Tenant>, Ca
 /// # Errors
 /// When the catalog fails.
 pub async fn lock(db: &impl Db, id: TenantId) -> Result<Option<Tenant>, CatalogError> {
+    hold(db, id).await?;
+    find(db, id).await
+}
+
+/// Holds the tenant's row until the transaction ends. Whoever also holds an operation's row takes this one first.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn hold(db: &impl Db, id: TenantId) -> Result<(), CatalogError> {
     db.query_opt("select from tenant where id = $1 for update", &[id.as_uuid()])
         .await?;
-    find(db, id).await
+    Ok(())
 }
 
 /// Up to `limit` tenants, newest first unless the filter says otherwise.

@@ -13,8 +13,8 @@ pub(crate) enum Failure {
     Permanent(Reason),
     /// Another runner has taken over: this one writes nothing more.
     LeaseLost,
-    /// Nothing failed, but the operation sleeps until then.
-    Park(chrono::DateTime<chrono::Utc>),
+    /// Nothing failed: the operation was put to sleep.
+    Parked,
 }
 
 /// What is recorded of a failure.
@@ -44,7 +44,7 @@ impl Failure {
         match self {
             Self::Retry(reason) | Self::Permanent(reason) => reason.message,
             Self::LeaseLost => "another process has taken over".to_owned(),
-            Self::Park(until) => format!("it waits until {until}"),
+            Self::Parked => "it waits for its time".to_owned(),
         }
     }
 

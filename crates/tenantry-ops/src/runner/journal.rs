@@ -6,6 +6,7 @@ use tenantry_catalog::{
     CatalogError, Transaction,
     operation::{self, Held, Lease, Operation, OperationState},
     operation_cleanup::{self, Object},
+    tenant,
 };
 use tenantry_core::OperationId;
 use tokio::{
@@ -86,6 +87,10 @@ impl Journal {
 
     /// Checks the same within a transaction on the catalog, which then counts only if nobody has taken over.
     pub(crate) async fn hold(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
+        // The tenant's row first, as whoever asks for the next operation does: the other order would lock each other up.
+        if let Some(tenant) = self.operation.tenant {
+            tenant::hold(transaction, tenant).await?;
+        }
         held(operation::hold(transaction, self.lease).await?)
     }
 
@@ -95,7 +100,8 @@ impl Journal {
         let transaction = client.transaction().await?;
         self.hold(&transaction).await?;
         operation_cleanup::record(&transaction, self.operation.id, object).await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        failpoint::pass(&format!("{}.recorded_{}", self.operation.kind, object.kind)).await
     }
 
     /// Ends the operation within a transaction on the catalog.
@@ -118,10 +124,13 @@ impl Journal {
         Ok(())
     }
 
-    /// Lets the operation sleep.
-    pub(super) async fn park(&self, until: chrono::DateTime<chrono::Utc>) -> Result<(), Failure> {
-        let client = self.ops.catalog().client().await?;
-        held(operation::park(&client, self.lease, until).await?)
+    /// Lets the operation sleep, within a transaction on the catalog.
+    pub(super) async fn park(
+        &self,
+        transaction: &Transaction<'_>,
+        until: chrono::DateTime<chrono::Utc>,
+    ) -> Result<(), Failure> {
+        held(operation::park(transaction, self.lease, until).await?)
     }
 
     /// A number for advisory locks on the servers that this operation changes.

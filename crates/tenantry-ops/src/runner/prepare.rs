@@ -12,7 +12,7 @@ use super::{Failure, Journal, site::Site};
 use crate::Ops;
 
 /// The steps, in order; failpoints stand before and after each.
-pub(crate) const STEPS: &[&str] = &["roles", "database", "bootstrap", "tables", "ready"];
+pub(super) const STEPS: &[&str] = &["roles", "database", "bootstrap", "tables", "ready"];
 
 pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let id = journal.operation.database;

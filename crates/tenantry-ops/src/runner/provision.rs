@@ -17,7 +17,7 @@ use super::{
 use crate::Ops;
 
 /// The steps of each isolation, in order; failpoints stand before and after each.
-pub(crate) const fn steps(isolation: Isolation) -> &'static [&'static str] {
+pub(super) const fn steps(isolation: Isolation) -> &'static [&'static str] {
     match isolation {
         Isolation::Shared => &["rows", "activate"],
         Isolation::Schema => &["schema", "tables", "activate"],

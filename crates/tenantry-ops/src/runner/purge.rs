@@ -39,10 +39,7 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
             journal.end("fence").await?;
             journal.begin("retention").await?;
         }
-        let until = found.purge_after.unwrap_or_else(Utc::now);
-        if until > Utc::now() {
-            return Err(Failure::Park(until));
-        }
+        sleep_until_due(ops, journal).await?;
         journal.begin("purged").await?;
         mark_purged(ops, journal).await?;
         journal.end("purged").await?;
@@ -56,6 +53,23 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
         forget(ops, journal, &located).await?;
     }
     Ok(())
+}
+
+/// Puts the operation to sleep while the tenant can be recovered. The time is read under the locks: an operator may have
+/// ended it since.
+async fn sleep_until_due(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
+    let tenant = journal.tenant()?;
+    let mut client = ops.catalog().client().await?;
+    let transaction = client.transaction().await?;
+    journal.hold(&transaction).await?;
+    let found = tenant::find(&transaction, tenant).await?;
+    let due = found
+        .and_then(|tenant| tenant.purge_after)
+        .filter(|due| *due > Utc::now());
+    let Some(due) = due else { return Ok(()) };
+    journal.park(&transaction, due).await?;
+    transaction.commit().await?;
+    Err(Failure::Parked)
 }
 
 /// From here on there is no way back.

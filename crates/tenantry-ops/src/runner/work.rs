@@ -26,7 +26,7 @@ async fn drive(ops: &Ops, journal: &mut Journal) -> Result<(), Failure> {
         match journal.guard(forward(ops, journal)).await {
             Ok(()) => return Ok(()),
             Err(Failure::LeaseLost) => return Err(Failure::LeaseLost),
-            Err(Failure::Park(until)) => return journal.park(until).await,
+            Err(Failure::Parked) => return Ok(()),
             Err(Failure::Retry(reason)) if may_try_again(ops, journal) => return put_off(journal, &reason).await,
             Err(Failure::Permanent(reason)) if !can_be_undone(journal) => return put_off(journal, &reason).await,
             Err(Failure::Retry(reason) | Failure::Permanent(reason)) => {

@@ -128,8 +128,8 @@ impl Ops {
             }
         };
         if !purge.state.is_final() {
-            tenant::set_purge_now(&transaction, before.id).await?;
             operation::run_now(&transaction, purge.id).await?;
+            tenant::set_purge_now(&transaction, before.id).await?;
             let act = Act {
                 action: "tenant.purge",
                 tenant: Some(before.id),

@@ -37,7 +37,7 @@ pub(crate) fn config() -> FleetConfig {
     let mut config = FleetConfig::default();
     config.migrations = Some(Arc::new(files()));
     config.lease = Duration::from_secs(2);
-    config.wait = Duration::from_secs(50);
+    config.wait = Duration::from_secs(20);
     config
 }
 
@@ -155,5 +155,113 @@ impl Fleet {
             .await
             .expect("the tenant may write");
         assert_eq!(rows, 1);
+    }
+}
+
+impl Fleet {
+    /// Waits until no operation is left to do.
+    pub(crate) async fn operations_end(&self) {
+        let client = self.ops.catalog().client().await.unwrap();
+        self.poll("operations to end", async || {
+            let row = client
+                .query_one(
+                    "select count(*) from operation where state in ('pending', 'running', 'undoing')",
+                    &[],
+                )
+                .await
+                .unwrap();
+            row.get::<_, i64>(0) == 0
+        })
+        .await;
+    }
+
+    /// Asks again and again until it is so.
+    pub(crate) async fn poll(&self, what: &str, so: impl AsyncFn() -> bool) {
+        let begun = std::time::Instant::now();
+        while !so().await {
+            assert!(begun.elapsed() < Duration::from_secs(60), "waited for {what}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The tenant that was created with this slug, once its operation has ended; also when it is purged since.
+    pub(crate) async fn settled(&self, slug: &str) -> Tenant {
+        let client = self.ops.catalog().client().await.unwrap();
+        self.poll(&format!("{slug} to settle"), async || {
+            let row = client
+                .query_one(
+                    "select count(*) from operation as o join tenant as t on t.id = o.tenant
+                     where t.slug = $1 and o.state in ('pending', 'running', 'undoing')",
+                    &[&slug],
+                )
+                .await
+                .unwrap();
+            row.get::<_, i64>(0) == 0
+        })
+        .await;
+        let rows = client
+            .query("select id from tenant where slug = $1", &[&slug])
+            .await
+            .unwrap();
+        assert_eq!(rows.len(), 1, "{slug} was recorded once");
+        let id = TenantId::from_uuid(rows[0].get(0));
+        self.ops.get_tenant(&operator(), &id.into()).await.unwrap()
+    }
+
+    /// How many objects of the operation are not settled.
+    pub(crate) async fn open_cleanups(&self, operation: tenantry_core::OperationId) -> i64 {
+        let client = self.ops.catalog().client().await.unwrap();
+        let row = client
+            .query_one(
+                "select count(*) from operation_cleanup where operation = $1 and settled_at is null",
+                &[operation.as_uuid()],
+            )
+            .await
+            .unwrap();
+        row.get(0)
+    }
+
+    /// Every database, schema and role of this installation on the shared server, and the rows in its shared tables.
+    pub(crate) async fn objects(&self) -> Vec<String> {
+        let installation = self.ops.catalog().installation().as_str().to_owned();
+        let server = cluster().await.connect("postgres").await;
+        let like = format!("tn_{installation}_");
+        let rows = server
+            .query(
+                "select 'database ' || datname from pg_database where starts_with(datname::text, $1)
+                 union all select 'role ' || rolname from pg_roles where starts_with(rolname::text, $1)
+                 order by 1",
+                &[&like],
+            )
+            .await
+            .unwrap();
+        let mut objects: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let databases: Vec<String> = objects
+            .iter()
+            .filter_map(|object| object.strip_prefix("database "))
+            .map(str::to_owned)
+            .collect();
+        for database in databases {
+            let client = cluster().await.connect(&database).await;
+            let rows = client
+                .query(
+                    "select 'schema ' || nspname from pg_namespace where nspname ~ '^t_[0-9a-f]{32}$'
+                     union all select 'contact ' || (tenant_id || email) from app.contacts
+                     union all select 'ledger ' || schema || version from tenantry_private.migration",
+                    &[],
+                )
+                .await
+                .unwrap();
+            objects.extend(rows.iter().map(|row| row.get::<_, String>(0)));
+        }
+        objects
+    }
+
+    /// Deletes a tenant in such a way that its purge waits.
+    pub(crate) async fn park_deletion(&self, tenant: TenantId) {
+        let mut config = config();
+        config.retention = Duration::from_secs(3600);
+        let ops = ops_on(&self.catalog.url(), config).await;
+        ops.delete_tenant(&operator(), &tenant.into()).await.unwrap();
     }
 }

@@ -4,6 +4,14 @@
     reason = "in a test it is an assertion, also in what tests share"
 )]
 
+mod child;
 mod create;
+mod faults;
 mod fleet;
 mod identity;
+mod kill;
+mod lifecycle;
+mod migrate;
+mod names;
+mod runners;
+mod servers;

@@ -1,0 +1,102 @@
+//! A process of its own that works on operations and can be killed: this test binary again, at one ignored test.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+use tenantry_core::Isolation;
+
+use crate::fleet::{config, operator, ops_on, request};
+
+const CATALOG: &str = "TENANTRY_TEST_CATALOG";
+const ACT: &str = "TENANTRY_TEST_ACT";
+const SLUG: &str = "TENANTRY_TEST_SLUG";
+
+/// A child that is killed, as by `kill -9`, at the latest when this value goes.
+pub(crate) struct Process {
+    child: Child,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    /// Starts a child that does something with a tenant: `create-<isolation>`, `suspend`, `resume`, `delete`, `purge`,
+    /// `add-server` (the slug is the address) or `run` (whatever is due).
+    pub(crate) fn start(catalog: &str, act: &str, slug: &str, failpoints: &str) -> Self {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "child::acts_as_a_process_of_its_own",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env(CATALOG, catalog)
+            .env(ACT, act)
+            .env(SLUG, slug)
+            .env("TENANTRY_FAILPOINT", failpoints)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { child }
+    }
+
+    /// Waits until the child says that it has stopped at the place; `false` if it ended without.
+    pub(crate) fn stops_at(&mut self, place: &str) -> bool {
+        let said = format!("failpoint {place}");
+        let lines = BufReader::new(self.child.stderr.take().unwrap()).lines();
+        lines.map_while(Result::ok).any(|line| line == said)
+    }
+
+    /// The same without blocking the runtime; then kills it.
+    pub(crate) async fn is_killed_at(mut self, place: &str) {
+        let place = place.to_owned();
+        let stopped = tokio::task::spawn_blocking(move || {
+            assert!(self.stops_at(&place), "the child never came to {place}");
+        });
+        stopped.await.unwrap();
+    }
+}
+
+#[test]
+#[ignore = "a process that other tests start"]
+fn acts_as_a_process_of_its_own() {
+    let Ok(catalog) = std::env::var(CATALOG) else { return };
+    let (act, slug) = (std::env::var(ACT).unwrap(), std::env::var(SLUG).unwrap());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let ops = ops_on(&catalog, config()).await;
+        let tenant = tenantry_ops::TenantRef::Slug(slug.clone());
+        match act.as_str() {
+            "suspend" => drop(ops.suspend_tenant(&operator(), &tenant).await),
+            "resume" => drop(ops.resume_tenant(&operator(), &tenant).await),
+            "delete" => drop(ops.delete_tenant(&operator(), &tenant).await),
+            "purge" => drop(ops.purge_tenant(&operator(), &tenant).await),
+            "run" => ops.run_operations().await,
+            "add-server" => {
+                let request = tenantry_ops::ServerRequest {
+                    name: "one".to_owned(),
+                    region: None,
+                    capacity: None,
+                    admin_url: slug.into(),
+                };
+                drop(ops.add_server(&operator(), &request).await);
+            }
+            create => {
+                let isolation: Isolation = create.strip_prefix("create-").unwrap().parse().unwrap();
+                drop(ops.create_tenant(&operator(), &request(&slug, isolation), None).await);
+            }
+        }
+    });
+}

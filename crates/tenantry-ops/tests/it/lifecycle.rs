@@ -1,0 +1,137 @@
+//! Suspend, resume, delete, recover, purge.
+
+use std::time::Duration;
+
+use tenantry_core::{Isolation, TenantState};
+use tenantry_ops::{OperationState, TenantError, TenantFilter, TenantRef};
+
+use crate::fleet::{Fleet, operator};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_tenant_is_refused_by_its_database_until_it_is_resumed() {
+    let fleet = Fleet::start().await;
+    for isolation in Isolation::ALL {
+        let tenant = fleet.create(&format!("acme-{isolation}"), isolation).await.unwrap();
+        let bound = fleet.enter(tenant.id).await.unwrap();
+        let suspended = fleet.ops.suspend_tenant(&operator(), &tenant.id.into()).await.unwrap();
+        assert_eq!(suspended.state, TenantState::Suspended);
+        let refusal = fleet.enter(tenant.id).await.unwrap_err();
+        assert_eq!(refusal.code().unwrap().code(), "TN002", "{isolation}");
+        // Also on a connection that was bound before.
+        let refusal = bound.query("select * from contacts", &[]).await.unwrap_err();
+        assert_eq!(refusal.code().unwrap().code(), "22P02", "{isolation}");
+        // Twice is once.
+        fleet.ops.suspend_tenant(&operator(), &tenant.id.into()).await.unwrap();
+        let resumed = fleet.ops.resume_tenant(&operator(), &tenant.id.into()).await.unwrap();
+        assert_eq!(resumed.state, TenantState::Active);
+        assert_eq!(fleet.emails(tenant.id).await, ["help@example.com"]);
+        fleet.ops.resume_tenant(&operator(), &tenant.id.into()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_tenant_can_be_recovered_until_it_is_purged() {
+    let fleet = Fleet::start().await;
+    let before = fleet.objects().await;
+    for isolation in Isolation::ALL {
+        let slug = format!("acme-{isolation}");
+        let tenant = fleet.create(&slug, isolation).await.unwrap();
+        let neighbour = fleet.create(&format!("next-{isolation}"), isolation).await.unwrap();
+        let name = TenantRef::Id(tenant.id);
+        let purge = fleet.ops.delete_tenant(&operator(), &name).await.unwrap();
+        assert_eq!(purge.state, OperationState::Pending);
+        assert!(purge.run_after > chrono::Utc::now() + Duration::from_secs(3600));
+        assert_eq!(
+            fleet.enter(tenant.id).await.unwrap_err().code().unwrap().code(),
+            "TN002"
+        );
+        assert!(matches!(
+            fleet.create(&slug, isolation).await,
+            Err(TenantError::SlugTaken)
+        ));
+
+        let recovered = fleet.ops.resume_tenant(&operator(), &name).await.unwrap();
+        assert_eq!((recovered.state, recovered.purge_after), (TenantState::Active, None));
+        assert_eq!(fleet.emails(tenant.id).await, ["help@example.com"]);
+
+        let early = fleet.ops.purge_tenant(&operator(), &name).await;
+        assert!(matches!(
+            early,
+            Err(TenantError::State {
+                state: TenantState::Active,
+                ..
+            })
+        ));
+        fleet.ops.delete_tenant(&operator(), &name).await.unwrap();
+        let purge = fleet.ops.purge_tenant(&operator(), &name).await.unwrap();
+        assert_eq!(purge.state, OperationState::Done);
+        let purged = fleet.ops.get_tenant(&operator(), &name).await.unwrap();
+        assert_eq!((purged.state, purged.placement), (TenantState::Purged, None));
+        assert!(matches!(
+            fleet.ops.resume_tenant(&operator(), &name).await,
+            Err(TenantError::State { .. })
+        ));
+        let listed = fleet
+            .ops
+            .list_tenants(&operator(), &TenantFilter::default(), 10)
+            .await
+            .unwrap();
+        assert!(listed.iter().all(|listed| listed.id != tenant.id));
+
+        assert_eq!(fleet.emails(neighbour.id).await, ["help@example.com"], "{isolation}");
+        fleet
+            .ops
+            .delete_tenant(&operator(), &neighbour.id.into())
+            .await
+            .unwrap();
+        fleet.ops.purge_tenant(&operator(), &neighbour.id.into()).await.unwrap();
+        // The slug is free.
+        let again = fleet.create(&slug, isolation).await.unwrap();
+        fleet.ops.delete_tenant(&operator(), &again.id.into()).await.unwrap();
+        fleet.ops.purge_tenant(&operator(), &again.id.into()).await.unwrap();
+    }
+    assert_eq!(fleet.objects().await, before);
+    let server = &fleet.ops.list_servers(&operator()).await.unwrap()[0];
+    assert_eq!(server.tenants, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_retention_time_ends_by_itself() {
+    let mut config = crate::fleet::config();
+    config.retention = Duration::from_millis(300);
+    let fleet = Fleet::start_with(config).await;
+    let tenant = fleet.create("acme", Isolation::Schema).await.unwrap();
+    fleet.ops.delete_tenant(&operator(), &tenant.id.into()).await.unwrap();
+    let runner = tokio::spawn({
+        let ops = fleet.ops.clone();
+        async move { ops.run_operations().await }
+    });
+    fleet.operations_end().await;
+    runner.abort();
+    let purged = fleet.ops.get_tenant(&operator(), &tenant.id.into()).await.unwrap();
+    assert_eq!(purged.state, TenantState::Purged);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opposite_requests_at_once_end_in_one_of_the_two_states() {
+    let fleet = Fleet::start().await;
+    let tenant = fleet.create("acme", Isolation::Shared).await.unwrap();
+    let name = TenantRef::Id(tenant.id);
+    let operator = operator();
+    for _ in 0..5 {
+        let (suspended, resumed, again) = tokio::join!(
+            fleet.ops.suspend_tenant(&operator, &name),
+            fleet.ops.resume_tenant(&operator, &name),
+            fleet.ops.suspend_tenant(&operator, &name)
+        );
+        for outcome in [suspended, resumed, again] {
+            assert!(matches!(outcome, Ok(_) | Err(TenantError::Busy { .. })), "{outcome:?}");
+        }
+        let found = fleet.ops.get_tenant(&operator, &name).await.unwrap();
+        match found.state {
+            TenantState::Active => assert_eq!(fleet.emails(tenant.id).await, ["help@example.com"]),
+            TenantState::Suspended => assert!(fleet.enter(tenant.id).await.is_err()),
+            other => panic!("{other}"),
+        }
+    }
+}
