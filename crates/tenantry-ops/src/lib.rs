@@ -20,6 +20,7 @@ mod password;
 mod placing;
 mod reach;
 mod runner;
+mod safety;
 mod secret;
 mod servers;
 mod signing_keys;
@@ -39,6 +40,7 @@ pub use ops::Ops;
 pub use password::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, Password, PasswordError};
 pub use reach::Reach;
 pub use runner::steps;
+pub use safety::{DatabaseCheck, DatabaseFinding, SafetyError};
 pub use servers::{ServerCheck, ServerError, ServerRequest};
 pub use signing_keys::SigningKeyError;
 pub use tenantry_catalog::{

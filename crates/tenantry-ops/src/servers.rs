@@ -186,6 +186,43 @@ impl Ops {
         Ok(operation)
     }
 
+    /// Gives a server that is registered already another address: the same cluster, elsewhere or with another password.
+    ///
+    /// # Errors
+    /// See [`ServerError`]; [`ServerError::Unfit`] when it is another cluster.
+    pub async fn change_server_address(
+        &self,
+        authority: &Authority,
+        name: &str,
+        admin_url: &SecretString,
+    ) -> Result<(), ServerError> {
+        authority.require_operator(OperatorScope::Servers)?;
+        let admin = reach(admin_url)?;
+        let found = look(&admin).await?;
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        let known = server::find_by_name(&transaction, name)
+            .await?
+            .ok_or(ServerError::NotFound)?;
+        if found.system_identifier != known.system_identifier {
+            let problem = "it is another cluster than the one that was registered".to_owned();
+            return Err(ServerError::Unfit {
+                problems: vec![problem],
+            });
+        }
+        server::set_admin_url(self.catalog(), &transaction, known.id, admin_url).await?;
+        change::announce(&transaction, Change::Servers).await?;
+        let act = Act {
+            action: "server.change-address",
+            tenant: None,
+            target: known.name,
+            before: None,
+            after: None,
+        };
+        audit::record(&transaction, authority, act).await?;
+        Ok(transaction.commit().await?)
+    }
+
     /// Every server, by name.
     ///
     /// # Errors

@@ -1,0 +1,91 @@
+//! Whether every tenant database may serve: asked when a server starts.
+
+use std::collections::BTreeSet;
+
+use futures_util::{StreamExt as _, stream};
+use tenantry_catalog::{
+    CatalogError, placement,
+    tenant_database::{DatabaseState, TenantDatabase},
+};
+use tenantry_core::OperatorScope;
+use tenantry_engine::check;
+
+use crate::{
+    Authority, Forbidden, Ops,
+    runner::{Failure, administer},
+};
+
+/// Databases asked at once: enough to hide the round trips, few enough for any server.
+const AT_ONCE: usize = 8;
+
+/// What was found in a tenant database.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DatabaseCheck {
+    /// The server's name.
+    pub server: String,
+    /// The database's name.
+    pub database: String,
+    /// How it is.
+    pub finding: DatabaseFinding,
+}
+
+/// How a tenant database is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DatabaseFinding {
+    /// The application's role is held by row security.
+    Safe,
+    /// It could get past row security: the database may not serve. Each reason with its mend.
+    Unsafe(Vec<String>),
+    /// It could not be asked; then the application can't reach it either.
+    Unknown(String),
+}
+
+/// Why tenant databases were not checked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SafetyError {
+    /// The authority does not allow it.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+impl Ops {
+    /// Asks every tenant database whether its application role could get past row security.
+    ///
+    /// # Errors
+    /// See [`SafetyError`].
+    pub async fn check_databases(&self, authority: &Authority) -> Result<Vec<DatabaseCheck>, SafetyError> {
+        authority.require_operator(OperatorScope::Read)?;
+        let client = self.catalog().client().await?;
+        let sites = placement::list_sites(&client).await?;
+        drop(client);
+        let mut seen = BTreeSet::new();
+        let databases = sites
+            .into_iter()
+            .filter(|site| site.database.state == DatabaseState::Ready && seen.insert(site.database.id))
+            .map(|site| (site.server, site.database));
+        let checks = stream::iter(databases).map(|(server, database)| async move {
+            let finding = match self.check_database(&database).await {
+                Ok(sentences) if sentences.is_empty() => DatabaseFinding::Safe,
+                Ok(sentences) => DatabaseFinding::Unsafe(sentences),
+                Err(failure) => DatabaseFinding::Unknown(failure.message()),
+            };
+            DatabaseCheck {
+                server,
+                database: database.name,
+                finding,
+            }
+        });
+        Ok(checks.buffered(AT_ONCE).collect().await)
+    }
+
+    async fn check_database(&self, database: &TenantDatabase) -> Result<Vec<String>, Failure> {
+        let (admin, _) = administer(self, database.server).await?;
+        let connection = admin.connect(&database.name).await?;
+        let findings = check::application_role(&connection, &database.app_role).await?;
+        Ok(findings.found.into_iter().map(|finding| finding.sentence).collect())
+    }
+}
