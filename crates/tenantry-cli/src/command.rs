@@ -1,0 +1,58 @@
+//! The commands, a file for each, and what they share.
+
+pub(crate) mod completions;
+pub(crate) mod dev;
+pub(crate) mod doctor;
+pub(crate) mod init;
+pub(crate) mod member;
+pub(crate) mod migrate;
+pub(crate) mod serve;
+pub(crate) mod server;
+pub(crate) mod tenant;
+pub(crate) mod token;
+
+use crate::{
+    arguments::{Arguments, Command},
+    config::Config,
+    failure::Failure,
+    output::Output,
+    telemetry,
+};
+
+/// Runs the command.
+pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
+    // What neither needs nor wants a configuration.
+    match &arguments.command {
+        Command::Completions(completions) => return completions::run(completions, output),
+        Command::Init(init) => return init::run(init, output),
+        _ => {}
+    }
+    let config = Config::load(&arguments.overrides)?;
+    telemetry::start(&log_filter(&arguments, &config), config.log_format)?;
+    match arguments.command {
+        Command::Dev(dev) => dev::run(dev, config, output).await,
+        Command::Serve(serve) => serve::run(serve, config, output).await,
+        Command::Tenant(tenant) => tenant::run(tenant, &config, output).await,
+        Command::Member(member) => member::run(member, &config, output).await,
+        Command::Server(server) => server::run(server, &config, output).await,
+        Command::Migrate(migrate) => migrate::run(migrate, &config, output).await,
+        Command::Token(token) => token::run(token, &config, output).await,
+        Command::Doctor(doctor) => doctor::run(doctor, &config, output).await,
+        Command::Completions(_) | Command::Init(_) => Ok(()),
+    }
+}
+
+/// A server tells what it does; a command answers, and logs only what is wrong.
+fn log_filter(arguments: &Arguments, config: &Config) -> String {
+    if let Some(filter) = &config.log {
+        return filter.clone();
+    }
+    let serves = matches!(arguments.command, Command::Serve(_));
+    match arguments.verbose {
+        0 if serves => "info",
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    }
+    .to_owned()
+}

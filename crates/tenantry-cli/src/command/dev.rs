@@ -1,0 +1,147 @@
+//! `tenantry dev`: everything on a private PostgreSQL, for a first look and for building an application.
+
+mod demo;
+mod folder;
+mod greeting;
+mod private;
+mod state;
+mod world;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use tenantry_catalog::MasterKey;
+
+use self::{folder::Folder, greeting::Greeting, world::World};
+pub(crate) use state::{Running, RunningTenant};
+
+use crate::{config::Config, failure::Failure, output::Output, progress::Progress, shutdown};
+
+/// How to run.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// The port on 127.0.0.1; 0 picks a free one
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Start over: everything in .tenantry is removed first
+    #[arg(long)]
+    fresh: bool,
+    /// The folder with PostgreSQL's programs [default: the newest that is found]
+    #[arg(long, value_name = "FOLDER")]
+    pg_bin: Option<PathBuf>,
+    /// Install PostgreSQL without asking where there is none
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What programs read while `dev` runs, below `.tenantry`.
+const RUNNING: &str = "dev.json";
+
+/// What a shell reads to point an application of one's own at this catalog.
+const ENVIRONMENT: &str = "dev.env";
+
+/// The key of the catalog's secrets.
+const MASTER_KEY: &str = "master.key";
+
+/// Runs until ctrl-C, and stops all that it started, also when it fails half-way.
+pub(super) async fn run(arguments: Arguments, config: Config, output: Output) -> Result<(), Failure> {
+    // From the first moment, so that an impatient ctrl-C leaves nothing behind either.
+    let mut stop = shutdown::Signals::listen()?;
+    let progress = Progress::start(output);
+    let folder = Folder::take(&std::env::current_dir().context("the current folder is gone")?)?;
+    let binaries = private::binaries(arguments.pg_bin.clone(), arguments.yes, output).await?;
+    if arguments.fresh {
+        progress.step("removing what was there");
+        private::remove(&folder, &binaries, &progress).await?;
+        folder.clear()?;
+    }
+    let cluster = private::start(&folder, binaries, &progress).await?;
+    let built = tokio::select! {
+        // Tenants that are half made are journalled: the next start goes on with them.
+        () = stop.received() => None,
+        built = World::build(&arguments, &config, &folder, &cluster, &progress) => Some(built),
+    };
+    let ended = match built {
+        Some(Ok(world)) => {
+            let announced = announce(&world, &config, &folder, output, &progress);
+            if announced.is_ok() {
+                stop.received().await;
+            }
+            progress.step("letting requests end");
+            world.stop().await;
+            Ok(announced?)
+        }
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
+    };
+    progress.step("stopping PostgreSQL");
+    folder.remove(RUNNING)?;
+    folder.remove(ENVIRONMENT)?;
+    cluster.stop().await?;
+    progress.end();
+    ended
+}
+
+/// Tells programs by files and people by the greeting that it runs.
+fn announce(
+    world: &World,
+    config: &Config,
+    folder: &Folder,
+    output: Output,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let running = world.running();
+    folder.write_secret(ENVIRONMENT, &environment(running, folder))?;
+    folder.write_json(RUNNING, running)?;
+    progress.end();
+    let greeting = Greeting {
+        running,
+        file: folder.join(RUNNING).display().to_string(),
+        crm: config.migrations.is_none(),
+    };
+    // Whoever started us may not read what we print; the server runs all the same.
+    let _ = output.answer(&greeting);
+    Ok(())
+}
+
+/// Lines for a shell: `. .tenantry/dev.env`.
+fn environment(running: &Running, folder: &Folder) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
+    let key = folder.join(MASTER_KEY);
+    let catalog = quoted(&running.catalog_url);
+    let key = quoted(&key.to_string_lossy());
+    format!("export TENANTRY_CATALOG_URL={catalog}\nexport TENANTRY_MASTER_KEY_FILE={key}\n")
+}
+
+/// The key of the catalog's secrets, made at the first start.
+fn master_key(folder: &Folder) -> anyhow::Result<MasterKey> {
+    let path = folder.join(MASTER_KEY);
+    if path.exists() {
+        return Ok(MasterKey::from_file(&path)?);
+    }
+    let key = MasterKey::generate();
+    folder.write_secret(MASTER_KEY, &key.to_hex())?;
+    Ok(key)
+}
+
+/// What another command needs to know of a `dev` that runs below a folder.
+pub(crate) struct RunningDev {
+    pub(crate) catalog_url: String,
+    pub(crate) master_key_file: PathBuf,
+}
+
+/// The `dev` that runs in `.tenantry` below this folder, if one does.
+pub(crate) fn running_in(below: &Path) -> anyhow::Result<Option<RunningDev>> {
+    let folder = below.join(folder::NAME);
+    let text = match std::fs::read_to_string(folder.join(RUNNING)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("can't read {}", folder.join(RUNNING).display())),
+    };
+    let running: Running = serde_json::from_str(&text).context(".tenantry/dev.json is damaged: start `dev` again")?;
+    Ok(Some(RunningDev {
+        catalog_url: running.catalog_url,
+        master_key_file: folder.join(MASTER_KEY),
+    }))
+}

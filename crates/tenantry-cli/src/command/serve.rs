@@ -1,0 +1,115 @@
+//! `tenantry serve`: the server in production.
+
+use clap::Args;
+use tenantry::{Catalog, PoolConfig, ResolverConfig, Tenantry};
+use tenantry_ops::{DatabaseCheck, DatabaseFinding, Ops};
+use tenantry_server::{Server, Services};
+
+use crate::{
+    application,
+    config::Config,
+    connect::{self, authority},
+    failure::Failure,
+    output::{Done, Output},
+    shutdown,
+};
+
+/// Everything is configuration.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {}
+
+/// Runs until it is asked to end; requests that have begun may end before.
+pub(super) async fn run(_: Arguments, config: Config, output: Output) -> Result<(), Failure> {
+    let mut stop = shutdown::Signals::listen()?;
+    let ops = connect::ops(&config).await?;
+    let catalog = ops.catalog().clone();
+    refuse_unsafe_databases(&ops).await?;
+    let running = start(&config, ops, catalog).await?;
+    output.answer(&Done {
+        text: format!("http://{}", running.server.address()),
+        json: serde_json::json!({ "http": format!("http://{}", running.server.address()) }),
+    })?;
+    stop.received().await;
+    tracing::info!("stopping: requests that have begun may end");
+    running.stop().await;
+    Ok(())
+}
+
+/// A server with what works beside it.
+pub(crate) struct Running {
+    pub(crate) server: Server,
+    pub(crate) tenantry: Tenantry,
+    operations: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    /// Lets requests end, then stops. Operations that are under way are journalled: the next runner goes on with them.
+    pub(crate) async fn stop(self) {
+        self.server.stop().await;
+        self.operations.abort();
+    }
+}
+
+/// Starts the server and the runner of operations.
+///
+/// # Errors
+///
+/// Usage, when the configuration can't be used; a failure when the address can't be listened on.
+pub(crate) async fn start(config: &Config, ops: Ops, catalog: Catalog) -> Result<Running, Failure> {
+    ops.ensure_signing_keys().await?;
+    let networks = config.networks()?;
+    let mut resolver = ResolverConfig::new(config.issuer.clone(), config.audience.clone());
+    resolver.domains = config.domains.clone();
+    resolver.trusted_proxies = networks.clone();
+    let tenantry = Tenantry::on_catalog(catalog, resolver, PoolConfig::default())?;
+    let services = Services {
+        ops: ops.clone(),
+        tenantry: tenantry.clone(),
+    };
+    let http = tenantry_server::Config {
+        listen: config.listen,
+        shutdown_grace: config.drain_timeout,
+        trusted_proxies: networks,
+        ..tenantry_server::Config::default()
+    };
+    let server = tenantry_server::start(http, services, application::routes(config)).await?;
+    let operations = tokio::spawn(async move { ops.run_operations().await });
+    Ok(Running {
+        server,
+        tenantry,
+        operations,
+    })
+}
+
+/// Nothing is served while an application role could read past row security.
+async fn refuse_unsafe_databases(ops: &Ops) -> Result<(), Failure> {
+    let mut reasons = Vec::new();
+    for check in ops.check_databases(&authority()).await? {
+        let DatabaseCheck {
+            server,
+            database,
+            finding,
+        } = check;
+        match finding {
+            DatabaseFinding::Safe => {}
+            DatabaseFinding::Unsafe(sentences) => {
+                reasons.push(format!("{database} on {server}: {}", sentences.join("; ")));
+            }
+            DatabaseFinding::Unknown(error) => {
+                tracing::warn!(
+                    server,
+                    database,
+                    error,
+                    "a tenant database can't be asked whether it is safe"
+                );
+            }
+        }
+    }
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::failed(format!(
+        "not started, since an application role could reach other tenants' rows: {}",
+        reasons.join("; ")
+    )))
+}

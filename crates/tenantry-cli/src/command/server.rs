@@ -1,0 +1,235 @@
+//! `tenantry server`: the PostgreSQL clusters of the fleet.
+
+use std::io::BufRead;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use secrecy::SecretString;
+use serde::Serialize;
+use tenantry_core::{ServerId, Tier};
+use tenantry_ops::{Ops, Server, ServerCheck, ServerRequest};
+
+use crate::{
+    config::Config,
+    connect::{self, authority},
+    failure::Failure,
+    output::{Answer, List, Output, fields, table, time},
+    progress::Progress,
+};
+
+/// What to do with servers.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Register a PostgreSQL cluster and prepare it
+    Add(Add),
+    /// List the servers
+    List,
+    /// Check that servers can be reached and are as they should be
+    Check(Check),
+}
+
+/// The server to add.
+#[derive(Args, Debug)]
+pub(crate) struct Add {
+    /// Its name in the fleet: 1 to 40 characters of a-z, 0-9 and -, beginning with a letter
+    name: String,
+    /// The administrator's connection, postgres://user:password@host:port/database; `-` reads it from stdin, so that the
+    /// password does not stand in the list of processes
+    #[arg(long)]
+    url: String,
+    /// The region it stands in
+    #[arg(long)]
+    region: Option<String>,
+    /// How many tenants it takes [default: no bound]
+    #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
+    capacity: Option<i32>,
+}
+
+/// Which server to check.
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// The server's name [default: all]
+    server: Option<String>,
+}
+
+/// A server; its address stays out, for it holds a password.
+#[derive(Serialize)]
+struct Shown {
+    id: ServerId,
+    name: String,
+    region: String,
+    capacity: Option<i32>,
+    tenants: i32,
+    state: String,
+    version: String,
+    created_at: DateTime<Utc>,
+}
+
+impl From<Server> for Shown {
+    fn from(server: Server) -> Self {
+        Self {
+            id: server.id,
+            name: server.name,
+            region: server.region,
+            capacity: server.capacity,
+            tenants: server.tenants,
+            state: server.state.to_string(),
+            version: version(server.server_version),
+            created_at: server.created_at,
+        }
+    }
+}
+
+impl Shown {
+    fn room(&self) -> String {
+        self.capacity.map_or_else(
+            || self.tenants.to_string(),
+            |capacity| format!("{} of {capacity}", self.tenants),
+        )
+    }
+}
+
+impl Answer for Shown {
+    fn text(&self) -> String {
+        fields([
+            ("id", self.id.to_string()),
+            ("name", self.name.clone()),
+            ("region", self.region.clone()),
+            ("tenants", self.room()),
+            ("state", self.state.clone()),
+            ("PostgreSQL", self.version.clone()),
+        ])
+    }
+}
+
+impl Answer for List<Shown> {
+    fn text(&self) -> String {
+        let rows = self.items.iter().map(|server| {
+            [
+                server.name.clone(),
+                server.region.clone(),
+                server.room(),
+                server.state.clone(),
+                server.version.clone(),
+                time(server.created_at),
+            ]
+        });
+        table(["name", "region", "tenants", "state", "PostgreSQL", "added"], rows)
+    }
+}
+
+/// What was found on a server.
+#[derive(Serialize)]
+struct Checked {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tier: Option<&'static str>,
+    ok: bool,
+    problems: Vec<String>,
+}
+
+impl Answer for List<Checked> {
+    fn text(&self) -> String {
+        let rows = self.items.iter().map(|checked| {
+            let found = if checked.ok {
+                "well".to_owned()
+            } else {
+                checked.problems.join("\n")
+            };
+            [
+                checked.name.clone(),
+                checked.version.clone().unwrap_or_default(),
+                checked.tier.unwrap_or_default().to_owned(),
+                found,
+            ]
+        });
+        table(["name", "PostgreSQL", "tier", "found"], rows)
+    }
+}
+
+impl From<ServerCheck> for Checked {
+    fn from(check: ServerCheck) -> Self {
+        Self {
+            name: check.name,
+            version: check.server_version.map(version),
+            tier: check.tier.map(Tier::as_str),
+            ok: check.problems.is_empty(),
+            problems: check.problems,
+        }
+    }
+}
+
+/// Runs the command.
+pub(super) async fn run(command: Command, config: &Config, output: Output) -> Result<(), Failure> {
+    let ops = connect::ops(config).await?;
+    match command {
+        Command::Add(add) => run_add(&ops, add, output).await,
+        Command::List => {
+            let servers = ops.list_servers(&authority()).await?;
+            Ok(output.answer(&List {
+                items: servers.into_iter().map(Shown::from).collect(),
+            })?)
+        }
+        Command::Check(check) => run_check(&ops, check.server, output).await,
+    }
+}
+
+async fn run_add(ops: &Ops, add: Add, output: Output) -> Result<(), Failure> {
+    let url = if add.url == "-" { read_line()? } else { add.url };
+    let request = ServerRequest {
+        name: add.name,
+        region: add.region,
+        capacity: add.capacity,
+        admin_url: SecretString::from(url),
+    };
+    let progress = Progress::start(output);
+    progress.step("preparing the server");
+    let added = ops.add_server(&authority(), &request).await;
+    progress.end();
+    Ok(output.answer(&Shown::from(added?))?)
+}
+
+async fn run_check(ops: &Ops, only: Option<String>, output: Output) -> Result<(), Failure> {
+    let names = match only {
+        Some(name) => vec![name],
+        None => ops
+            .list_servers(&authority())
+            .await?
+            .into_iter()
+            .map(|server| server.name)
+            .collect(),
+    };
+    let mut items = Vec::new();
+    for name in names {
+        items.push(Checked::from(ops.check_server(&authority(), &name).await?));
+    }
+    let bad: Vec<&str> = items
+        .iter()
+        .filter(|checked| !checked.ok)
+        .map(|checked| checked.name.as_str())
+        .collect();
+    let verdict = match bad.as_slice() {
+        [] => Ok(()),
+        bad => Err(Failure::failed(format!("not as it should be: {}", bad.join(", ")))),
+    };
+    output.answer(&List { items })?;
+    verdict
+}
+
+fn read_line() -> Result<String, Failure> {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    match line.trim() {
+        "" => Err(Failure::usage(
+            "--url - was given, but the first line of stdin is empty",
+        )),
+        url => Ok(url.to_owned()),
+    }
+}
+
+/// `server_version_num` as people know it.
+fn version(number: i32) -> String {
+    format!("{}.{}", number / 10_000, number % 10_000)
+}

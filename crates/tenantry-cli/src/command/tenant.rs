@@ -1,0 +1,348 @@
+//! `tenantry tenant`: the customers.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use tenantry_core::{Email, Epoch, Isolation, PersonName, Plan, Slug, TenantId, TenantName, TenantState};
+use tenantry_ops::{FirstOwner, Ops, Tenant, TenantCursor, TenantFilter, TenantRef, TenantRequest};
+
+use crate::{
+    config::Config,
+    connect::{self, authority},
+    failure::Failure,
+    output::{Answer, List as Items, Output, fields, table, time},
+    password,
+    progress::Progress,
+};
+
+/// What to do with tenants.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Create a tenant, with its place, its tables and its first owner
+    Create(Create),
+    /// List tenants, the newest first
+    List(List),
+    /// Show a tenant
+    Show(Named),
+    /// Refuse every access to a tenant; its rows stay
+    Suspend(Named),
+    /// Serve a suspended or deleted tenant again
+    Resume(Named),
+    /// Mark a tenant deleted; it can be resumed until it is purged
+    Delete(Named),
+    /// Remove a deleted tenant's rows for ever
+    Purge(Purge),
+}
+
+/// A tenant.
+#[derive(Args, Debug)]
+pub(crate) struct Named {
+    /// The tenant's slug or id
+    tenant: String,
+}
+
+/// The tenant to create.
+#[derive(Args, Debug)]
+pub(crate) struct Create {
+    /// Its label in addresses: 2 to 48 characters of a-z, 0-9 and single hyphens
+    slug: Slug,
+    /// What people call it [default: the slug]
+    #[arg(long)]
+    name: Option<TenantName>,
+    /// How its rows are kept apart: shared, schema or database [default: what its plan says, else shared]
+    #[arg(long)]
+    isolation: Option<Isolation>,
+    /// The server to place it on, by name or id
+    #[arg(long)]
+    server: Option<String>,
+    /// The region to place it in
+    #[arg(long)]
+    region: Option<String>,
+    /// Its plan
+    #[arg(long)]
+    plan: Option<Plan>,
+    /// Its settings, a JSON object
+    #[arg(long, value_parser = parse_settings)]
+    settings: Option<serde_json::Value>,
+    /// The e-mail of its first owner
+    #[arg(long, value_name = "EMAIL")]
+    admin: Option<Email>,
+    /// The first owner's name
+    #[arg(long, requires = "admin")]
+    admin_name: Option<PersonName>,
+    /// Read the first owner's password from the first line of stdin [default: make one and print it]
+    #[arg(long, requires = "admin")]
+    password_stdin: bool,
+}
+
+/// Which tenants to list.
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// Only those whose slug or name contains this
+    #[arg(long)]
+    q: Option<String>,
+    /// Only those in this state: provisioning, active, suspended, deleted, purged
+    #[arg(long)]
+    state: Option<TenantState>,
+    /// Only those with this isolation: shared, schema, database
+    #[arg(long)]
+    isolation: Option<Isolation>,
+    /// At most so many
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+}
+
+/// The tenant to purge.
+#[derive(Args, Debug)]
+pub(crate) struct Purge {
+    /// The tenant's slug or id
+    tenant: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+fn parse_settings(text: &str) -> Result<serde_json::Value, String> {
+    match serde_json::from_str(text) {
+        Ok(value @ serde_json::Value::Object(_)) => Ok(value),
+        _ => Err("settings are a JSON object, for example '{\"locale\":\"de\"}'".to_owned()),
+    }
+}
+
+/// A tenant, with the names that the HTTP interface uses.
+#[derive(Serialize)]
+struct Shown {
+    id: TenantId,
+    slug: Slug,
+    name: TenantName,
+    plan: Plan,
+    state: TenantState,
+    isolation: Option<Isolation>,
+    placement: Option<Place>,
+    settings: serde_json::Value,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    deleted_at: Option<DateTime<Utc>>,
+    purge_after: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin: Option<Admin>,
+}
+
+#[derive(Serialize)]
+struct Place {
+    server: String,
+    region: String,
+    database: String,
+    schema: String,
+    epoch: Epoch,
+}
+
+/// The first owner of a tenant that was just made.
+#[derive(Serialize)]
+struct Admin {
+    email: Email,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+}
+
+impl From<Tenant> for Shown {
+    fn from(tenant: Tenant) -> Self {
+        let isolation = tenant.placement.as_ref().map(|placement| placement.isolation);
+        let placement = tenant.placement.map(|placement| Place {
+            server: placement.server,
+            region: placement.region,
+            database: placement.database,
+            schema: placement.schema,
+            epoch: placement.epoch,
+        });
+        Self {
+            id: tenant.id,
+            slug: tenant.slug,
+            name: tenant.name,
+            plan: tenant.plan,
+            state: tenant.state,
+            isolation,
+            placement,
+            settings: tenant.settings,
+            created_at: tenant.created_at,
+            updated_at: tenant.updated_at,
+            deleted_at: tenant.deleted_at,
+            purge_after: tenant.purge_after,
+            admin: None,
+        }
+    }
+}
+
+impl Answer for Shown {
+    fn text(&self) -> String {
+        let mut shown = vec![
+            ("id", self.id.to_string()),
+            ("slug", self.slug.to_string()),
+            ("name", self.name.to_string()),
+            ("state", self.state.to_string()),
+            ("plan", self.plan.to_string()),
+        ];
+        if let Some(isolation) = self.isolation {
+            shown.push(("isolation", isolation.to_string()));
+        }
+        if let Some(place) = &self.placement {
+            shown.push(("server", format!("{} ({})", place.server, place.region)));
+            shown.push(("database", place.database.clone()));
+            shown.push(("schema", place.schema.clone()));
+        }
+        shown.push(("settings", self.settings.to_string()));
+        shown.push(("created", time(self.created_at)));
+        if let Some(at) = self.purge_after {
+            shown.push(("purged after", time(at)));
+        }
+        if let Some(admin) = &self.admin {
+            shown.push(("owner", admin.email.to_string()));
+            if let Some(password) = &admin.password {
+                shown.push((
+                    "password",
+                    format!("{password} (good if the e-mail had no account yet; shown this once)"),
+                ));
+            }
+        }
+        fields(shown)
+    }
+}
+
+impl Answer for Items<Shown> {
+    fn text(&self) -> String {
+        let rows = self.items.iter().map(|tenant| {
+            [
+                tenant.slug.to_string(),
+                tenant.name.to_string(),
+                tenant.state.to_string(),
+                tenant
+                    .isolation
+                    .map_or_else(String::new, |isolation| isolation.to_string()),
+                tenant
+                    .placement
+                    .as_ref()
+                    .map_or_else(String::new, |place| place.server.clone()),
+                tenant.plan.to_string(),
+                time(tenant.created_at),
+            ]
+        });
+        table(
+            ["slug", "name", "state", "isolation", "server", "plan", "created"],
+            rows,
+        )
+    }
+}
+
+/// Runs the command.
+pub(super) async fn run(command: Command, config: &Config, output: Output) -> Result<(), Failure> {
+    let ops = connect::ops(config).await?;
+    let by = authority();
+    let tenant = match command {
+        Command::Create(create) => return run_create(&ops, create, output).await,
+        Command::List(list) => return run_list(&ops, list, output).await,
+        Command::Purge(purge) => return run_purge(&ops, &purge, output).await,
+        Command::Show(named) => ops.get_tenant(&by, &named.tenant()).await?,
+        Command::Suspend(named) => ops.suspend_tenant(&by, &named.tenant()).await?,
+        Command::Resume(named) => ops.resume_tenant(&by, &named.tenant()).await?,
+        Command::Delete(named) => {
+            ops.delete_tenant(&by, &named.tenant()).await?;
+            ops.get_tenant(&by, &named.tenant()).await?
+        }
+    };
+    Ok(output.answer(&Shown::from(tenant))?)
+}
+
+impl Named {
+    fn tenant(&self) -> TenantRef {
+        TenantRef::parse(&self.tenant)
+    }
+}
+
+async fn run_create(ops: &Ops, create: Create, output: Output) -> Result<(), Failure> {
+    let name = match create.name {
+        Some(name) => name,
+        None => create.slug.as_str().parse()?,
+    };
+    let mut request = TenantRequest::new(create.slug, name);
+    request.isolation = create.isolation;
+    request.server = create.server;
+    request.region = create.region;
+    request.plan = create.plan;
+    request.settings = create.settings;
+    let mut admin = None;
+    if let Some(email) = create.admin {
+        let made = password::obtain(create.password_stdin, &email)?;
+        request.admin = Some(FirstOwner {
+            email: email.clone(),
+            name: create.admin_name,
+            password: Some(made.password),
+        });
+        admin = Some(Admin {
+            email,
+            password: made.shown,
+        });
+    }
+    let progress = Progress::start(output);
+    progress.step(format!("creating {}", request.slug));
+    let created = ops.create_tenant(&authority(), &request, None).await;
+    progress.end();
+    Ok(output.answer(&Shown {
+        admin,
+        ..Shown::from(created?)
+    })?)
+}
+
+async fn run_list(ops: &Ops, list: List, output: Output) -> Result<(), Failure> {
+    const PAGE: usize = 500;
+    let limit = list.limit as usize;
+    let mut filter = TenantFilter {
+        q: list.q,
+        state: list.state,
+        isolation: list.isolation,
+        ..TenantFilter::default()
+    };
+    let mut items: Vec<Shown> = Vec::new();
+    loop {
+        let wanted = PAGE.min(limit - items.len());
+        let page = ops.list_tenants(&authority(), &filter, wanted as i64).await?;
+        let got = page.len();
+        filter.after = page.last().map(|last| TenantCursor {
+            created_at: last.created_at,
+            id: last.id,
+        });
+        items.extend(page.into_iter().map(Shown::from));
+        if got < wanted || items.len() >= limit {
+            break;
+        }
+    }
+    Ok(output.answer(&Items { items })?)
+}
+
+async fn run_purge(ops: &Ops, purge: &Purge, output: Output) -> Result<(), Failure> {
+    let tenant = ops.get_tenant(&authority(), &TenantRef::parse(&purge.tenant)).await?;
+    if !purge.yes && !confirmed(&tenant.slug, output)? {
+        return Err(Failure::usage(
+            "nothing was purged: add --yes to remove the tenant's rows for ever",
+        ));
+    }
+    let progress = Progress::start(output);
+    progress.step(format!("purging {}", tenant.slug));
+    let purged = ops.purge_tenant(&authority(), &tenant.id.into()).await;
+    progress.end();
+    purged?;
+    let purged = ops.get_tenant(&authority(), &tenant.id.into()).await?;
+    Ok(output.answer(&Shown::from(purged))?)
+}
+
+fn confirmed(slug: &Slug, output: Output) -> Result<bool, Failure> {
+    if !output.is_watched() || !std::io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    eprint!("This removes all rows of {slug} for ever. Type its slug to go on: ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim() == slug.as_str())
+}

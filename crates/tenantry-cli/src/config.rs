@@ -1,0 +1,260 @@
+//! The configuration: `tenantry.toml`, over it the environment (`TENANTRY_…`), over it the options.
+//!
+//! A key is written the same way everywhere: `catalog_url`, `TENANTRY_CATALOG_URL`, `--catalog-url`. A key that nobody
+//! knows is an error, because a misspelt key that is silently ignored is a wrong configuration.
+
+mod error;
+mod layers;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use tenantry::Network;
+use tenantry_core::Isolation;
+
+pub(crate) use error::ConfigError;
+use layers::Layers;
+pub(crate) use layers::Overrides;
+
+/// The file that is read from the current folder where `--config` names no other.
+pub(crate) const FILE_NAME: &str = "tenantry.toml";
+
+/// What the configuration says. A command asks for what it needs by the methods, which say what is missing.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// `catalog_url`: the control database, as `postgres://user:password@host:port/database`.
+    pub(crate) catalog_url: Option<SecretString>,
+    /// Whether the address, which holds a password, stands in the file.
+    pub(crate) catalog_url_in_file: bool,
+    /// `master_key_file`: the file with the key that encrypts the catalog's secrets. The key itself may stand in the
+    /// environment (`TENANTRY_MASTER_KEY`), but never in the file or among the options, where others can read it.
+    pub(crate) master_key_file: Option<PathBuf>,
+    /// `TENANTRY_MASTER_KEY`.
+    pub(crate) master_key: Option<SecretString>,
+    /// `listen`: the address of `serve`.
+    pub(crate) listen: SocketAddr,
+    /// `domains`: the domains below which each tenant has its host (`acme.example.com`).
+    pub(crate) domains: Vec<String>,
+    /// `issuer`: who issues the access tokens, as their `iss` claim says it.
+    pub(crate) issuer: String,
+    /// `audience`: for whom the access tokens are, as their `aud` claim says it.
+    pub(crate) audience: String,
+    /// `trusted_proxies`: the addresses whose forwarded headers are believed.
+    pub(crate) trusted_proxies: Vec<String>,
+    /// `migrations`: the folder with the application's migrations. Left out, the application is the reference CRM.
+    pub(crate) migrations: Option<PathBuf>,
+    /// `drain_timeout_s`: how long `serve` lets running requests end after SIGTERM.
+    pub(crate) drain_timeout: Duration,
+    /// `retention_days`: how long a deleted tenant can be resumed before it is purged.
+    pub(crate) retention: Duration,
+    /// `plans`: what a tenant's plan decides where the request leaves it open.
+    pub(crate) plans: BTreeMap<String, PlanRule>,
+    /// `log`: which log lines are written to stderr; the command decides where nothing is said.
+    pub(crate) log: Option<String>,
+    /// `log_format`: `text` or `json`.
+    pub(crate) log_format: LogFormat,
+}
+
+/// Where tenants of a plan are placed.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlanRule {
+    /// The isolation of new tenants.
+    pub(crate) isolation: Isolation,
+    /// The server of new tenants, by name.
+    pub(crate) server: Option<String>,
+    /// The region of new tenants.
+    pub(crate) region: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+const DAY_S: u64 = 24 * 3600;
+
+impl Config {
+    /// Reads file, environment and options.
+    ///
+    /// # Errors
+    ///
+    /// Names the key and where it stands when a key is unknown or its value can't be used.
+    pub(crate) fn load(overrides: &Overrides) -> Result<Self, ConfigError> {
+        let mut layers = Layers::read(overrides, |name| std::env::var_os(name))?;
+        Self::from_layers(&mut layers)
+    }
+
+    /// The networks of the proxies that are believed.
+    ///
+    /// # Errors
+    ///
+    /// Names the one that is none.
+    pub(crate) fn networks(&self) -> Result<Vec<Network>, ConfigError> {
+        let network = |text: &String| {
+            text.parse().map_err(|_| {
+                ConfigError::new(format!(
+                    "trusted_proxies: `{text}` is no network: write 10.0.0.0/8 or 127.0.0.1"
+                ))
+            })
+        };
+        self.trusted_proxies.iter().map(network).collect()
+    }
+
+    fn from_layers(layers: &mut Layers) -> Result<Self, ConfigError> {
+        Ok(Self {
+            catalog_url_in_file: layers.is_in_file("catalog_url"),
+            catalog_url: layers.take("catalog_url")?,
+            master_key_file: layers.take_path("master_key_file")?,
+            master_key: layers.master_key()?,
+            listen: layers
+                .take("listen")?
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+            domains: layers.take("domains")?.unwrap_or_default(),
+            issuer: layers.take("issuer")?.unwrap_or_else(|| "tenantry".to_owned()),
+            audience: layers.take("audience")?.unwrap_or_else(|| "tenantry".to_owned()),
+            trusted_proxies: layers.take("trusted_proxies")?.unwrap_or_default(),
+            migrations: layers.take_path("migrations")?,
+            drain_timeout: Duration::from_secs(layers.take("drain_timeout_s")?.unwrap_or(30)),
+            retention: Duration::from_secs(DAY_S * u64::from(layers.take::<u32>("retention_days")?.unwrap_or(30))),
+            plans: layers.take("plans")?.unwrap_or_default(),
+            log: layers.take("log")?,
+            log_format: layers.take("log_format")?.unwrap_or_default(),
+        })
+    }
+}
+
+/// Every key, and how its text in the environment or in an option is read.
+pub(crate) const KEYS: &[(&str, Kind)] = &[
+    ("catalog_url", Kind::Text),
+    ("master_key_file", Kind::Text),
+    ("listen", Kind::Text),
+    ("domains", Kind::Toml),
+    ("issuer", Kind::Text),
+    ("audience", Kind::Text),
+    ("trusted_proxies", Kind::Toml),
+    ("migrations", Kind::Text),
+    ("drain_timeout_s", Kind::Toml),
+    ("retention_days", Kind::Toml),
+    ("plans", Kind::Toml),
+    ("log", Kind::Text),
+    ("log_format", Kind::Text),
+];
+
+/// How a key's text in the environment or in an option is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// As it stands.
+    Text,
+    /// As a TOML value: `30`, `["10.0.0.1"]`, `{ free = { isolation = "shared" } }`.
+    Toml,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)], overrides: &Overrides) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(FILE_NAME);
+        std::fs::write(&path, file).expect("written");
+        let overrides = Overrides {
+            config: Some(path),
+            ..overrides.clone()
+        };
+        let variable = |name: &str| {
+            environment
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| OsString::from(value))
+        };
+        Config::from_layers(&mut Layers::read(&overrides, variable)?)
+    }
+
+    #[test]
+    fn environment_beats_the_file_and_an_option_beats_both() {
+        let file = "listen = \"127.0.0.1:1\"";
+        let none = Overrides::default();
+        let port = |config: Config| config.listen.port();
+        assert_eq!(load(file, &[], &none).map(port), Ok(1));
+        let environment = [("TENANTRY_LISTEN", "127.0.0.1:2")];
+        assert_eq!(load(file, &environment, &none).map(port), Ok(2));
+        let option = Overrides {
+            listen: Some("127.0.0.1:3".to_owned()),
+            ..none
+        };
+        assert_eq!(load(file, &environment, &option).map(port), Ok(3));
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_key_and_file() {
+        let error = load("catalog_ulr = \"x\"", &[], &Overrides::default())
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            error.contains("catalog_ulr") && error.contains(FILE_NAME) && error.contains("catalog_url"),
+            "{error}"
+        );
+        let error = load("[plans.free]\nisolatoin = \"shared\"", &[], &Overrides::default()).expect_err("refused");
+        assert!(error.to_string().contains("isolatoin"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_an_error_that_names_where_it_stands() {
+        let error = load("listen = 8080", &[], &Overrides::default())
+            .expect_err("refused")
+            .to_string();
+        assert!(error.contains(FILE_NAME) && error.contains("listen"), "{error}");
+        let environment = [("TENANTRY_DRAIN_TIMEOUT_S", "soon")];
+        let error = load("", &environment, &Overrides::default())
+            .expect_err("refused")
+            .to_string();
+        assert!(error.contains("TENANTRY_DRAIN_TIMEOUT_S"), "{error}");
+        let option = Overrides {
+            plans: Some("{ free = { isolation = \"moon\" } }".to_owned()),
+            ..Overrides::default()
+        };
+        let error = load("", &[], &option).expect_err("refused").to_string();
+        assert!(error.contains("--plans"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_is_not_in_the_error_about_it() {
+        let error = load("catalog_url = 7", &[], &Overrides::default())
+            .expect_err("refused")
+            .to_string();
+        assert!(error.contains("catalog_url"), "{error}");
+        let broken = "catalog_url = \"postgres://u:hunter2@h/d\nlisten";
+        let error = load(broken, &[], &Overrides::default())
+            .expect_err("refused")
+            .to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn the_master_key_itself_may_not_stand_in_the_file() {
+        let error = load("master_key = \"00\"", &[], &Overrides::default())
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            error.contains("master_key_file") && error.contains("TENANTRY_MASTER_KEY"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn paths_in_the_file_count_from_its_folder() {
+        let config = load("migrations = \"migrations\"", &[], &Overrides::default()).expect("valid");
+        let path = config.migrations.expect("set");
+        assert!(path.is_absolute() && path.ends_with("migrations"), "{}", path.display());
+    }
+}

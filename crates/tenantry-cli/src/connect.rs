@@ -1,0 +1,101 @@
+//! From the configuration to the use cases.
+
+use std::path::Path;
+
+use secrecy::{ExposeSecret, SecretString};
+use tenantry_catalog::{Catalog, MasterKey};
+use tenantry_ops::{Authority, FleetConfig, IdentityConfig, Ops, PlanRule};
+
+use crate::{
+    application,
+    command::dev::{RunningDev, running_in},
+    config::Config,
+    failure::Failure,
+};
+
+/// Connects to the catalog that the configuration names, or else to that of a `dev` that runs in the current folder.
+///
+/// # Errors
+///
+/// Usage, when nothing says where the catalog is or what its key is; a failure when it can't be reached.
+pub(crate) async fn ops(config: &Config) -> Result<Ops, Failure> {
+    let (url, key) = catalog(config)?;
+    let catalog = Catalog::connect(url.expose_secret(), &key).await?;
+    ops_on(catalog, config)
+}
+
+/// The use cases on a catalog, as the configuration wants them.
+///
+/// # Errors
+///
+/// Usage, when the configuration can't be used.
+pub(crate) fn ops_on(catalog: Catalog, config: &Config) -> Result<Ops, Failure> {
+    Ok(Ops::with_fleet(catalog, identity(config), fleet(config)?))
+}
+
+/// Whoever holds the catalog's address and its key at a command line may do everything; the audit log says so.
+pub(crate) fn authority() -> Authority {
+    Authority::system("command line")
+}
+
+/// Address and key of the catalog.
+pub(crate) fn catalog(config: &Config) -> Result<(SecretString, MasterKey), Failure> {
+    if let Some(url) = &config.catalog_url {
+        return Ok((url.clone(), master_key(config)?));
+    }
+    match running_in(Path::new("."))? {
+        Some(RunningDev {
+            catalog_url,
+            master_key_file,
+        }) => {
+            let key = MasterKey::from_file(&master_key_file)?;
+            Ok((SecretString::from(catalog_url), key))
+        }
+        None => Err(Failure::usage(
+            "no catalog: set TENANTRY_CATALOG_URL (or catalog_url in tenantry.toml), \
+             or run this where `tenantry dev` runs",
+        )),
+    }
+}
+
+fn master_key(config: &Config) -> Result<MasterKey, Failure> {
+    let key = match (&config.master_key, &config.master_key_file) {
+        (Some(key), _) => MasterKey::parse(key.expose_secret()),
+        (None, Some(file)) => MasterKey::from_file(file),
+        (None, None) => {
+            return Err(Failure::usage(
+                "no master key: name its file by TENANTRY_MASTER_KEY_FILE (or master_key_file in tenantry.toml), \
+                 or set TENANTRY_MASTER_KEY",
+            ));
+        }
+    };
+    key.map_err(|error| Failure::usage(format!("{:#}", anyhow::Error::new(error))))
+}
+
+/// What the configuration decides about tokens.
+pub(crate) fn identity(config: &Config) -> IdentityConfig {
+    IdentityConfig::new(config.issuer.clone(), config.audience.clone())
+}
+
+/// What the configuration decides about the fleet.
+///
+/// # Errors
+///
+/// Usage, when the name of a plan is none.
+pub(crate) fn fleet(config: &Config) -> Result<FleetConfig, Failure> {
+    let mut fleet = FleetConfig::default();
+    fleet.retention = config.retention;
+    fleet.migrations = Some(application::migrations(config)?);
+    for (name, rule) in &config.plans {
+        let plan = name
+            .parse()
+            .map_err(|error| Failure::usage(format!("plans: `{name}`: {error}")))?;
+        fleet.plans.push(PlanRule {
+            plan,
+            isolation: rule.isolation,
+            server: rule.server.clone(),
+            region: rule.region.clone(),
+        });
+    }
+    Ok(fleet)
+}

@@ -1,0 +1,136 @@
+//! What a command answers: text and tables for people, one JSON document for programs.
+//!
+//! Answers go to stdout, everything else (progress, warnings, errors, logs) to stderr, so that an answer can be piped.
+
+use std::io::{IsTerminal, Write};
+
+use chrono::{DateTime, Utc};
+use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use serde::Serialize;
+
+/// An answer that knows both of its forms. The JSON form is its serialisation.
+pub(crate) trait Answer: Serialize {
+    /// The form for people.
+    fn text(&self) -> String;
+}
+
+/// How this run answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) const fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    pub(crate) const fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Prints the answer.
+    ///
+    /// # Errors
+    ///
+    /// When stdout is closed.
+    pub(crate) fn answer(self, answer: &impl Answer) -> anyhow::Result<()> {
+        let text = if self.json {
+            serde_json::to_string_pretty(answer)?
+        } else {
+            answer.text()
+        };
+        let mut stdout = std::io::stdout().lock();
+        writeln!(stdout, "{}", text.trim_end())?;
+        Ok(())
+    }
+
+    /// Whether a person watches, so that progress and questions make sense.
+    pub(crate) fn is_watched(self) -> bool {
+        !self.json && std::io::stderr().is_terminal()
+    }
+}
+
+/// A list, in the form that the HTTP interface's lists have.
+#[derive(Serialize)]
+pub(crate) struct List<T> {
+    pub(crate) items: Vec<T>,
+}
+
+/// A sentence that says what was done, and its JSON.
+pub(crate) struct Done {
+    pub(crate) text: String,
+    pub(crate) json: serde_json::Value,
+}
+
+impl Serialize for Done {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json.serialize(serializer)
+    }
+}
+
+impl Answer for Done {
+    fn text(&self) -> String {
+        self.text.clone()
+    }
+}
+
+/// A time as people read it, in UTC.
+pub(crate) fn time(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M").to_string()
+}
+
+/// A table with these headings and rows; "none" where there are no rows.
+pub(crate) fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(headings);
+    for row in rows {
+        table.add_row(row.map(|cell| printable(&cell)));
+    }
+    if table.is_empty() {
+        "none".to_owned()
+    } else {
+        table.to_string()
+    }
+}
+
+/// A thing's fields below each other.
+pub(crate) fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let fields: Vec<_> = fields.into_iter().collect();
+    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    fields
+        .iter()
+        .map(|(name, value)| format!("{name:width$}  {}\n", printable(value)))
+        .collect()
+}
+
+/// Values come from tenants; an escape sequence in a name must not reach the operator's terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_its_headings_and_rows() {
+        let shown = table(["slug", "state"], [["acme".to_owned(), "active".to_owned()]]);
+        assert!(
+            shown.contains("slug") && shown.contains("acme") && shown.contains("active"),
+            "{shown}"
+        );
+        assert_eq!(table(["slug"], []), "none");
+    }
+
+    #[test]
+    fn escape_sequences_do_not_reach_the_terminal() {
+        let shown = fields([("name", "\u{1b}[2Jgone".to_owned())]);
+        assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    }
+}

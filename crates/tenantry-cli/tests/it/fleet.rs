@@ -1,0 +1,363 @@
+//! Tenants, members, servers, migrations and keys, end to end on a real server.
+
+use serde_json::Value;
+use tenantry_testing::{TestDatabase, cluster, database};
+
+use crate::support::{Folder, Run};
+
+/// An installation of its own: an empty catalog, a key, an application's migrations.
+struct Installation {
+    folder: Folder,
+    catalog: TestDatabase,
+}
+
+const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+const NOTES: &str = "create table notes (id uuid primary key default gen_random_uuid(), title text not null);\n";
+
+impl Installation {
+    async fn new() -> Self {
+        let installation = Self {
+            folder: Folder::new(),
+            catalog: database().await,
+        };
+        installation
+            .folder
+            .write("tenantry.toml", "migrations = \"migrations\"\n");
+        installation.folder.write("migrations/0001_notes.sql", NOTES);
+        installation
+    }
+
+    async fn with_server() -> Self {
+        let installation = Self::new().await;
+        let url = cluster().await.admin_url("postgres");
+        let added = installation.run(&["server", "add", "first", "--url", &url, "--json"]);
+        assert_eq!(added.json()["name"], "first");
+        installation
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        let environment = [
+            ("TENANTRY_CATALOG_URL", self.catalog.url()),
+            ("TENANTRY_MASTER_KEY", KEY.to_owned()),
+        ];
+        let environment: Vec<_> = environment
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        self.folder.run_with(arguments, &environment)
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        self.run(&[arguments, &["--json"]].concat()).json()
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_lives_from_create_to_purge() {
+    let installation = Installation::with_server().await;
+    for isolation in ["shared", "schema", "database"] {
+        let slug = format!("a-{isolation}");
+        let created = installation.json(&[
+            "tenant",
+            "create",
+            &slug,
+            "--isolation",
+            isolation,
+            "--name",
+            "A Ltd.",
+            "--admin",
+            "ann@a.example",
+            "--settings",
+            r#"{"locale":"de"}"#,
+        ]);
+        assert_eq!(created["state"], "active");
+        assert_eq!(created["isolation"], isolation);
+        assert_eq!(created["placement"]["server"], "first");
+        assert_eq!(created["settings"]["locale"], "de");
+        assert_eq!(created["admin"]["email"], "ann@a.example");
+        assert_eq!(created["admin"]["password"].as_str().unwrap().len(), 20);
+    }
+    let listed = installation.json(&["tenant", "list"]);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 3);
+    let only = installation.json(&["tenant", "list", "--isolation", "schema"]);
+    assert_eq!(only["items"][0]["slug"], "a-schema");
+
+    for slug in ["a-shared", "a-schema", "a-database"] {
+        assert_eq!(installation.json(&["tenant", "suspend", slug])["state"], "suspended");
+        assert_eq!(installation.json(&["tenant", "resume", slug])["state"], "active");
+        let refused = installation.run(&["tenant", "purge", slug, "--yes"]);
+        assert!(refused.fails(1).contains("delete it first"));
+        assert_eq!(installation.json(&["tenant", "delete", slug])["state"], "deleted");
+        assert!(installation.run(&["tenant", "purge", slug]).fails(2).contains("--yes"));
+        assert_eq!(
+            installation.json(&["tenant", "purge", slug, "--yes"])["state"],
+            "purged"
+        );
+    }
+    assert!(
+        installation
+            .run(&["tenant", "show", "a-shared"])
+            .fails(1)
+            .contains("no such tenant")
+    );
+}
+
+#[tokio::test]
+async fn a_plan_chooses_the_isolation() {
+    let installation = Installation::with_server().await;
+    installation.folder.write(
+        "tenantry.toml",
+        "migrations = \"migrations\"\n[plans.gold]\nisolation = \"database\"\n",
+    );
+    let created = installation.json(&["tenant", "create", "rich", "--plan", "gold"]);
+    assert_eq!(created["isolation"], "database");
+    assert_eq!(installation.json(&["tenant", "create", "poor"])["isolation"], "shared");
+}
+
+#[tokio::test]
+async fn what_can_not_be_created_is_refused_in_one_line() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "acme"]);
+    assert!(
+        installation
+            .run(&["tenant", "create", "acme"])
+            .fails(1)
+            .contains("slug")
+    );
+    assert!(
+        installation
+            .run(&["tenant", "create", "acrne"])
+            .fails(1)
+            .contains("confused")
+    );
+    assert!(
+        installation
+            .run(&["tenant", "create", "other", "--server", "second"])
+            .fails(1)
+            .contains("server")
+    );
+    assert!(
+        installation
+            .run(&["tenant", "create", &"x".repeat(10_000)])
+            .fails(2)
+            .contains("2 to 48")
+    );
+}
+
+#[tokio::test]
+async fn members_come_change_and_go_and_an_owner_stays() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "acme", "--admin", "ann@acme.example"]);
+    let added = installation.json(&[
+        "member",
+        "add",
+        "acme",
+        "Bob@acme.example",
+        "--role",
+        "viewer",
+        "--name",
+        "Bob",
+    ]);
+    assert_eq!(
+        (&added["email"], &added["role"]),
+        (&"bob@acme.example".into(), &"viewer".into())
+    );
+    assert_eq!(
+        installation.json(&["member", "set-role", "acme", "bob@acme.example", "admin"])["role"],
+        "admin"
+    );
+    let account = added["account_id"].as_str().unwrap();
+    assert_eq!(
+        installation.json(&["member", "set-role", "acme", account, "member"])["role"],
+        "member"
+    );
+    let refused = installation.run(&["member", "remove", "acme", "ann@acme.example"]);
+    assert!(refused.fails(1).contains("owner"));
+    assert!(
+        installation
+            .run(&["member", "add", "acme", "bob@acme.example"])
+            .fails(1)
+            .contains("already")
+    );
+    installation.json(&["member", "remove", "acme", "bob@acme.example"]);
+    let listed = installation.json(&["member", "list", "acme"]);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+    let table = installation.run(&["member", "list", "acme"]).stdout;
+    assert!(table.contains("ann@acme.example") && table.contains("owner"), "{table}");
+    assert!(
+        installation
+            .run(&["member", "remove", "acme", "bob@acme.example"])
+            .fails(1)
+            .contains("no member")
+    );
+}
+
+#[tokio::test]
+async fn keys_are_shown_once_and_can_be_revoked() {
+    let installation = Installation::new().await;
+    let made = installation.json(&["token", "create", "ci", "--scope", "read", "--scope", "tenants"]);
+    assert!(made["key"].as_str().unwrap().len() > 30);
+    assert_eq!(made["scopes"], serde_json::json!(["read", "tenants"]));
+    let listed = installation.json(&["token", "list"]);
+    assert_eq!(listed["items"][0]["name"], "ci");
+    assert!(listed["items"][0].get("key").is_none());
+    let id = made["id"].as_str().unwrap();
+    installation.json(&["token", "revoke", id]);
+    assert!(installation.run(&["token", "revoke", id]).fails(1).contains("no such"));
+}
+
+#[tokio::test]
+async fn an_access_token_of_a_person_is_printed_alone() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "acme", "--admin", "ann@acme.example"]);
+    let printed = installation.run(&["token", "access", "ann@acme.example"]);
+    assert_eq!(printed.code, 0, "{printed:?}");
+    assert_eq!(printed.stdout.trim().split('.').count(), 3);
+    assert!(
+        installation
+            .run(&["token", "access", "eve@acme.example"])
+            .fails(1)
+            .contains("wrong")
+    );
+}
+
+#[tokio::test]
+async fn servers_are_listed_and_checked() {
+    let installation = Installation::with_server().await;
+    let listed = installation.json(&["server", "list"]);
+    assert_eq!(listed["items"][0]["name"], "first");
+    assert!(
+        !listed.to_string().contains(cluster().await.password()),
+        "no password is shown"
+    );
+    let checked = installation.json(&["server", "check"]);
+    assert_eq!(checked["items"][0]["ok"], true);
+    let url = cluster().await.admin_url("postgres");
+    assert!(
+        installation
+            .run(&["server", "add", "again", "--url", &url])
+            .fails(1)
+            .contains("already")
+    );
+    let nowhere = "postgres://someone:hunter2@127.0.0.1:1/postgres";
+    let refused = installation.run(&["server", "add", "gone", "--url", nowhere]);
+    assert!(
+        refused.fails(1).contains("reached") && !refused.stderr.contains("hunter2"),
+        "{refused:?}"
+    );
+    assert!(
+        installation
+            .run(&["server", "check", "absent"])
+            .fails(1)
+            .contains("no server")
+    );
+}
+
+#[tokio::test]
+async fn a_migration_reaches_every_tenant_and_one_that_fails_is_told() {
+    let installation = Installation::with_server().await;
+    for (slug, isolation) in [
+        ("a-shared", "shared"),
+        ("a-schema", "schema"),
+        ("a-database", "database"),
+    ] {
+        installation.json(&["tenant", "create", slug, "--isolation", isolation]);
+    }
+    installation
+        .folder
+        .write("migrations/0002_body.sql", "alter table notes add column body text;\n");
+    let plan = installation.run(&["migrate", "plan"]);
+    assert!(plan.code == 0 && plan.stdout.contains("0002_body"), "{plan:?}");
+    let applied = installation.json(&["migrate", "apply"]);
+    assert_eq!(applied["target"], 2);
+    assert_eq!(applied["applied"].as_array().unwrap().len(), 3);
+    let status = installation.json(&["migrate", "status"]);
+    assert!(
+        status["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|site| site["version"] == 2),
+        "{status}"
+    );
+
+    // Something stands in one tenant's way only.
+    let schema = installation.json(&["tenant", "show", "a-schema"])["placement"].clone();
+    let client = cluster().await.connect(schema["database"].as_str().unwrap()).await;
+    let in_the_way = format!("create table {}.labels (id int)", schema["schema"].as_str().unwrap());
+    client.batch_execute(&in_the_way).await.unwrap();
+    installation.folder.write(
+        "migrations/0003_labels.sql",
+        "create table labels (id uuid primary key);\n",
+    );
+    let failed = installation.run(&["migrate", "apply", "--json"]);
+    assert_eq!(failed.code, 1, "{failed:?}");
+    let report: Value = serde_json::from_str(&failed.stdout).unwrap();
+    assert_eq!(report["applied"].as_array().unwrap().len(), 2, "{report}");
+    assert_eq!(report["failed"][0]["tenant"], "a-schema");
+    assert!(
+        report["failed"][0]["error"].as_str().unwrap().contains("labels"),
+        "{report}"
+    );
+    assert!(failed.stderr.contains("1 of 3"), "{failed:?}");
+
+    client
+        .batch_execute(&format!("drop table {}.labels", schema["schema"].as_str().unwrap()))
+        .await
+        .unwrap();
+    let report = installation.json(&["migrate", "apply"]);
+    assert_eq!(
+        (report["applied"].as_array().unwrap().len(), &report["current"]),
+        (1, &2.into())
+    );
+}
+
+#[tokio::test]
+async fn a_migration_that_can_not_be_isolated_is_refused_with_its_line() {
+    let installation = Installation::with_server().await;
+    installation.folder.write(
+        "migrations/0002_view.sql",
+        "-- seen often\ncreate materialized view v as select 1 as a;\n",
+    );
+    let refused = installation.run(&["migrate", "apply"]);
+    let error = refused.fails(1);
+    assert!(
+        error.contains("0002_view.sql") && error.contains('2') && error.contains("materialized"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn the_doctor_finds_nothing_wrong_where_nothing_is() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "acme"]);
+    let findings = installation.json(&["doctor"]);
+    let wrong: Vec<_> = findings["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["verdict"] == "wrong")
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn the_doctor_tells_what_is_wrong_with_its_mend() {
+    let installation = Installation::new().await;
+    let run = installation.run(&["doctor"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stdout.contains("tenantry server add"), "{run:?}");
+    let wrong_key = [
+        ("TENANTRY_CATALOG_URL", installation.catalog.url()),
+        ("TENANTRY_MASTER_KEY", "f".repeat(64)),
+    ];
+    let wrong_key: Vec<_> = wrong_key.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let run = installation.folder.run_with(["doctor"], &wrong_key);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(
+        run.stdout.contains("the key that this catalog was made with"),
+        "{run:?}"
+    );
+}

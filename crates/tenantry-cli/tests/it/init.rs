@@ -1,0 +1,80 @@
+//! A project for an application of one's own.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use crate::support::Folder;
+
+/// The generated program, compiled with these tests.
+#[expect(dead_code, reason = "only its routes are called here")]
+#[path = "../../templates/init/main.rs"]
+pub(crate) mod application;
+
+#[test]
+fn the_project_is_complete_and_its_dependencies_are_to_be_had() {
+    let folder = Folder::new();
+    let answer = folder.run(["init", "my-app", "--json"]).json();
+    assert_eq!(answer["name"], "my-app");
+    let project = folder.path().join("my-app");
+    for file in answer["files"].as_array().unwrap() {
+        let text = std::fs::read_to_string(project.join(file.as_str().unwrap())).unwrap();
+        assert!(!text.contains("{{"), "{file}: {text}");
+    }
+    let resolved = cargo(&project, &["metadata", "--format-version", "1"]);
+    assert!(
+        resolved.status.success(),
+        "{}",
+        String::from_utf8_lossy(&resolved.stderr)
+    );
+}
+
+/// The same as the module above shows, for the whole project as a user has it.
+#[test]
+#[ignore = "builds every dependency once more, which takes minutes"]
+fn the_project_compiles() {
+    let folder = Folder::new();
+    folder.run(["init", "my-app"]);
+    let check = cargo(&folder.path().join("my-app"), &["check"]);
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+}
+
+fn cargo(project: &Path, arguments: &[&str]) -> Output {
+    let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    // The versions that are here already, since a test does not go to the network.
+    std::fs::copy(format!("{workspace}/Cargo.lock"), project.join("Cargo.lock")).unwrap();
+    Command::new(env!("CARGO"))
+        .args(arguments)
+        .arg("--offline")
+        .env("CARGO_TARGET_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/init"))
+        .current_dir(project)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn nothing_is_overwritten() {
+    let folder = Folder::new();
+    folder.write("here/migrations/0001_notes.sql", "mine");
+    let run = folder.run(["init", "here"]);
+    let error = run.fails(1);
+    assert!(
+        error.contains("migrations/0001_notes.sql") && error.contains("nothing was written"),
+        "{error}"
+    );
+    assert!(!folder.path().join("here/Cargo.toml").exists());
+    assert_eq!(
+        std::fs::read_to_string(folder.path().join("here/migrations/0001_notes.sql")).unwrap(),
+        "mine"
+    );
+}
+
+#[test]
+fn a_folder_whose_name_is_no_packages_needs_one() {
+    let folder = Folder::new();
+    let run = folder.run(["init", "my app"]);
+    assert!(run.fails(2).contains("--name"));
+    let run = folder.run(["init", "my app", "--name", "my-app", "--json"]);
+    assert_eq!(run.json()["name"], "my-app");
+}

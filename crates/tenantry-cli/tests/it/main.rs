@@ -1,0 +1,13 @@
+//! The binary as a user runs it: what it prints, what it leaves, how it ends.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a step of a test that fails is a failed test, in helpers too"
+)]
+
+mod completions;
+mod configuration;
+mod dev;
+mod fleet;
+mod init;
+mod support;
