@@ -196,7 +196,7 @@ fn dependency_breaches(metadata: &Metadata) -> Vec<String> {
 
 /// SQL text stands in few crates only: a statement in the server would be one nobody scopes.
 fn source_breaches(metadata: &Metadata) -> Result<Vec<String>> {
-    const NO_SQL: &[&str] = &["tenantry-core", "tenantry-server", "tenantry-pool"];
+    const NO_SQL: &[&str] = &["tenantry-core", "tenantry-server"];
     let mut breaches = Vec::new();
     for package in metadata
         .packages

@@ -1,5 +1,6 @@
 //! Automation of this repository: `cargo xtask <task>`.
 
+mod features;
 mod house;
 mod test;
 
@@ -13,14 +14,14 @@ use clap::Parser;
 enum Task {
     /// Passes every test: units, integration on a real PostgreSQL, documentation examples.
     Test(test::Options),
-    /// Holds the import directions of ARCHITECTURE.md.
+    /// Holds the import directions of ARCHITECTURE.md and the claims of docs/features.md.
     House,
 }
 
 fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Test(options) => test::run(&options),
-        Task::House => house::run(),
+        Task::House => house::run().and_then(|()| features::run()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
