@@ -2,7 +2,9 @@
 
 use std::{sync::OnceLock, time::Duration};
 
+use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tenantry::PoolStatus;
 use tokio::task::JoinHandle;
 
 use crate::layer::describe_metrics;
@@ -14,6 +16,9 @@ const SECONDS: &[f64] = &[
 
 /// How often recorded durations are sorted into their buckets; they wait in memory until then.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+const CONNECTIONS: &str = "tenantry_pool_connections";
+const WAITING: &str = "tenantry_pool_waiting";
 
 /// The recorder is the process's, also where a process starts several servers, as the tests do.
 static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -30,6 +35,8 @@ fn handle() -> &'static PrometheusHandle {
             tracing::warn!("another metrics recorder is installed: /metrics will show nothing");
         }
         describe_metrics();
+        describe_gauge!(CONNECTIONS, "Connections to tenant databases, by what they do.");
+        describe_gauge!(WAITING, "Callers that wait for a connection to a tenant database.");
         handle
     })
 }
@@ -44,6 +51,15 @@ pub(crate) fn install() -> JoinHandle<()> {
             handle.run_upkeep();
         }
     })
+}
+
+/// The pools as they are now, summed: a label per tenant database would grow with the fleet.
+pub(crate) fn note_pools<D>(pools: &[(D, PoolStatus)]) {
+    let sum = |figure: fn(&PoolStatus) -> usize| pools.iter().map(|(_, status)| figure(status)).sum::<usize>() as f64;
+    let (open, idle) = (sum(|status| status.open), sum(|status| status.idle));
+    gauge!(CONNECTIONS, "state" => "idle").set(idle);
+    gauge!(CONNECTIONS, "state" => "busy").set(open - idle);
+    gauge!(WAITING).set(sum(|status| status.waiting));
 }
 
 /// Everything recorded so far.

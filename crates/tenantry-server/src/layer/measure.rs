@@ -1,4 +1,4 @@
-//! Counts and times requests, and writes one line per request into the log.
+//! Counts and times requests, and writes a line for each into the log.
 
 use std::time::Instant;
 
@@ -39,11 +39,13 @@ pub(super) async fn measure(request: Request, next: Next) -> Response {
     let status = response.status().as_u16();
     histogram!(DURATION, "method" => method, "route" => route.clone()).record(duration);
     counter!(REQUESTS, "method" => method, "route" => route, "status" => status.to_string()).increment(1);
-    tracing::info!(
-        http.status = status,
-        duration_ms = duration.as_secs_f64() * 1000.0,
-        "request answered"
-    );
+    let duration_ms = duration.as_secs_f64() * 1000.0;
+    // A line for each request that went well would cost more than many of them; the figures above count those.
+    if response.status().is_server_error() {
+        tracing::warn!(http.status = status, duration_ms, "request failed");
+    } else {
+        tracing::debug!(http.status = status, duration_ms, "request answered");
+    }
     response
 }
 

@@ -1,10 +1,13 @@
 //! Metrics for Prometheus.
 
-use axum::{http::header, response::IntoResponse};
+use axum::{extract::State, http::header, response::IntoResponse};
+
+use crate::Services;
 
 /// Read the process's metrics.
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, content_type = "text/plain", body = String)))]
-pub(crate) async fn get_metrics() -> impl IntoResponse {
+pub(crate) async fn get_metrics(State(services): State<Services>) -> impl IntoResponse {
+    crate::metrics::note_pools(&services.tenantry.pools().status());
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
         crate::metrics::render(),

@@ -220,7 +220,7 @@ async fn pages_show_every_row_once_also_while_rows_are_added() {
 
 #[tokio::test]
 async fn a_list_takes_known_parameters_only() {
-    let app = App::start().await;
+    let app = App::small().await;
     let client = &app.tenants[0].client;
     for (query, pointer, code) in [
         ("tenant_id=x", "/tenant_id", "unknown-field"),

@@ -125,7 +125,7 @@ async fn nothing_was_made(app: &App) {
 
 #[tokio::test]
 async fn what_is_no_json_object_is_malformed() {
-    let app = App::start().await;
+    let app = App::small().await;
     let deep = format!("{{\"name\": {}", "[".repeat(50_000));
     for (client, method, path, body) in routes(&app) {
         for text in [
@@ -169,7 +169,7 @@ async fn what_is_no_json_object_is_malformed() {
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_with_an_answer() {
-    let app = App::start().await;
+    let app = App::small().await;
     let name = "x".repeat(2_000_000);
     for (client, method, path, mut body) in routes(&app) {
         body["notes"] = json!(name);
@@ -183,7 +183,7 @@ async fn a_body_that_is_too_large_is_refused_with_an_answer() {
 
 #[tokio::test]
 async fn a_field_too_many_is_named() {
-    let app = App::start().await;
+    let app = App::small().await;
     for (client, method, path, body) in routes(&app) {
         for field in ["tenant_id", "surprise", "__proto__", "a/b", "🙂"] {
             let mut body = body.clone();
@@ -201,7 +201,7 @@ async fn a_field_too_many_is_named() {
 
 #[tokio::test]
 async fn a_field_of_the_wrong_type_is_named() {
-    let app = App::start().await;
+    let app = App::small().await;
     for (client, method, path, body) in routes(&app) {
         for (field, _) in body.as_object().unwrap() {
             for wrong in [json!(7), json!([]), json!({}), json!(true), json!(null)] {
@@ -232,7 +232,7 @@ async fn a_field_of_the_wrong_type_is_named() {
 
 #[tokio::test]
 async fn texts_that_cannot_be_stored_are_refused() {
-    let app = App::start().await;
+    let app = App::small().await;
     let client = &app.tenants[0].client;
     let long = "x".repeat(201);
     for (body, pointer) in [
@@ -276,7 +276,7 @@ async fn texts_that_cannot_be_stored_are_refused() {
 
 #[tokio::test]
 async fn ids_that_are_none_are_not_found() {
-    let app = App::start().await;
+    let app = App::small().await;
     let client = &app.tenants[0].client;
     for id in [
         "7",

@@ -51,7 +51,7 @@ async fn whoever_does_not_exist_is_refused_like_a_wrong_password() {
 
 #[tokio::test]
 async fn what_is_no_valid_credential_is_refused() {
-    let app = App::start().await;
+    let app = App::small().await;
     let tokens = app.log_in(&app.tenants[0].email, PASSWORD, None).await.expect(200);
     let token = tokens["access_token"].as_str().unwrap();
     let (signed, signature) = token.rsplit_once('.').unwrap();
@@ -85,7 +85,7 @@ async fn what_is_no_valid_credential_is_refused() {
 
 #[tokio::test]
 async fn refresh_tokens_rotate_and_a_stolen_one_ends_the_log_in() {
-    let app = App::start().await;
+    let app = App::small().await;
     let first = app.log_in(&app.tenants[0].email, PASSWORD, None).await.expect(200);
     let refresh = async |token: &Value| {
         app.anonymous
@@ -106,7 +106,7 @@ async fn refresh_tokens_rotate_and_a_stolen_one_ends_the_log_in() {
 
 #[tokio::test]
 async fn logging_out_ends_the_tokens() {
-    let app = App::start().await;
+    let app = App::small().await;
     let tokens = app.log_in(&app.tenants[0].email, PASSWORD, None).await.expect(200);
     let client = app.anonymous.bearer(tokens["access_token"].as_str().unwrap());
     client.post("/v1/auth/logout", json!({})).await.expect(204);
@@ -224,7 +224,7 @@ async fn suspension_bites_within_a_second_and_resume_opens_again() {
 
 #[tokio::test]
 async fn the_end_of_a_membership_bites_within_a_second() {
-    let app = App::start().await;
+    let app = App::small().await;
     let tenant = &app.tenants[0];
     let member = app.member(tenant, "member").await;
     member.post("/app/contacts", json!({ "name": "x" })).await.expect(201);
@@ -263,7 +263,7 @@ async fn too_many_failed_log_ins_are_slowed_down() {
 
 #[tokio::test]
 async fn published_keys_hold_nothing_secret() {
-    let app = App::start().await;
+    let app = App::small().await;
     let keys = app.anonymous.get("/.well-known/jwks.json").await.expect(200);
     let keys = keys["keys"].as_array().unwrap();
     assert!(!keys.is_empty());

@@ -48,7 +48,7 @@ async fn a_tenants_database_that_is_away_is_said_and_comes_back() {
 
 #[tokio::test]
 async fn a_catalog_that_is_away_lets_nobody_in() {
-    let app = App::start().await;
+    let app = App::small().await;
     let tenant = &app.tenants[0];
     tenant.client.get("/app/contacts").await.expect(200);
     app.catalog_server.cut();

@@ -11,3 +11,4 @@ mod harness;
 mod isolation;
 mod openapi;
 mod roles;
+mod shutdown;

@@ -36,7 +36,7 @@ fn concrete(path: &str) -> String {
 
 #[tokio::test]
 async fn every_promised_route_stands_in_the_contract() {
-    let app = App::start().await;
+    let app = App::small().await;
     let document = app.anonymous.get("/openapi.json").await.expect(200);
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     let expected = "
@@ -84,7 +84,7 @@ async fn every_promised_route_stands_in_the_contract() {
 
 #[tokio::test]
 async fn a_path_answers_the_methods_of_the_contract_and_no_others() {
-    let app = App::start().await;
+    let app = App::small().await;
     let document = app.anonymous.get("/openapi.json").await.expect(200);
     let operations = operations(&document);
     let paths: BTreeSet<_> = operations.iter().map(|(_, path)| path.clone()).collect();
@@ -109,7 +109,7 @@ async fn a_path_answers_the_methods_of_the_contract_and_no_others() {
 
 #[tokio::test]
 async fn every_route_that_is_not_public_wants_a_credential() {
-    let app = App::start().await;
+    let app = App::small().await;
     let document = app.anonymous.get("/openapi.json").await.expect(200);
     let public = [
         "/v1/auth/login",

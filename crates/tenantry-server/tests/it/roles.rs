@@ -43,7 +43,7 @@ async fn a_viewer_reads_and_changes_nothing_in_every_isolation() {
 
 #[tokio::test]
 async fn members_write_rows_and_manage_nobody() {
-    let app = App::start().await;
+    let app = App::small().await;
     let tenant = &app.tenants[0];
     let member = app.member(tenant, "member").await;
     member.post("/app/contacts", json!({ "name": "x" })).await.expect(201);
@@ -60,7 +60,7 @@ async fn members_write_rows_and_manage_nobody() {
 
 #[tokio::test]
 async fn admins_manage_members_below_owners() {
-    let app = App::start().await;
+    let app = App::small().await;
     let tenant = &app.tenants[0];
     let admin = app.member(tenant, "admin").await;
     let members = format!("/v1/tenants/{}/members", tenant.id);
@@ -107,7 +107,7 @@ async fn members_of_one_tenant_are_nobody_in_another() {
 
 #[tokio::test]
 async fn only_operators_administer_the_fleet() {
-    let app = App::start().await;
+    let app = App::small().await;
     let tenant = &app.tenants[0];
     let own = format!("/v1/tenants/{}", tenant.id);
     for (method, path) in [

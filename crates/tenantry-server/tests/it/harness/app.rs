@@ -29,8 +29,9 @@ pub(crate) struct App {
     pub(crate) catalog_server: FaultProxy,
     /// Stands between the server and the tenants' databases.
     pub(crate) tenant_server: FaultProxy,
+    pub(crate) tenantry: Tenantry,
     // Before the database, so that it stops first.
-    _server: Server,
+    pub(crate) server: Server,
     _catalog: TestDatabase,
 }
 
@@ -50,6 +51,9 @@ pub(crate) struct Options {
     pub(crate) pool: PoolConfig,
     pub(crate) login_failures_max: i32,
     pub(crate) operation_wait: Duration,
+    pub(crate) shutdown_grace: Duration,
+    /// Of which isolations there is a tenant.
+    pub(crate) isolations: &'static [&'static str],
 }
 
 impl App {
@@ -57,11 +61,18 @@ impl App {
         Self::start_with(|_| {}).await
     }
 
+    /// With one tenant in shared tables, for what isolation has nothing to do with.
+    pub(crate) async fn small() -> Self {
+        Self::start_with(|options| options.isolations = &["shared"]).await
+    }
+
     pub(crate) async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options {
             pool: PoolConfig::default(),
             login_failures_max: 100,
             operation_wait: Duration::from_secs(50),
+            shutdown_grace: Duration::from_secs(10),
+            isolations: &["shared", "schema", "database"],
         };
         change(&mut options);
         let cluster = cluster().await;
@@ -102,11 +113,19 @@ impl App {
         };
         let config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
+            shutdown_grace: options.shutdown_grace,
             ..Config::default()
         };
-        let server = tenantry_server::start(config, Services { ops, tenantry }, application)
-            .await
-            .unwrap();
+        let server = tenantry_server::start(
+            config,
+            Services {
+                ops,
+                tenantry: tenantry.clone(),
+            },
+            application,
+        )
+        .await
+        .unwrap();
 
         let anonymous = Client::new(format!("http://{}", server.address()));
         let operator = anonymous.bearer(operator_key.expose_secret());
@@ -116,11 +135,12 @@ impl App {
             tenants: Vec::new(),
             catalog_server,
             tenant_server,
-            _server: server,
+            tenantry,
+            server,
             _catalog: catalog,
         };
-        for (slug, isolation) in [("sharon", "shared"), ("sheila", "schema"), ("daniel", "database")] {
-            let tenant = app.create_tenant(slug, isolation).await;
+        for isolation in options.isolations {
+            let tenant = app.create_tenant(&format!("{isolation}-ltd"), isolation).await;
             app.tenants.push(tenant);
         }
         app
