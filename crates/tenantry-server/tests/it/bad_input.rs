@@ -1,12 +1,12 @@
 //! Bodies that no route reads: each gets the documented refusal, and nothing changes.
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{App, Client};
 
 /// Every route with a body, with who may send it one and what a good one looks like.
-fn routes(app: &App) -> Vec<(Client, Method, String, serde_json::Value)> {
+fn routes(app: &App) -> Vec<(Client, Method, String, Value)> {
     let tenant = &app.tenants[0];
     let own = format!("/v1/tenants/{}", tenant.id);
     let (post, patch) = (Method::POST, Method::PATCH);
@@ -99,6 +99,30 @@ fn routes(app: &App) -> Vec<(Client, Method, String, serde_json::Value)> {
             json!({ "title": "x" }),
         ),
     ]
+}
+
+/// The names of a schema's properties, or of those that are required, as pointers.
+fn pointers<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut pointers: Vec<_> = names.map(|name| format!("/{name}")).collect();
+    pointers.sort();
+    pointers
+}
+
+/// The schema of the body that the contract names for this request.
+fn schema<'a>(document: &'a Value, method: &Method, path: &str) -> &'a Value {
+    let fits = |template: &str| {
+        template.split('/').count() == path.split('/').count()
+            && template
+                .split('/')
+                .zip(path.split('/'))
+                .all(|(part, sent)| part == sent || part.starts_with('{'))
+    };
+    let paths = document["paths"].as_object().unwrap();
+    let (_, item) = paths.iter().find(|(template, _)| fits(template)).expect(path);
+    let body = &item[method.as_str().to_lowercase()]["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+    document
+        .pointer(body.as_str().expect(path).trim_start_matches('#'))
+        .expect(path)
 }
 
 async fn nothing_was_made(app: &App) {
@@ -292,6 +316,26 @@ async fn ids_that_are_none_are_not_found() {
                 .delete(&format!("/app/{path}/{id}"))
                 .await
                 .refused(404, "not-found");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_contract_names_the_fields_that_are_read() {
+    let app = App::small().await;
+    let document = app.anonymous.get("/openapi.json").await.expect(200);
+    for (client, method, path, _) in routes(&app) {
+        let schema = schema(&document, &method, &path);
+        let properties = schema["properties"].as_object().unwrap();
+        // No field takes a list of lists, so each that is known is invalid.
+        let body: Value = properties.keys().map(|name| (name.clone(), json!([[]]))).collect();
+        let answer = client.send(method.clone(), &path, Some(body.to_string())).await;
+        let known = pointers(properties.keys().map(String::as_str));
+        assert_eq!(answer.refused_fields(422, "invalid-field"), known, "{path}");
+        if let Some(required) = schema["required"].as_array() {
+            let answer = client.send(method, &path, Some("{}".to_owned())).await;
+            let required = pointers(required.iter().map(|name| name.as_str().unwrap()));
+            assert_eq!(answer.refused_fields(422, "invalid-field"), required, "{path}");
         }
     }
 }
