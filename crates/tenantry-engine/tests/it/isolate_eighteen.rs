@@ -62,7 +62,7 @@ async fn later_migrations_work_on_eighteen_too() {
         &[
             (
                 "0001_a.sql",
-                "create table p (id int generated always as identity primary key, name text constraint named not null);
+                "create table p (id int generated always as identity primary key, name text, note text constraint named not null);
                  create table c (id serial primary key, p_id int references p on delete set null, n int, m int, twice int generated always as (n * 2),
                    constraint positive check (n > 0) not enforced);
                  create view v as select id, p_id, n, twice from c;",
