@@ -72,6 +72,9 @@ async fn derive_as(client: &Client, owner: &str, files: &Files) -> Result<Derive
     if !refusals.is_empty() {
         return Err(DeriveError::Refused(refusals));
     }
+    if let Some(refusal) = unknown_seed(files) {
+        return Err(DeriveError::Refused(vec![refusal]));
+    }
     let scratch = Scratch::prepare(client, owner).await?;
     scratch.enter_twin().await?;
     let mut deriver = Deriver {
@@ -88,11 +91,13 @@ async fn derive_as(client: &Client, owner: &str, files: &Files) -> Result<Derive
     if !deriver.refusals.is_empty() {
         return Err(DeriveError::Refused(deriver.refusals));
     }
-    Ok(Derived {
+    let derived = Derived {
         engine_version: ENGINE_VERSION.to_owned(),
         tables: deriver.tables(),
         versions,
-    })
+    };
+    deriver.try_seeds(&derived).await?;
+    Ok(derived)
 }
 
 fn read(files: &Files) -> (Vec<Vec<Statement>>, Vec<Refusal>) {
@@ -105,6 +110,25 @@ fn read(files: &Files) -> (Vec<Vec<Statement>>, Vec<Refusal>) {
         }
     }
     (statements, refusals)
+}
+
+/// A seed that replaces what is none.
+fn unknown_seed(files: &Files) -> Option<Refusal> {
+    let is_seed = |version: i64| {
+        let mut seeds = files.as_slice().iter().filter(|file| file.header.mode == Mode::Seed);
+        seeds.any(|file| file.version == version)
+    };
+    let file = files.as_slice().iter().find(|file| {
+        file.header
+            .instead_of
+            .is_some_and(|version| !is_seed(version) || version >= file.version)
+    })?;
+    Some(Refusal {
+        file: file.name.clone(),
+        line: 1,
+        reason: "no earlier file of that number is declared `-- tenantry: seed`".into(),
+        mend: "write the number of the seed that this one replaces".into(),
+    })
 }
 
 struct Deriver<'a> {
@@ -139,6 +163,7 @@ impl Deriver<'_> {
             checksum: file.checksum.clone(),
             mode: file.header.mode,
             transaction: file.header.transaction,
+            instead_of: file.header.instead_of,
             ends_transaction: parts.steps.iter().any(adds_label),
             extensions: parts.extensions.into_iter().collect(),
             steps: parts.steps,
@@ -234,7 +259,7 @@ impl Deriver<'_> {
             self.examine_data(file, statement);
             let planned = !matches!(statement.kind, SyntaxKind::DO | SyntaxKind::CALL | SyntaxKind::SET);
             if planned && self.refusals.is_empty() {
-                let understood = self.scratch.understand(statement).await;
+                let understood = self.scratch.understand(&statement.text).await;
                 understood.map_err(|error| failed(file, line_of(statement, &error), &error))?;
             }
             parts.steps.push(Step {
@@ -242,6 +267,34 @@ impl Deriver<'_> {
                 only_filled: false,
                 act: Act::Sql(statement.text.clone()),
             });
+        }
+        Ok(())
+    }
+
+    /// A seed runs for tenants that come when all files have been applied, so it has to fit the tables as the last one leaves them.
+    async fn try_seeds(&self, derived: &Derived) -> Result<(), DeriveError> {
+        for seed in derived.seeds() {
+            for step in &seed.steps {
+                let Act::Sql(text) = &step.act else { continue };
+                let first = text.split_whitespace().next().unwrap_or_default().to_lowercase();
+                if matches!(first.as_str(), "do" | "call" | "set") {
+                    continue;
+                }
+                if let Err(error) = self.scratch.understand(text).await {
+                    let reason = error
+                        .as_db_error()
+                        .map_or_else(|| error.to_string(), |error| error.message().to_owned());
+                    return Err(DeriveError::Refused(vec![Refusal {
+                        file: seed.name.clone(),
+                        line: step.line,
+                        reason: format!("this seed no longer fits the tables as later files leave them: {reason}"),
+                        mend: format!(
+                            "leave it, and write what new tenants get now into a new file declared `-- tenantry: seed instead of {}`",
+                            seed.version
+                        ),
+                    }]));
+                }
+            }
         }
         Ok(())
     }

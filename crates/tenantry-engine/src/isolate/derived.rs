@@ -15,6 +15,19 @@ pub struct Derived {
     pub tables: Vec<IsolatedTable>,
 }
 
+impl Derived {
+    /// What a new tenant starts with: the seeds that no later one replaces.
+    pub fn seeds(&self) -> impl Iterator<Item = &Version> {
+        self.versions.iter().filter(|version| {
+            version.mode == Mode::Seed
+                && !self
+                    .versions
+                    .iter()
+                    .any(|later| later.instead_of == Some(version.version))
+        })
+    }
+}
+
 /// One migration.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Version {
@@ -28,6 +41,8 @@ pub struct Version {
     pub mode: Mode,
     /// Whether all steps run in one transaction.
     pub transaction: bool,
+    /// The seed that this one replaces for tenants to come, by version.
+    pub instead_of: Option<i64>,
     /// Whether what comes later needs its commit: a label added to an enum can't be used in the transaction that adds it.
     pub ends_transaction: bool,
     /// Extensions that the administrator installs before it runs.

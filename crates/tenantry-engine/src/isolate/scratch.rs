@@ -27,6 +27,8 @@ grant usage on schema tenantry to public;
 pub(super) struct Scratch<'a> {
     client: &'a Client,
     owner: String,
+    /// Prepared: it runs after every statement, and planning it takes longer than running it.
+    snapshot: tokio_postgres::Statement,
 }
 
 impl<'a> Scratch<'a> {
@@ -51,14 +53,19 @@ impl<'a> Scratch<'a> {
                  create schema {SHADOW} authorization {owner}"
             ))
             .await?;
-        Ok(Self { client, owner })
+        let snapshot = client.prepare(QUERY).await?;
+        Ok(Self {
+            client,
+            owner,
+            snapshot,
+        })
     }
 
     /// Takes the owner's role and the twin's search path, with all settings as they were.
     pub(super) async fn enter_twin(&self) -> Result<(), Error> {
         self.client
             .batch_execute(&format!(
-                "reset all; set client_min_messages = warning; set search_path = {TWIN}, tenantry_ext; set role {}",
+                "reset all; set client_min_messages = warning; set plan_cache_mode = force_generic_plan; set search_path = {TWIN}, tenantry_ext; set role {}",
                 self.owner
             ))
             .await
@@ -71,8 +78,7 @@ impl<'a> Scratch<'a> {
 
     /// What stands in the twin.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
-        // A migration's settings may not change how definitions are written.
-        let text: String = self.client.query_one(QUERY, &[&TWIN]).await?.get(0);
+        let text: String = self.client.query_one(&self.snapshot, &[&TWIN]).await?.get(0);
         Ok(serde_json::from_str(&text)?)
     }
 
@@ -122,11 +128,11 @@ impl<'a> Scratch<'a> {
     }
 
     /// Whether PostgreSQL understands a data statement on the isolated tables.
-    pub(super) async fn understand(&self, statement: &Statement) -> Result<(), Error> {
+    pub(super) async fn understand(&self, text: &str) -> Result<(), Error> {
         self.client
             .batch_execute(&format!("set search_path = {SHADOW}, tenantry_ext"))
             .await?;
-        let understood = self.client.prepare(&statement.text).await.map(drop);
+        let understood = self.client.prepare(text).await.map(drop);
         self.enter_twin().await?;
         understood
     }

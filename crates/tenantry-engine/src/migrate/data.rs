@@ -5,7 +5,6 @@ use std::time::Instant;
 use tokio_postgres::Client;
 
 use super::{
-    Mode,
     apply::ApplyError,
     run::{self, Building, Failure},
     target::{Patience, Target, TenantContext},
@@ -24,6 +23,8 @@ pub(super) async fn each(
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     let pid: i32 = client.query_one("select pg_backend_pid()", &[]).await?.get(0);
+    // The tenants there are have the seed that this one replaces.
+    let tenants = if version.instead_of.is_some() { &[] } else { tenants };
     for tenant in tenants {
         for_tenant(client, target, version, *tenant, context, pid, patience).await?;
     }
@@ -99,7 +100,7 @@ pub async fn seed(
     patience: &Patience,
 ) -> Result<(), ApplyError> {
     let pid: i32 = client.query_one("select pg_backend_pid()", &[]).await?.get(0);
-    for version in derived.versions.iter().filter(|version| version.mode == Mode::Seed) {
+    for version in derived.seeds() {
         let seeded = for_tenant(client, target, version, tenant, context, pid, patience).await;
         seeded.map_err(|failure| super::apply::explain(failure, patience))?;
     }

@@ -25,6 +25,8 @@ pub struct Header {
     pub reference: Reference,
     /// Whether the file runs in one transaction.
     pub transaction: bool,
+    /// The seed that this one replaces for tenants to come, by version.
+    pub instead_of: Option<i64>,
     /// Names of functions, views and tables that are let through although they are refused by default.
     pub allowed: Vec<String>,
 }
@@ -63,6 +65,7 @@ impl Header {
             mode: Mode::Schema,
             reference: Reference::None,
             transaction: true,
+            instead_of: None,
             allowed: Vec::new(),
         };
         for (number, line) in (1_u32..).zip(text.lines()) {
@@ -101,6 +104,11 @@ impl Header {
                 return Err(format!("`{declaration}` contradicts an earlier declaration"));
             }
             self.mode = mode;
+        } else if let Some(version) = declaration.strip_prefix("seed instead of ") {
+            let version = version.trim().parse();
+            self.instead_of =
+                Some(version.map_err(|_| format!("`{declaration}`: write the number of the replaced file"))?);
+            self.mode = Mode::Seed;
         } else if declaration == "no transaction" {
             self.transaction = false;
         } else if let Some(names) = declaration.strip_prefix("reference") {
@@ -115,7 +123,8 @@ impl Header {
         } else {
             return Err(format!(
                 "`-- tenantry: {declaration}` is not known; known are `reference [tables]`, `each tenant`, \
-                 `all tenants`, `seed`, `no transaction` and `allow <names>`"
+                 `all tenants`, `seed`, `seed instead of <number>`, \
+                 `no transaction` and `allow <names>`"
             ));
         }
         Ok(())

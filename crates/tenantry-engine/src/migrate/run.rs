@@ -9,7 +9,7 @@ use super::{
     target::{Patience, Target},
 };
 use crate::isolate::{Act, Grantee, Step, Version};
-use tenantry_sql::Literal;
+use tenantry_sql::{Identifier, Literal};
 
 /// Why a version was not applied.
 #[derive(Debug)]
@@ -28,6 +28,55 @@ impl From<Error> for Failure {
     }
 }
 
+/// As whom a version runs.
+struct Acting<'a> {
+    role: &'a Identifier,
+    /// What it needs before the steps, and how that is undone.
+    before: String,
+    after: String,
+}
+
+impl<'a> Acting<'a> {
+    /// The owner, who is bound by row security. Data over all tenants needs a role that is not: the mover, where the administrator
+    /// could make one; else the owner with its tables not forced, which nobody else can use meanwhile.
+    async fn of(client: &Client, target: &'a Target, version: &Version) -> Result<Self, Error> {
+        let mut acting = Self {
+            role: &target.owner,
+            before: String::new(),
+            after: String::new(),
+        };
+        if version.mode != Mode::AllTenants {
+            return Ok(acting);
+        }
+        let mover = client
+            .query_opt(
+                "select from pg_roles where rolname = $1 and rolbypassrls and pg_has_role(oid, 'member')",
+                &[&target.mover.as_str()],
+            )
+            .await?;
+        if mover.is_some() {
+            acting.role = &target.mover;
+            return Ok(acting);
+        }
+        let tables = client
+            .query(
+                "select format('alter table %I.%I ', n.nspname, c.relname)
+                   from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                  where n.nspname = $1 and c.relforcerowsecurity",
+                &[&target.schema.as_str()],
+            )
+            .await?;
+        for row in tables {
+            let alter: String = row.get(0);
+            acting
+                .before
+                .push_str(&format!("{alter} no force row level security;\n"));
+            acting.after.push_str(&format!("{alter} force row level security;\n"));
+        }
+        Ok(acting)
+    }
+}
+
 /// All steps in one message; where that fails, once more step by step, to say which step it was.
 pub(super) async fn in_transaction(
     client: &Client,
@@ -36,11 +85,14 @@ pub(super) async fn in_transaction(
     patience: &Patience,
 ) -> Result<(), Failure> {
     let begun = Instant::now();
-    let mut text = begin(target, version, patience);
+    let acting = Acting::of(client, target, version).await?;
+    let mut text = begin(target, acting.role, patience);
+    text.push_str(&acting.before);
     for step in &version.steps {
         text.push_str(&statement(target, step, Building::Concurrently));
         text.push_str(";\n");
     }
+    text.push_str(&acting.after);
     text.push_str("set local role none;");
     let ran = async {
         client.batch_execute(&text).await?;
@@ -54,7 +106,7 @@ pub(super) async fn in_transaction(
             let locked = locked(&error, version);
             match locked {
                 Some(locked) => Err(locked),
-                None => find_step(client, target, version, patience, begun).await,
+                None => find_step(client, target, version, &acting, patience, begun).await,
             }
         }
     }
@@ -88,9 +140,9 @@ pub(super) async fn fresh(
     let mut open = false;
     for version in versions {
         let first = if open {
-            act_as(target, version)
+            act_as(&target.owner)
         } else {
-            begin(target, version, patience)
+            begin(target, &target.owner, patience)
         };
         text.push_str(&first);
         // There are no tenants yet whose data could be changed; what new ones start with is seeded when they come.
@@ -128,10 +180,16 @@ async fn find_step(
     client: &Client,
     target: &Target,
     version: &Version,
+    acting: &Acting<'_>,
     patience: &Patience,
     begun: Instant,
 ) -> Result<(), Failure> {
-    client.batch_execute(&begin(target, version, patience)).await?;
+    let first = version.steps.first().map_or(1, |step| step.line);
+    let head = format!("{}{}", begin(target, acting.role, patience), acting.before);
+    if let Err(error) = client.batch_execute(&head).await {
+        roll_back(client).await?;
+        return Err(failure(version, first, error));
+    }
     for step in &version.steps {
         if let Err(error) = client
             .batch_execute(&statement(target, step, Building::Concurrently))
@@ -141,7 +199,11 @@ async fn find_step(
             return Err(failure(version, step.line, error));
         }
     }
-    let end = format!("set local role none; {} commit", record(target, version, begun));
+    let end = format!(
+        "{}set local role none; {} commit",
+        acting.after,
+        record(target, version, begun)
+    );
     if let Err(error) = client.batch_execute(&end).await {
         roll_back(client).await?;
         let line = version.steps.last().map_or(1, |step| step.line);
@@ -158,6 +220,7 @@ pub(super) async fn step_by_step(
     patience: &Patience,
 ) -> Result<(), Failure> {
     let begun = Instant::now();
+    let acting = Acting::of(client, target, version).await?;
     let schema = target.schema.as_str();
     let done: i32 = client
         .query_opt(
@@ -175,7 +238,7 @@ pub(super) async fn step_by_step(
             outside(client, target, version, step, patience).await?;
             client.batch_execute(&note).await?;
         } else {
-            inside(client, target, version, step, &note, patience).await?;
+            inside(client, target, version, step, &acting, &note, patience).await?;
         }
     }
     let end = format!(
@@ -212,13 +275,16 @@ async fn inside(
     target: &Target,
     version: &Version,
     step: &Step,
+    acting: &Acting<'_>,
     note: &str,
     patience: &Patience,
 ) -> Result<(), Failure> {
     let all = format!(
-        "{} {};\nset local role none; {note}; commit",
-        begin(target, version, patience),
-        statement(target, step, Building::Concurrently)
+        "{}{}{};\n{}set local role none; {note}; commit",
+        begin(target, acting.role, patience),
+        acting.before,
+        statement(target, step, Building::Concurrently),
+        acting.after
     );
     if let Err(error) = client.batch_execute(&all).await {
         roll_back(client).await?;
@@ -237,7 +303,7 @@ async fn outside(
 ) -> Result<(), Failure> {
     let enter = format!(
         "set role {}; set search_path = {}, tenantry_ext; set lock_timeout = {}",
-        acting(target, version),
+        target.owner,
         target.schema,
         patience.lock_timeout.as_millis()
     );
@@ -273,26 +339,18 @@ async fn clear_invalid(client: &Client, target: &Target, index: &str) -> Result<
     Ok(())
 }
 
-fn begin(target: &Target, version: &Version, patience: &Patience) -> String {
+fn begin(target: &Target, role: &Identifier, patience: &Patience) -> String {
     format!(
         "begin; set local lock_timeout = {}; set local client_min_messages = warning; \
          set local check_function_bodies = off; set local search_path = {}, tenantry_ext; {}",
         patience.lock_timeout.as_millis(),
         target.schema,
-        act_as(target, version)
+        act_as(role)
     )
 }
 
-fn act_as(target: &Target, version: &Version) -> String {
-    format!("set local role {};\n", acting(target, version))
-}
-
-/// The owner, who is bound by row security; data over all tenants needs a role that is not.
-fn acting<'a>(target: &'a Target, version: &Version) -> &'a tenantry_sql::Identifier {
-    match version.mode {
-        Mode::AllTenants => &target.mover,
-        Mode::Schema | Mode::EachTenant | Mode::Seed => &target.owner,
-    }
+fn act_as(role: &Identifier) -> String {
+    format!("set local role {role};\n")
 }
 
 /// A step's text for this placement.

@@ -98,8 +98,8 @@ begin
 end $f$;
 
 -- Migrations of data reach tenants that nobody may enter: suspended ones, and those on their way here. The administrator's
--- transaction acts for the tenant without a token; a compiled fence is lifted in this transaction, which holds the fence's
--- lock, and `act_done` puts it back before the commit: no other session ever sees it open.
+-- transaction acts for the tenant without a token; what closes the fence is lifted in this transaction, which holds the
+-- fence's lock, and `act_done` puts it back before the commit: no other session ever sees it open.
 create or replace function tenantry_private.act_for(p_tenant uuid) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
 declare
@@ -110,24 +110,37 @@ begin
     raise exception using errcode = 'TN003', message = 'tenantry: the tenant is moving or has moved: migrate its data where it lives then';
   end if;
   perform set_config('tenantry.lifted', '', true);
-  if v_fence.fenced_at is not null then
+  if v_fence.tenant is null then
+    insert into tenantry_private.fence (tenant, epoch, state) values (p_tenant, 1, 0);
+    perform set_config('tenantry.lifted', 'absent', true);
+  elsif v_fence.state <> 0 or v_fence.fenced_at is not null then
     perform tenantry_private.lock_fence();
-    update tenantry_private.fence set fenced_at = null where tenant = p_tenant;
-    perform tenantry_private.compile_fence();
-    perform set_config('tenantry.lifted', v_fence.fenced_at::text, true);
+    update tenantry_private.fence set state = 0, fenced_at = null where tenant = p_tenant;
+    if v_fence.fenced_at is not null then
+      perform tenantry_private.compile_fence();
+    end if;
+    perform set_config('tenantry.lifted', v_fence.state || ' ' || coalesce(v_fence.fenced_at::text, 'infinity'), true);
   end if;
   perform tenantry_private.carry(replace(p_tenant::text, '-', '') || '0000000000000000' || '30');
 end $f$;
 
 create or replace function tenantry_private.act_done(p_tenant uuid) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+declare
+  v_lifted text := current_setting('tenantry.lifted');
+  v_fenced_at timestamptz;
 begin
   perform tenantry_private.carry('');
-  if current_setting('tenantry.lifted') <> '' then
-    update tenantry_private.fence set fenced_at = current_setting('tenantry.lifted')::timestamptz where tenant = p_tenant;
-    perform tenantry_private.compile_fence();
-    perform set_config('tenantry.lifted', '', true);
+  if v_lifted = 'absent' then
+    delete from tenantry_private.fence where tenant = p_tenant;
+  elsif v_lifted <> '' then
+    v_fenced_at := nullif(substr(v_lifted, 3)::timestamptz, 'infinity');
+    update tenantry_private.fence set state = left(v_lifted, 1)::int2, fenced_at = v_fenced_at where tenant = p_tenant;
+    if v_fenced_at is not null then
+      perform tenantry_private.compile_fence();
+    end if;
   end if;
+  perform set_config('tenantry.lifted', '', true);
 end $f$;
 
 create or replace function tenantry_private.key_add(p_kid int4, p_ik bytea, p_ok bytea) returns void

@@ -2,6 +2,9 @@
 
 use tenantry_engine::migrate::{ByAdministrator, Patience, seed};
 
+use tenantry_engine::admin::ServerAdmin;
+use tenantry_testing::database;
+
 use crate::support::{World, derived, files, refused, tenant};
 
 const TABLES: (&str, &str) = (
@@ -216,5 +219,98 @@ async fn a_tenant_that_is_moving_is_not_migrated_here() {
         world.ask(tenant(1), "select max(n) from t").await,
         "9",
         "the others have it"
+    );
+}
+
+#[tokio::test]
+async fn a_seed_that_later_files_outdate_is_replaced_for_tenants_to_come() {
+    let seed_a = (
+        "0002_seed.sql",
+        "-- tenantry: seed\ninsert into kinds (name) values ('a');",
+    );
+    let change = ("0003_change.sql", "alter table kinds rename column name to label;");
+    let outdated = derived(&files(&[TABLES, seed_a, change]))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        outdated.starts_with("0002_seed.sql:2: ") && outdated.contains("seed instead of 2"),
+        "{outdated}"
+    );
+    let world = filled().await;
+    let all = derived(&files(&[
+        TABLES,
+        seed_a,
+        change,
+        (
+            "0004_seed.sql",
+            "-- tenantry: seed instead of 2\ninsert into kinds (label) values ('b');",
+        ),
+    ]))
+    .await
+    .expect("derives");
+    world.apply_for(&all, &[tenant(1)]).await.expect("applies");
+    seed(
+        &world.admin,
+        &world.target("app"),
+        &all,
+        tenant(3),
+        &ByAdministrator,
+        &Patience::default(),
+    )
+    .await
+    .expect("seeds");
+    assert_eq!(
+        world.ask(tenant(1), "select string_agg(label, ',') from kinds").await,
+        "a"
+    );
+    assert_eq!(
+        world.ask(tenant(3), "select string_agg(label, ',') from kinds").await,
+        "b"
+    );
+}
+
+#[tokio::test]
+async fn an_administrator_without_superuser_migrates_data_too() {
+    let database = database().await;
+    let restricted = database.restricted_admin().await;
+    let server = ServerAdmin::new(restricted.config().clone()).expect("needs no TLS");
+    let applier = server.connect(database.name()).await.expect("connects");
+    let world = World::by(database, &server).await;
+    let first = derived(&files(&[TABLES])).await.expect("derives");
+    world.apply_on(&applier, &first).await.expect("applies");
+    for number in [1, 2] {
+        world
+            .as_tenant(tenant(number), "insert into t (id) values (1), (2)")
+            .await
+            .expect("fills");
+    }
+    let all = derived(&files(&[
+        TABLES,
+        ("0002_each.sql", "-- tenantry: each tenant\nupdate t set n = n + (select count(*) from t);"),
+        ("0003_all.sql", "-- tenantry: all tenants\nupdate t set n = n * 10;\ninsert into kinds (tenant_id, name) select distinct tenant_id, 'x' from t;"),
+        ("0004_seed.sql", "-- tenantry: seed\ninsert into kinds (name) values ('y');"),
+        ("0005_index.sql", "-- tenantry: no transaction\ncreate index concurrently t_n on t (n);\nalter table t add column m int;"),
+        ("0006_key.sql", "alter table t add column kind text references kinds;"),
+    ]))
+    .await
+    .expect("derives");
+    let tenants = [tenant(1), tenant(2)];
+    if let Err(error) = world
+        .apply_patiently(&applier, &all, &tenants, &Patience::default())
+        .await
+    {
+        panic!("{error}");
+    }
+    assert_eq!(world.ask(tenant(1), "select sum(n) from t").await, "40");
+    assert_eq!(
+        world
+            .ask(tenant(2), "select string_agg(name, ',' order by name) from kinds")
+            .await,
+        "x,y"
+    );
+    assert_eq!(
+        world.all("select count(*) from pg_class where relnamespace = 'app'::regnamespace and relkind = 'r' and not relforcerowsecurity").await,
+        "0"
     );
 }

@@ -267,3 +267,51 @@ async fn a_not_null_that_rows_break_fails_with_its_line() {
     .unwrap_err();
     assert!(error.starts_with("0002_then.sql:3: "), "{error}");
 }
+
+#[tokio::test]
+async fn a_placement_that_grew_has_the_shape_of_one_made_at_once() {
+    let grown = filled().await;
+    let later = [
+        FIRST,
+        (
+            "0002_then.sql",
+            "alter table tasks add foreign key (project_id) references projects on delete cascade, alter column amount type int using amount::int;
+             create type mood as enum ('a'); alter table projects add column mood mood, add unique (name, mood);
+             create view named as select p.name, t.title from tasks t join projects p on p.id = t.project_id;",
+        ),
+        (
+            "0003_then.sql",
+            "alter type mood add value 'b'; alter table projects rename to campaigns; drop view named;
+             create index on tasks (lower(title)); alter table tasks drop column amount;",
+        ),
+    ];
+    let all = derived(&files(&later)).await.expect("derives");
+    grown.apply(&all).await.expect("applies");
+    grown.make_schema("t_1").await;
+    grown.apply_to("t_1", &all, &[]).await.expect("applies");
+    let own = World::new().await;
+    own.apply(&all).await.expect("applies");
+    let shape = |schema: &str| {
+        format!(
+            "select string_agg(line, chr(10)) from (
+               select format('%s.%s %s %s %s', c.relname, a.attname, a.attnum, format_type(a.atttypid, a.atttypmod), a.attnotnull) as line
+                 from pg_class c join pg_attribute a on a.attrelid = c.oid where c.relnamespace = '{schema}'::regnamespace and not a.attisdropped
+               union all select format('%s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) from pg_constraint where connamespace = '{schema}'::regnamespace
+               union all select indexdef from pg_indexes where schemaname = '{schema}'
+               union all select format('%s %s %s %s %s', tablename, policyname, cmd, qual, with_check) from pg_policies where schemaname = '{schema}'
+               union all select format('%s %s %s', relname, relrowsecurity, relforcerowsecurity) from pg_class where relnamespace = '{schema}'::regnamespace
+               union all select format('%s %s %s', table_name, column_name, privilege_type) from information_schema.column_privileges
+                          where table_schema = '{schema}' and grantee like '%_app'
+             ) x"
+        )
+    };
+    let lines = |text: String, schema: &str| {
+        let mut lines: Vec<String> = text.replace(schema, "").lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    let shared = lines(grown.all(&shape("app")).await, "app.");
+    assert!(shared.len() > 60, "{shared:?}");
+    assert_eq!(shared, lines(grown.all(&shape("t_1")).await, "t_1."));
+    assert_eq!(shared, lines(own.all(&shape("app")).await, "app."));
+}

@@ -76,9 +76,14 @@ impl World {
     /// Bootstrapped as in service; only the context is the administrator's, so that tests need no tokens.
     pub(crate) async fn of(database: TestDatabase) -> Self {
         let server = ServerAdmin::new(database.config()).expect("needs no TLS");
+        Self::by(database, &server).await
+    }
+
+    /// Bootstrapped by this administrator.
+    pub(crate) async fn by(database: TestDatabase, server: &ServerAdmin) -> Self {
         let installation: InstallationId = installation_id().parse().expect("is an id");
         let id = TenantDatabaseId::from_uuid(Uuid::now_v7());
-        bootstrap::server(&server, &installation, None)
+        bootstrap::server(server, &installation, None)
             .await
             .expect("bootstraps the server");
         let request = DatabaseRequest {
@@ -88,7 +93,7 @@ impl World {
             credentials: None,
             force_signed: false,
         };
-        bootstrap::database(&server, &request)
+        bootstrap::database(server, &request)
             .await
             .expect("bootstraps the database");
         let roles = Roles::of(&installation);
@@ -121,7 +126,25 @@ impl World {
             lock_attempts: 100,
             ..Patience::default()
         };
-        apply(client, &self.target("app"), derived, &[], &ByAdministrator, &patience).await
+        self.apply_patiently(client, derived, &[], &patience).await
+    }
+
+    pub(crate) async fn apply_patiently(
+        &self,
+        client: &Client,
+        derived: &Derived,
+        tenants: &[TenantId],
+        patience: &Patience,
+    ) -> Result<Applied, ApplyError> {
+        apply(
+            client,
+            &self.target("app"),
+            derived,
+            tenants,
+            &ByAdministrator,
+            patience,
+        )
+        .await
     }
 
     pub(crate) async fn make_schema(&self, schema: &str) {

@@ -94,9 +94,9 @@ impl Work<'_> {
                  grant usage on schema tenantry_ext to {app}, {owner}, {mover};
                  set local role {owner};
                  grant usage on schema app to {app}, {mover};
-                 -- functions of the application: for its role alone, also those that migrations make later
+                 -- functions of the application: for its role and for data migrations, also those that migrations make later
                  alter default privileges revoke execute on functions from public;
-                 alter default privileges grant execute on functions to {app};
+                 alter default privileges grant execute on functions to {app}, {mover};
                  reset role"
             ))
             .await
