@@ -80,3 +80,20 @@ pub async fn application_role(client: &impl GenericClient, role: &str) -> Result
         found,
     })
 }
+
+/// The databases of the server that the role may connect to: with the tenant database's own, those where PUBLIC may.
+///
+/// # Errors
+///
+/// Where the catalogs can't be read.
+pub async fn reachable_databases(client: &impl GenericClient, role: &str) -> Result<Vec<String>, SqlError> {
+    let rows = client
+        .query(
+            "select datname::text from pg_catalog.pg_database
+              where datallowconn and pg_catalog.has_database_privilege($1, oid, 'connect') order by datname",
+            &[&role],
+        )
+        .await
+        .doing("list the databases that the role may connect to")?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}

@@ -94,14 +94,23 @@ async fn attempt(admin: &ServerAdmin, request: &DatabaseRequest<'_>) -> Result<B
         Some(hold_server_lock(&mut maintenance).await?)
     };
     let transaction = client.transaction().await.doing("begin")?;
-    session::pin_search_path(&transaction).await?;
-    lock::database(&transaction).await?;
+    let done = prepare(&transaction, request, standing).await;
+    session::end(transaction, done).await
+}
+
+async fn prepare(
+    transaction: &Transaction<'_>,
+    request: &DatabaseRequest<'_>,
+    standing: Standing,
+) -> Result<Bootstrapped, BootstrapError> {
+    session::pin_search_path(transaction).await?;
+    lock::database(transaction).await?;
     let roles = Roles::of(request.installation);
-    if !session::role_exists(&transaction, roles.seal.as_str()).await? {
+    if !session::role_exists(transaction, roles.seal.as_str()).await? {
         return Err(BootstrapError::ServerNotReady(roles.seal.as_str().to_owned()));
     }
     let tier = match request.force_signed {
-        false if server::has_carrier(&transaction, &roles.seal).await? => Tier::Sealed,
+        false if server::has_carrier(transaction, &roles.seal).await? => Tier::Sealed,
         _ => Tier::Signed,
     };
     let app = Roles::app(request.installation, request.database);
@@ -112,11 +121,10 @@ async fn attempt(admin: &ServerAdmin, request: &DatabaseRequest<'_>) -> Result<B
         app,
         tier,
     };
-    let bootstrapped = work.run(&transaction).await?;
-    check::application_role(&transaction, work.app.as_str())
+    let bootstrapped = work.run(transaction).await?;
+    check::application_role(transaction, work.app.as_str())
         .await?
         .accept()?;
-    transaction.commit().await.doing("commit")?;
     Ok(bootstrapped)
 }
 

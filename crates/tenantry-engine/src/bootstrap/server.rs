@@ -64,19 +64,28 @@ async fn attempt(
 ) -> Result<Server, BootstrapError> {
     let mut client = admin.connect_maintenance().await?;
     let standing = Standing::read(&client).await?;
-    let roles = Roles::of(installation);
     let mut transaction = client.transaction().await.doing("begin")?;
-    session::pin_search_path(&transaction).await?;
-    lock::server(&transaction).await?;
+    let done = prepare(&mut transaction, &standing, installation, mover_password).await;
+    session::end(transaction, done).await
+}
+
+async fn prepare(
+    transaction: &mut Transaction<'_>,
+    standing: &Standing,
+    installation: &InstallationId,
+    mover_password: Option<&SecretString>,
+) -> Result<Server, BootstrapError> {
+    let roles = Roles::of(installation);
+    session::pin_search_path(transaction).await?;
+    lock::server(transaction).await?;
     for role in [&roles.seal, &roles.owner, &roles.home] {
-        ensure_role(&transaction, &standing, installation, role, "nologin").await?;
+        ensure_role(transaction, standing, installation, role, "nologin").await?;
     }
     for role in [&roles.owner, &roles.home] {
-        become_member(&transaction, &standing, role).await?;
+        become_member(transaction, standing, role).await?;
     }
-    let mover = ensure_mover(&mut transaction, &standing, installation, &roles.mover, mover_password).await?;
-    let tier = grant_carrier(&mut transaction, &roles.seal).await?;
-    transaction.commit().await.doing("commit")?;
+    let mover = ensure_mover(transaction, standing, installation, &roles.mover, mover_password).await?;
+    let tier = grant_carrier(transaction, &roles.seal).await?;
     Ok(Server {
         version: standing.version,
         tier,

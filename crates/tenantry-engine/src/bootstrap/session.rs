@@ -1,6 +1,6 @@
 //! Who the administrator is and what it may do.
 
-use tokio_postgres::{Client, GenericClient};
+use tokio_postgres::{Client, GenericClient, Transaction};
 
 use super::{BootstrapError, OLDEST_SERVER_VERSION};
 use crate::sql_error::{Doing, SqlError};
@@ -54,6 +54,22 @@ pub(super) async fn pin_search_path(client: &impl GenericClient) -> Result<(), S
         .batch_execute("set local search_path = pg_catalog, pg_temp")
         .await
         .doing("set the search path")
+}
+
+/// Commits what was done, or rolls back at once what failed: a transaction that is merely dropped keeps its locks until
+/// its connection has noticed.
+pub(super) async fn end<T>(transaction: Transaction<'_>, done: Result<T, BootstrapError>) -> Result<T, BootstrapError> {
+    match done {
+        Ok(value) => {
+            transaction.commit().await.doing("commit")?;
+            Ok(value)
+        }
+        Err(error) => {
+            // Why it failed is the news; the connection ends either way.
+            let _ = transaction.rollback().await;
+            Err(error)
+        }
+    }
 }
 
 /// Whether a role exists.

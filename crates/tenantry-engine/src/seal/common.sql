@@ -99,7 +99,7 @@ begin
     raise exception using errcode = 'TN001', message = 'tenantry: the tenant has no such placement in this database';
   end if;
   -- A connection bound at the old placement would be let in again, with its old search path.
-  if v_fence.epoch < p_epoch and v_fence.fenced_at is not null
+  if v_fence.fenced_at is not null and (v_fence.epoch < p_epoch or v_fence.state = 4)
      and not coalesce(tenantry_private.no_older_backend(v_fence.settled_at), false) then
     raise exception using errcode = '55000', message = 'tenantry: connections from before the fence are still there: end them first';
   end if;

@@ -143,6 +143,23 @@ begin
   perform set_config('tenantry.lifted', '', true);
 end $f$;
 
+-- Whoever forgets `act_done` does not commit: a fence that was lifted would stay so.
+create or replace function tenantry_private.refuse_lifted_fence() returns trigger
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+begin
+  if exists (select from tenantry_private.fence where tenant = new.tenant and fenced_at is null and settled_at is not null) then
+    raise exception using errcode = '55000', message = 'tenantry: the fence was lifted by act_for and not put back by act_done';
+  end if;
+  return null;
+end $f$;
+do $$ begin
+  if not exists (select from pg_trigger where tgrelid = 'tenantry_private.fence'::regclass and tgname = 'fence_is_not_left_lifted') then
+    create constraint trigger fence_is_not_left_lifted after update on tenantry_private.fence deferrable initially deferred
+      for each row when (new.fenced_at is null and new.settled_at is not null)
+      execute function tenantry_private.refuse_lifted_fence();
+  end if;
+end $$;
+
 create or replace function tenantry_private.key_add(p_kid int4, p_ik bytea, p_ok bytea) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
 begin

@@ -1,14 +1,23 @@
 //! The engine against a real PostgreSQL.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a step of a test that fails is a failed test, in helpers too"
+)]
+
 mod adopt_rows;
 mod adopt_schema;
 mod bootstrap;
+mod check;
+mod fence;
+mod home;
 mod isolate_eighteen;
 mod isolate_foreign_keys;
 mod isolate_keys;
 mod isolate_kinds;
 mod isolate_real;
 mod isolate_refused;
+mod keys;
 mod migrate_data;
 mod migrate_later;
 mod migrate_ledger;

@@ -17,13 +17,13 @@ const SESSION_FUNCTIONS: &str = "function tenantry.enter(bytea, bytea), tenantry
 const FENCE_FUNCTIONS: &str = "function tenantry.fence_register(uuid, int8, int2), tenantry.fence_close(uuid, int8, int2), \
     tenantry.fence_settle(uuid), tenantry.fence_open(uuid, int8), tenantry.fence_state(uuid), tenantry.fence_transactions(), \
     tenantry.fence_terminate(text[]), tenantry.fence_forget()";
+/// Which migrations a placement has; the administrator writes them in the migration's transaction.
+const LEDGER: &str = "tenantry_private.migration, tenantry_private.migration_step, tenantry_private.migration_tenant";
 /// What rotates keys.
 const KEY_FUNCTIONS: &str = "function tenantry_private.key_add(int4, bytea, bytea), tenantry_private.key_retire(int4), \
     tenantry_private.key_ids(), tenantry_private.allow_pooled(boolean)";
 /// What migrations of data act by.
 const MIGRATION_FUNCTIONS: &str = "function tenantry_private.act_for(uuid), tenantry_private.act_done(uuid)";
-/// What migrations note themselves in.
-const LEDGER: &str = "tenantry_private.migration, tenantry_private.migration_step, tenantry_private.migration_tenant";
 
 impl Work<'_> {
     /// Takes from PUBLIC what PostgreSQL gives it: else the application role of any database could come in.
@@ -72,6 +72,9 @@ impl Work<'_> {
         if !self.standing.superuser {
             let admin = Identifier::new(self.standing.role.as_str()).expect("the server gave this name");
             statements.extend([
+                format!("revoke all on schema tenantry, tenantry_private from {admin}"),
+                format!("revoke all on all functions in schema tenantry, tenantry_private from {admin}"),
+                format!("revoke all on {LEDGER} from {admin}"),
                 format!("grant usage on schema tenantry, tenantry_private to {admin}"),
                 format!("grant execute on {SESSION_FUNCTIONS}, {KEY_FUNCTIONS}, {FENCE_FUNCTIONS}, {MIGRATION_FUNCTIONS} to {admin}")
                     .replace(", function", ","),
