@@ -282,14 +282,6 @@ async fn a_migration_reaches_a_suspended_tenant_and_leaves_its_fence(fixture: Fi
         .unwrap();
     assert_eq!(reached, 1);
     fixture.client.batch_execute(&act_done).await.unwrap();
-    assert!(
-        fixture
-            .client
-            .query("select from app.note", &[])
-            .await
-            .unwrap()
-            .is_empty()
-    );
     fixture.client.batch_execute("commit").await.unwrap();
     fenced(&mut bound, fixture.a).await;
     assert_eq!(enter_code(&fixture, fixture.a).await, "TN002");
