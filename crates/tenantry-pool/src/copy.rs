@@ -40,8 +40,9 @@ impl CopyOut {
                 Ok(None)
             }
             Err(error) => {
+                let error = self.pools.conclude(error, lease);
                 self.lease = None;
-                Err(self.pools.conclude(error))
+                Err(error)
             }
         }
     }

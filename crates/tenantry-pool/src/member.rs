@@ -22,7 +22,7 @@ pub(crate) struct Member {
     pub(crate) idle_since: Instant,
 }
 
-/// A connection that is lent. Dropping it gives it back if nothing is open on it, and closes it otherwise.
+/// A connection that is lent. Dropping it gives it back if nothing is open or left on it, and closes it otherwise.
 pub(crate) struct Lease {
     member: Option<Box<Member>>,
     pool: Arc<DatabasePool>,
@@ -39,13 +39,6 @@ impl Lease {
     /// Takes the connection back from a lease that reached nobody.
     pub(crate) fn take(mut self) -> Option<Box<Member>> {
         self.member.take()
-    }
-
-    /// Closes the connection, whatever its state.
-    pub(crate) fn discard(mut self) {
-        if let Some(member) = self.member.take() {
-            close(self.pool.clone(), member);
-        }
     }
 }
 
@@ -74,7 +67,7 @@ impl DerefMut for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(member) = self.member.take() else { return };
-        if member.session.is_idle() {
+        if member.session.is_clean() {
             self.pool.put_back(member);
         } else {
             close(self.pool.clone(), member);

@@ -222,13 +222,20 @@ impl Pools {
         match verdict {
             Verdict::Final => return Err(Error::Statement(error)),
             Verdict::Suspended => return Err(Error::Locate(LocateError::Suspended)),
-            Verdict::NotBound => {
-                tracing::error!(error = %error, "a session was not bound as expected; its connection is closed");
-                lease.discard();
-                return Err(Error::Context(error));
+            Verdict::NotBound | Verdict::Tampered => {
+                tracing::error!(error = %error, "a session was not as it was left; its connection is closed");
+                lease.taint();
+                if std::mem::replace(&mut patience.replaced, true) {
+                    return Err(if verdict == Verdict::NotBound {
+                        Error::Context(error)
+                    } else {
+                        Error::Statement(error)
+                    });
+                }
+                return Ok(());
             }
             Verdict::Rejected if patience.looked_up => {
-                lease.discard();
+                lease.taint();
                 return Err(Error::Context(error));
             }
             Verdict::Elsewhere if patience.looked_up => return Err(Error::Moving),
@@ -253,12 +260,18 @@ impl Pools {
     }
 
     /// What a failure in the middle of something means; it can't be repeated.
-    pub(crate) fn conclude(&self, error: Error) -> Error {
+    pub(crate) fn conclude(&self, error: Error, lease: &mut Lease) -> Error {
         let Error::Statement(error) = error else { return error };
-        match verdict(&error) {
+        let verdict = verdict(&error);
+        if matches!(verdict, Verdict::NotBound | Verdict::Rejected | Verdict::Tampered) {
+            tracing::error!(error = %error, "a session was not as it was left; its connection is closed");
+            lease.taint();
+        }
+        match verdict {
             Verdict::Final => Error::Statement(error),
             Verdict::Suspended => Error::Locate(LocateError::Suspended),
             Verdict::NotBound | Verdict::Rejected => Error::Context(error),
+            Verdict::Tampered => Error::Statement(error),
             Verdict::Fenced | Verdict::Elsewhere | Verdict::Moving => Error::Moving,
         }
     }
@@ -269,6 +282,8 @@ pub(crate) struct Patience {
     since: Instant,
     /// The placement was looked up again.
     looked_up: bool,
+    /// Another connection was taken.
+    replaced: bool,
     /// The binding was made again, after which `enter` says why the fence is closed.
     fenced: bool,
 }
@@ -278,6 +293,7 @@ impl Patience {
         Self {
             since: Instant::now(),
             looked_up: false,
+            replaced: false,
             fenced: false,
         }
     }
@@ -300,6 +316,8 @@ enum Verdict {
     Rejected,
     /// The session is not bound as expected.
     NotBound,
+    /// A setting of the session, which we never set, was the cause: SQL has changed it.
+    Tampered,
 }
 
 fn verdict(error: &tenantry_wire::Error) -> Verdict {
@@ -316,6 +334,15 @@ fn verdict(error: &tenantry_wire::Error) -> Verdict {
             Some(sentence) if sentence.starts_with("the session is not bound") => Verdict::NotBound,
             _ => Verdict::Final,
         },
+        "42501"
+            if error
+                .message()
+                .starts_with("query would be affected by row-level security") =>
+        {
+            Verdict::Tampered
+        }
+        "25006" => Verdict::Tampered,
+        "57014" if error.message().contains("statement timeout") => Verdict::Tampered,
         _ => Verdict::Final,
     }
 }

@@ -41,8 +41,9 @@ impl RowStream {
                 Ok(None)
             }
             Err(error) => {
+                let error = self.pools.conclude(error, lease);
                 self.lease = None;
-                Err(self.pools.conclude(error))
+                Err(error)
             }
         }
     }

@@ -54,7 +54,7 @@ impl Transaction {
                 Err(error) => error,
             };
             if std::mem::replace(&mut self.begun, true) {
-                return Err(self.pools.conclude(error));
+                return Err(self.pools.conclude(error, lease));
             }
             self.begin_again(error, &mut patience).await?;
         }
@@ -114,7 +114,7 @@ impl Transaction {
         let binding = self.located.binding(&self.caller);
         let done = self.pools.in_time(lease.savepoint(&binding, step, self.depth)).await;
         self.begun = true;
-        done.map_err(|error| self.pools.conclude(error))
+        done.map_err(|error| self.pools.conclude(error, lease))
     }
 
     /// Keeps what the transaction did.
@@ -128,10 +128,8 @@ impl Transaction {
     /// When dropped, it is not known whether the transaction was kept.
     pub async fn commit(mut self) -> Result<(), Error> {
         let lease = self.lease.as_mut().ok_or_else(lost)?;
-        self.pools
-            .in_time(lease.commit())
-            .await
-            .map_err(|error| self.pools.conclude(error))
+        let done = self.pools.in_time(lease.commit()).await;
+        done.map_err(|error| self.pools.conclude(error, lease))
     }
 
     /// Undoes what the transaction did.

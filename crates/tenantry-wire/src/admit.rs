@@ -21,6 +21,24 @@ pub(crate) fn admit(sql: &str) -> Result<(), Error> {
     })
 }
 
+/// Whether a statement that is admitted may still leave something in its session: then the session serves nobody else.
+///
+/// Settings and locks of the session can be reached by functions in any query. What is found here costs a connection and
+/// no check on the way of other statements; what hides from it can only make later calls on this connection fail, and is
+/// noticed then.
+pub(crate) fn leaves_traces(sql: &str) -> bool {
+    const WORDS: [&str; 6] = [
+        "set_config",
+        "pg_settings",
+        "pg_advisory_lock",
+        "pg_try_advisory_lock",
+        "tenantry.enter",
+        "tenantry.leave",
+    ];
+    let sql = sql.to_ascii_lowercase();
+    WORDS.iter().any(|word| sql.contains(word))
+}
+
 /// Checks a statement that is to read in bulk.
 pub(crate) fn admit_copy(sql: &str) -> Result<(), Error> {
     if first_word(sql).eq_ignore_ascii_case("copy") {
@@ -102,6 +120,13 @@ mod tests {
         ] {
             assert!(admit(sql).is_ok(), "{sql}");
         }
+    }
+
+    #[test]
+    fn settings_and_locks_of_the_session_are_traces() {
+        assert!(leaves_traces("select SET_CONFIG('row_security', 'off', false)"));
+        assert!(leaves_traces("select pg_try_advisory_lock(1)"));
+        assert!(!leaves_traces("select pg_advisory_xact_lock(1)"));
     }
 
     #[test]

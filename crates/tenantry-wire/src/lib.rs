@@ -25,5 +25,5 @@ pub use connection::{Connection, Options, TransactionStatus};
 pub use endpoint::{Address, Endpoint, Tls};
 pub use error::{DbError, Error};
 pub use row::{Column, ColumnIndex, Row};
-pub use run::{Outcome, Params};
+pub use run::{Outcome, Params, encode_value};
 pub use session::{Binding, RowReader, Savepoint, Session};

@@ -6,7 +6,7 @@ use bytes::Buf;
 use postgres_protocol::message::frontend;
 use postgres_types::{Field, Kind, Oid, Type};
 
-use crate::{Column, Connection, Error, lead::Lead, statement::Statement};
+use crate::{Column, Connection, Error, admit::leaves_traces, lead::Lead, statement::Statement};
 
 const TORN: Error = Error::Protocol("a description is shorter than it says");
 
@@ -29,12 +29,18 @@ impl Connection {
 
         let described = self.description().await?;
         let statement = match self.resolve(described).await {
-            Ok((params, columns)) => Arc::new(Statement { name, params, columns }),
+            Ok((params, columns)) => Arc::new(Statement {
+                name,
+                params,
+                columns,
+                leaves_traces: leaves_traces(sql),
+            }),
             Err(error) => {
                 let empty = Statement {
                     name,
                     params: Box::default(),
                     columns: Arc::default(),
+                    leaves_traces: false,
                 };
                 self.closing.push(Arc::new(empty));
                 return Err(error);

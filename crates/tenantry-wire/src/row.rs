@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use postgres_types::{FromSql, Type, WrongType};
+use postgres_types::{FromSql, Kind, Type, WrongType};
 
 use crate::Error;
 
@@ -73,10 +73,15 @@ impl Row {
             column: column.name.clone(),
             source,
         };
-        if !T::accepts(&column.type_) {
+        let type_ = match column.type_.kind() {
+            // An enum's label is its text, for who reads it as one.
+            Kind::Enum(_) if !T::accepts(&column.type_) => &Type::TEXT,
+            _ => &column.type_,
+        };
+        if !T::accepts(type_) {
             return Err(wrong(Box::new(WrongType::new::<T>(column.type_.clone()))));
         }
-        T::from_sql_nullable(&column.type_, self.field(position)?).map_err(wrong)
+        T::from_sql_nullable(type_, self.field(position)?).map_err(wrong)
     }
 
     /// The bytes of a column in PostgreSQL's binary format, `None` for null.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
-use postgres_types::{Format, Kind, ToSql, Type, WrongType};
+use postgres_types::{Format, IsNull, Kind, ToSql, Type, WrongType};
 
 use crate::{
     Connection, Error, Row,
@@ -62,7 +62,10 @@ impl Connection {
             params.iter().zip(types),
             |(param, type_), buffer| {
                 number += 1;
-                encode(*param, type_, buffer)
+                Ok(match encode_value(*param, type_, buffer)? {
+                    IsNull::Yes => postgres_protocol::IsNull::Yes,
+                    IsNull::No => postgres_protocol::IsNull::No,
+                })
             },
             [1],
             &mut self.outbox,
@@ -107,17 +110,23 @@ impl Connection {
     }
 }
 
-type Encoded = Result<postgres_protocol::IsNull, Box<dyn std::error::Error + Send + Sync>>;
-
-/// Writes a value. A Rust type that knows nothing of a domain is sent as what the domain is made of: the bytes are the
-/// same, and PostgreSQL checks the domain's constraints.
-fn encode(param: &(dyn ToSql + Sync), type_: &Type, buffer: &mut BytesMut) -> Encoded {
-    match param.to_sql_checked(type_, buffer) {
-        Ok(postgres_types::IsNull::Yes) => Ok(postgres_protocol::IsNull::Yes),
-        Ok(postgres_types::IsNull::No) => Ok(postgres_protocol::IsNull::No),
-        Err(error) => match type_.kind() {
-            Kind::Domain(base) if error.is::<WrongType>() => encode(param, base, buffer),
+/// Writes a value in the binary format. A Rust type that knows nothing of a domain is sent as what the domain is made
+/// of, and a text as an enum's label: the bytes are the same, and PostgreSQL checks them.
+///
+/// # Errors
+///
+/// What the Rust type says: usually that it does not fit.
+pub fn encode_value(
+    value: &(dyn ToSql + Sync),
+    type_: &Type,
+    buffer: &mut BytesMut,
+) -> Result<IsNull, Box<dyn std::error::Error + Send + Sync>> {
+    match value.to_sql_checked(type_, buffer) {
+        Err(error) if error.is::<WrongType>() => match type_.kind() {
+            Kind::Domain(base) => encode_value(value, base, buffer),
+            Kind::Enum(_) => encode_value(value, &Type::TEXT, buffer),
             _ => Err(error),
         },
+        result => result,
     }
 }

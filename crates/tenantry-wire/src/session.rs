@@ -10,7 +10,7 @@ use tenantry_core::{AccountId, Epoch, Role, TenantId, Tier, seal};
 
 use crate::{
     Column, Connection, Error, Outcome, Params, Row, TransactionStatus,
-    admit::{admit, admit_copy},
+    admit::{admit, admit_copy, leaves_traces},
     lead::{Begin, Enter, Fixed, Lead},
     statement::Statement,
 };
@@ -54,6 +54,8 @@ pub struct Session {
     counter: u64,
     /// BEGIN goes out with the first statement.
     opening: bool,
+    /// A statement may have left something in the session that is not its tenant's alone.
+    tainted: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +89,7 @@ impl Session {
             fresh: true,
             counter: 0,
             opening: false,
+            tainted: false,
         }
     }
 
@@ -95,9 +98,19 @@ impl Session {
         &mut self.connection
     }
 
-    /// Whether the session could be lent to somebody else: no call in progress, no transaction open.
+    /// Whether no call is in progress and no transaction open.
     pub fn is_idle(&self) -> bool {
         self.connection.is_idle()
+    }
+
+    /// Whether the session can serve somebody else: it is idle, and nothing was left in it.
+    pub fn is_clean(&self) -> bool {
+        self.is_idle() && !self.tainted
+    }
+
+    /// From here on the session serves nobody else: it behaves as if something was left in it.
+    pub fn taint(&mut self) {
+        self.tainted = true;
     }
 
     /// Whether the session is bound as the call needs it.
@@ -136,8 +149,14 @@ impl Session {
         let (statement, cached) = self.statement(binding, sql).await?;
         match self.run(binding, &statement, params).await {
             Err(error) if cached && self.forget_if_stale(binding, sql, &error) => {
-                let statement = self.prepare(binding, sql).await?;
-                self.run(binding, &statement, params).await
+                let again = async {
+                    let statement = self.prepare(binding, sql).await?;
+                    self.run(binding, &statement, params).await
+                };
+                let result = again.await;
+                // It ran here before: either a migration took away what it needs, or SQL changed the search path.
+                self.tainted |= result.as_ref().is_err_and(is_stale);
+                result
             }
             result => result,
         }
@@ -196,6 +215,7 @@ impl Session {
     /// As [`query`](Self::query).
     pub async fn copy_out(&mut self, binding: &Binding<'_>, sql: &str) -> Result<(), Error> {
         admit_copy(sql)?;
+        self.tainted |= leaves_traces(sql);
         self.bind_ahead(binding).await?;
         let entering = self.entering(binding);
         let lead = lead(&self.connection, &self.bound, self.opening, binding, entering.as_ref());
@@ -324,6 +344,7 @@ impl Session {
 
     async fn start(&mut self, binding: &Binding<'_>, statement: &Statement, params: Params<'_>) -> Result<(), Error> {
         self.bind_ahead(binding).await?;
+        self.tainted |= statement.leaves_traces;
         let entering = self.entering(binding);
         let lead = lead(&self.connection, &self.bound, self.opening, binding, entering.as_ref());
         self.connection.start(&lead, statement, params).await?;

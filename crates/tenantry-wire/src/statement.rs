@@ -16,6 +16,8 @@ pub(crate) struct Statement {
     pub(crate) name: String,
     pub(crate) params: Box<[Type]>,
     pub(crate) columns: Arc<[Column]>,
+    /// It may leave something in the session.
+    pub(crate) leaves_traces: bool,
 }
 
 /// The statements of one connection, at most `max`, the least recently used one given up first.
@@ -114,6 +116,7 @@ mod tests {
             name: name.to_owned(),
             params: Box::default(),
             columns: Arc::default(),
+            leaves_traces: false,
         })
     }
 

@@ -4,6 +4,7 @@
 //! does not compile.
 
 pub mod axum;
+mod bulk;
 mod catalog_source;
 mod connect;
 mod error;
@@ -29,6 +30,6 @@ pub use stream::{CopyOut, RowStream};
 pub use tenantry::{SystemAudit, Tenantry};
 pub use tenantry_catalog::{Catalog, MasterKey, MasterKeyError};
 pub use tenantry_core::{AccountId, Actor, Context, Role, TenantId};
-pub use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource, PoolConfig, PoolStatus, Pools};
+pub use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource, PoolConfig, PoolStatus};
 pub use transaction::Transaction;
 pub use verified::Verified;

@@ -164,6 +164,17 @@ impl Scope {
         Ok(CopyOut::new(self.pools().copy_out(&self.caller, sql).await?))
     }
 
+    /// Inserts many rows by one statement, all or none: `columns` of `table`, one value each per row.
+    ///
+    /// The values go as one array per column, because PostgreSQL refuses `copy … from` under row security.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query); [`ErrorKind::Parameter`] where a row has not one value per column.
+    pub async fn insert_many(&self, table: &str, columns: &[&str], rows: &[Params<'_>]) -> Result<u64, Error> {
+        crate::bulk::insert_many(self.pools(), &self.caller, table, columns, rows).await
+    }
+
     /// Begins a transaction. Dropping it undoes it; [`Transaction::commit`] keeps it.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tenantry_core::{Actor, Context, Role, TenantId};
-use tenantry_pool::{PlacementSource, PoolConfig, Pools};
+use tenantry_core::{Actor, Context, Role, TenantDatabaseId, TenantId};
+use tenantry_pool::{PlacementSource, PoolConfig, PoolStatus, Pools};
 
 use crate::{Credentials, Error, ResolveError, Resolver, Scope, Verified};
 
@@ -97,9 +97,24 @@ impl Tenantry {
         Scope::new(self.clone(), Arc::new(verified.0))
     }
 
-    /// The pools, for their figures and for dropping placements that changed.
-    pub fn pools(&self) -> &Pools {
+    /// Not public: its methods take a caller that nobody has verified.
+    pub(crate) fn pools(&self) -> &Pools {
         &self.inner.pools
+    }
+
+    /// How the connections to each tenant database stand.
+    pub fn pool_status(&self) -> Vec<(TenantDatabaseId, PoolStatus)> {
+        self.pools().status()
+    }
+
+    /// Forgets where a tenant lives: the next call asks again.
+    pub async fn forget_placement(&self, tenant: TenantId) {
+        self.pools().invalidate(tenant).await;
+    }
+
+    /// Forgets where all tenants live.
+    pub fn forget_placements(&self) {
+        self.pools().invalidate_all();
     }
 
     /// Access by the application itself, without a person: for jobs and maintenance. Each call is audited first.

@@ -12,8 +12,7 @@ async fn begun(app: &App) -> JoinHandle<Answer> {
     let asking = tokio::spawn(async move { client.get("/app/contacts").await });
     let busy = async || {
         app.tenantry
-            .pools()
-            .status()
+            .pool_status()
             .iter()
             .any(|(_, pool)| pool.open > pool.idle)
     };

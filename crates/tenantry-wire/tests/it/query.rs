@@ -53,6 +53,8 @@ async fn types_of_the_application_are_looked_up() {
     let outcome = connection.query("select * from t", &[]).await.unwrap();
     let row = &outcome.rows[0];
     assert_eq!(row.get::<Mood>("m").unwrap().0, "fine");
+    assert_eq!(row.get::<&str>("m").unwrap(), "fine");
+    connection.query("update t set m = $1", &[&"odd"]).await.unwrap();
     assert_eq!(row.get::<Vec<Mood>>("ms").unwrap()[0].0, "odd");
     assert_eq!(row.get::<String>("e").unwrap(), "a@b");
     assert_eq!(row.columns()[3].type_().name(), "pair");

@@ -5,4 +5,12 @@
     reason = "a step of a test that fails is a failed test, in helpers too"
 )]
 
+mod compile_fail;
+mod isolation;
+mod migration;
 mod resolve;
+mod roles;
+mod scope;
+mod stream;
+mod transaction;
+mod world;

@@ -1,0 +1,291 @@
+//! A fleet in small: tenants in shared tables, in schemas and in databases of their own, made by the engine.
+
+use std::{collections::HashMap, sync::Arc};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tenantry::{Home, Incarnation, LocateError, PlacementSource, PoolConfig, Scope, SystemAudit, Tenantry};
+use tenantry_core::{
+    Epoch, InstallationId, Isolation, Placement, ServerId, TenantDatabaseId, TenantId, own_schema_name,
+};
+use tenantry_engine::{
+    Roles,
+    admin::ServerAdmin,
+    bootstrap::{self, DatabaseRequest},
+    fence, home,
+    isolate::{Derived, derive},
+    migrate::{Files, Patience, Target, TenantContext, apply},
+};
+use tenantry_sql::Identifier;
+use tenantry_testing::{TestCluster, TestDatabase};
+use tenantry_wire::Endpoint;
+use uuid::Uuid;
+
+/// The application's first migration, as if there were one customer.
+pub(crate) const MIGRATION: &str = "
+create type mood as enum ('fine', 'odd');
+create table project (id int primary key, name text not null);
+create table contact (
+    id int primary key,
+    name text not null,
+    email text unique,
+    mood mood not null default 'fine',
+    tags text[] not null default '{}',
+    project_id int references project,
+    created_at timestamptz not null default now()
+);
+create index on contact (created_at);
+";
+
+/// A fleet in small.
+pub(crate) struct World {
+    pub(crate) tenantry: Tenantry,
+    pub(crate) source: Arc<Source>,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) installation: InstallationId,
+    /// Two in shared tables, two in schemas of their own, two in databases of their own.
+    pub(crate) tenants: Vec<TenantId>,
+    pub(crate) derived: Derived,
+    pub(crate) databases: Vec<Database>,
+}
+
+/// A tenant database: the first holds shared tables and schemas.
+pub(crate) struct Database {
+    pub(crate) id: TenantDatabaseId,
+    pub(crate) test: TestDatabase,
+    pub(crate) admin: tokio_postgres::Client,
+    pub(crate) target: Target,
+    home: Home,
+}
+
+/// Says where tenants live.
+#[derive(Default)]
+pub(crate) struct Source {
+    pub(crate) homes: Mutex<HashMap<TenantId, Home>>,
+}
+
+#[async_trait]
+impl PlacementSource for Source {
+    async fn locate(&self, tenant: TenantId) -> Result<Home, LocateError> {
+        self.homes.lock().get(&tenant).cloned().ok_or(LocateError::NotFound)
+    }
+}
+
+/// Keeps what the application did by itself.
+#[derive(Default)]
+pub(crate) struct Audit {
+    pub(crate) reasons: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl SystemAudit for Audit {
+    async fn system_context(&self, _tenant: TenantId, reason: &str) -> Result<(), tenantry::Error> {
+        self.reasons.lock().push(reason.to_owned());
+        Ok(())
+    }
+}
+
+/// No migration here touches data.
+struct NoData;
+
+impl TenantContext for NoData {
+    fn enter(&self, _tenant: TenantId, _backend_pid: i32) -> String {
+        "select 1".to_owned()
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::on(tenantry_testing::cluster().await, PoolConfig::default()).await
+    }
+
+    pub(crate) async fn with(pool: PoolConfig) -> Self {
+        Self::on(tenantry_testing::cluster().await, pool).await
+    }
+
+    pub(crate) async fn on(cluster: &TestCluster, pool: PoolConfig) -> Self {
+        let installation: InstallationId = tenantry_testing::installation_id().parse().unwrap();
+        let first = tenantry_testing::database_on(cluster).await;
+        let admin = ServerAdmin::new(first.config()).unwrap();
+        bootstrap::server(&admin, &installation, None).await.unwrap();
+        let derived = derived(cluster, &installation, MIGRATION).await;
+
+        let mut world = Self {
+            source: Arc::default(),
+            audit: Arc::default(),
+            tenantry: Tenantry::from_source(
+                Arc::new(Source::default()),
+                Arc::new(Audit::default()),
+                PoolConfig::default(),
+            ),
+            installation,
+            tenants: (1..=6).map(|_| TenantId::from_uuid(Uuid::now_v7())).collect(),
+            derived,
+            databases: Vec::new(),
+        };
+        world.tenantry = Tenantry::from_source(world.source.clone(), world.audit.clone(), pool);
+        world.add_database(first).await;
+        world.migrate(0, "app").await;
+        for n in 0..6 {
+            world.place(n).await;
+        }
+        world.fill().await;
+        world
+    }
+
+    async fn add_database(&mut self, test: TestDatabase) {
+        let admin = ServerAdmin::new(test.config()).unwrap();
+        let id = TenantDatabaseId::from_uuid(Uuid::now_v7());
+        let request = DatabaseRequest {
+            installation: &self.installation,
+            database: id,
+            name: test.name(),
+            credentials: None,
+            force_signed: false,
+        };
+        let made = bootstrap::database(&admin, &request).await.unwrap();
+        let roles = Roles::of(&self.installation);
+        let mut endpoint = Endpoint::from_url(&test.url()).unwrap();
+        endpoint.user = made.app_role;
+        endpoint.password = made.app_password;
+        let placement = Placement {
+            tenant: self.tenants[0],
+            isolation: Isolation::Shared,
+            server: ServerId::from_uuid(Uuid::nil()),
+            database: id,
+            database_name: test.name().to_owned(),
+            schema: "app".to_owned(),
+            epoch: Epoch::FIRST,
+        };
+        let home = Home {
+            placement,
+            endpoint: Arc::new(endpoint),
+            key: made.key,
+            tier: made.tier,
+            incarnation: Some(Incarnation {
+                system_identifier: made.system_identifier,
+                database_oid: made.database_oid,
+            }),
+        };
+        let target = Target {
+            schema: Identifier::new("app").unwrap(),
+            owner: roles.owner,
+            application: Roles::app(&self.installation, id),
+            mover: roles.mover,
+        };
+        let client = admin.connect(test.name()).await.unwrap();
+        self.databases.push(Database {
+            id,
+            test,
+            admin: client,
+            target,
+            home,
+        });
+    }
+
+    async fn place(&mut self, n: usize) {
+        let tenant = self.tenants[n];
+        let (database, isolation, schema) = match n {
+            0 | 1 => (0, Isolation::Shared, "app".to_owned()),
+            2 | 3 => (0, Isolation::Schema, own_schema_name(tenant)),
+            _ => {
+                let own = tenantry_testing::database_on(self.databases[0].test.cluster()).await;
+                self.add_database(own).await;
+                (self.databases.len() - 1, Isolation::Database, "app".to_owned())
+            }
+        };
+        let place = &self.databases[database];
+        if isolation == Isolation::Schema {
+            home::create_schema(&place.admin, &self.installation, place.id, tenant)
+                .await
+                .unwrap();
+        }
+        if isolation != Isolation::Shared {
+            self.migrate(database, &schema).await;
+        }
+        let place = &self.databases[database];
+        fence::register(&place.admin, tenant, Epoch::FIRST, true).await.unwrap();
+        let mut home = place.home.clone();
+        home.placement = Placement {
+            tenant,
+            isolation,
+            schema,
+            ..home.placement
+        };
+        self.source.homes.lock().insert(tenant, home);
+    }
+
+    /// Applies what is pending in a schema.
+    pub(crate) async fn migrate(&self, database: usize, schema: &str) {
+        let place = &self.databases[database];
+        let target = Target {
+            schema: Identifier::new(schema).unwrap(),
+            ..place.target.clone()
+        };
+        apply(&place.admin, &target, &self.derived, &[], &NoData, &Patience::default())
+            .await
+            .unwrap();
+    }
+
+    /// Replaces the migrations by these, and applies them everywhere.
+    pub(crate) async fn migrate_all(&mut self, files: &[(&str, &str)]) {
+        let cluster = self.databases[0].test.cluster().clone();
+        self.derived = derived_files(&cluster, &self.installation, files).await;
+        self.migrate(0, "app").await;
+        for n in [2, 3] {
+            self.migrate(0, &own_schema_name(self.tenants[n])).await;
+        }
+        for database in [1, 2] {
+            self.migrate(database, "app").await;
+        }
+    }
+
+    /// The same ids in each tenant; the names say whose they are.
+    async fn fill(&self) {
+        for n in 0..6 {
+            let scope = self.scope(n).await;
+            scope
+                .execute(
+                    "insert into project (id, name) values (1, $1)",
+                    &[&format!("project of {n}")],
+                )
+                .await
+                .unwrap();
+            let sql = "insert into contact (id, name, email, project_id) values (1, $1, 'a@b.c', 1)";
+            scope.execute(sql, &[&format!("contact of {n}")]).await.unwrap();
+        }
+    }
+
+    /// Access as the application itself.
+    pub(crate) async fn scope(&self, n: usize) -> Scope {
+        self.tenantry.system_context(self.tenants[n], "test").await.unwrap()
+    }
+
+    /// The names of the contacts that a tenant sees.
+    pub(crate) async fn names(&self, n: usize) -> Vec<String> {
+        let scope = self.scope(n).await;
+        let rows = scope
+            .query_as::<(String,)>("select name from contact order by id", &[])
+            .await
+            .unwrap();
+        rows.into_iter().map(|(name,)| name).collect()
+    }
+
+    /// Every tenant's rows are as they were filled.
+    pub(crate) async fn assert_untouched(&self) {
+        for n in 0..6 {
+            assert_eq!(self.names(n).await, [format!("contact of {n}")]);
+        }
+    }
+}
+
+pub(crate) async fn derived(cluster: &TestCluster, installation: &InstallationId, sql: &str) -> Derived {
+    derived_files(cluster, installation, &[("0001_first.sql", sql)]).await
+}
+
+async fn derived_files(cluster: &TestCluster, installation: &InstallationId, files: &[(&str, &str)]) -> Derived {
+    let scratch = tenantry_testing::database_on(cluster).await;
+    let files = Files::from_embedded(files.iter().copied()).unwrap();
+    let owner = Roles::of(installation).owner;
+    derive(&scratch.connect().await, owner.as_str(), &files).await.unwrap()
+}
