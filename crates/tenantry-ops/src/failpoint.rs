@@ -1,7 +1,7 @@
 //! Named places where tests break an operation. Compiled into debug builds only.
 //!
 //! `TENANTRY_FAILPOINT=<place>=<act>[,…]` with an act of `stop` (say so on standard error and hang, so that a test can kill
-//! the process there), `retry` (fail in a way that may pass) or `fail` (fail for good).
+//! the process there), `nap` (say so and go on after two seconds, so that a test can stop the process meanwhile), `retry` (fail in a way that may pass) or `fail` (fail for good).
 
 use crate::runner::Failure;
 
@@ -21,12 +21,16 @@ pub(crate) async fn pass(place: &str) -> Result<(), Failure> {
 
 #[cfg(debug_assertions)]
 async fn hit(place: &str, act: &str) -> Result<(), Failure> {
+    if let "stop" | "nap" = act {
+        use std::io::Write as _;
+        // Whoever started us with the variable set reads it; a closed pipe is theirs to notice.
+        let _ = writeln!(std::io::stderr(), "failpoint {place}");
+    }
     match act {
-        "stop" => {
-            use std::io::Write as _;
-            // Whoever started us with the variable set reads it; a closed pipe is theirs to notice.
-            let _ = writeln!(std::io::stderr(), "failpoint {place}");
-            std::future::pending().await
+        "stop" => std::future::pending().await,
+        "nap" => {
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            Ok(())
         }
         "retry" => Err(Failure::retry("failpoint", format!("failpoint {place}"))),
         "fail" => Err(Failure::permanent("failpoint", format!("failpoint {place}"))),

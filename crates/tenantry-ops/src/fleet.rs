@@ -26,6 +26,9 @@ pub struct FleetConfig {
     pub lease: Duration,
     /// How long a request waits for the operation it began.
     pub wait: Duration,
+    /// How long the steps of one try may take together, purging aside; a server that holds a connection open and answers
+    /// nothing must not hold the operation for ever.
+    pub patience_per_try: Duration,
     /// How often a step that failed in a way that may pass is tried before the operation is undone.
     pub attempts_max: i32,
     /// How many operations one process runs at once; each holds two or three connections.
@@ -44,6 +47,7 @@ impl Default for FleetConfig {
             retention: 30 * DAY,
             lease: Duration::from_secs(15),
             wait: Duration::from_secs(60),
+            patience_per_try: Duration::from_secs(120),
             attempts_max: 5,
             operations_max: 4,
         }

@@ -23,7 +23,7 @@ pub(super) async fn run(ops: &Ops, mut journal: Journal) {
 
 async fn drive(ops: &Ops, journal: &mut Journal) -> Result<(), Failure> {
     if journal.operation.state != OperationState::Undoing {
-        match journal.guard(forward(ops, journal)).await {
+        match journal.guard(in_time(ops, journal, forward(ops, journal))).await {
             Ok(()) => return Ok(()),
             Err(Failure::LeaseLost) => return Err(Failure::LeaseLost),
             Err(Failure::Parked) => return Ok(()),
@@ -38,10 +38,26 @@ async fn drive(ops: &Ops, journal: &mut Journal) -> Result<(), Failure> {
             }
         }
     }
-    match journal.guard(undo::undo(ops, journal)).await {
+    match journal.guard(in_time(ops, journal, undo::undo(ops, journal))).await {
         // What was made must go, however long the server is away.
         Err(Failure::Retry(reason) | Failure::Permanent(reason)) => put_off(journal, &reason).await,
         other => other,
+    }
+}
+
+/// Cuts a try that hangs; dropping it closes its connections. A purge deletes as long as there are rows.
+async fn in_time(ops: &Ops, journal: &Journal, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    const PURGE: Duration = Duration::from_secs(24 * 3600);
+    let patience = match journal.operation.kind {
+        OperationKind::Purge => PURGE,
+        _ => ops.fleet().patience_per_try,
+    };
+    match tokio::time::timeout(patience, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Failure::retry(
+            "server_unreachable",
+            format!("no answer within {} s", patience.as_secs()),
+        )),
     }
 }
 

@@ -100,3 +100,25 @@ fn acts_as_a_process_of_its_own() {
         }
     });
 }
+
+impl Process {
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ends(mut self) {
+        let ended = tokio::task::spawn_blocking(move || {
+            let begun = std::time::Instant::now();
+            while self.child.try_wait().unwrap().is_none() {
+                assert!(
+                    begun.elapsed() < std::time::Duration::from_secs(30),
+                    "the child does not end"
+                );
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        });
+        ended.await.unwrap();
+    }
+}

@@ -221,14 +221,16 @@ impl Fleet {
         row.get(0)
     }
 
-    /// Every database, schema and role of this installation on the shared server, and the rows in its shared tables.
+    /// Every database, schema and role of this installation on the shared server, and the rows in its shared tables; not
+    /// the databases in which migrations are tried, which come and go.
     pub(crate) async fn objects(&self) -> Vec<String> {
         let installation = self.ops.catalog().installation().as_str().to_owned();
         let server = cluster().await.connect("postgres").await;
         let like = format!("tn_{installation}_");
         let rows = server
             .query(
-                "select 'database ' || datname from pg_database where starts_with(datname::text, $1)
+                "select 'database ' || datname from pg_database
+                 where starts_with(datname::text, $1) and not starts_with(datname::text, $1 || 'try_')
                  union all select 'role ' || rolname from pg_roles where starts_with(rolname::text, $1)
                  order by 1",
                 &[&like],
@@ -251,7 +253,7 @@ impl Fleet {
                     &[],
                 )
                 .await
-                .unwrap();
+                .unwrap_or_else(|error| panic!("{database}: {error:?}"));
             objects.extend(rows.iter().map(|row| row.get::<_, String>(0)));
         }
         objects
