@@ -56,7 +56,7 @@ impl Process {
     }
 
     /// The same without blocking the runtime; then kills it.
-    pub(crate) async fn is_killed_at(mut self, place: &str) {
+    pub(crate) async fn gets_killed_at(mut self, place: &str) {
         let place = place.to_owned();
         let stopped = tokio::task::spawn_blocking(move || {
             assert!(self.stops_at(&place), "the child never came to {place}");

@@ -142,7 +142,7 @@ async fn a_schema_or_database_that_somebody_else_made_is_refused_and_stays() {
             &slug,
             &format!("{place}=stop"),
         );
-        child.is_killed_at(place).await;
+        child.gets_killed_at(place).await;
         let tenant = fleet
             .ops
             .get_tenant(&operator(), &TenantRef::Slug(slug.clone()))

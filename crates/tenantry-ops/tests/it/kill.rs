@@ -42,7 +42,7 @@ async fn a_killed_creation_is_finished(isolation: Isolation) {
                 &format!("{place}=stop"),
             );
             async move {
-                child.is_killed_at(&place).await;
+                child.gets_killed_at(&place).await;
                 (slug, place)
             }
         });
@@ -103,7 +103,7 @@ async fn a_creation_that_fails_and_is_killed_while_it_is_undone_leaves_nothing()
             let failpoints = format!("provision.after_{step}=fail,provision.undo_{object}=stop");
             let child = Process::start(&fleet.catalog.url(), &format!("create-{isolation}"), &slug, &failpoints);
             async move {
-                child.is_killed_at(&format!("provision.undo_{object}")).await;
+                child.gets_killed_at(&format!("provision.undo_{object}")).await;
                 (slug, isolation)
             }
         });
@@ -141,7 +141,7 @@ async fn adding_a_server_killed_at_any_step_is_finished_by_another_process() {
     for place in places(OperationKind::PrepareDatabase, Isolation::Shared) {
         let fleet = Fleet::empty(config()).await;
         let child = Process::start(&fleet.catalog.url(), "add-server", &url, &format!("{place}=stop"));
-        child.is_killed_at(&place).await;
+        child.gets_killed_at(&place).await;
         let runner = tokio::spawn({
             let ops = fleet.ops.clone();
             async move { ops.run_operations().await }
@@ -183,7 +183,7 @@ async fn suspend_resume_and_purge_killed_at_any_step_are_finished_by_another_pro
             _ => {}
         }
         let child = Process::start(&fleet.catalog.url(), act, &slug, &format!("{place}=stop"));
-        child.is_killed_at(place).await;
+        child.gets_killed_at(place).await;
         killed.push((tenant.id, place, state));
     }
     let runner = tokio::spawn({

@@ -26,7 +26,7 @@ async fn two_processes_share_the_work_and_do_nothing_twice() {
             slug,
             &format!("{place}=stop"),
         );
-        async move { child.is_killed_at(&place).await }
+        async move { child.gets_killed_at(&place).await }
     });
     join_all(kills).await;
     let _one = Process::start(&fleet.catalog.url(), "run", "", "");
