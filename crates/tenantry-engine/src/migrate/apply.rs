@@ -101,8 +101,15 @@ pub async fn apply(
     take_turn(client, target, patience).await?;
     let outcome = apply_in_turn(client, target, derived, tenants, context, patience).await;
     // Where this fails the connection is gone, and the lock with it.
-    let _ = client.execute("select pg_advisory_unlock_all()", &[]).await;
+    let _ = client
+        .execute("select pg_advisory_unlock(hashtextextended($1, 0))", &[&turn(target)])
+        .await;
     outcome
+}
+
+/// What the appliers of a placement take turns by.
+fn turn(target: &Target) -> String {
+    format!("tenantry migrate {}", target.schema.as_str())
 }
 
 async fn apply_in_turn(
@@ -211,9 +218,8 @@ async fn take_turn(client: &Client, target: &Target, patience: &Patience) -> Res
     client
         .batch_execute(&format!("set lock_timeout = {}", patience.turn_timeout.as_millis()))
         .await?;
-    let key = format!("tenantry migrate {}", target.schema.as_str());
     let taken = client
-        .execute("select pg_advisory_lock(hashtextextended($1, 0))", &[&key])
+        .execute("select pg_advisory_lock(hashtextextended($1, 0))", &[&turn(target)])
         .await;
     let reset = client.batch_execute("reset lock_timeout").await;
     match taken {

@@ -195,3 +195,45 @@ impl Lines {
         u32::try_from(line).unwrap_or(u32::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::migrate::Files;
+
+    fn read_text(text: &str) -> Result<Vec<Statement>, Vec<Refusal>> {
+        let files = Files::from_embedded([("0001_a.sql", text)]).expect("loads");
+        read(&files.as_slice()[0])
+    }
+
+    #[test]
+    fn what_applications_write_is_read() {
+        let text = include_str!("statement_corpus.sql");
+        let statements = read_text(text).unwrap_or_else(|refusals| panic!("{refusals:#?}"));
+        assert_eq!(statements.len(), text.matches("-- next").count());
+    }
+
+    #[test]
+    fn statements_keep_their_lines_and_lose_their_comments() {
+        let statements =
+            read_text("-- one\n/* two */ create table a (\n  id int -- x\n);\n\ncreate table b ();").expect("reads");
+        assert_eq!(statements[0].line, 2);
+        assert!(statements[0].text.starts_with("create table a"));
+        assert!(statements[0].text.ends_with(')'));
+        assert_eq!(statements[1].line, 6);
+        assert_eq!(statements[0].line_at(18), 3, "the second line of the statement");
+    }
+
+    #[test]
+    fn using_expressions_are_found_by_column() {
+        let text = "alter table a alter \"B c\" type int using (\"B c\"::int), alter column d set data type text;";
+        let statements = read_text(text).expect("reads");
+        assert_eq!(statements[0].using, [("B c".to_owned(), "(\"B c\"::int)".to_owned())]);
+    }
+
+    #[test]
+    fn a_parse_error_names_its_line() {
+        let refusals = read_text("create table a (id int);\ncreate tabel b ();").unwrap_err();
+        assert_eq!(refusals[0].line, 2);
+    }
+}
