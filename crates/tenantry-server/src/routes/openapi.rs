@@ -3,7 +3,20 @@
 use std::sync::Arc;
 
 use axum::{Extension, http::header, response::IntoResponse};
+use serde_json::{Value, json};
+use tenantry::axum::Code;
 use utoipa::openapi::OpenApi;
+
+/// The paths that answer without a credential.
+const PUBLIC: &[&str] = &[
+    "/v1/auth/login",
+    "/v1/auth/refresh",
+    "/.well-known/jwks.json",
+    "/openapi.json",
+    "/metrics",
+    "/health/live",
+    "/health/ready",
+];
 
 /// The whole description as text: written once, since it never changes while the process runs.
 #[derive(Clone)]
@@ -11,9 +24,59 @@ pub(crate) struct Document(Arc<str>);
 
 impl Document {
     pub(crate) fn new(control: OpenApi, application: OpenApi) -> Self {
-        let whole = control.nest("/app", application);
-        Self(whole.to_json().expect("a description has only texts as keys").into())
+        Self(complete(control.nest("/app", application)).to_string().into())
     }
+}
+
+/// Adds what is the same for every route: how to show a credential, and what a refusal looks like.
+fn complete(document: OpenApi) -> Value {
+    let mut document = serde_json::to_value(document).expect("a description has only texts as keys");
+    document["components"]["securitySchemes"]["bearer"] = json!({
+        "type": "http", "scheme": "bearer",
+        "description": "An operator key, an access token or an API key."
+    });
+    document["components"]["schemas"]["Problem"] = problem();
+    let refusal = json!({
+        "description": "The request is refused.",
+        "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } }
+    });
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    for (path, item) in paths {
+        for operation in item.as_object_mut().into_iter().flat_map(|item| item.values_mut()) {
+            if !PUBLIC.contains(&path.as_str()) {
+                operation["security"] = json!([{ "bearer": [] }]);
+            }
+            let responses = operation["responses"].as_object_mut().into_iter().flatten();
+            // What is written at a route without a body is a refusal that it is good to know of.
+            for (status, response) in responses {
+                if status.starts_with(['4', '5']) {
+                    *response = refusal.clone();
+                }
+            }
+            operation["responses"]["default"] = refusal.clone();
+        }
+    }
+    document
+}
+
+fn problem() -> Value {
+    let codes: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    let text = json!({ "type": "string" });
+    let error = json!({
+        "type": "object",
+        "required": ["pointer", "code", "detail"],
+        "properties": { "pointer": text, "code": { "type": "string", "enum": codes }, "detail": text }
+    });
+    json!({
+        "type": "object",
+        "description": "A refusal (RFC 9457).",
+        "required": ["type", "title", "status", "code", "detail", "request_id"],
+        "properties": {
+            "type": text, "title": text, "status": { "type": "integer" }, "code": { "type": "string", "enum": codes },
+            "detail": text, "request_id": text,
+            "errors": { "type": "array", "description": "Every wrong field.", "items": error }
+        }
+    })
 }
 
 /// Read this description.
