@@ -7,6 +7,7 @@ mod constraint;
 mod contacts;
 mod list;
 mod projects;
+mod roles;
 mod tasks;
 mod text;
 
@@ -17,7 +18,8 @@ pub const MIGRATIONS: &[(&str, &str)] = &[("0001_crm.sql", include_str!("../migr
 
 /// The routes, below whatever path they are mounted at. They need [`tenantry::axum::TenantLayer`] around them.
 pub fn router() -> axum::Router {
-    routes().split_for_parts().0
+    let (router, _) = routes().split_for_parts();
+    router.route_layer(axum::middleware::from_fn(roles::viewers_read))
 }
 
 /// What the routes take and answer, as OpenAPI 3.1.

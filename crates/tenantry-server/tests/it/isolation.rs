@@ -208,6 +208,15 @@ async fn a_header_that_names_another_tenant_is_refused() {
             .client
             .with("host", &format!("{}.example.com:8443", attacker.slug));
         own_host.get("/app/contacts").await.expect(200);
+        // Two headers, of which each reader might believe another one.
+        let twice = agreeing.with_also("x-tenant-id", &victim.slug);
+        assert!([400, 403].contains(&twice.get("/app/contacts").await.status));
+        // Nobody in between is trusted, so what a proxy would say is not heard.
+        let forwarded = attacker
+            .client
+            .with("x-forwarded-host", &format!("{}.example.com", victim.slug));
+        let seen = forwarded.get("/app/contacts").await.expect(200);
+        assert_eq!(seen["items"], json!([]));
     }
 }
 

@@ -34,6 +34,14 @@ async fn a_viewer_reads_and_changes_nothing_in_every_isolation() {
             .await
             .refused(403, "forbidden");
         viewer.delete(&path).await.refused(403, "forbidden");
+        // Also where there is nothing to change, or nobody can tell what.
+        viewer.post("/app/projects", json!([])).await.refused(403, "forbidden");
+        let nothing = format!("/app/projects/{}", uuid::Uuid::now_v7());
+        viewer
+            .patch(&nothing, json!({ "name": "x" }))
+            .await
+            .refused(403, "forbidden");
+        viewer.delete(&nothing).await.refused(403, "forbidden");
         assert_eq!(
             tenant.client.get("/app/projects").await.expect(200)["items"],
             json!([project])

@@ -30,6 +30,13 @@ impl Client {
         client
     }
 
+    /// The same client with this header once more.
+    pub(crate) fn with_also(&self, name: &'static str, value: &str) -> Self {
+        let mut client = self.clone();
+        client.headers.append(name, value.parse().expect("a header value"));
+        client
+    }
+
     /// The same client with this credential.
     pub(crate) fn bearer(&self, token: &str) -> Self {
         self.with("authorization", &format!("Bearer {token}"))
