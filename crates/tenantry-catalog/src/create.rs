@@ -8,6 +8,20 @@ use crate::{CatalogError, follow::dedicated};
 /// The name of the catalog's database and of the role that owns it, where [`create_catalog`] makes them.
 pub const CATALOG_NAME: &str = "tenantry_catalog";
 
+/// Closes the databases that every cluster has to everybody but superusers, on a cluster of our own: the application's
+/// roles connect to their tenant database and nowhere else.
+///
+/// # Errors
+/// When the cluster can't be reached or refuses.
+pub async fn close_maintenance_databases(admin_url: &str) -> Result<(), CatalogError> {
+    let config: Config = admin_url.parse().map_err(CatalogError::Url)?;
+    let client = dedicated(&config).await?.client;
+    client
+        .batch_execute("revoke all on database postgres, template1 from public")
+        .await?;
+    Ok(())
+}
+
 /// Makes the database and the role [`CATALOG_NAME`] where they are missing, and sets the role's password. Nobody else may
 /// connect to that database.
 ///

@@ -16,7 +16,7 @@ mod text;
 mod tls;
 
 pub use catalog::{Catalog, Client, Db, Transaction};
-pub use create::{CATALOG_NAME, create_catalog};
+pub use create::{CATALOG_NAME, close_maintenance_databases, create_catalog};
 pub use error::{CatalogError, ConstraintName};
 pub use follow::{ChangeEvent, ChangeFollower, Listener};
 pub use master_key::{MasterKey, MasterKeyError};

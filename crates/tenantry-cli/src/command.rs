@@ -42,6 +42,9 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     }
 }
 
+/// The driver repeats every notice of the server's at `info`.
+const QUIET_DRIVER: &str = "info,tokio_postgres=warn";
+
 /// A server tells what it does; a command answers, and logs only what is wrong.
 fn log_filter(arguments: &Arguments, config: &Config) -> String {
     if let Some(filter) = &config.log {
@@ -49,9 +52,9 @@ fn log_filter(arguments: &Arguments, config: &Config) -> String {
     }
     let serves = matches!(arguments.command, Command::Serve(_));
     match arguments.verbose {
-        0 if serves => "info",
+        0 if serves => QUIET_DRIVER,
         0 => "warn",
-        1 => "info",
+        1 => QUIET_DRIVER,
         _ => "debug",
     }
     .to_owned()

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 use tenantry_catalog::{Catalog, MasterKey};
 use tenantry_ops::{Authority, FleetConfig, IdentityConfig, Ops, PlanRule};
@@ -20,7 +21,12 @@ use crate::{
 /// Usage, when nothing says where the catalog is or what its key is; a failure when it can't be reached.
 pub(crate) async fn ops(config: &Config) -> Result<Ops, Failure> {
     let (url, key) = catalog(config)?;
-    let catalog = Catalog::connect(url.expose_secret(), &key).await?;
+    let catalog = Catalog::connect(url.expose_secret(), &key).await;
+    let catalog = match config.catalog_url {
+        Some(_) => catalog?,
+        // One that was killed could not take its dev.json away.
+        None => catalog.context("can't use the `tenantry dev` of this folder (start it again, if it does not run)")?,
+    };
     ops_on(catalog, config)
 }
 

@@ -34,8 +34,8 @@ pub struct DatabaseCheck {
 pub enum DatabaseFinding {
     /// The application's role is held by row security.
     Safe,
-    /// It could get past row security: the database may not serve. Each reason with its mend.
-    Unsafe(Vec<String>),
+    /// It could get past row security: the database may not serve. Names the role, each reason and its mend.
+    Unsafe(String),
     /// It could not be asked; then the application can't reach it either.
     Unknown(String),
 }
@@ -69,8 +69,8 @@ impl Ops {
             .map(|site| (site.server, site.database));
         let checks = stream::iter(databases).map(|(server, database)| async move {
             let finding = match self.check_database(&database).await {
-                Ok(sentences) if sentences.is_empty() => DatabaseFinding::Safe,
-                Ok(sentences) => DatabaseFinding::Unsafe(sentences),
+                Ok(Ok(())) => DatabaseFinding::Safe,
+                Ok(Err(refused)) => DatabaseFinding::Unsafe(refused.to_string()),
                 Err(failure) => DatabaseFinding::Unknown(failure.message()),
             };
             DatabaseCheck {
@@ -82,10 +82,9 @@ impl Ops {
         Ok(checks.buffered(AT_ONCE).collect().await)
     }
 
-    async fn check_database(&self, database: &TenantDatabase) -> Result<Vec<String>, Failure> {
+    async fn check_database(&self, database: &TenantDatabase) -> Result<Result<(), check::Refused>, Failure> {
         let (admin, _) = administer(self, database.server).await?;
         let connection = admin.connect(&database.name).await?;
-        let findings = check::application_role(&connection, &database.app_role).await?;
-        Ok(findings.found.into_iter().map(|finding| finding.sentence).collect())
+        Ok(check::application_role(&connection, &database.app_role).await?.accept())
     }
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use tenantry_catalog::MasterKey;
+use tenantry_postgres::Cluster;
 
 use self::{folder::Folder, greeting::Greeting, world::World};
 pub(crate) use state::{Running, RunningTenant};
@@ -41,6 +42,9 @@ const RUNNING: &str = "dev.json";
 /// What a shell reads to point an application of one's own at this catalog.
 const ENVIRONMENT: &str = "dev.env";
 
+/// How often to look whether PostgreSQL still runs.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The key of the catalog's secrets.
 const MASTER_KEY: &str = "master.key";
 
@@ -56,7 +60,7 @@ pub(super) async fn run(arguments: Arguments, config: Config, output: Output) ->
         private::remove(&folder, &binaries, &progress).await?;
         folder.clear()?;
     }
-    let cluster = private::start(&folder, binaries, &progress).await?;
+    let mut cluster = private::start(&folder, binaries, &progress).await?;
     let built = tokio::select! {
         // Tenants that are half made are journalled: the next start goes on with them.
         () = stop.received() => None,
@@ -66,7 +70,7 @@ pub(super) async fn run(arguments: Arguments, config: Config, output: Output) ->
         Some(Ok(world)) => {
             let announced = announce(&world, &config, &folder, output, &progress);
             if announced.is_ok() {
-                stop.received().await;
+                watch(&mut stop, &mut cluster).await;
             }
             progress.step("letting requests end");
             world.stop().await;
@@ -76,11 +80,31 @@ pub(super) async fn run(arguments: Arguments, config: Config, output: Output) ->
         None => Ok(()),
     };
     progress.step("stopping PostgreSQL");
-    folder.remove(RUNNING)?;
-    folder.remove(ENVIRONMENT)?;
+    let removed = folder.remove(RUNNING).and_then(|()| folder.remove(ENVIRONMENT));
     cluster.stop().await?;
     progress.end();
+    removed?;
     ended
+}
+
+/// Waits for the signal to stop. A PostgreSQL that ends before is told of and not restarted: whoever stopped it may want
+/// to see what the server answers then.
+async fn watch(stop: &mut shutdown::Signals, cluster: &mut Cluster) {
+    let mut told = false;
+    loop {
+        // Dropping either arm loses nothing: signals are kept, and the look is made again.
+        tokio::select! {
+            () = stop.received() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        if !told && !cluster.is_running() {
+            told = true;
+            tracing::error!(
+                log = %cluster.log_file().display(),
+                "PostgreSQL has ended; its log says why. Stop `dev` and start it again to go on"
+            );
+        }
+    }
 }
 
 /// Tells programs by files and people by the greeting that it runs.

@@ -92,8 +92,8 @@ async fn refuse_unsafe_databases(ops: &Ops) -> Result<(), Failure> {
         } = check;
         match finding {
             DatabaseFinding::Safe => {}
-            DatabaseFinding::Unsafe(sentences) => {
-                reasons.push(format!("{database} on {server}: {}", sentences.join("; ")));
+            DatabaseFinding::Unsafe(reason) => {
+                reasons.push(format!("{database} on {server}: {reason}"));
             }
             DatabaseFinding::Unknown(error) => {
                 tracing::warn!(

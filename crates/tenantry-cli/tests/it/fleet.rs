@@ -1,12 +1,14 @@
 //! Tenants, members, servers, migrations and keys, end to end on a real server.
 
+use std::process::Command;
+
 use serde_json::Value;
 use tenantry_testing::{TestDatabase, cluster, database};
 
 use crate::support::{Folder, Run};
 
 /// An installation of its own: an empty catalog, a key, an application's migrations.
-struct Installation {
+pub(crate) struct Installation {
     folder: Folder,
     catalog: TestDatabase,
 }
@@ -28,7 +30,7 @@ impl Installation {
         installation
     }
 
-    async fn with_server() -> Self {
+    pub(crate) async fn with_server() -> Self {
         let installation = Self::new().await;
         let url = cluster().await.admin_url("postgres");
         let added = installation.run(&["server", "add", "first", "--url", &url, "--json"]);
@@ -36,11 +38,21 @@ impl Installation {
         installation
     }
 
-    fn run(&self, arguments: &[&str]) -> Run {
-        let environment = [
+    fn environment(&self) -> [(&'static str, String); 2] {
+        [
             ("TENANTRY_CATALOG_URL", self.catalog.url()),
             ("TENANTRY_MASTER_KEY", KEY.to_owned()),
-        ];
+        ]
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.folder.command();
+        command.args(arguments).envs(self.environment());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
+        let environment = self.environment();
         let environment: Vec<_> = environment
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
@@ -49,7 +61,7 @@ impl Installation {
     }
 
     #[track_caller]
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         self.run(&[arguments, &["--json"]].concat()).json()
     }
 }

@@ -10,4 +10,5 @@ mod configuration;
 mod dev;
 mod fleet;
 mod init;
+mod serve;
 mod support;

@@ -57,12 +57,12 @@ impl Greeting<'_> {
             tenant.email, tenant.password
         );
         let crm = format!(
-            "  curl -s {http}/app/contacts -H \"authorization: Bearer $TOKEN\"\n  \
-             curl -s {http}/app/contacts -H \"authorization: Bearer $TOKEN\" \\\n    \
+            "  curl -sw '\\n' {http}/app/contacts -H \"authorization: Bearer $TOKEN\"\n  \
+             curl -sw '\\n' {http}/app/contacts -H \"authorization: Bearer $TOKEN\" \\\n    \
              -H 'content-type: application/json' -d '{{\"name\":\"Grace Hopper\",\"email\":\"grace@navy.example\"}}'\n"
         );
         let operator = format!(
-            "  curl -s {http}/v1/tenants -H 'authorization: Bearer {}'\n",
+            "  curl -sw '\\n' {http}/v1/tenants -H 'authorization: Bearer {}'\n",
             self.running.operator_key
         );
         let crm = if self.crm { crm } else { String::new() };

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process};
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 use tenantry::Catalog;
-use tenantry_catalog::{CATALOG_NAME, create_catalog, placement};
+use tenantry_catalog::{CATALOG_NAME, close_maintenance_databases, create_catalog, placement};
 use tenantry_core::{OperatorScopes, SHARED_SCHEMA, TenantState};
 use tenantry_ops::{
     FirstOwner, OperatorKeyRequest, Ops, Password, ServerRequest, Tenant, TenantError, TenantRef, TenantRequest,
@@ -52,6 +52,7 @@ impl World {
         };
         let mut state = State::read(folder)?;
         progress.step("opening the catalog");
+        close_maintenance_databases(&cluster.admin_url("postgres")).await?;
         let catalog_url = catalog_url(cluster, folder, &mut state).await?;
         let catalog = Catalog::connect(&catalog_url, &master_key(folder)?).await?;
         let ops = connect::ops_on(catalog.clone(), &config)?;

@@ -67,13 +67,8 @@ async fn safety(ops: &Ops) -> Finding {
     for check in &checks {
         match &check.finding {
             DatabaseFinding::Safe => {}
-            DatabaseFinding::Unsafe(sentences) => {
-                troubles.push(format!(
-                    "{} on {}: {}",
-                    check.database,
-                    check.server,
-                    sentences.join("; ")
-                ));
+            DatabaseFinding::Unsafe(reason) => {
+                troubles.push(format!("{} on {}: {}", check.database, check.server, reason));
             }
             DatabaseFinding::Unknown(error) => {
                 troubles.push(format!(

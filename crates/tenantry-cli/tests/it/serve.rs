@@ -1,0 +1,94 @@
+//! `tenantry serve`: starts, drains, and refuses where it would not be safe.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Stdio},
+};
+
+use reqwest::StatusCode;
+use rustix::process::{Pid, Signal};
+use tenantry_testing::cluster;
+
+use crate::fleet::Installation;
+
+struct Serve {
+    child: Child,
+    http: String,
+}
+
+impl Serve {
+    fn start(installation: &Installation) -> Self {
+        let mut command = installation.command(&["serve", "--listen", "127.0.0.1:0", "--drain-timeout-s", "5"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut http = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut http)
+            .unwrap();
+        Self {
+            child,
+            http: http.trim().to_owned(),
+        }
+    }
+
+    fn terminate(mut self) -> i32 {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_serves_and_ends_well_when_asked_to() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let installation = Installation::with_server().await;
+    let serve = Serve::start(&installation);
+    let live = reqwest::get(format!("{}/health/live", serve.http)).await.unwrap();
+    assert_eq!(live.status(), StatusCode::OK);
+    // The application is one of its own, not the CRM.
+    let contacts = reqwest::get(format!("{}/app/contacts", serve.http)).await.unwrap();
+    assert_ne!(contacts.status(), StatusCode::OK);
+    assert_eq!(serve.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_does_not_start_where_the_application_role_could_bypass_row_security() {
+    let installation = Installation::with_server().await;
+    let tenant = installation.json(&["tenant", "create", "acme", "--isolation", "database"]);
+    let database = tenant["placement"]["database"].as_str().unwrap();
+    let client = cluster().await.connect(database).await;
+    let role: String = client
+        .query_one(
+            "select rolname from pg_roles
+             where rolname like 'tn\\_%\\_app' and has_database_privilege(oid, current_database(), 'connect')",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    client
+        .batch_execute(&format!("alter role {role} bypassrls"))
+        .await
+        .unwrap();
+    let refused = installation.run(&["serve", "--listen", "127.0.0.1:0", "--log", "off"]);
+    let error = refused.fails(1);
+    assert!(
+        error.contains(&role) && error.to_lowercase().contains("bypassrls"),
+        "{error}"
+    );
+    let doctor = installation.run(&["doctor"]);
+    assert!(
+        doctor.code == 1 && doctor.stdout.to_lowercase().contains("bypassrls"),
+        "{doctor:?}"
+    );
+    client
+        .batch_execute(&format!("alter role {role} nobypassrls"))
+        .await
+        .unwrap();
+}
