@@ -25,7 +25,7 @@ fn named_tests(text: &str) -> BTreeSet<String> {
     text.split('`')
         .skip(1)
         .step_by(2)
-        .filter(|code| code.split("::").count() == 3 && !code.contains(char::is_whitespace))
+        .filter(|code| code.split("::").count() == 3 && !code.contains([' ', '\n', '<']))
         .map(str::to_owned)
         .collect()
 }
