@@ -3,7 +3,7 @@
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::{
-    command::{completions, dev, doctor, init, member, migrate, serve, server, tenant, token},
+    command::{adopt, completions, dev, doctor, init, member, migrate, serve, server, tenant, token},
     config::Overrides,
 };
 
@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Dev(dev::Arguments),
     /// Write a project for an application of your own
     Init(init::Arguments),
+    /// Make an existing single-tenant database the application, and its rows a tenant's
+    Adopt(adopt::Arguments),
     /// Run the server
     Serve(serve::Arguments),
     /// Create, list and change tenants

@@ -1,5 +1,6 @@
 //! The commands, a file for each, and what they share.
 
+pub(crate) mod adopt;
 pub(crate) mod completions;
 pub(crate) mod dev;
 pub(crate) mod doctor;
@@ -31,6 +32,7 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     telemetry::start(&log_filter(&arguments, &config), config.log_format)?;
     match arguments.command {
         Command::Dev(dev) => dev::run(dev, config, output).await,
+        Command::Adopt(adopt) => adopt::run(adopt, config, output).await,
         Command::Serve(serve) => serve::run(serve, config, output).await,
         Command::Tenant(tenant) => tenant::run(tenant, &config, output).await,
         Command::Member(member) => member::run(member, &config, output).await,
@@ -51,8 +53,11 @@ fn log_filter(arguments: &Arguments, config: &Config) -> String {
         return filter.clone();
     }
     let serves = matches!(arguments.command, Command::Serve(_));
+    // It stops the server that it logs about, and tells every failure itself.
+    let tells_all = matches!(arguments.command, Command::Adopt(_));
     match arguments.verbose {
         0 if serves => QUIET_DRIVER,
+        0 if tells_all => "off",
         0 => "warn",
         1 => QUIET_DRIVER,
         _ => "debug",

@@ -44,6 +44,15 @@ pub(crate) fn authority() -> Authority {
     Authority::system("command line")
 }
 
+/// Whether the configuration names a catalog, or a `dev` that runs in the current folder has one.
+///
+/// # Errors
+///
+/// When the file of a running `dev` can't be read.
+pub(crate) fn names_a_catalog(config: &Config) -> Result<bool, Failure> {
+    Ok(config.catalog_url.is_some() || running_in(Path::new("."))?.is_some())
+}
+
 /// Address and key of the catalog.
 pub(crate) fn catalog(config: &Config) -> Result<(SecretString, MasterKey), Failure> {
     if let Some(url) = &config.catalog_url {

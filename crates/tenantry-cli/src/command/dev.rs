@@ -1,9 +1,10 @@
 //! `tenantry dev`: everything on a private PostgreSQL, for a first look and for building an application.
 
+mod catalog;
 mod demo;
 mod folder;
 mod greeting;
-mod private;
+pub(crate) mod private;
 mod state;
 mod world;
 
@@ -15,6 +16,7 @@ use tenantry_catalog::MasterKey;
 use tenantry_postgres::Cluster;
 
 use self::{folder::Folder, greeting::Greeting, world::World};
+pub(crate) use catalog::PrivateCatalog;
 pub(crate) use state::{Running, RunningTenant};
 
 use crate::{config::Config, failure::Failure, output::Output, progress::Progress, shutdown};
@@ -28,12 +30,8 @@ pub(crate) struct Arguments {
     /// Start over: everything in .tenantry is removed first
     #[arg(long)]
     fresh: bool,
-    /// The folder with PostgreSQL's programs [default: the newest that is found]
-    #[arg(long, value_name = "FOLDER")]
-    pg_bin: Option<PathBuf>,
-    /// Install PostgreSQL without asking where there is none
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    postgres: private::PostgresOptions,
 }
 
 /// What programs read while `dev` runs, below `.tenantry`.
@@ -54,7 +52,7 @@ pub(super) async fn run(arguments: Arguments, config: Config, output: Output) ->
     let mut stop = shutdown::Signals::listen()?;
     let progress = Progress::start(output);
     let folder = Folder::take(&std::env::current_dir().context("the current folder is gone")?)?;
-    let binaries = private::binaries(arguments.pg_bin.clone(), arguments.yes, output).await?;
+    let binaries = private::binaries(&arguments.postgres, output).await?;
     if arguments.fresh {
         progress.step("removing what was there");
         private::remove(&folder, &binaries, &progress).await?;

@@ -5,6 +5,7 @@
     reason = "a step of a test that fails is a failed test, in helpers too"
 )]
 
+mod adopt;
 mod completions;
 mod configuration;
 mod dev;

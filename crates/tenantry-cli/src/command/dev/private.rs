@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
+use clap::Args;
 use tenantry_postgres::{
     AccountError, Binaries, Cluster, ClusterOptions, FindOptions, ObtainOptions, Progress as Step, StartError,
 };
@@ -22,8 +23,20 @@ const ELSEWHERE: &str = "/var/lib/tenantry";
 /// The cluster's name below `.tenantry`.
 const NAME: &str = "postgres";
 
+/// Where PostgreSQL comes from.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PostgresOptions {
+    /// The folder with PostgreSQL's programs [default: the newest that is found]
+    #[arg(long, value_name = "FOLDER")]
+    pg_bin: Option<PathBuf>,
+    /// Install PostgreSQL without asking where there is none
+    #[arg(long)]
+    yes: bool,
+}
+
 /// Finds PostgreSQL's programs; asks before it installs anything.
-pub(super) async fn binaries(bin_dir: Option<PathBuf>, yes: bool, output: Output) -> anyhow::Result<Binaries> {
+pub(super) async fn binaries(options: &PostgresOptions, output: Output) -> anyhow::Result<Binaries> {
+    let PostgresOptions { pg_bin: bin_dir, yes } = options.clone();
     let obtain = move || {
         let find = FindOptions {
             bin_dir,

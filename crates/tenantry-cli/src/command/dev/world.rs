@@ -93,7 +93,7 @@ impl World {
 }
 
 /// The catalog's own role and database on the private server.
-async fn catalog_url(cluster: &Cluster, folder: &Folder, state: &mut State) -> anyhow::Result<String> {
+pub(super) async fn catalog_url(cluster: &Cluster, folder: &Folder, state: &mut State) -> anyhow::Result<String> {
     let password = state.catalog_password.get_or_insert_with(password::generate).clone();
     // Before the role gets it, so that it is never lost.
     state.write(folder)?;
@@ -106,7 +106,7 @@ async fn catalog_url(cluster: &Cluster, folder: &Folder, state: &mut State) -> a
 }
 
 /// Registers the private server; at later starts it may have another port.
-async fn register(ops: &Ops, cluster: &Cluster) -> anyhow::Result<()> {
+pub(super) async fn register(ops: &Ops, cluster: &Cluster) -> anyhow::Result<()> {
     let admin_url = SecretString::from(cluster.admin_url("postgres"));
     if ops
         .list_servers(&authority())

@@ -1,0 +1,191 @@
+//! `tenantry adopt`: an existing single-tenant database becomes the application, and its rows a tenant's.
+
+mod folder;
+mod report;
+
+use std::sync::Arc;
+
+use clap::Args;
+use tenantry_core::{Isolation, Plan, Slug, TenantName};
+use tenantry_engine::{
+    adopt::{Copied, Source},
+    isolate::Derived,
+};
+use tenantry_ops::{MigrationError, Ops, Tenant, TenantError, TenantRef, TenantRequest};
+
+use self::{folder::MigrationsFolder, report::Report};
+use crate::{
+    command::dev::{PrivateCatalog, private},
+    config::Config,
+    connect::{self, authority},
+    failure::Failure,
+    output::Output,
+    progress::Progress,
+    shutdown,
+};
+
+/// What to adopt, and as whom.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// The existing database, postgres://user:password@host:port/database; it is only read
+    url: String,
+    /// The schema with the application's tables
+    #[arg(long, default_value = "public")]
+    schema: String,
+    /// The label of the tenant that gets the rows [default: the database's name]
+    #[arg(long)]
+    slug: Option<Slug>,
+    /// What people call the tenant [default: the slug]
+    #[arg(long)]
+    name: Option<TenantName>,
+    /// How its rows are kept apart: shared, schema or database [default: what its plan says, else shared]
+    #[arg(long)]
+    isolation: Option<Isolation>,
+    /// The server to place it on, by name
+    #[arg(long)]
+    server: Option<String>,
+    /// Its plan
+    #[arg(long)]
+    plan: Option<Plan>,
+    /// Write the migration and show what isolation does to each table, without copying any rows
+    #[arg(long)]
+    no_rows: bool,
+    #[command(flatten)]
+    postgres: private::PostgresOptions,
+}
+
+/// What was done.
+struct Done {
+    derived: Arc<Derived>,
+    /// The tenant and its rows, unless none were wanted.
+    taken: Option<(Tenant, Copied)>,
+}
+
+/// Runs the command: on the configured catalog, on that of a `dev` that runs here, or else on a private PostgreSQL in
+/// `.tenantry`, which a later `tenantry dev` goes on with.
+pub(super) async fn run(arguments: Arguments, config: Config, output: Output) -> Result<(), Failure> {
+    let slug = match &arguments.slug {
+        Some(slug) => slug.clone(),
+        None => slug_of(&arguments.url)?,
+    };
+    let mut stop = shutdown::Signals::listen()?;
+    let progress = Progress::start(output);
+    progress.step("reading the existing database");
+    let source = Source::connect(&arguments.url, &arguments.schema).await?;
+    let adopted = source.schema().await?;
+    let migrations = MigrationsFolder::of(&config);
+    let written = migrations.write(&adopted.sql)?;
+    let config = Config {
+        migrations: Some(migrations.path().to_owned()),
+        ..config
+    };
+    let (ops, kept) = open(&arguments, &config, output, &progress).await?;
+    let done = tokio::select! {
+        () = stop.received() => Err(Failure::failed("interrupted: no rows were copied, run it again")),
+        done = adopt(&arguments, &slug, &ops, &source, &progress) => done,
+    };
+    if let Some(private) = kept {
+        progress.step("stopping PostgreSQL");
+        private.stop().await?;
+    }
+    progress.end();
+    Ok(output.answer(&Report::new(written, adopted.left_out, done?))?)
+}
+
+/// The use cases, and the private PostgreSQL where they run on one.
+async fn open(
+    arguments: &Arguments,
+    config: &Config,
+    output: Output,
+    progress: &Progress,
+) -> Result<(Ops, Option<PrivateCatalog>), Failure> {
+    if connect::names_a_catalog(config)? {
+        return Ok((connect::ops(config).await?, None));
+    }
+    let private = PrivateCatalog::open(&arguments.postgres, config, output, progress).await?;
+    Ok((private.ops().clone(), Some(private)))
+}
+
+async fn adopt(
+    arguments: &Arguments,
+    slug: &Slug,
+    ops: &Ops,
+    source: &Source,
+    progress: &Progress,
+) -> Result<Done, Failure> {
+    progress.step("working out what isolation does to each table");
+    let derived = ops.derive_migrations().await?.ok_or(MigrationError::NoMigrations)?;
+    if arguments.no_rows {
+        return Ok(Done { derived, taken: None });
+    }
+    progress.step("bringing every schema to the newest migration");
+    let migrated = ops.apply_migrations(&authority()).await?;
+    if let Some(failed) = migrated.failed.first() {
+        let error = failed.error.as_deref().unwrap_or("unknown");
+        return Err(Failure::failed(format!(
+            "schema {} of {} could not be migrated, so no rows were copied: {error}",
+            failed.schema, failed.database
+        )));
+    }
+    progress.step(format!("making the tenant {slug}"));
+    let tenant = match ops.get_tenant(&authority(), &TenantRef::from(slug)).await {
+        Err(TenantError::NotFound) => {
+            ops.create_tenant(&authority(), &request(arguments, slug)?, None)
+                .await?
+        }
+        found => found?,
+    };
+    let copied = ops
+        .adopt_rows(&authority(), &tenant.id.into(), source, &mut |table, done, all| {
+            progress.step(format!(
+                "copied {} ({} rows), {done} of {all} tables",
+                table.table, table.rows
+            ));
+        })
+        .await?;
+    Ok(Done {
+        derived,
+        taken: Some((tenant, copied)),
+    })
+}
+
+fn request(arguments: &Arguments, slug: &Slug) -> Result<TenantRequest, Failure> {
+    let name = match &arguments.name {
+        Some(name) => name.clone(),
+        None => slug.as_str().parse()?,
+    };
+    let mut request = TenantRequest::new(slug.clone(), name);
+    request.isolation = arguments.isolation;
+    request.server = arguments.server.clone();
+    request.plan = arguments.plan.clone();
+    Ok(request)
+}
+
+/// The database's name as a slug, where it can be one.
+fn slug_of(url: &str) -> Result<Slug, Failure> {
+    let named = url::Url::parse(url)
+        .map_err(|_| Failure::usage("the database is named by a URL: postgres://user:password@host:port/database"))?;
+    let name = named
+        .path()
+        .trim_matches('/')
+        .to_lowercase()
+        .replace(['_', '.', ' '], "-");
+    name.parse()
+        .map_err(|_| Failure::usage(format!("`{name}` can't be the tenant's slug: name one with --slug")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slug_comes_from_the_databases_name() {
+        assert_eq!(
+            slug_of("postgres://u:p@h:5/Acme_CRM").expect("is one").as_str(),
+            "acme-crm"
+        );
+        for bad in ["acme", "postgres://h/", "postgres://h/postgres", "postgres://h/1st"] {
+            assert!(slug_of(bad).is_err(), "{bad}");
+        }
+    }
+}
