@@ -77,6 +77,13 @@ async fn serial_and_identity_columns_number_without_showing_the_last_value() {
     assert_eq!(world.ask(b, "select array[id, extra] from a").await, "{2,2}");
     assert_eq!(world.ask(b, "select id from b").await, "501");
     assert_eq!(world.ask(b, "select array[id, other] from c").await, "{8,2}");
+    world
+        .as_tenant(
+            a,
+            "insert into b (n) values (2); select currval(pg_get_serial_sequence('b', 'id'))",
+        )
+        .await
+        .expect("usage");
     let refused = world.as_tenant(a, "select last_value from numbers").await.unwrap_err();
     assert!(refused.starts_with("42501"), "{refused}");
 }
@@ -392,13 +399,14 @@ async fn a_reference_table_changes_in_later_files() {
     let world = World::new().await;
     world
         .migrate(&[
-            ("0001_a.sql", "-- tenantry: reference\ncreate table rates (code text primary key); insert into rates values ('a');"),
+            ("0001_a.sql", "-- tenantry: reference\ncreate table rates (code text primary key, n serial); insert into rates values ('a', 5); select setval('rates_n_seq', 5);"),
             ("0002_b.sql", "alter table rates add column rate numeric default 1; create index on rates (rate); create table t (rate text references rates);"),
-            ("0003_c.sql", "-- tenantry: reference\nupdate rates set rate = 2; insert into rates values ('b', 3);"),
+            ("0003_c.sql", "-- tenantry: reference\nupdate rates set rate = 2; insert into rates (code, rate) values ('b', 3);"),
         ])
         .await;
     let one = tenant(1);
     assert_eq!(world.ask(one, "select sum(rate) from rates").await, "5");
+    assert_eq!(world.ask(one, "select max(n) from rates").await, "6");
     assert!(world.index("rates_rate_idx").await.ends_with("(rate)"));
     let refused = world.as_tenant(one, "update rates set rate = 1").await.unwrap_err();
     assert!(refused.starts_with("42501"), "{refused}");
