@@ -119,7 +119,8 @@ fn alterations(change: &Change<'_>, table: Oid, old: &Column, new: &Column) -> V
     let column = format!("alter column {}", ident(&new.name));
     let retyped = old.ty != new.ty || old.collation != new.collation;
     let plain_default = |column: &Column| column.default.clone().filter(|_| column.generated.is_empty());
-    let default_changed = plain_default(old) != plain_default(new);
+    let reset = old.default_oid != new.default_oid;
+    let default_changed = reset && plain_default(old) != plain_default(new);
     if default_changed && (retyped || new.default.is_none()) && plain_default(old).is_some() {
         actions.push(format!("{column} drop default"));
     }
@@ -135,7 +136,7 @@ fn alterations(change: &Change<'_>, table: Oid, old: &Column, new: &Column) -> V
     if let Some(default) = plain_default(new).filter(|_| default_changed) {
         actions.push(format!("{column} set default {default}"));
     }
-    if !old.generated.is_empty() && !new.generated.is_empty() && old.default != new.default && !retyped {
+    if !old.generated.is_empty() && !new.generated.is_empty() && reset && old.default != new.default && !retyped {
         let expression = new.default.clone().unwrap_or_default();
         actions.push(format!("{column} set expression as ({expression})"));
     }

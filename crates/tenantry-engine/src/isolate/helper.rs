@@ -49,7 +49,7 @@ impl Helpers {
             if self.indexes.contains_key(&oid) {
                 continue;
             }
-            let index = name(&key.name, "child");
+            let index = self.free_name(&key.name);
             out.sql(format!(
                 "create index {} on {} (tenant_id, {})",
                 ident(&index),
@@ -62,6 +62,20 @@ impl Helpers {
             );
             self.indexes.insert(oid, (key.table, index));
         }
+    }
+}
+
+impl Helpers {
+    /// A key that was renamed keeps its index under the first name, which a later key may have taken over.
+    fn free_name(&self, key: &str) -> String {
+        let taken = |index: &String| self.indexes.values().any(|(_, taken)| taken == index);
+        (1..)
+            .map(|number| match number {
+                1 => name(key, "child"),
+                _ => name(key, &format!("child{number}")),
+            })
+            .find(|index| !taken(index))
+            .expect("there are more numbers than indexes")
     }
 }
 

@@ -57,6 +57,18 @@ pub(crate) fn read(file: &File) -> Result<Vec<Statement>, Vec<Refusal>> {
     };
     if let Some(error) = parse.errors().first() {
         let offset = usize::from(error.range().start());
+        // The rows of a dump's `copy … from stdin` are what can't be read; the statement above them is what to mend.
+        let copy = parse
+            .tree()
+            .stmts()
+            .map(|stmt| stmt.syntax().clone())
+            .find(|stmt| stmt.kind() == SyntaxKind::COPY && usize::from(stmt.text_range().start()) < offset);
+        if let Some(copy) = copy {
+            let findings = refuse::by_text(&copy, &file.header).into_iter();
+            return Err(findings
+                .map(|(offset, reason, mend)| refusal(offset, reason, &mend))
+                .collect());
+        }
         return Err(vec![unreadable(file, &lines, offset, error.message())]);
     }
     let mut refusals = Vec::new();
@@ -229,6 +241,13 @@ mod tests {
         let text = "alter table a alter \"B c\" type int using (\"B c\"::int), alter column d set data type text;";
         let statements = read_text(text).expect("reads");
         assert_eq!(statements[0].using, [("B c".to_owned(), "(\"B c\"::int)".to_owned())]);
+    }
+
+    #[test]
+    fn rows_of_a_dump_are_refused_at_their_copy() {
+        let refusals = read_text("create table a (id int);\nCOPY a (id) FROM stdin;\n1\tit's\n\\.\n").unwrap_err();
+        assert_eq!(refusals[0].line, 2);
+        assert!(refusals[0].mend.contains("tenantry adopt"), "{refusals:?}");
     }
 
     #[test]

@@ -315,3 +315,55 @@ async fn a_placement_that_grew_has_the_shape_of_one_made_at_once() {
     assert_eq!(shared, lines(grown.all(&shape("t_1")).await, "t_1."));
     assert_eq!(shared, lines(own.all(&shape("app")).await, "app."));
 }
+
+#[tokio::test]
+async fn what_is_built_on_a_renamed_column_stays() {
+    let world = World::new().await;
+    let first = (
+        "0001_first.sql",
+        "create type role as enum ('a', 'b');
+         create table t (id int primary key, n int check (n > 0), twice int generated always as (n * 2) stored, role role default 'a',
+           p_id int constraint first_fk references t);
+         create index on t ((n + 1)) where n > 1;
+         create view v as select id, n from t;
+         create function f() returns trigger language plpgsql as $$ begin return new; end $$;
+         create trigger tr before update of n on t for each row when (new.n > 1) execute function f();",
+    );
+    world.migrate(&[first]).await;
+    let (a, b) = (tenant(1), tenant(2));
+    for tenant in [a, b] {
+        world
+            .as_tenant(tenant, "insert into t (id, n) values (1, 1)")
+            .await
+            .expect("fills");
+    }
+    let all = derived(&files(&[
+        first,
+        (
+            "0002_then.sql",
+            r#"alter table t rename column n to amount;
+               create type role_new as enum ('b', 'c', 'a');
+               alter table t alter column role drop default;
+               alter table t alter column role type role_new using (role::text::role_new);
+               alter type role rename to role_old; alter type role_new rename to role; drop type role_old;
+               alter table t alter column role set default 'c';
+               alter table t rename constraint first_fk to second_fk;
+               alter table t add column q_id int constraint first_fk references t;"#,
+        ),
+    ]))
+    .await
+    .unwrap_or_else(|error| panic!("{error}"));
+    world.apply(&all).await.unwrap_or_else(|error| panic!("{error}"));
+    world.as_tenant(a, "update t set amount = 5").await.expect("updates");
+    assert_eq!(
+        world.ask(a, "select array[twice, (select n from v)] from t").await,
+        "{10,5}"
+    );
+    assert_eq!(world.ask(b, "select role from t").await, "a");
+    world
+        .as_tenant(b, "insert into t (id, amount) values (2, 1)")
+        .await
+        .expect("inserts");
+    assert_eq!(world.ask(b, "select role from t where id = 2").await, "c");
+    assert_eq!(forced(&world).await, "0");
+}

@@ -68,6 +68,8 @@ pub(super) struct Column {
     pub(super) not_null: bool,
     /// The default, or the expression of a generated column.
     pub(super) default: Option<String>,
+    /// Changes when the default is set, not when something in it is renamed.
+    pub(super) default_oid: Oid,
     /// Empty, `a` (always) or `d` (by default).
     pub(super) identity: String,
     /// Empty, `s` (stored) or `v` (virtual).

@@ -26,6 +26,7 @@ select jsonb_build_object(
           'type', format_type(a.atttypid, a.atttypmod),
           'not_null', a.attnotnull,
           'default', pg_get_expr(d.adbin, d.adrelid),
+          'default_oid', coalesce(d.oid, 0)::int8,
           'identity', a.attidentity,
           'generated', a.attgenerated,
           'collation', (select l.oid::regcollation::text from pg_collation l join pg_type t on t.oid = a.atttypid
