@@ -1,7 +1,7 @@
 //! A tenant's rows in shared tables.
 
 use tenantry_core::{InstallationId, TenantId};
-use tenantry_sql::{Identifier, Literal};
+use tenantry_sql::Literal;
 use tokio_postgres::{Client, error::SqlState};
 
 use super::HomeError;
@@ -12,11 +12,22 @@ use crate::{
 
 /// Rows per transaction: locks and write-ahead log stay small beside the tenants that are in use.
 const BATCH: u32 = 5_000;
+/// Where each transaction lifts the fence and puts it back, which makes every session plan anew.
+const BATCH_LIFTED: u32 = 50_000;
+
+/// In which role rows are deleted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Acting {
+    /// As the mover, past row security and without the application's triggers.
+    Mover,
+    /// As the owner, in the tenant's context: an administrator who is no superuser may not act as the mover.
+    Owner,
+}
 
 /// Deletes all rows of a tenant from the isolated tables of a schema, in batches, children before their parents. Tells how
 /// many. The application's triggers do not run where the server allows that.
 ///
-/// The tenant must be fenced off: nobody may add rows meanwhile.
+/// The tenant must be fenced off as suspended: nobody may add rows meanwhile.
 ///
 /// # Errors
 ///
@@ -32,14 +43,14 @@ pub async fn delete_rows(
     tenant: TenantId,
 ) -> Result<u64, HomeError> {
     let mut tables = tables(client, schema).await?;
-    let silent = may_silence_triggers(client, installation).await?;
+    let acting = acting(client, installation).await?;
     let mut deleted = 0;
     while !tables.is_empty() {
         let mut held_back = Vec::new();
         let before = tables.len();
         let mut last_refusal = None;
         for table in tables {
-            match empty(client, installation, &table, tenant, silent).await {
+            match empty(client, installation, &table, tenant, acting).await {
                 Ok(rows) => deleted += rows,
                 Err(error) if error.code() == Some(SqlState::FOREIGN_KEY_VIOLATION.code()) => {
                     last_refusal = Some(error);
@@ -75,16 +86,18 @@ async fn tables(client: &Client, schema: &str) -> Result<Vec<String>, SqlError> 
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-async fn may_silence_triggers(client: &Client, installation: &InstallationId) -> Result<bool, SqlError> {
+async fn acting(client: &Client, installation: &InstallationId) -> Result<Acting, SqlError> {
     let mover = Roles::of(installation).mover;
     let row = client
         .query_one(
-            "select pg_catalog.has_parameter_privilege($1, 'session_replication_role', 'set')",
+            "select pg_catalog.pg_has_role($1, 'member')
+                and pg_catalog.has_parameter_privilege($1, 'session_replication_role', 'set')
+                and (select rolbypassrls from pg_catalog.pg_roles where rolname = $1)",
             &[&mover.as_str()],
         )
         .await
         .doing("read the mover's rights")?;
-    Ok(row.get(0))
+    Ok(if row.get(0) { Acting::Mover } else { Acting::Owner })
 }
 
 async fn empty(
@@ -92,30 +105,37 @@ async fn empty(
     installation: &InstallationId,
     table: &str,
     tenant: TenantId,
-    silent: bool,
+    acting: Acting,
 ) -> Result<u64, SqlError> {
-    let mover: Identifier = Roles::of(installation).mover;
+    let Roles { mover, owner, .. } = Roles::of(installation);
     let tenant = Literal::new(tenant.to_string()).expect("a uuid holds no zero byte");
-    let silence = if silent {
-        "set local session_replication_role = replica;"
-    } else {
-        ""
+    let (batch, begin, commit) = match acting {
+        Acting::Mover => (
+            BATCH,
+            format!("set local role {mover}; set local session_replication_role = replica"),
+            "commit".to_owned(),
+        ),
+        Acting::Owner => (
+            BATCH_LIFTED,
+            format!("select tenantry_private.act_for({tenant}); set local role {owner}"),
+            format!("set local role none; select tenantry_private.act_done({tenant}); commit"),
+        ),
     };
+    let begin = format!("begin; set local lock_timeout = '10s'; {begin}");
+    // The tenant is named twice: a ctid is unique within one partition only.
+    let delete = format!(
+        "delete from {table} where tenant_id = {tenant}
+            and ctid = any (array(select ctid from {table} where tenant_id = {tenant} limit {batch}))"
+    );
     let mut deleted = 0;
     loop {
-        // The tenant is named twice: a ctid is unique within one partition only.
-        let begin = format!("begin; set local role {mover}; {silence} set local lock_timeout = '10s'");
-        let delete = format!(
-            "delete from {table} where tenant_id = {tenant}
-                and ctid = any (array(select ctid from {table} where tenant_id = {tenant} limit {BATCH}))"
-        );
-        let batch = async {
+        let one = async {
             client.batch_execute(&begin).await?;
             let rows = client.execute(&delete, &[]).await?;
-            client.batch_execute("commit").await?;
+            client.batch_execute(&commit).await?;
             Ok(rows)
         };
-        match batch.await {
+        match one.await {
             Ok(0) => return Ok(deleted),
             Ok(rows) => deleted += rows,
             Err(error) => {

@@ -73,9 +73,9 @@ async fn for_tenant(
             return Err(run::failure(version, step.line, error));
         }
     }
-    // What is deferred to the end still needs the context.
+    // What is deferred to the end still needs the context; the fence's own check has to wait until it is put back.
     let end = format!(
-        "set constraints all immediate; set local role none; {}; commit",
+        "set local tenantry.settling = 'on'; set constraints all immediate; set local role none; {}; commit",
         context.leave(tenant)
     );
     if let Err(error) = client.batch_execute(&end).await {

@@ -143,11 +143,13 @@ begin
   perform set_config('tenantry.lifted', '', true);
 end $f$;
 
--- Whoever forgets `act_done` does not commit: a fence that was lifted would stay so.
+-- Whoever forgets `act_done` does not commit: a fence that was lifted would stay so. `tenantry.settling` says that the
+-- application's deferred constraints are being checked in the context, with `act_done` still to come in the same message.
 create or replace function tenantry_private.refuse_lifted_fence() returns trigger
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
 begin
-  if exists (select from tenantry_private.fence where tenant = new.tenant and fenced_at is null and settled_at is not null) then
+  if coalesce(current_setting('tenantry.settling', true), '') <> 'on'
+     and exists (select from tenantry_private.fence where tenant = new.tenant and fenced_at is null and settled_at is not null) then
     raise exception using errcode = '55000', message = 'tenantry: the fence was lifted by act_for and not put back by act_done';
   end if;
   return null;
