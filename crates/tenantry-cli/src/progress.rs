@@ -27,9 +27,7 @@ impl Progress {
 
     /// What is being done now.
     pub(crate) fn step(&self, what: impl Into<String>) {
-        let what = what.into();
-        tracing::debug!("{what}");
-        self.bar.set_message(what);
+        self.bar.set_message(what.into());
     }
 
     /// Something worth reading that stays on the screen.

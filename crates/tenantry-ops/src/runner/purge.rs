@@ -98,31 +98,28 @@ async fn remove(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
     }
     let client = site.connect().await?;
     site.take_turn(&client).await?;
-    fence::close(&client, tenant, located.placement.epoch, Closed::Gone).await?;
+    let epoch = located.placement.epoch;
+    fence::close(&client, tenant, epoch, Closed::Suspended).await?;
     let wait = Wait {
         deadline: DRAIN,
         force: true,
     };
-    match fence::wait_for_older(&client, tenant, located.placement.epoch, wait).await? {
-        Drained::Closed { .. } => {}
-        Drained::Reopened { blockers } => {
-            return Err(Failure::retry(
-                "tenant_in_use",
-                format!("transactions stay open: {}", blockers.join(", ")),
-            ));
-        }
+    if let Drained::Reopened { blockers } = fence::wait_for_older(&client, tenant, epoch, wait).await? {
+        fence::close(&client, tenant, epoch, Closed::Suspended).await?;
+        let message = format!("transactions stay open: {}", blockers.join(", "));
+        return Err(Failure::retry("tenant_in_use", message));
     }
-    match located.placement.isolation {
-        Isolation::Schema => {
-            home::drop_schema(&client, site.installation(), tenant).await?;
-            migrate::forget(&client, &located.placement.schema)
-                .await
-                .map_err(|error| Failure::database("forget the schema's migrations", &error))?;
-        }
-        Isolation::Shared | Isolation::Database => {
-            home::delete_rows(&client, site.installation(), &located.placement.schema, tenant).await?;
-        }
+    let schema = &located.placement.schema;
+    if located.placement.isolation == Isolation::Schema {
+        home::drop_schema(&client, site.installation(), tenant).await?;
+        migrate::forget(&client, schema)
+            .await
+            .map_err(|error| Failure::database("forget the schema's migrations", &error))?;
+    } else {
+        home::delete_rows(&client, site.installation(), schema, tenant).await?;
     }
+    // The row stays as a gravestone: what still believes in this placement is told that it is gone.
+    fence::close(&client, tenant, epoch, Closed::Gone).await?;
     Ok(())
 }
 

@@ -85,9 +85,9 @@ async fn remove(ops: &Ops, journal: &Journal, object: &Object) -> Result<(), Rem
     };
     turn::take(&client, journal.lock_key(), TURN).await?;
     journal.check().await?;
-    // Its epoch is gone for good, so that a runner which was overtaken can't open it any more.
-    if let Some(found) = fence::read(&client, tenant).await? {
-        fence::close(&client, tenant, found.epoch, Closed::Gone).await?;
+    let found = fence::read(&client, tenant).await?;
+    if let Some(found) = found {
+        fence::close(&client, tenant, found.epoch, Closed::Suspended).await?;
     }
     match object.kind {
         ObjectKind::Schema => {
@@ -95,10 +95,14 @@ async fn remove(ops: &Ops, journal: &Journal, object: &Object) -> Result<(), Rem
             migrate::forget(&client, &object.name)
                 .await
                 .map_err(|error| Failure::database("forget the schema's migrations", &error))?;
-            Ok(())
         }
-        _ => removed(home::delete_rows(&client, installation, &object.name, tenant).await),
+        _ => removed(home::delete_rows(&client, installation, &object.name, tenant).await)?,
     }
+    // The row stays as a gravestone: a runner that was overtaken can't open the tenant any more.
+    if let Some(found) = found {
+        fence::close(&client, tenant, found.epoch, Closed::Gone).await?;
+    }
+    Ok(())
 }
 
 /// The tenant's slug and place are free again; its record remains.

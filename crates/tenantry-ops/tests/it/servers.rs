@@ -2,7 +2,7 @@
 
 use tenantry_core::Isolation;
 use tenantry_ops::{FleetConfig, PlanRule, ServerError, ServerRequest, TenantError, TenantRequest};
-use tenantry_testing::{cluster, database, second_cluster};
+use tenantry_testing::{TestCluster, cluster, database, database_on, second_cluster};
 
 use crate::fleet::{Fleet, config, operator, request};
 
@@ -179,4 +179,43 @@ async fn a_server_is_registered_once_and_only_if_it_can_be_used() {
         Err(ServerError::NotFound)
     ));
     drop(database().await);
+}
+
+/// What managed services give: roles and databases may be made, and nothing else.
+async fn an_administrator_without_superuser_runs_a_fleet(cluster: &TestCluster) {
+    let home = database_on(cluster).await;
+    let admin = home.restricted_admin().await;
+    let fleet = Fleet::empty(config()).await;
+    let request = ServerRequest {
+        name: "managed".to_owned(),
+        region: None,
+        capacity: None,
+        admin_url: admin.url().to_owned().into(),
+    };
+    fleet.ops.add_server(&operator(), &request).await.unwrap();
+    let check = fleet.ops.check_server(&operator(), "managed").await.unwrap();
+    assert_eq!(
+        (check.tier, check.problems),
+        (Some(tenantry_core::Tier::Signed), Vec::new())
+    );
+    for isolation in Isolation::ALL {
+        let tenant = fleet.create(&format!("acme-{isolation}"), isolation).await.unwrap();
+        let name = tenantry_ops::TenantRef::Id(tenant.id);
+        fleet.ops.suspend_tenant(&operator(), &name).await.unwrap();
+        fleet.ops.resume_tenant(&operator(), &name).await.unwrap();
+        fleet.ops.delete_tenant(&operator(), &name).await.unwrap();
+        let purge = fleet.ops.purge_tenant(&operator(), &name).await;
+        let operations = fleet.ops.list_operations(&operator(), Some(tenant.id), None, 9).await;
+        assert!(purge.is_ok(), "{isolation} {operations:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_without_superuser_is_enough_on_postgresql_15() {
+    an_administrator_without_superuser_runs_a_fleet(cluster().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_without_superuser_is_enough_on_the_other_version() {
+    an_administrator_without_superuser_runs_a_fleet(second_cluster().await).await;
 }

@@ -52,8 +52,6 @@ pub(crate) struct Options {
     pub(crate) login_failures_max: i32,
     pub(crate) operation_wait: Duration,
     pub(crate) shutdown_grace: Duration,
-    /// The application.
-    pub(crate) router: fn() -> axum::Router,
     /// Of which isolations there is a tenant.
     pub(crate) isolations: &'static [&'static str],
 }
@@ -74,7 +72,6 @@ impl App {
             login_failures_max: 100,
             operation_wait: Duration::from_secs(50),
             shutdown_grace: Duration::from_secs(10),
-            router: tenantry_crm::router,
             isolations: &["shared", "schema", "database"],
         };
         change(&mut options);
@@ -111,7 +108,7 @@ impl App {
         resolver.domains = vec!["example.com".to_owned()];
         let tenantry = Tenantry::on_catalog(catalog_handle, resolver, options.pool).unwrap();
         let application = Application {
-            router: (options.router)(),
+            router: tenantry_crm::router(),
             openapi: tenantry_crm::openapi(),
         };
         let config = Config {
