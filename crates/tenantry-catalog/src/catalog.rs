@@ -8,8 +8,8 @@ use tenantry_core::InstallationId;
 use tokio_postgres::{Config, NoTls, config::SslMode};
 
 use crate::{
-    CatalogError, ChangeFollower, Column, Listener, MasterKey, SecretError, follow, installation, migrate::migrate,
-    secret::Cipher, tls,
+    CatalogError, ChangeFollower, Column, Listener, Look, MasterKey, SecretError, follow, installation,
+    migrate::migrate, secret::Cipher, tls,
 };
 
 /// A pooled connection to the catalog.
@@ -80,6 +80,12 @@ impl Catalog {
     /// Tells, from now on, what changed in the catalog; see [`ChangeFollower`].
     pub fn follower(&self) -> ChangeFollower {
         self.0.follower.resubscribe()
+    }
+
+    /// Lets the follower look for changes now. Once it tells [`crate::ChangeEvent::UpToDate`] with this look or a later one,
+    /// whatever was committed before this call has been told.
+    pub fn look_for_changes(&self) -> Look {
+        self.0.follower.look()
     }
 
     /// Waits for notifications on a channel, over a connection of its own.

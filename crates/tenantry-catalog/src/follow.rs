@@ -1,7 +1,15 @@
 //! One task per process that follows the catalog's changes: woken by notifications, and looking by itself in case that
 //! one was missed.
 
-use std::{collections::HashSet, future::poll_fn, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tenantry_core::Change;
 use tokio::{
@@ -30,7 +38,27 @@ pub enum ChangeEvent {
     Lost,
     /// Everything that had been committed a moment ago was told. Comes at least twice a second while the catalog can be
     /// reached; a cache that has not heard it for seconds does not know what it missed.
-    UpToDate,
+    UpToDate {
+        /// The last [`Look`] that had been asked for before.
+        look: Look,
+    },
+}
+
+/// Names one request to look for changes, in the order of the requests; see [`crate::Catalog::look_for_changes`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Look(u64);
+
+/// Wakes the task that follows.
+#[derive(Debug, Default)]
+struct Looks {
+    asked: AtomicU64,
+    wake: Notify,
+}
+
+impl Looks {
+    fn last(&self) -> Look {
+        Look(self.asked.load(Ordering::Acquire))
+    }
 }
 
 /// Receives the catalog's changes. Ends when the last [`crate::Catalog`] of the process is gone.
@@ -39,6 +67,7 @@ pub struct ChangeFollower {
     receiver: broadcast::Receiver<ChangeEvent>,
     // Shared by every follower: the task lives as long as one of them does.
     task: Arc<Task>,
+    looks: Arc<Looks>,
 }
 
 #[derive(Debug)]
@@ -68,45 +97,64 @@ impl ChangeFollower {
         Self {
             receiver: self.receiver.resubscribe(),
             task: Arc::clone(&self.task),
+            looks: Arc::clone(&self.looks),
         }
+    }
+
+    pub(crate) fn look(&self) -> Look {
+        let look = Look(self.looks.asked.fetch_add(1, Ordering::AcqRel) + 1);
+        self.looks.wake.notify_one();
+        look
     }
 }
 
 pub(crate) fn start(config: Config) -> ChangeFollower {
     let (sender, receiver) = broadcast::channel(BACKLOG);
-    let task = Arc::new(Task(tokio::spawn(follow(config, sender))));
-    ChangeFollower { receiver, task }
+    let looks = Arc::new(Looks::default());
+    let task = Arc::new(Task(tokio::spawn(follow(config, sender, Arc::clone(&looks)))));
+    ChangeFollower { receiver, task, looks }
 }
 
-async fn follow(config: Config, sender: broadcast::Sender<ChangeEvent>) {
+async fn follow(config: Config, sender: broadcast::Sender<ChangeEvent>, looks: Arc<Looks>) {
     loop {
-        if let Err(error) = follow_connection(&config, &sender).await {
+        if let Err(error) = follow_connection(&config, &sender, &looks).await {
             tracing::warn!(error = %chain(&error), "the catalog's changes can't be followed; trying again");
         }
         tokio::time::sleep(POLL).await;
     }
 }
 
-async fn follow_connection(config: &Config, sender: &broadcast::Sender<ChangeEvent>) -> Result<(), CatalogError> {
+async fn follow_connection(
+    config: &Config,
+    sender: &broadcast::Sender<ChangeEvent>,
+    looks: &Looks,
+) -> Result<(), CatalogError> {
     let connection = dedicated(config).await?;
     connection.client.batch_execute(&format!("listen {CHANNEL}")).await?;
-    let mut log = Log::begin(&connection.client).await?;
+    let look = looks.last();
+    let mut log = in_time(Log::begin(&connection.client)).await?;
     // Between the last connection and this one anything may have happened.
     let _ = sender.send(ChangeEvent::Lost);
+    let _ = sender.send(ChangeEvent::UpToDate { look });
     loop {
-        // Dropping either arm loses nothing: the log is read after both.
+        // Dropping any arm loses nothing: the log is read after each.
         tokio::select! {
             () = connection.notified.notified() => {}
+            () = looks.wake.notified() => {}
             () = tokio::time::sleep(POLL) => {}
         }
-        let read = tokio::time::timeout(READ_TIMEOUT, log.read(&connection.client)).await;
-        let events = read.map_err(|elapsed| CatalogError::Unavailable(Box::new(elapsed)))??;
-        for event in events {
+        let look = looks.last();
+        for event in in_time(log.read(&connection.client)).await? {
             // No receiver is no fault: one may subscribe later.
             let _ = sender.send(event);
         }
-        let _ = sender.send(ChangeEvent::UpToDate);
+        let _ = sender.send(ChangeEvent::UpToDate { look });
     }
+}
+
+async fn in_time<T>(reading: impl Future<Output = Result<T, CatalogError>>) -> Result<T, CatalogError> {
+    let read = tokio::time::timeout(READ_TIMEOUT, reading).await;
+    read.map_err(|elapsed| CatalogError::Unavailable(Box::new(elapsed)))?
 }
 
 /// The place in the change log: everything of transactions before `xmin` has been seen, and of the rest what `seen` holds.

@@ -18,7 +18,7 @@ mod tls;
 pub use catalog::{Catalog, Client, Db, Transaction};
 pub use create::{CATALOG_NAME, close_maintenance_databases, create_catalog};
 pub use error::{CatalogError, ConstraintName};
-pub use follow::{ChangeEvent, ChangeFollower, Listener};
+pub use follow::{ChangeEvent, ChangeFollower, Listener, Look};
 pub use master_key::{MasterKey, MasterKeyError};
 pub use secret::{Column, SecretError};
 pub use table::*;

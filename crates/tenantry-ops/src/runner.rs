@@ -139,6 +139,8 @@ impl Ops {
         let client = self.catalog().client().await?;
         tenantry_catalog::change::prune(&client).await?;
         tenantry_catalog::idempotency::prune(&client).await?;
+        tenantry_catalog::session::prune(&client).await?;
+        tenantry_catalog::login_budget::prune(&client).await?;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Every route, on one page.
 
-use axum::Router;
+use axum::{Router, middleware::from_fn_with_state};
 use tenantry::axum::TenantLayer;
 use utoipa::{OpenApi as _, openapi::OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -54,6 +54,7 @@ pub(crate) fn router(config: &Config, services: Services, application: Applicati
     let document = document::Document::new(document, application.openapi);
     let application_router = application.router.layer(TenantLayer::new(services.tenantry.clone()));
     let router = control
+        .layer(from_fn_with_state(services.clone(), layer::settle))
         .with_state(services)
         .nest("/app", application_router)
         .layer(axum::Extension(document));

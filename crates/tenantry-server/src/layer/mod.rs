@@ -5,6 +5,7 @@ mod measure;
 mod origin;
 mod panic;
 mod request_id;
+mod settle;
 mod timeout;
 
 use axum::{Router, middleware::from_fn};
@@ -14,6 +15,7 @@ use crate::Config;
 
 pub(crate) use measure::describe_metrics;
 pub(crate) use request_id::RequestId;
+pub(crate) use settle::settle;
 pub(crate) use timeout::Cut;
 
 /// Puts the layers around every route of the router, and around what no route knows.

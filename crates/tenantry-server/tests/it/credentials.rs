@@ -290,3 +290,34 @@ async fn a_token_of_another_installation_opens_nothing() {
         .await
         .refused(401, "bad-token");
 }
+
+#[tokio::test]
+async fn a_change_counts_from_the_next_request_on() {
+    let app = App::small().await;
+    let tenant = &app.tenants[0];
+    let member = app.member(tenant, "viewer").await;
+    let account = member.get("/v1/auth/me").await.expect(200)["account_id"].clone();
+    let path = format!("/v1/tenants/{}/members/{}", tenant.id, account.as_str().unwrap());
+    for _ in 0..10 {
+        app.operator.patch(&path, json!({ "role": "member" })).await.expect(200);
+        member.post("/app/contacts", json!({ "name": "x" })).await.expect(201);
+        app.operator.patch(&path, json!({ "role": "viewer" })).await.expect(200);
+        member
+            .post("/app/contacts", json!({ "name": "x" }))
+            .await
+            .refused(403, "forbidden");
+    }
+    for _ in 0..3 {
+        let tenant_path = format!("/v1/tenants/{}", tenant.id);
+        app.operator
+            .post(&format!("{tenant_path}/suspend"), json!({}))
+            .await
+            .expect(200);
+        member.get("/app/contacts").await.refused(403, "tenant-suspended");
+        app.operator
+            .post(&format!("{tenant_path}/resume"), json!({}))
+            .await
+            .expect(200);
+        member.get("/app/contacts").await.expect(200);
+    }
+}

@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tenantry_catalog::{Catalog, CatalogError, ChangeEvent, Client, directory, signing_key};
+use tenantry_catalog::{Catalog, CatalogError, ChangeEvent, Client, Look, directory, signing_key};
 use tenantry_core::{AccountId, Change, TenantId, TenantState};
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::{ResolveError, cache::Cache};
 
@@ -20,6 +20,9 @@ use super::{ResolveError, cache::Cache};
 const STALE_AFTER: Duration = Duration::from_secs(3);
 /// How long a request waits for the catalog.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a writer waits for its own change to arrive; everybody else's arrives by itself.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Entries at most, of each kind: some 30 MB when all are full.
 const FOUND_MAX: usize = 50_000;
@@ -47,6 +50,7 @@ struct Shared {
     started: Instant,
     // Milliseconds after `started` at which everything that the catalog had told was applied.
     current_at_ms: AtomicU64,
+    applied: watch::Sender<Look>,
 }
 
 impl Drop for Directory {
@@ -72,6 +76,7 @@ impl Directory {
             lookups: AtomicU64::new(0),
             started: Instant::now(),
             current_at_ms: AtomicU64::new(0),
+            applied: watch::Sender::default(),
         });
         let follower = tokio::spawn({
             let shared = Arc::clone(&shared);
@@ -95,6 +100,17 @@ impl Directory {
             Ok(())
         } else {
             Err(ResolveError::Unavailable)
+        }
+    }
+
+    /// Waits until what was committed to the catalog before this call is known here.
+    pub(super) async fn catch_up(&self) -> Result<(), ResolveError> {
+        let mut applied = self.shared.applied.subscribe();
+        let look = self.shared.catalog.look_for_changes();
+        let caught_up = applied.wait_for(|applied| *applied >= look);
+        match tokio::time::timeout(CATCH_UP_TIMEOUT, caught_up).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(ResolveError::Unavailable),
         }
     }
 
@@ -205,9 +221,10 @@ impl Shared {
     fn apply(&self, event: ChangeEvent) {
         match event {
             ChangeEvent::Changed(change) => self.drop_changed(change),
-            ChangeEvent::UpToDate => {
+            ChangeEvent::UpToDate { look } => {
                 let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
                 self.current_at_ms.store(now_ms, Ordering::Release);
+                self.applied.send_replace(look);
             }
             // Lost, and whatever a later version may tell.
             _ => self.drop_all(),

@@ -111,6 +111,7 @@ impl OutsideIssuers {
             session: None,
             tenant,
             unusable_at: said.expires_at.saturating_add(leeway_s).min(now_s() + REVERIFY_S),
+            first_seen: Instant::now(),
             keys_version,
         })
     }

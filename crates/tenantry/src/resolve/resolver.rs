@@ -52,11 +52,9 @@ pub struct Measured {
     pub catalog_lookups: u64,
 }
 
-/// What a token's first use is given more patience with: it may be newer than what we know.
-struct Seen {
-    token: VerifiedToken,
-    first: bool,
-}
+/// For this long after a token was first seen it may know more than we do, a log-in or a membership of a moment ago:
+/// before it is refused, the account is looked up anew. Later the catalog has told, and a refused token costs no query.
+const YOUNG: Duration = Duration::from_secs(1);
 
 impl Resolver {
     /// A resolver on this catalog.
@@ -92,14 +90,14 @@ impl Resolver {
                 require_served(tenant.state)?;
                 Ok(verified(key.tenant, Actor::ApiKey(key.id), key.role))
             }
-            Recognised::Account { seen, account } => {
-                let tenant = match seen.token.tenant {
+            Recognised::Account { token, account } => {
+                let tenant = match token.tenant {
                     Some(tenant) => inner.tenant_of_credential(tenant, credentials).await?,
                     None => inner.chosen_tenant(credentials).await?,
                 };
-                let role = inner.role(&seen, &account, tenant.id).await?;
+                let role = inner.role(&token, &account, tenant.id).await?;
                 require_served(tenant.state)?;
-                Ok(verified(tenant.id, Actor::Account(seen.token.account), role))
+                Ok(verified(tenant.id, Actor::Account(token.account), role))
             }
         }
     }
@@ -121,14 +119,14 @@ impl Resolver {
                     role: key.role,
                 }))
             }
-            Recognised::Account { seen, .. } => {
-                if let Some(tenant) = seen.token.tenant {
+            Recognised::Account { token, .. } => {
+                if let Some(tenant) = token.tenant {
                     inner.tenant_of_credential(tenant, credentials).await?;
                 }
                 Ok(Identity::Account(AccountIdentity {
-                    account: seen.token.account,
-                    session: seen.token.session,
-                    tenant: seen.token.tenant,
+                    account: token.account,
+                    session: token.session,
+                    tenant: token.tenant,
                 }))
             }
         }
@@ -181,6 +179,15 @@ impl Resolver {
         Ok(json!({ "keys": keys }))
     }
 
+    /// Waits until what was committed to the catalog before this call counts here. For whoever has just made a change
+    /// and answers its caller: the caller's next request then meets it, and not the second in which changes travel.
+    ///
+    /// # Errors
+    /// [`ResolveError::Unavailable`] when the catalog does not tell within half a second; changes still arrive.
+    pub async fn catch_up(&self) -> Result<(), ResolveError> {
+        self.0.directory.catch_up().await
+    }
+
     /// Whether the catalog's changes are known, as readiness checks want to know.
     pub fn is_current(&self) -> bool {
         self.0.directory.require_current().is_ok()
@@ -225,7 +232,7 @@ enum Recognised {
     Operator(Arc<directory::OperatorKey>),
     ApiKey(Arc<directory::ApiKey>),
     Account {
-        seen: Seen,
+        token: Arc<VerifiedToken>,
         account: Arc<directory::Account>,
     },
 }
@@ -260,38 +267,35 @@ impl Inner {
             .ok_or(ResolveError::BadToken)
     }
 
-    async fn account(&self, token: &str) -> Result<Recognised, ResolveError> {
-        let seen = self.token(token).await?;
-        let mut account = self.directory.account(seen.token.account).await?;
-        if seen.first && !account.as_ref().is_some_and(|account| is_live(account, &seen.token)) {
-            account = self.directory.refreshed_account(seen.token.account).await?;
+    async fn account(&self, text: &str) -> Result<Recognised, ResolveError> {
+        let token = self.token(text).await?;
+        let mut account = self.directory.account(token.account).await?;
+        if !account.as_ref().is_some_and(|account| is_live(account, &token)) && is_young(&token) {
+            account = self.directory.refreshed_account(token.account).await?;
         }
         match account {
-            Some(account) if is_live(&account, &seen.token) => Ok(Recognised::Account { seen, account }),
+            Some(account) if is_live(&account, &token) => Ok(Recognised::Account { token, account }),
             _ => Err(ResolveError::BadToken),
         }
     }
 
     /// The token, verified now or before.
-    async fn token(&self, text: &str) -> Result<Seen, ResolveError> {
+    async fn token(&self, text: &str) -> Result<Arc<VerifiedToken>, ResolveError> {
         let hash = sha256(text.as_bytes());
         let keys_version = self.directory.signing_keys_version();
         if let Some(Some(token)) = self.tokens.get(&hash)
             && token.keys_version == keys_version
         {
             return if now_s() < token.unusable_at {
-                Ok(Seen {
-                    token: *token,
-                    first: false,
-                })
+                Ok(token)
             } else {
                 Err(ResolveError::BadToken)
             };
         }
-        let token = self.verify(text, keys_version).await?;
+        let token = Arc::new(self.verify(text, keys_version).await?);
         self.tokens
-            .keep(self.tokens.ticket(&hash), &hash, Some(Arc::new(token)));
-        Ok(Seen { token, first: true })
+            .keep(self.tokens.ticket(&hash), &hash, Some(Arc::clone(&token)));
+        Ok(token)
     }
 
     async fn verify(&self, text: &str, keys_version: u64) -> Result<VerifiedToken, ResolveError> {
@@ -307,18 +311,24 @@ impl Inner {
             session: Some(claims.sid),
             tenant: claims.tenant,
             unusable_at: claims.exp.saturating_add(leeway_s),
+            first_seen: Instant::now(),
             keys_version,
         })
     }
 
-    /// What the membership allows. A token's first use may know of a membership that we don't know of yet.
-    async fn role(&self, seen: &Seen, account: &directory::Account, tenant: TenantId) -> Result<Role, ResolveError> {
+    /// What the membership allows.
+    async fn role(
+        &self,
+        token: &VerifiedToken,
+        account: &directory::Account,
+        tenant: TenantId,
+    ) -> Result<Role, ResolveError> {
         if let Some(role) = account.active_role(tenant) {
             return Ok(role);
         }
-        if seen.first
-            && let Some(account) = self.directory.refreshed_account(seen.token.account).await?
-            && is_live(&account, &seen.token)
+        if is_young(token)
+            && let Some(account) = self.directory.refreshed_account(token.account).await?
+            && is_live(&account, token)
             && let Some(role) = account.active_role(tenant)
         {
             return Ok(role);
@@ -404,6 +414,10 @@ pub(super) async fn find_tenant(
 
 fn is_named(tenant: &directory::Tenant, named: &str) -> bool {
     tenant.slug == named || named.parse() == Ok(tenant.id)
+}
+
+fn is_young(token: &VerifiedToken) -> bool {
+    token.first_seen.elapsed() < YOUNG
 }
 
 /// Whether the token's account and log-in still open anything.

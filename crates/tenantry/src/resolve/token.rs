@@ -1,6 +1,6 @@
 //! Verification of our own access tokens.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use tenantry_catalog::signing_key::{PublicKey, SigningKeyState};
@@ -19,6 +19,7 @@ pub(super) struct VerifiedToken {
     pub(super) tenant: Option<TenantId>,
     /// Seconds since 1970, leeway included: not to be used then or later.
     pub(super) unusable_at: i64,
+    pub(super) first_seen: Instant,
     /// The version of the keys that it was verified with.
     pub(super) keys_version: u64,
 }

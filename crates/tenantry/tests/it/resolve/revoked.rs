@@ -251,3 +251,26 @@ async fn a_new_log_in_or_membership_holds_at_once_where_the_account_is_known() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_catches_up_after_a_change_meets_it_at_once() {
+    let Person {
+        fixture,
+        acme,
+        shown,
+        logged_in,
+        resolvers,
+    } = person().await;
+    for round in 0..20 {
+        let role = if round % 2 == 0 { Role::Viewer } else { Role::Admin };
+        fixture
+            .ops
+            .set_member_role(&system(), acme, logged_in.account, role)
+            .await
+            .unwrap();
+        for resolver in &resolvers {
+            resolver.catch_up().await.unwrap();
+            assert_eq!(shown.opens(resolver).await, Ok((acme, role)), "round {round}");
+        }
+    }
+}
