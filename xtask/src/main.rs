@@ -1,5 +1,6 @@
 //! Automation of this repository: `cargo xtask <task>`.
 
+mod bench;
 mod features;
 mod house;
 mod test;
@@ -14,6 +15,8 @@ use clap::Parser;
 enum Task {
     /// Passes every test: units, integration on a real PostgreSQL, documentation examples.
     Test(test::Options),
+    /// Measures what is promised, in one run: `cargo xtask bench --write docs/benchmarks.md`.
+    Bench(bench::Options),
     /// Holds the import directions of ARCHITECTURE.md and the claims of docs/features.md.
     House,
 }
@@ -21,6 +24,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Test(options) => test::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::House => house::run().and_then(|()| features::run()),
     };
     match done {

@@ -3,7 +3,7 @@
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::{
-    command::{adopt, completions, dev, doctor, init, member, migrate, serve, server, tenant, token},
+    command::{adopt, bench, completions, dev, doctor, init, member, migrate, serve, server, tenant, token},
     config::Overrides,
 };
 
@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Token(token::Command),
     /// Look for everything that could be wrong, and say how to mend it
     Doctor(doctor::Arguments),
+    /// Measure what scoped access costs on this machine, on a private PostgreSQL
+    Bench(bench::Arguments),
     /// Print the completions of a shell
     Completions(completions::Arguments),
 }

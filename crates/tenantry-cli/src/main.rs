@@ -2,6 +2,7 @@
 
 mod application;
 mod arguments;
+mod bench;
 mod command;
 mod config;
 mod connect;

@@ -35,7 +35,7 @@ pub(crate) struct PostgresOptions {
 }
 
 /// Finds PostgreSQL's programs; asks before it installs anything.
-pub(super) async fn binaries(options: &PostgresOptions, output: Output) -> anyhow::Result<Binaries> {
+pub(crate) async fn binaries(options: &PostgresOptions, output: Output) -> anyhow::Result<Binaries> {
     let PostgresOptions { pg_bin: bin_dir, yes } = options.clone();
     let obtain = move || {
         let find = FindOptions {

@@ -1,0 +1,19 @@
+//! The benchmark: every figure that the project promises, measured side by side in one run.
+//!
+//! This is the only place outside of tests that reads a tenant's rows without a context: the limit that ours is compared
+//! with is a copy of the tables without row security.
+
+mod access;
+mod cpu;
+mod create;
+mod http;
+mod measure;
+mod memory;
+mod queries;
+mod report;
+mod resolve;
+mod run;
+mod world;
+
+pub(crate) use report::Report;
+pub(crate) use run::{NAMES, run};

@@ -1,0 +1,93 @@
+//! Which lines there are, and running them.
+
+use anyhow::Result;
+use tenantry_postgres::Binaries;
+
+use super::{
+    access,
+    cpu::CpuMeter,
+    create, http,
+    measure::Plan,
+    memory,
+    report::{Finding, Machine, Report},
+    resolve,
+    world::{CROWD, World},
+};
+
+/// What every line needs.
+pub(super) struct Run {
+    pub(super) world: World,
+    pub(super) meter: CpuMeter,
+    pub(super) plan: Plan,
+}
+
+/// A line of the table, by its name.
+pub(crate) const NAMES: [&str; 14] = [
+    "point-1",
+    "point-16",
+    "rebind",
+    "usual",
+    "list",
+    "insert-1",
+    "insert-16",
+    "own-schema",
+    "own-database",
+    "resolve",
+    "http",
+    "create-shared",
+    "create-schema",
+    "memory",
+];
+
+/// Measures these lines on a private PostgreSQL of their own.
+///
+/// # Errors
+///
+/// When a line can't be measured.
+pub(crate) async fn run(
+    binaries: Binaries,
+    rounds: u32,
+    wanted: impl Fn(&str) -> bool,
+    progress: impl Fn(&str),
+) -> Result<Report> {
+    let postgres = binaries.version().to_string();
+    progress("making a PostgreSQL with tenants in each isolation");
+    let world = World::build(binaries).await?;
+    let run = Run {
+        meter: CpuMeter::new(world.cluster.pid()),
+        world,
+        plan: Plan::new(rounds),
+    };
+    let mut findings = Vec::new();
+    for name in NAMES.into_iter().filter(|name| wanted(name)) {
+        progress(name);
+        findings.push(run.line(name).await?);
+    }
+    run.world.end().await?;
+    Ok(Report {
+        machine: Machine::here(postgres),
+        findings,
+    })
+}
+
+impl Run {
+    async fn line(&self, name: &'static str) -> Result<Finding> {
+        match name {
+            "point-1" => access::point(self, name, 1).await,
+            "point-16" => access::point(self, name, CROWD).await,
+            "rebind" => access::rebind(self).await,
+            "usual" => access::usual(self).await,
+            "list" => access::list(self).await,
+            "insert-1" => access::insert(self, name, 1).await,
+            "insert-16" => access::insert(self, name, CROWD).await,
+            "own-schema" => access::own(self, name, &self.world.schema, "a schema").await,
+            "own-database" => access::own(self, name, &self.world.database, "a database").await,
+            "resolve" => resolve::resolve(self).await,
+            "http" => http::contact(self).await,
+            "create-shared" => create::shared(self).await,
+            "create-schema" => create::schema(self).await,
+            "memory" => memory::serve(self).await,
+            other => anyhow::bail!("there is no line `{other}`"),
+        }
+    }
+}
