@@ -19,6 +19,7 @@ mod isolate_real;
 mod isolate_refused;
 mod keys;
 mod migrate_data;
+mod migrate_forms;
 mod migrate_later;
 mod migrate_ledger;
 mod seal;
