@@ -233,21 +233,27 @@ async fn take_turn(client: &Client, target: &Target, patience: &Patience) -> Res
 
 /// Extensions stand once per database, installed by the administrator before a version needs them.
 async fn install(client: &Client, versions: &[&Version]) -> Result<(), ApplyError> {
-    let mut text = String::new();
     for version in versions {
-        for extension in &version.extensions {
-            // A name from a file that PostgreSQL took as a name when it was derived.
-            if let Ok(extension) = tenantry_sql::Identifier::new(extension) {
-                text.push_str(&format!(
-                    "create extension if not exists {extension} schema tenantry_ext cascade;"
-                ));
-            }
+        for name in &version.extensions {
+            // PostgreSQL took it as a name when it was derived.
+            let Ok(extension) = tenantry_sql::Identifier::new(name) else {
+                continue;
+            };
+            let text = format!(
+                "set client_min_messages = warning; create extension if not exists {extension} schema tenantry_ext cascade"
+            );
+            client.batch_execute(&text).await.map_err(|error| match error.as_db_error() {
+                Some(said) => ApplyError::Step {
+                    file: version.name.clone(),
+                    line: 1,
+                    message: format!(
+                        "the extension `{name}` can't be installed: {}; install it in `tenantry_ext` once as superuser",
+                        said.message()
+                    ),
+                },
+                None => error.into(),
+            })?;
         }
-    }
-    if !text.is_empty() {
-        client
-            .batch_execute(&format!("set client_min_messages = warning; {text}"))
-            .await?;
     }
     Ok(())
 }
