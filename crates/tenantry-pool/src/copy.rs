@@ -33,7 +33,8 @@ impl CopyOut {
             return Ok(Some(first));
         }
         let Some(lease) = &mut self.lease else { return Ok(None) };
-        match self.pools.in_time(lease.next_chunk()).await {
+        let (session, timer) = lease.parts();
+        match self.pools.in_time(timer, session.next_chunk()).await {
             Ok(Some(chunk)) => Ok(Some(chunk)),
             Ok(None) => {
                 self.lease = None;

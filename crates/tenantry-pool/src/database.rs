@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::{
     Error, Incarnation, PoolConfig,
     member::{Lease, Member, close},
+    timer::Timer,
 };
 
 /// Connections that are opened at the same time: a server that comes back is not met by all of them at once.
@@ -52,13 +53,6 @@ pub struct PoolStatus {
     pub waiting: usize,
 }
 
-/// What a caller meets at the counter.
-enum Counter {
-    Found(Box<Member>),
-    Wait(oneshot::Receiver<Result<Lease, Error>>),
-    Full(usize),
-}
-
 impl DatabasePool {
     pub(crate) fn new(endpoint: Arc<Endpoint>, incarnation: Option<Incarnation>, config: Arc<PoolConfig>) -> Arc<Self> {
         Arc::new(Self {
@@ -83,40 +77,51 @@ impl DatabasePool {
         }
     }
 
-    /// Lends a connection: one bound as needed if there is one, else an unbound one, else the one unused for longest.
+    /// Lends an idle connection: one bound as needed if there is one, else an unbound one, else the one unused for
+    /// longest. `None` where none is idle.
+    pub(crate) fn lease_idle(self: &Arc<Self>, binding: &Binding<'_>, now: Instant) -> Option<Lease> {
+        loop {
+            let mut member = self.inner.lock().best(binding)?;
+            // Looked at outside of the lock.
+            if member.dies <= now || member.session.connection().is_closed() {
+                close(self.clone(), member);
+                continue;
+            }
+            return Some(Lease::new(member, self.clone()));
+        }
+    }
+
+    /// Lends a connection, and waits for one in the order of asking.
     pub(crate) async fn lease(self: &Arc<Self>, binding: &Binding<'_>) -> Result<Lease, Error> {
         loop {
-            match self.ask(binding) {
-                Counter::Found(mut member) => {
-                    // Looked at outside of the lock.
-                    if member.dies <= Instant::now() || member.session.connection().is_closed() {
-                        close(self.clone(), member);
-                        continue;
-                    }
-                    return Ok(Lease::new(member, self.clone()));
-                }
-                Counter::Wait(receiver) => return self.wait(receiver).await,
-                Counter::Full(waiting) => return Err(Error::Full(waiting)),
+            if let Some(lease) = self.lease_idle(binding, Instant::now()) {
+                return Ok(lease);
+            }
+            match self.queue_up() {
+                Some(Ok(receiver)) => return self.wait(receiver).await,
+                Some(Err(waiting)) => return Err(Error::Full(waiting)),
+                None => {}
             }
         }
     }
 
-    fn ask(self: &Arc<Self>, binding: &Binding<'_>) -> Counter {
+    /// Takes a place in the queue; the queue's length where it is full; `None` where a connection has come back by now.
+    fn queue_up(self: &Arc<Self>) -> Option<Result<oneshot::Receiver<Result<Lease, Error>>, usize>> {
         let mut inner = self.inner.lock();
-        if let Some(member) = inner.best(binding) {
-            return Counter::Found(member);
+        if !inner.idle.is_empty() {
+            return None;
         }
         if inner.waiting.len() >= self.config.waiting_max {
             // Those who gave up are still in the queue until their turn comes.
             inner.waiting.retain(|waiter| !waiter.is_closed());
             if inner.waiting.len() >= self.config.waiting_max {
-                return Counter::Full(inner.waiting.len());
+                return Some(Err(inner.waiting.len()));
             }
         }
         let (sender, receiver) = oneshot::channel();
         inner.waiting.push_back(sender);
         self.open_if_needed(&mut inner);
-        Counter::Wait(receiver)
+        Some(Ok(receiver))
     }
 
     async fn wait(&self, receiver: oneshot::Receiver<Result<Lease, Error>>) -> Result<Lease, Error> {
@@ -200,6 +205,7 @@ impl DatabasePool {
         let dies = now + jittered(self.config.life_max, connection.process_id());
         Ok(Box::new(Member {
             session: Session::new(connection),
+            timer: Timer::default(),
             dies,
             idle_since: now,
         }))

@@ -9,6 +9,7 @@ mod member;
 mod placements;
 mod pools;
 mod stream;
+mod timer;
 mod transaction;
 
 pub use config::PoolConfig;

@@ -9,7 +9,7 @@ use std::{
 use tenantry_wire::Session;
 use tokio::runtime::Handle;
 
-use crate::database::DatabasePool;
+use crate::{database::DatabasePool, timer::Timer};
 
 /// How long a cancelled statement's connection is waited for before it is closed all the same.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -17,6 +17,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection with what the pool has to know of it.
 pub(crate) struct Member {
     pub(crate) session: Session,
+    pub(crate) timer: Timer,
     /// Closed from here on, as soon as nobody uses it.
     pub(crate) dies: Instant,
     pub(crate) idle_since: Instant,
@@ -34,6 +35,15 @@ impl Lease {
             member: Some(member),
             pool,
         }
+    }
+
+    /// The session, and the timer that limits its calls.
+    pub(crate) fn parts(&mut self) -> (&mut Session, &mut Timer) {
+        let member = self
+            .member
+            .as_mut()
+            .expect("a lease holds its connection until it is dropped");
+        (&mut member.session, &mut member.timer)
     }
 
     /// Takes the connection back from a lease that reached nobody.

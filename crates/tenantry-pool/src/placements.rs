@@ -1,6 +1,13 @@
 //! Where tenants live, remembered.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use moka::future::Cache;
 use parking_lot::Mutex;
@@ -39,6 +46,15 @@ pub(crate) struct Placements {
     cache: Cache<TenantId, Arc<Located>>,
     pools: Mutex<HashMap<TenantDatabaseId, Arc<DatabasePool>>>,
     config: Arc<PoolConfig>,
+    /// Grows when a placement is forgotten: what callers remember of their own is then void.
+    generation: AtomicU64,
+}
+
+/// What a caller remembers of its tenant's home.
+pub(crate) struct Memo {
+    generation: u64,
+    until: Instant,
+    located: Arc<Located>,
 }
 
 impl Placements {
@@ -52,11 +68,34 @@ impl Placements {
             cache,
             pools: Mutex::default(),
             config,
+            generation: AtomicU64::new(0),
         }
     }
 
-    /// Where the tenant lives; asked of the source once, however many callers want to know.
-    pub(crate) async fn locate(&self, tenant: TenantId) -> Result<Arc<Located>, Error> {
+    /// Where the caller's tenant lives, as the caller remembers it.
+    pub(crate) fn remembered(&self, caller: &Caller, now: Instant) -> Option<Arc<Located>> {
+        let memo = caller.memo.lock();
+        let memo = memo.as_ref()?;
+        let holds = memo.generation == self.generation.load(Ordering::Acquire) && now < memo.until;
+        holds.then(|| memo.located.clone())
+    }
+
+    /// Where the caller's tenant lives.
+    pub(crate) async fn locate(&self, caller: &Caller) -> Result<Arc<Located>, Error> {
+        // Read first: a placement that is forgotten meanwhile voids the memo.
+        let generation = self.generation.load(Ordering::Acquire);
+        let located = self.look_up(caller.tenant).await?;
+        let until = Instant::now() + self.config.placement_ttl;
+        *caller.memo.lock() = Some(Memo {
+            generation,
+            until,
+            located: located.clone(),
+        });
+        Ok(located)
+    }
+
+    /// Asked of the source once, however many callers want to know.
+    async fn look_up(&self, tenant: TenantId) -> Result<Arc<Located>, Error> {
         if let Some(located) = self.cache.get(&tenant).await {
             return Ok(located);
         }
@@ -101,10 +140,12 @@ impl Placements {
 
     pub(crate) async fn invalidate(&self, tenant: TenantId) {
         self.cache.invalidate(&tenant).await;
+        self.generation.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn invalidate_all(&self) {
         self.cache.invalidate_all();
+        self.generation.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn pools(&self) -> Vec<(TenantDatabaseId, Arc<DatabasePool>)> {

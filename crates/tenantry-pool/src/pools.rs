@@ -1,9 +1,12 @@
 //! All pools of a process, and calls by way of them.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 use tenantry_core::{AccountId, Context, Role, TenantDatabaseId, TenantId};
 use tenantry_wire::{Outcome, Params};
@@ -12,7 +15,8 @@ use crate::{
     Error, LocateError, PlacementSource, PoolConfig, PoolStatus, RowStream, Transaction,
     copy::CopyOut,
     member::Lease,
-    placements::{Located, Placements},
+    placements::{Located, Memo, Placements},
+    timer::Timer,
 };
 
 /// How long a caller waits for a move to end before it is told to come again.
@@ -21,12 +25,13 @@ const MOVE_WAIT: Duration = Duration::from_secs(2);
 const MOVE_POLL: Duration = Duration::from_millis(25);
 
 /// For whom a call is made.
-#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Caller {
     pub(crate) tenant: TenantId,
     pub(crate) role: Role,
     pub(crate) account: Option<AccountId>,
     pub(crate) account_text: Option<String>,
+    /// Where the tenant lived at the last call.
+    pub(crate) memo: Mutex<Option<Memo>>,
 }
 
 impl Caller {
@@ -38,6 +43,7 @@ impl Caller {
             role: context.role,
             account,
             account_text: account.map(|account| account.to_string()),
+            memo: Mutex::new(None),
         }
     }
 }
@@ -78,14 +84,42 @@ impl Pools {
     ///
     /// When dropped, the statement is cancelled and its connection closed; whether it took effect is not known.
     pub async fn query(&self, caller: &Caller, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
+        let now = Instant::now();
+        let Some((located, mut lease)) = self.lease_at_once(caller, now) else {
+            // What is rare is boxed, so that the usual call's future stays small.
+            return Box::pin(self.query_patiently(None, caller, sql, params)).await;
+        };
+        let result = {
+            let binding = located.binding(caller);
+            let (session, timer) = lease.parts();
+            let call = pin!(session.query(&binding, sql, params));
+            timer.limit(now, self.shared.config.statement_timeout, call).await
+        };
+        match result {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => Box::pin(self.query_patiently(Some((error, lease)), caller, sql, params)).await,
+        }
+    }
+
+    /// Waits for what it takes, and goes to the new home of a tenant that moved.
+    async fn query_patiently(
+        &self,
+        mut failed: Option<(Error, Lease)>,
+        caller: &Caller,
+        sql: &str,
+        params: Params<'_>,
+    ) -> Result<Outcome, Error> {
         let mut patience = Patience::new();
         loop {
+            if let Some((error, lease)) = failed.take() {
+                self.reconsider(error, lease, caller, &mut patience).await?;
+            }
             let (located, mut lease) = self.lease(caller).await?;
             let binding = located.binding(caller);
-            let call = lease.query(&binding, sql, params);
-            match self.in_time(call).await {
+            let (session, timer) = lease.parts();
+            match self.in_time(timer, session.query(&binding, sql, params)).await {
                 Ok(outcome) => return Ok(outcome),
-                Err(error) => self.reconsider(error, lease, caller, &mut patience).await?,
+                Err(error) => failed = Some((error, lease)),
             }
         }
     }
@@ -104,8 +138,8 @@ impl Pools {
         loop {
             let (located, mut lease) = self.lease(caller).await?;
             let binding = located.binding(caller);
-            let call = lease.stream(&binding, sql, params);
-            match self.in_time(call).await {
+            let (session, timer) = lease.parts();
+            match self.in_time(timer, session.stream(&binding, sql, params)).await {
                 Ok(reader) => return Ok(RowStream::new(self.clone(), lease, reader)),
                 Err(error) => self.reconsider(error, lease, caller, &mut patience).await?,
             }
@@ -126,11 +160,12 @@ impl Pools {
         loop {
             let (located, mut lease) = self.lease(caller).await?;
             let binding = located.binding(caller);
+            let (session, timer) = lease.parts();
             let call = async {
-                lease.copy_out(&binding, sql).await?;
-                lease.next_chunk().await
+                session.copy_out(&binding, sql).await?;
+                session.next_chunk().await
             };
-            match self.in_time(call).await {
+            match self.in_time(timer, call).await {
                 Ok(first) => return Ok(CopyOut::new(self.clone(), lease, first)),
                 Err(error) => self.reconsider(error, lease, caller, &mut patience).await?,
             }
@@ -190,21 +225,29 @@ impl Pools {
     }
 
     pub(crate) async fn lease(&self, caller: &Caller) -> Result<(Arc<Located>, Lease), Error> {
-        let located = self.shared.placements.locate(caller.tenant).await?;
+        let located = match self.shared.placements.remembered(caller, Instant::now()) {
+            Some(located) => located,
+            None => self.shared.placements.locate(caller).await?,
+        };
         let lease = located.pool.lease(&located.binding(caller)).await?;
         Ok((located, lease))
     }
 
-    /// Counts the time on our side: SQL could switch off a limit of the session's.
+    /// Where nothing has to be asked or waited for, as usual.
+    fn lease_at_once(&self, caller: &Caller, now: Instant) -> Option<(Arc<Located>, Lease)> {
+        let located = self.shared.placements.remembered(caller, now)?;
+        let lease = located.pool.lease_idle(&located.binding(caller), now)?;
+        Some((located, lease))
+    }
+
     pub(crate) async fn in_time<T>(
         &self,
+        timer: &mut Timer,
         call: impl Future<Output = Result<T, tenantry_wire::Error>>,
     ) -> Result<T, Error> {
-        let limit = self.shared.config.statement_timeout;
-        match tokio::time::timeout(limit, call).await {
-            Ok(result) => result.map_err(Error::Statement),
-            Err(_) => Err(Error::StatementTimeout(limit)),
-        }
+        timer
+            .limit(Instant::now(), self.shared.config.statement_timeout, pin!(call))
+            .await
     }
 
     /// After a failure at the beginning of something: `Ok` when it is worth beginning again.

@@ -34,7 +34,8 @@ impl RowStream {
     /// Nothing is lost when dropped: the next call goes on where this one was.
     pub async fn next(&mut self) -> Result<Option<Row>, Error> {
         let Some(lease) = &mut self.lease else { return Ok(None) };
-        match self.pools.in_time(lease.next_row(&mut self.reader)).await {
+        let (session, timer) = lease.parts();
+        match self.pools.in_time(timer, session.next_row(&mut self.reader)).await {
             Ok(Some(row)) => Ok(Some(row)),
             Ok(None) => {
                 self.lease = None;

@@ -46,7 +46,8 @@ impl Transaction {
         loop {
             let lease = self.lease.as_mut().ok_or_else(lost)?;
             let binding = self.located.binding(&self.caller);
-            let error = match self.pools.in_time(lease.query(&binding, sql, params)).await {
+            let (session, timer) = lease.parts();
+            let error = match self.pools.in_time(timer, session.query(&binding, sql, params)).await {
                 Ok(outcome) => {
                     self.begun = true;
                     return Ok(outcome);
@@ -112,7 +113,11 @@ impl Transaction {
     async fn step(&mut self, step: Savepoint) -> Result<(), Error> {
         let lease = self.lease.as_mut().ok_or_else(lost)?;
         let binding = self.located.binding(&self.caller);
-        let done = self.pools.in_time(lease.savepoint(&binding, step, self.depth)).await;
+        let (session, timer) = lease.parts();
+        let done = self
+            .pools
+            .in_time(timer, session.savepoint(&binding, step, self.depth))
+            .await;
         self.begun = true;
         done.map_err(|error| self.pools.conclude(error, lease))
     }
@@ -128,7 +133,8 @@ impl Transaction {
     /// When dropped, it is not known whether the transaction was kept.
     pub async fn commit(mut self) -> Result<(), Error> {
         let lease = self.lease.as_mut().ok_or_else(lost)?;
-        let done = self.pools.in_time(lease.commit()).await;
+        let (session, timer) = lease.parts();
+        let done = self.pools.in_time(timer, session.commit()).await;
         done.map_err(|error| self.pools.conclude(error, lease))
     }
 
@@ -142,7 +148,8 @@ impl Transaction {
         let Some(lease) = self.lease.as_mut() else {
             return Ok(());
         };
-        self.pools.in_time(lease.rollback()).await
+        let (session, timer) = lease.parts();
+        self.pools.in_time(timer, session.rollback()).await
     }
 }
 

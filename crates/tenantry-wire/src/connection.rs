@@ -148,7 +148,7 @@ impl Connection {
         }
         self.inbox.make_room();
         let mut context = Context::from_waker(Waker::noop());
-        match poll_read(&mut self.socket, &mut self.inbox, &mut context) {
+        match poll_read::<256>(&mut self.socket, &mut self.inbox, &mut context) {
             Poll::Pending => false,
             Poll::Ready(Ok(0) | Err(_)) => true,
             Poll::Ready(Ok(_)) => self.heed_idle_messages().is_err(),
@@ -213,7 +213,7 @@ impl Connection {
                     Poll::Pending => {
                         while self.inbox.buffer.len() < READ_AHEAD_BYTES {
                             self.inbox.make_room();
-                            if ready!(poll_read(&mut self.socket, &mut self.inbox, cx))? == 0 {
+                            if ready!(poll_read::<4096>(&mut self.socket, &mut self.inbox, cx))? == 0 {
                                 return Poll::Ready(Err(Error::Closed));
                             }
                         }
@@ -352,10 +352,14 @@ impl std::fmt::Debug for Connection {
 }
 
 /// Reads once into the room that the inbox has.
-fn poll_read(socket: &mut Socket, inbox: &mut Inbox, cx: &mut Context<'_>) -> Poll<Result<usize, Error>> {
+fn poll_read<const LENGTH: usize>(
+    socket: &mut Socket,
+    inbox: &mut Inbox,
+    cx: &mut Context<'_>,
+) -> Poll<Result<usize, Error>> {
     let room = inbox.buffer.capacity() - inbox.buffer.len();
-    // Reading into a filled slice instead of spare capacity needs no `unsafe`; it happens only beside large writes.
-    let mut chunk = [0; 4096];
+    // Reading into a filled slice instead of spare capacity needs no `unsafe`; it happens only beside large writes, and to look.
+    let mut chunk = [0; LENGTH];
     let length = room.min(chunk.len());
     let mut read = ReadBuf::new(&mut chunk[..length]);
     ready!(Pin::new(socket).poll_read(cx, &mut read))?;

@@ -146,20 +146,25 @@ impl Session {
     ///
     /// When dropped, the session is no longer [idle](Self::is_idle), and whoever holds it closes it.
     pub async fn query(&mut self, binding: &Binding<'_>, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
-        let (statement, cached) = self.statement(binding, sql).await?;
+        let Some(statement) = self.connection.statements.get(binding.schema, sql) else {
+            // What is rare is boxed throughout, so that the usual call's future stays small.
+            return Box::pin(self.query_new(binding, sql, params)).await;
+        };
         match self.run(binding, &statement, params).await {
-            Err(error) if cached && self.forget_if_stale(binding, sql, &error) => {
-                let again = async {
-                    let statement = self.prepare(binding, sql).await?;
-                    self.run(binding, &statement, params).await
-                };
-                let result = again.await;
+            Err(error) if self.forget_if_stale(binding, sql, &error) => {
+                let result = Box::pin(self.query_new(binding, sql, params)).await;
                 // It ran here before: either a migration took away what it needs, or SQL changed the search path.
                 self.tainted |= result.as_ref().is_err_and(is_stale);
                 result
             }
             result => result,
         }
+    }
+
+    async fn query_new(&mut self, binding: &Binding<'_>, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
+        admit(sql)?;
+        let statement = self.prepare(binding, sql).await?;
+        self.run(binding, &statement, params).await
     }
 
     /// Starts a statement whose rows are then read one by one with [`next_row`](Self::next_row).
@@ -343,7 +348,9 @@ impl Session {
     }
 
     async fn start(&mut self, binding: &Binding<'_>, statement: &Statement, params: Params<'_>) -> Result<(), Error> {
-        self.bind_ahead(binding).await?;
+        if self.opening && binding.tier == Tier::Signed {
+            Box::pin(self.bind_ahead(binding)).await?;
+        }
         self.tainted |= statement.leaves_traces;
         let entering = self.entering(binding);
         let lead = lead(&self.connection, &self.bound, self.opening, binding, entering.as_ref());
