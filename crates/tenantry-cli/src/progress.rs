@@ -27,7 +27,9 @@ impl Progress {
 
     /// What is being done now.
     pub(crate) fn step(&self, what: impl Into<String>) {
-        self.bar.set_message(what.into());
+        let what = what.into();
+        tracing::debug!("{what}");
+        self.bar.set_message(what);
     }
 
     /// Something worth reading that stays on the screen.

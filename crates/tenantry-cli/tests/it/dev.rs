@@ -1,12 +1,23 @@
 //! `tenantry dev` from start to end, on a PostgreSQL of its own.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Stdio,
+};
 
 use reqwest::{Client, StatusCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Dev, Folder};
+use tenantry::{Config, Tenantry, axum::TenantLayer};
+
+use crate::{
+    init::notes,
+    support::{Dev, Folder},
+};
 
 struct Api {
     client: Client,
@@ -206,28 +217,69 @@ async fn the_state_outlives_a_kill_and_fresh_starts_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_application_of_ones_own_gets_its_migrations_instead_of_the_crm() {
+async fn an_application_of_ones_own_serves_the_same_tenants() {
     let folder = Folder::new();
     folder.run(["init", "shop"]);
     let project = folder.path().join("shop");
     let dev = Dev::start_in(&folder, &project, &[]);
+    let api = Api::of(&dev);
+    let shop = shop(&project, &dev).await;
     for tenant in dev.tenants() {
-        let admin = dev.json["admin_url"].as_str().unwrap();
-        let app = url::Url::parse(tenant["app_url"].as_str().unwrap()).unwrap();
-        let mut admin = url::Url::parse(admin).unwrap();
-        admin.set_path(app.path());
-        let (client, connection) = tokio_postgres::connect(admin.as_str(), tokio_postgres::NoTls)
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        let table = format!("{}.notes", tenant["schema"].as_str().unwrap());
-        client
-            .query(&format!("select title, tenant_id from {table}"), &[])
-            .await
-            .unwrap();
+        let token = api.log_in(tenant).await;
+        let notes = format!("{shop}/notes");
+        let create = api
+            .client
+            .post(&notes)
+            .bearer_auth(&token)
+            .json(&json!({"title": tenant["slug"]}));
+        assert_eq!(create.send().await.unwrap().status(), StatusCode::CREATED);
+        let listed = api.client.get(&notes).bearer_auth(&token).send().await.unwrap();
+        let listed: Value = listed.json().await.unwrap();
+        let titles: Vec<_> = listed.as_array().unwrap().iter().map(|note| &note["title"]).collect();
+        assert_eq!(titles, [&tenant["slug"]], "its own notes and no others");
     }
+    let nobody = api.client.get(format!("{shop}/notes")).send().await.unwrap();
+    assert_eq!(nobody.status(), StatusCode::UNAUTHORIZED);
     let environment = std::fs::read_to_string(project.join(".tenantry/dev.env")).unwrap();
     assert!(environment.contains("TENANTRY_CATALOG_URL") && environment.contains("TENANTRY_MASTER_KEY_FILE"));
+    assert_eq!(dev.stop(), 0);
+}
+
+/// The generated application, as its `main` runs it.
+async fn shop(project: &Path, dev: &Dev) -> String {
+    let catalog = dev.json["catalog_url"].as_str().unwrap();
+    let config = Config::with_key_file(catalog, &project.join(".tenantry/master.key")).unwrap();
+    let tenantry = Tenantry::connect(config).await.unwrap();
+    let application = notes::router().layer(TenantLayer::new(tenantry));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let http = format!("http://{}", listener.local_addr().unwrap());
+    let service = application.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    http
+}
+
+#[test]
+fn a_start_that_was_killed_half_way_is_gone_on_with() {
+    let folder = Folder::new();
+    for place in ["prepare_database.before_bootstrap", "provision.before_tables"] {
+        let mut child = folder
+            .command()
+            .args(["dev", "--port", "0"])
+            .env("TENANTRY_FAILPOINT", format!("{place}=stop"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stderr.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
+        let reached = said.into_iter().any(|line| line.contains("failpoint"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(reached, "{place} was not reached");
+    }
+    let dev = Dev::start(&folder, &[]);
+    assert_eq!(dev.tenants().len(), 3);
     assert_eq!(dev.stop(), 0);
 }
 

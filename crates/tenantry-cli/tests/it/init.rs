@@ -8,9 +8,13 @@ use std::{
 use crate::support::Folder;
 
 /// The generated program, compiled with these tests.
-#[expect(dead_code, reason = "only its routes are called here")]
+#[expect(dead_code, reason = "it is only compiled here")]
 #[path = "../../templates/init/main.rs"]
-pub(crate) mod application;
+mod application;
+
+/// Its routes, to be served by other tests.
+#[path = "../../templates/init/notes.rs"]
+pub(crate) mod notes;
 
 #[test]
 fn the_project_is_complete_and_its_dependencies_are_to_be_had() {

@@ -47,7 +47,11 @@ pub(super) fn definition(change: &Change<'_>, _oid: Oid, constraint: &Constraint
     if prefix.contains(" gist ") || def.contains("WITHOUT OVERLAPS") {
         out.extensions.insert("btree_gist".to_owned());
     }
-    Some(format!("{prefix}{lead}, {rest}"))
+    let text = format!("{prefix}{lead}, {rest}");
+    if let Some(table) = change.table(constraint.table) {
+        out.note(&table.name, format!("`{}` led by `tenant_id`: {text}", constraint.name));
+    }
+    Some(text)
 }
 
 pub(super) fn dropped(change: &Change<'_>, out: &mut Outcome) {
@@ -64,6 +68,14 @@ pub(super) fn dropped(change: &Change<'_>, out: &mut Outcome) {
         if constraint.kind == 'f' {
             foreign_key::drop_full_check(change, constraint, out);
         }
+    }
+}
+
+/// What a drop that runs as written leaves behind of ours.
+pub(super) fn dropped_full_checks(change: &Change<'_>, out: &mut Outcome) {
+    let gone: Vec<_> = change.dropped_constraints().map(|(_, gone)| gone).collect();
+    for key in gone.into_iter().filter(|gone| gone.kind == 'f') {
+        foreign_key::drop_full_check(change, key, out);
     }
 }
 

@@ -201,7 +201,7 @@ impl Deriver<'_> {
         old: &BTreeSet<Oid>,
         parts: &mut Parts,
     ) -> Result<(), DeriveError> {
-        if !statement.written.is_empty() {
+        if !statement.written.is_empty() || is_query(statement) {
             self.reference_rows(file, statement, parts);
             return Ok(());
         }
@@ -413,6 +413,15 @@ impl Deriver<'_> {
     }
 }
 
+/// A query for its effect, as `select setval(…)`; only files of reference rows may hold one.
+fn is_query(statement: &Statement) -> bool {
+    use SyntaxKind as K;
+    matches!(
+        statement.kind,
+        K::SELECT | K::COMPOUND_SELECT | K::VALUES | K::TABLE | K::CALL
+    )
+}
+
 fn adds_label(step: &Step) -> bool {
     let Act::Sql(text) = &step.act else { return false };
     let words: Vec<_> = text.split_whitespace().take(8).map(str::to_lowercase).collect();
@@ -422,10 +431,8 @@ fn adds_label(step: &Step) -> bool {
 /// Statements whose effect is not in the schema: settings of a dump's head, extensions that stay.
 fn is_beside_the_tables(statement: &Statement) -> bool {
     use SyntaxKind as K;
-    matches!(
-        statement.kind,
-        K::DROP_EXTENSION | K::ALTER_EXTENSION | K::SHOW | K::SELECT
-    ) || statement.kind == K::COMMENT_ON && statement.text.to_lowercase().contains(" extension ")
+    matches!(statement.kind, K::DROP_EXTENSION | K::ALTER_EXTENSION | K::SHOW)
+        || statement.kind == K::COMMENT_ON && statement.text.to_lowercase().contains(" extension ")
 }
 
 fn failed(file: &File, line: u32, error: &tokio_postgres::Error) -> DeriveError {

@@ -17,6 +17,7 @@ pub(super) fn isolate(change: &Change<'_>, schema: &str) -> Outcome {
         if left_a_trace(change) {
             out.sql(change.statement.text.clone());
         }
+        constraint::dropped_full_checks(change, &mut out);
         sequence::granted(change, &mut out);
         return out;
     }

@@ -78,6 +78,7 @@ pub(super) fn definition(change: &Change<'_>, key: &Constraint, out: &mut Outcom
     } else if !key.validated {
         text.push_str(" not valid");
     }
+    out.note(&child.name, format!("`{}` holds within the tenant: {text}", key.name));
     if let Some(check) = full_check(change, key) {
         out.note(
             &child.name,

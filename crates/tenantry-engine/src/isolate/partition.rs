@@ -18,6 +18,31 @@ pub(super) fn create(change: &Change<'_>, unlogged: &str, name: &str, table: &Ta
     format!("create {unlogged}table {name} partition of {parent}{body} {bound}")
 }
 
+/// Columns of a partition that differ from its parent's: they say so themselves.
+pub(super) fn own_columns(change: &Change<'_>, table: &Table) -> Vec<String> {
+    let parent = table.parents.first().and_then(|parent| change.table(*parent));
+    let Some(parent) = parent.filter(|_| table.is_partition) else {
+        return Vec::new();
+    };
+    let of_parent = |name: &str| parent.columns.iter().find(|column| column.name == name);
+    table
+        .columns
+        .iter()
+        .filter_map(|column| {
+            let above = of_parent(&column.name)?;
+            let mut text = String::new();
+            if column.generated.is_empty() && column.default != above.default {
+                let default = column.default.as_deref().unwrap_or("null");
+                text.push_str(&format!(" default {default}"));
+            }
+            if column.not_null && !above.not_null {
+                text.push_str(" not null");
+            }
+            (!text.is_empty()).then(|| format!("{}{text}", ident(&column.name)))
+        })
+        .collect()
+}
+
 /// ` inherits (…)`, where the table does.
 pub(super) fn inherits(change: &Change<'_>, table: &Table) -> String {
     if table.parents.is_empty() {

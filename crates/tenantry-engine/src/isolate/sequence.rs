@@ -69,8 +69,10 @@ pub(super) fn owned(change: &Change<'_>, out: &mut Outcome) {
 
 /// USAGE only: `last_value` would tell how many rows other tenants make, `setval` would collide with them.
 pub(super) fn granted(change: &Change<'_>, out: &mut Outcome) {
-    for sequence in new(change) {
-        super::grant::usage_of_sequence(&sequence.name, out);
+    for (oid, sequence) in &change.after.sequences {
+        if !change.before.sequences.contains_key(oid) {
+            super::grant::usage_of_sequence(&sequence.name, out);
+        }
     }
 }
 

@@ -94,6 +94,7 @@ fn create(change: &Change<'_>, oid: Oid, table: &Table, constraints: Vec<String>
         .filter(|column| column.local && !table.is_partition)
         .map(|column| column::definition(change, oid, column))
         .collect();
+    parts.extend(partition::own_columns(change, table));
     if change.isolated(oid) && table.parents.is_empty() {
         parts.push(TENANT_COLUMN.to_owned());
     }

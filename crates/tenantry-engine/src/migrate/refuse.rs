@@ -35,6 +35,7 @@ pub(super) fn by_text(statement: &SyntaxNode, header: &Header) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(by_kind(statement).filter(|_| !is_allowed(statement, header)));
     findings.extend(body::examine(statement, header));
+    findings.extend(by_transaction(statement, header));
     findings.extend(by_mode(statement, header));
     for node in statement.descendants() {
         findings.extend(qualified(&node));
@@ -149,6 +150,21 @@ fn by_kind(statement: &SyntaxNode) -> Option<Finding> {
         _ => return None,
     };
     Some((offset(statement), reason.into(), mend.into()))
+}
+
+/// What PostgreSQL refuses in a transaction.
+fn by_transaction(statement: &SyntaxNode, header: &Header) -> Option<Finding> {
+    let concurrently = statement
+        .descendants_with_tokens()
+        .any(|element| element.kind() == SyntaxKind::CONCURRENTLY_KW);
+    let outside = concurrently || statement.kind() == SyntaxKind::VACUUM;
+    (outside && header.transaction).then(|| {
+        (
+            offset(statement),
+            "this statement can't run in a transaction, and the file runs in one".into(),
+            "move it to a file of its own that declares `-- tenantry: no transaction`".into(),
+        )
+    })
 }
 
 /// A materialized view, foreign table or rule that the file declares by its name.
@@ -354,7 +370,9 @@ fn too_long(node: &SyntaxNode) -> Option<Finding> {
 
 /// A column that carries the name of ours.
 fn tenant_column(node: &SyntaxNode) -> Option<Finding> {
-    if node.kind() != SyntaxKind::COLUMN_NAME || unquoted(&node.text().to_string()) != "tenant_id" {
+    use SyntaxKind as K;
+    let defines = matches!(node.parent()?.kind(), K::COLUMN | K::ADD_COLUMN | K::RENAME_COLUMN);
+    if !defines || node.kind() != K::COLUMN_NAME || unquoted(&node.text().to_string()) != tenantry_sql::TENANT_COLUMN {
         return None;
     }
     Some((

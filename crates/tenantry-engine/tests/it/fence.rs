@@ -309,6 +309,33 @@ async fn a_tenant_that_is_on_its_way_is_not_open(fixture: Fixture) {
     session.enter_with(token).await;
 }
 
+/// `enter` reads the fence under the snapshot of its transaction, which may be older than the fence.
+#[tokio::test]
+async fn a_binding_made_under_an_older_snapshot_is_refused_in_the_next_transaction() {
+    let fixture = sealed().await;
+    let mut session = fixture.session().await;
+    session
+        .client
+        .batch_execute("begin isolation level repeatable read; select 1")
+        .await
+        .unwrap();
+    fence::close(&fixture.client, fixture.a, Epoch::FIRST, Closed::Moving)
+        .await
+        .unwrap();
+    session.enter(fixture.a).await;
+    let drained = fence::wait_for_older(&fixture.client, fixture.b, Epoch::FIRST, NOT_LONG)
+        .await
+        .unwrap();
+    assert!(
+        matches!(drained, Drained::Reopened { .. }),
+        "its transaction was not waited for"
+    );
+    session.client.batch_execute("commit").await.unwrap();
+    fenced(&mut session, fixture.a).await;
+    // and while it is connected, its fence is not forgotten
+    assert_eq!(fence::forget(&fixture.client).await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn a_prepared_transaction_is_waited_for() {
     let fixture = sealed().await;

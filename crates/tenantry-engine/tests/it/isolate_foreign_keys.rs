@@ -122,6 +122,29 @@ async fn a_dropped_match_full_key_takes_its_check_along() {
 }
 
 #[tokio::test]
+async fn a_dropped_parent_takes_what_isolation_added_along() {
+    let world = World::new().await;
+    world
+        .migrate(&[
+            (
+                "0001_a.sql",
+                "create table p (a int, b int, primary key (a, b));
+                 create table c (id int primary key, a int, b int, foreign key (a, b) references p match full);
+                 create view v as select a from p;",
+            ),
+            ("0002_b.sql", "drop table if exists nothing, p cascade;"),
+        ])
+        .await;
+    world
+        .as_tenant(tenant(1), "insert into c values (2, 1, null)")
+        .await
+        .expect("nothing checks any more");
+    let left =
+        "select string_agg(relname, ',' order by relname) from pg_class where relnamespace = 'app'::regnamespace";
+    assert_eq!(world.all(left).await, "c,c_pkey");
+}
+
+#[tokio::test]
 async fn a_reference_table_is_readable_referenced_and_not_writable() {
     let world = World::new().await;
     world

@@ -77,6 +77,13 @@ async fn serial_and_identity_columns_number_without_showing_the_last_value() {
     assert_eq!(world.ask(b, "select array[id, extra] from a").await, "{2,2}");
     assert_eq!(world.ask(b, "select id from b").await, "501");
     assert_eq!(world.ask(b, "select array[id, other] from c").await, "{8,2}");
+    world
+        .as_tenant(
+            a,
+            "insert into b (n) values (2); select currval(pg_get_serial_sequence('b', 'id'))",
+        )
+        .await
+        .expect("usage");
     let refused = world.as_tenant(a, "select last_value from numbers").await.unwrap_err();
     assert!(refused.starts_with("42501"), "{refused}");
 }
@@ -219,7 +226,7 @@ async fn partitions_have_policies_of_their_own() {
                 "0001_a.sql",
                 "create table events (id bigint, at date not null, kind text, primary key (id, at)) partition by range (at);
                  create table events_2025 partition of events for values from ('2025-01-01') to ('2026-01-01');
-                 create table events_rest partition of events default;
+                 create table events_rest partition of events (kind default 'rest' not null) default;
                  create index on events (kind);
                  create table notes (id int primary key, event_id bigint, event_at date, foreign key (event_id, event_at) references events);",
             ),
@@ -246,6 +253,10 @@ async fn partitions_have_policies_of_their_own() {
             .expect("inserts");
     }
     assert_eq!(world.ask(a, "select count(*) from events").await, "3");
+    assert_eq!(
+        world.all("select column_default from information_schema.columns where table_name = 'events_rest' and column_name = 'kind'").await,
+        "'rest'::text"
+    );
     assert_eq!(world.ask(a, "select count(*) from events_2027").await, "1");
     assert_eq!(world.ask(a, "select count(*) from events_2024_a").await, "1");
     let open = "select count(*) from pg_class where relnamespace = 'app'::regnamespace and relkind in ('r', 'p')
@@ -343,4 +354,60 @@ async fn what_a_do_block_makes_is_isolated_too() {
         .await
         .expect("inserts");
     assert_eq!(world.ask(tenant(2), "select count(*) from tt").await, "0");
+}
+
+#[tokio::test]
+async fn uniques_keep_their_options() {
+    let world = World::new().await;
+    world
+        .migrate(&[(
+            "0001_a.sql",
+            "create table t (id int primary key deferrable initially deferred, code text, n int,
+               constraint codes unique nulls not distinct (code) include (n));
+             create unique index lower_codes on t (lower(code) desc nulls last) where n > 0;
+             create unique index numbers on t (n);
+             create table u (n int references t (n));",
+        )])
+        .await;
+    assert_eq!(
+        world.constraint("t_pkey").await,
+        "PRIMARY KEY (tenant_id, id) DEFERRABLE INITIALLY DEFERRED"
+    );
+    assert_eq!(
+        world.constraint("codes").await,
+        "UNIQUE NULLS NOT DISTINCT (tenant_id, code) INCLUDE (n)"
+    );
+    assert!(
+        world
+            .index("lower_codes")
+            .await
+            .contains("(tenant_id, lower(code) DESC NULLS LAST) WHERE (n > 0)")
+    );
+    assert_eq!(
+        world.constraint("u_n_fkey").await,
+        "FOREIGN KEY (tenant_id, n) REFERENCES app.t(tenant_id, n)"
+    );
+    let swap = "insert into t (id, code, n) values (1, 'a', 1), (2, 'b', 2); update t set id = 3 - id";
+    world
+        .as_tenant(tenant(1), swap)
+        .await
+        .expect("keys are checked at the end");
+}
+
+#[tokio::test]
+async fn a_reference_table_changes_in_later_files() {
+    let world = World::new().await;
+    world
+        .migrate(&[
+            ("0001_a.sql", "-- tenantry: reference\ncreate table rates (code text primary key, n serial); insert into rates values ('a', 5); select setval('rates_n_seq', 5);"),
+            ("0002_b.sql", "alter table rates add column rate numeric default 1; create index on rates (rate); create table t (rate text references rates);"),
+            ("0003_c.sql", "-- tenantry: reference\nupdate rates set rate = 2; insert into rates (code, rate) values ('b', 3);"),
+        ])
+        .await;
+    let one = tenant(1);
+    assert_eq!(world.ask(one, "select sum(rate) from rates").await, "5");
+    assert_eq!(world.ask(one, "select max(n) from rates").await, "6");
+    assert!(world.index("rates_rate_idx").await.ends_with("(rate)"));
+    let refused = world.as_tenant(one, "update rates set rate = 1").await.unwrap_err();
+    assert!(refused.starts_with("42501"), "{refused}");
 }

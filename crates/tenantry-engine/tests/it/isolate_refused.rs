@@ -124,6 +124,8 @@ async fn what_takes_row_security_away_is_refused() {
         ("alter table a owner to x;", "owner"),
         ("alter table a set schema x;", "schema"),
         ("create temp table a (id int);", "temporary"),
+        ("create index concurrently i on a (id);", "transaction"),
+        ("vacuum a;", "transaction"),
         ("create table a as select 1 as id;", "copies rows"),
     ] {
         let reason = in_line_two(sql).await;

@@ -5,6 +5,7 @@
     reason = "a step of a test that fails is a failed test, in helpers too"
 )]
 
+mod admin_tls;
 mod adopt_rows;
 mod adopt_schema;
 mod bootstrap;
@@ -24,6 +25,7 @@ mod migrate_later;
 mod migrate_ledger;
 mod seal;
 mod seal_forged;
+mod seal_plan;
 mod seal_support;
 mod seal_token;
 mod support;

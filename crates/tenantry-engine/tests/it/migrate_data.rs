@@ -1,8 +1,11 @@
 //! Data in migrations: for each tenant, over all of them, and for those to come.
 
-use tenantry_engine::migrate::{ByAdministrator, Patience, seed};
+use tenantry_engine::{
+    admin::ServerAdmin,
+    isolate::{Derived, derive},
+    migrate::{ByAdministrator, Files, Patience, seed},
+};
 
-use tenantry_engine::admin::ServerAdmin;
 use tenantry_testing::database;
 
 use crate::support::{World, derived, files, refused, tenant};
@@ -277,7 +280,7 @@ async fn an_administrator_without_superuser_migrates_data_too() {
     let server = ServerAdmin::new(restricted.config().clone()).expect("needs no TLS");
     let applier = server.connect(database.name()).await.expect("connects");
     let world = World::by(database, &server).await;
-    let first = derived(&files(&[TABLES])).await.expect("derives");
+    let first = derive_as(&server, &world, &files(&[TABLES])).await;
     world.apply_on(&applier, &first).await.expect("applies");
     for number in [1, 2] {
         world
@@ -313,4 +316,18 @@ async fn an_administrator_without_superuser_migrates_data_too() {
         world.all("select count(*) from pg_class where relnamespace = 'app'::regnamespace and relkind = 'r' and not relforcerowsecurity").await,
         "0"
     );
+}
+
+/// In a scratch database that this administrator owns.
+async fn derive_as(server: &ServerAdmin, world: &World, files: &Files) -> Derived {
+    let scratch = database().await;
+    let name = server.config().get_user().expect("has a name");
+    world
+        .run(&format!("alter database {} owner to {name}", scratch.name()))
+        .await;
+    let client = server.connect(scratch.name()).await.expect("connects");
+    let owner = world.target("app").owner;
+    derive(&client, owner.as_str(), files)
+        .await
+        .expect("derives without superuser")
 }

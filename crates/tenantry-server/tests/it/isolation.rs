@@ -1,7 +1,9 @@
 //! What one tenant can do to another through the application: nothing, in any isolation.
 
+use axum::{Router, routing};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tenantry::{Scope, axum::Problem};
 
 use crate::harness::{App, Tenant};
 
@@ -217,6 +219,123 @@ async fn a_header_that_names_another_tenant_is_refused() {
             .with("x-forwarded-host", &format!("{}.example.com", victim.slug));
         let seen = forwarded.get("/app/contacts").await.expect(200);
         assert_eq!(seen["items"], json!([]));
+    }
+}
+
+/// The application, and a hole: whatever text comes is run as SQL in the caller's scope.
+fn injectable() -> Router {
+    async fn run(scope: Scope, statement: String) -> Result<String, Problem> {
+        let rows = scope.query(&statement, &[]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| row.get::<String>(0).unwrap_or_default())
+            .collect())
+    }
+    tenantry_crm::router().route("/sql", routing::post(run))
+}
+
+/// What somebody tries who can run any SQL as another tenant.
+fn attacks(victim: &Tenant, project: &str) -> Vec<String> {
+    let Tenant { id, .. } = victim;
+    let own_schema = format!("t_{}", id.replace('-', ""));
+    let forged = format!("{}{:018}", id.replace('-', ""), 0);
+    let mut attacks = vec![
+        // Read.
+        "select string_agg(p::text, '') from projects as p".to_owned(),
+        format!("select string_agg(p::text, '') from projects as p where tenant_id = '{id}' or true"),
+        "select string_agg(p::text, '') from app.projects as p".to_owned(),
+        format!("select string_agg(p::text, '') from {own_schema}.projects as p"),
+        "copy projects to stdout".to_owned(),
+        "select string_agg(s::text, '') from pg_stats as s where tablename = 'projects'".to_owned(),
+        "select string_agg(query, '') from pg_stat_activity".to_owned(),
+        // Write.
+        format!("update projects set name = 'stolen' where id = '{project}'"),
+        "update projects set name = 'stolen'".to_owned(),
+        format!("update projects set tenant_id = '{id}'"),
+        format!("delete from projects where id = '{project}'"),
+        format!("insert into projects (name, tenant_id) values ('planted', '{id}')"),
+        format!(
+            "insert into projects (id, name, tenant_id) values ('{project}', 'stolen', '{id}')
+                 on conflict (tenant_id, id) do update set name = 'stolen' returning name"
+        ),
+        format!("insert into projects (id, name) values ('{project}', 'own') on conflict do nothing returning name"),
+        format!("insert into tasks (project_id, title, tenant_id) values ('{project}', 'planted', '{id}')"),
+        "truncate projects cascade".to_owned(),
+        "drop table projects cascade".to_owned(),
+        "alter table projects disable row level security".to_owned(),
+        "create policy mine on projects using (true)".to_owned(),
+    ];
+    // Become the other one, and then read: in one call, if the call takes it.
+    for become_other in [
+        format!("set_config('tenantry.expect', '{forged}', true)"),
+        format!("set_config('tenantry.expect', '{forged}', false)"),
+        format!("set_config('tenantry.tenant', '{id}', false)"),
+        format!("set_config('app.tenant_id', '{id}', false)"),
+        format!("set_config('backtrace_functions', '{forged}', false)"),
+        "set_config('row_security', 'off', false)".to_owned(),
+        "set_config('role', 'postgres', false)".to_owned(),
+    ] {
+        attacks.push(format!("select {become_other}"));
+        attacks.push(format!(
+            "select {become_other} || (select string_agg(p::text, '') from projects as p)"
+        ));
+    }
+    for statement in [
+        "reset all",
+        "discard all",
+        "reset role",
+        "reset session authorization",
+        "set role postgres",
+        "set session authorization postgres",
+        "select tenantry.leave()::text",
+        "select tenantry.enter('\\x00'::bytea, '\\x00'::bytea)::text",
+        "begin",
+        "commit",
+        "rollback",
+    ] {
+        attacks.push(statement.to_owned());
+        attacks.push(format!(
+            "{statement}; select string_agg(p::text, '') from projects as p"
+        ));
+    }
+    attacks
+}
+
+#[tokio::test]
+async fn injected_sql_reaches_no_other_tenant() {
+    let app = App::start_with(|options| options.router = injectable).await;
+    for (attacker, victim) in pairs(&app) {
+        let sql = async |text: &str| {
+            attacker
+                .client
+                .send(Method::POST, "/app/sql", Some(text.to_owned()))
+                .await
+        };
+        create(attacker, "/app/projects", json!({ "name": "own" })).await;
+        let own = sql("select string_agg(name, ',') from projects").await;
+        assert!(
+            own.status == 200 && own.text.contains("own"),
+            "the hole is open: {}",
+            own.text
+        );
+
+        let canary = format!("canary-{}", uuid());
+        let project = create(victim, "/app/projects", json!({ "name": canary })).await;
+        let before = victim.client.get("/app/projects").await.expect(200);
+        for attack in attacks(victim, &project) {
+            let answer = sql(&attack).await;
+            let told = format!("{} on {}: {attack}: {}", attacker.slug, victim.slug, answer.text);
+            assert!(!answer.text.contains(&canary), "{told}");
+            // Nor over whatever connection the attacker's, or the victim's, next call gets.
+            let seen = attacker.client.get("/app/projects").await.text;
+            assert!(!seen.contains(&canary), "{told}: {seen}");
+        }
+        assert_eq!(
+            victim.client.get("/app/projects").await.expect(200),
+            before,
+            "by {}",
+            attacker.slug
+        );
     }
 }
 

@@ -1,9 +1,11 @@
 //! What each role may do.
 
+use axum::{Router, http::StatusCode, routing};
 use reqwest::Method;
 use serde_json::json;
+use tenantry::{Scope, axum::Problem};
 
-use crate::harness::App;
+use crate::harness::{App, Client};
 
 #[tokio::test]
 async fn a_viewer_reads_and_changes_nothing_in_every_isolation() {
@@ -42,6 +44,41 @@ async fn a_viewer_reads_and_changes_nothing_in_every_isolation() {
             .await
             .refused(403, "forbidden");
         viewer.delete(&nothing).await.refused(403, "forbidden");
+        assert_eq!(
+            tenant.client.get("/app/projects").await.expect(200)["items"],
+            json!([project])
+        );
+    }
+}
+
+/// The application, and a route by somebody who thought of no roles.
+fn careless() -> Router {
+    async fn run(scope: Scope, statement: String) -> Result<StatusCode, Problem> {
+        scope.execute(&statement, &[]).await?;
+        Ok(StatusCode::NO_CONTENT)
+    }
+    tenantry_crm::router().route("/run", routing::post(run))
+}
+
+#[tokio::test]
+async fn postgresql_refuses_a_viewers_change_where_the_application_forgets_to() {
+    let app = App::start_with(|options| options.router = careless).await;
+    for tenant in &app.tenants {
+        let project = tenant
+            .client
+            .post("/app/projects", json!({ "name": "p" }))
+            .await
+            .expect(201);
+        let viewer = app.member(tenant, "viewer").await;
+        for statement in [
+            "insert into projects (name) values ('x')",
+            "update projects set name = 'x'",
+            "delete from projects",
+            "with gone as (delete from projects returning 1) select count(*) from gone",
+        ] {
+            let run = async |client: &Client| client.send(Method::POST, "/app/run", Some(statement.to_owned())).await;
+            run(&viewer).await.refused(403, "forbidden");
+        }
         assert_eq!(
             tenant.client.get("/app/projects").await.expect(200)["items"],
             json!([project])

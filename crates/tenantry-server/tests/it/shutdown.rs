@@ -10,12 +10,7 @@ use crate::harness::{Answer, App};
 async fn begun(app: &App) -> JoinHandle<Answer> {
     let client = app.tenants[0].client.clone();
     let asking = tokio::spawn(async move { client.get("/app/contacts").await });
-    let busy = async || {
-        app.tenantry
-            .pool_status()
-            .iter()
-            .any(|(_, pool)| pool.open > pool.idle)
-    };
+    let busy = async || app.tenantry.pool_status().iter().any(|(_, pool)| pool.open > pool.idle);
     app.within_a_second(async || {
         tokio::task::yield_now().await;
         busy().await

@@ -1,6 +1,10 @@
 //! What `dev` builds on its PostgreSQL: catalog, server, tenants with data, and what it tells of them.
 
-use std::{net::SocketAddr, process};
+use std::{
+    net::SocketAddr,
+    process,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
@@ -31,6 +35,9 @@ use crate::{
 /// The private server's name in the fleet.
 const SERVER: &str = "local";
 
+/// Far more than preparing a server takes, the lease of a killed predecessor included.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Everything that runs.
 pub(super) struct World {
     running: Running,
@@ -48,6 +55,8 @@ impl World {
     ) -> Result<Self, Failure> {
         let config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], arguments.port)),
+            // A person waits for the prompt.
+            drain_timeout: Duration::from_secs(5),
             ..config.clone()
         };
         let mut state = State::read(folder)?;
@@ -108,13 +117,10 @@ pub(super) async fn catalog_url(cluster: &Cluster, folder: &Folder, state: &mut 
 /// Registers the private server; at later starts it may have another port.
 pub(super) async fn register(ops: &Ops, cluster: &Cluster) -> anyhow::Result<()> {
     let admin_url = SecretString::from(cluster.admin_url("postgres"));
-    if ops
-        .list_servers(&authority())
-        .await?
-        .iter()
-        .any(|server| server.name == SERVER)
-    {
-        return Ok(ops.change_server_address(&authority(), SERVER, &admin_url).await?);
+    let servers = ops.list_servers(&authority()).await?;
+    if servers.iter().any(|server| server.name == SERVER) {
+        ops.change_server_address(&authority(), SERVER, &admin_url).await?;
+        return until_ready(ops).await;
     }
     let request = ServerRequest {
         name: SERVER.to_owned(),
@@ -124,6 +130,21 @@ pub(super) async fn register(ops: &Ops, cluster: &Cluster) -> anyhow::Result<()>
     };
     ops.add_server(&authority(), &request).await?;
     Ok(())
+}
+
+/// A start that was killed may have left the server half prepared; the runner goes on with it when the lease ends.
+async fn until_ready(ops: &Ops) -> anyhow::Result<()> {
+    let deadline = Instant::now() + READY_TIMEOUT;
+    loop {
+        let problems = ops.check_server(&authority(), SERVER).await?.problems;
+        if problems.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            anyhow::bail!("the private server is not ready: {}", problems.join("; "));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn operator_key(ops: &Ops, folder: &Folder, state: &mut State) -> anyhow::Result<String> {

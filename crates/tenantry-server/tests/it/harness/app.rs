@@ -52,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) login_failures_max: i32,
     pub(crate) operation_wait: Duration,
     pub(crate) shutdown_grace: Duration,
+    /// The application.
+    pub(crate) router: fn() -> axum::Router,
     /// Of which isolations there is a tenant.
     pub(crate) isolations: &'static [&'static str],
 }
@@ -72,6 +74,7 @@ impl App {
             login_failures_max: 100,
             operation_wait: Duration::from_secs(50),
             shutdown_grace: Duration::from_secs(10),
+            router: tenantry_crm::router,
             isolations: &["shared", "schema", "database"],
         };
         change(&mut options);
@@ -108,7 +111,7 @@ impl App {
         resolver.domains = vec!["example.com".to_owned()];
         let tenantry = Tenantry::on_catalog(catalog_handle, resolver, options.pool).unwrap();
         let application = Application {
-            router: tenantry_crm::router(),
+            router: (options.router)(),
             openapi: tenantry_crm::openapi(),
         };
         let config = Config {
