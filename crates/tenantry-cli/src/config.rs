@@ -5,6 +5,8 @@
 
 mod error;
 mod layers;
+mod overrides;
+mod unknown;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -15,7 +17,7 @@ use tenantry_core::Isolation;
 
 pub(crate) use error::ConfigError;
 use layers::Layers;
-pub(crate) use layers::Overrides;
+pub(crate) use overrides::Overrides;
 
 /// The file that is read from the current folder where `--config` names no other.
 pub(crate) const FILE_NAME: &str = "tenantry.toml";
@@ -88,7 +90,11 @@ impl Config {
     ///
     /// Names the key and where it stands when a key is unknown or its value can't be used.
     pub(crate) fn load(overrides: &Overrides) -> Result<Self, ConfigError> {
-        let mut layers = Layers::read(overrides, |name| std::env::var_os(name))?;
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .filter(|(name, _)| name.starts_with("TENANTRY_"))
+            .collect();
+        let mut layers = Layers::read(overrides, environment)?;
         Self::from_layers(&mut layers)
     }
 
@@ -171,13 +177,11 @@ mod tests {
             config: Some(path),
             ..overrides.clone()
         };
-        let variable = |name: &str| {
-            environment
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| OsString::from(value))
-        };
-        Config::from_layers(&mut Layers::read(&overrides, variable)?)
+        let environment = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), OsString::from(value)))
+            .collect();
+        Config::from_layers(&mut Layers::read(&overrides, environment)?)
     }
 
     #[test]
@@ -206,6 +210,13 @@ mod tests {
         );
         let error = load("[plans.free]\nisolatoin = \"shared\"", &[], &Overrides::default()).expect_err("refused");
         assert!(error.to_string().contains("isolatoin"), "{error}");
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_an_error_and_a_strange_one_is_not() {
+        let error = load("", &[("TENANTRY_CATALOG_ULR", "x")], &Overrides::default()).expect_err("refused");
+        assert!(error.to_string().contains("TENANTRY_CATALOG_URL"), "{error}");
+        assert!(load("", &[("TENANTRY_TEST_CLUSTER", "x")], &Overrides::default()).is_ok());
     }
 
     #[test]

@@ -80,6 +80,16 @@ fn one_line(text: &str) -> String {
         .join(" ")
 }
 
+/// A value of ten thousand characters does not make the message clearer.
+fn shortened(text: &str) -> String {
+    const WORD_CHARS_MAX: usize = 100;
+    let word = |word: &str| match word.char_indices().nth(WORD_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &word[..end]),
+        None => word.to_owned(),
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// Prints the failure to stderr, as JSON where JSON was asked for.
 pub(crate) fn report(failure: &Failure, output: Output) -> ExitCode {
     if output.is_json() {
@@ -122,7 +132,7 @@ fn usage_line(rendered: &str) -> String {
         .split_whitespace()
         .take_while(|word| !word.starts_with(['-', '<', '[']))
         .collect();
-    let said = one_line(said.trim_start_matches("error: "));
+    let said = shortened(&one_line(said.trim_start_matches("error: ")));
     format!("{said}; see `{} --help`", command.join(" "))
 }
 

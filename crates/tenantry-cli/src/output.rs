@@ -33,7 +33,7 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// When stdout is closed.
+    /// When stdout can't be written, on a full disk for example.
     pub(crate) fn answer(self, answer: &impl Answer) -> anyhow::Result<()> {
         let text = if self.json {
             serde_json::to_string_pretty(answer)?
@@ -41,8 +41,11 @@ impl Output {
             answer.text()
         };
         let mut stdout = std::io::stdout().lock();
-        writeln!(stdout, "{}", text.trim_end())?;
-        Ok(())
+        match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
+            // Whoever reads has seen enough, as `head` does.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
     }
 
     /// Whether a person watches, so that progress and questions make sense.

@@ -39,14 +39,23 @@ pub(super) async fn run(_: Arguments, config: Config, output: Output) -> Result<
 pub(crate) struct Running {
     pub(crate) server: Server,
     pub(crate) tenantry: Tenantry,
-    operations: tokio::task::JoinHandle<()>,
+    operations: Operations,
+}
+
+/// The runner of operations; it ends when this value is dropped, also where a start fails half-way.
+struct Operations(tokio::task::JoinHandle<()>);
+
+impl Drop for Operations {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Running {
     /// Lets requests end, then stops. Operations that are under way are journalled: the next runner goes on with them.
     pub(crate) async fn stop(self) {
         self.server.stop().await;
-        self.operations.abort();
+        drop(self.operations);
     }
 }
 
@@ -73,7 +82,7 @@ pub(crate) async fn start(config: &Config, ops: Ops, catalog: Catalog) -> Result
         ..tenantry_server::Config::default()
     };
     let server = tenantry_server::start(http, services, application::routes(config)).await?;
-    let operations = tokio::spawn(async move { ops.run_operations().await });
+    let operations = Operations(tokio::spawn(async move { ops.run_operations().await }));
     Ok(Running {
         server,
         tenantry,

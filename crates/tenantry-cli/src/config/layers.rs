@@ -7,81 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Args;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{ConfigError, FILE_NAME, KEYS, Kind};
-
-/// The options that override the configuration.
-#[derive(Args, Clone, Default, Debug)]
-#[command(next_help_heading = "Configuration (each also in tenantry.toml and as TENANTRY_… in the environment)")]
-pub(crate) struct Overrides {
-    /// The configuration file [default: tenantry.toml, where there is one]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// The control database, postgres://user:password@host:port/database
-    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
-    pub(crate) catalog_url: Option<String>,
-    /// The file with the key that encrypts the catalog's secrets
-    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
-    pub(crate) master_key_file: Option<String>,
-    /// The address of `serve` [default: 127.0.0.1:8080]
-    #[arg(long, global = true, value_name = "ADDRESS", hide_short_help = true)]
-    pub(crate) listen: Option<String>,
-    /// The domains below which each tenant has its host, as a TOML list
-    #[arg(long, global = true, value_name = "LIST", hide_short_help = true)]
-    pub(crate) domains: Option<String>,
-    /// The `iss` claim of access tokens
-    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
-    pub(crate) issuer: Option<String>,
-    /// The `aud` claim of access tokens
-    #[arg(long, global = true, value_name = "AUDIENCE", hide_short_help = true)]
-    pub(crate) audience: Option<String>,
-    /// Addresses whose forwarded headers are believed, as a TOML list
-    #[arg(long, global = true, value_name = "LIST", hide_short_help = true)]
-    pub(crate) trusted_proxies: Option<String>,
-    /// The folder with the application's migrations [default: those of the reference CRM]
-    #[arg(long, global = true, value_name = "FOLDER", hide_short_help = true)]
-    pub(crate) migrations: Option<String>,
-    /// How long running requests may take to end after SIGTERM [default: 30]
-    #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
-    pub(crate) drain_timeout_s: Option<String>,
-    /// How long a deleted tenant can be resumed before it is purged [default: 30]
-    #[arg(long, global = true, value_name = "DAYS", hide_short_help = true)]
-    pub(crate) retention_days: Option<String>,
-    /// Where tenants of each plan are placed, as a TOML table
-    #[arg(long, global = true, value_name = "TABLE", hide_short_help = true)]
-    pub(crate) plans: Option<String>,
-    /// Which log lines go to stderr, for example `info` or `tenantry_pool=debug`
-    #[arg(long, global = true, value_name = "FILTER", hide_short_help = true)]
-    pub(crate) log: Option<String>,
-    /// How log lines look: text or json
-    #[arg(long, global = true, value_name = "FORMAT", hide_short_help = true)]
-    pub(crate) log_format: Option<String>,
-}
-
-impl Overrides {
-    fn get(&self, key: &str) -> Option<&str> {
-        match key {
-            "catalog_url" => self.catalog_url.as_deref(),
-            "master_key_file" => self.master_key_file.as_deref(),
-            "listen" => self.listen.as_deref(),
-            "domains" => self.domains.as_deref(),
-            "issuer" => self.issuer.as_deref(),
-            "audience" => self.audience.as_deref(),
-            "trusted_proxies" => self.trusted_proxies.as_deref(),
-            "migrations" => self.migrations.as_deref(),
-            "drain_timeout_s" => self.drain_timeout_s.as_deref(),
-            "retention_days" => self.retention_days.as_deref(),
-            "plans" => self.plans.as_deref(),
-            "log" => self.log.as_deref(),
-            "log_format" => self.log_format.as_deref(),
-            _ => None,
-        }
-    }
-}
+use super::{ConfigError, FILE_NAME, KEYS, Kind, Overrides, unknown};
 
 /// Where a value stands, as the user would look for it.
 #[derive(Clone, Debug)]
@@ -123,24 +53,27 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Reads the layers; `variable_of` reads the environment.
+    /// Reads the layers; `environment` holds our variables.
     pub(super) fn read(
         overrides: &Overrides,
-        variable_of: impl Fn(&str) -> Option<OsString>,
+        mut environment: BTreeMap<String, OsString>,
     ) -> Result<Self, ConfigError> {
+        for name in environment.keys() {
+            unknown::check_variable(name)?;
+        }
         let mut values = BTreeMap::new();
-        if let Some((path, mut table)) = read_file(overrides, &variable_of)? {
+        if let Some((path, mut table)) = read_file(overrides, environment.remove("TENANTRY_CONFIG"))? {
             for (key, _) in KEYS {
                 if let Some(value) = table.remove(*key) {
                     values.insert(*key, (value, Origin::File(path.clone())));
                 }
             }
             if let Some(unknown) = table.keys().next() {
-                return Err(unknown_key(unknown, &path));
+                return Err(unknown::key(unknown, &path));
             }
         }
         for (key, kind) in KEYS {
-            if let Some(text) = variable_of(&variable(key)) {
+            if let Some(text) = environment.remove(&variable(key)) {
                 let place = variable(key);
                 let text = text
                     .into_string()
@@ -154,7 +87,7 @@ impl Layers {
         }
         Ok(Self {
             values,
-            master_key: variable_of("TENANTRY_MASTER_KEY"),
+            master_key: environment.remove("TENANTRY_MASTER_KEY"),
         })
     }
 
@@ -199,18 +132,13 @@ impl Layers {
     }
 }
 
-fn variable(key: &str) -> String {
+/// A key's name in the environment.
+pub(super) fn variable(key: &str) -> String {
     format!("TENANTRY_{}", key.to_uppercase())
 }
 
-fn read_file(
-    overrides: &Overrides,
-    variable_of: impl Fn(&str) -> Option<OsString>,
-) -> Result<Option<(PathBuf, Table)>, ConfigError> {
-    let named = overrides
-        .config
-        .clone()
-        .or_else(|| variable_of("TENANTRY_CONFIG").map(PathBuf::from));
+fn read_file(overrides: &Overrides, variable: Option<OsString>) -> Result<Option<(PathBuf, Table)>, ConfigError> {
+    let named = overrides.config.clone().or_else(|| variable.map(PathBuf::from));
     let path = named.clone().unwrap_or_else(|| PathBuf::from(FILE_NAME));
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -237,40 +165,4 @@ fn value_of(text: &str, kind: Kind, place: &str) -> Result<Value, ConfigError> {
             value.ok_or_else(|| ConfigError::new(format!("{place}: `{text}` is not a TOML value")))
         }
     }
-}
-
-fn unknown_key(key: &str, path: &Path) -> ConfigError {
-    let file = path.display();
-    if key == "master_key" {
-        return ConfigError::new(format!(
-            "{file}: `master_key` may not stand in a file that others read: \
-             name a file of mode 0600 as `master_key_file`, or set TENANTRY_MASTER_KEY"
-        ));
-    }
-    let names = KEYS.iter().map(|(name, _)| *name);
-    let nearest = names
-        .clone()
-        .min_by_key(|name| distance(key, name))
-        .filter(|name| distance(key, name) <= 3);
-    let mend = nearest.map_or_else(
-        || format!("known keys: {}", names.collect::<Vec<_>>().join(", ")),
-        |name| format!("did you mean `{name}`?"),
-    );
-    ConfigError::new(format!("{file}: unknown key `{key}`; {mend}"))
-}
-
-/// How many single-character changes lie between two words (Levenshtein).
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, r) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(l != *r);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[right.len()]
 }

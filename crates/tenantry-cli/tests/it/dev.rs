@@ -283,6 +283,29 @@ fn a_start_that_was_killed_half_way_is_gone_on_with() {
     assert_eq!(dev.stop(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_postgresql_it_answers_unavailable_and_goes_on() {
+    let folder = Folder::new();
+    let dev = Dev::start(&folder, &[]);
+    let api = Api::of(&dev);
+    let token = api.log_in(&dev.tenants()[0]).await;
+    api.contacts(&token).await;
+    folder.kill_servers();
+    let contacts = api.client.get(format!("{}/app/contacts", api.http)).bearer_auth(&token);
+    let refused = contacts.send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let live = api
+        .client
+        .get(format!("{}/health/live", api.http))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(live.status(), StatusCode::OK);
+    let command = folder.run(["tenant", "list"]);
+    assert!(command.fails(1).contains("start it again"), "{command:?}");
+    assert_eq!(dev.stop(), 0);
+}
+
 #[test]
 fn a_port_that_is_taken_is_told_and_leaves_nothing_running() {
     let folder = Folder::new();

@@ -77,6 +77,13 @@ impl Folder {
         self.path().join(".tenantry/dev.json")
     }
 
+    /// `kill -9` of every PostgreSQL process below this folder.
+    pub(crate) fn kill_servers(&self) {
+        for server in tenantry_postgres::servers_below(self.path()) {
+            let _ = Pid::from_raw(server.pid).map(|pid| rustix::process::kill_process(pid, Signal::KILL));
+        }
+    }
+
     /// PostgreSQL processes that work below this folder.
     pub(crate) fn servers(&self) -> usize {
         tenantry_postgres::servers_below(self.path()).len()
@@ -86,9 +93,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         // A test that failed half-way must not leave a server behind.
-        for server in tenantry_postgres::servers_below(self.path()) {
-            let _ = Pid::from_raw(server.pid).map(|pid| rustix::process::kill_process(pid, Signal::KILL));
-        }
+        self.kill_servers();
     }
 }
 

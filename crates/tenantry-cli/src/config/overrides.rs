@@ -1,0 +1,75 @@
+//! The options that override the configuration.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// The options that override the configuration.
+#[derive(Args, Clone, Default, Debug)]
+#[command(next_help_heading = "Configuration (each also in tenantry.toml and as TENANTRY_… in the environment)")]
+pub(crate) struct Overrides {
+    /// The configuration file [default: tenantry.toml, where there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The control database, postgres://user:password@host:port/database
+    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
+    pub(crate) catalog_url: Option<String>,
+    /// The file with the key that encrypts the catalog's secrets
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub(crate) master_key_file: Option<String>,
+    /// The address of `serve` [default: 127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "ADDRESS", hide_short_help = true)]
+    pub(crate) listen: Option<String>,
+    /// The domains below which each tenant has its host, as a TOML list
+    #[arg(long, global = true, value_name = "LIST", hide_short_help = true)]
+    pub(crate) domains: Option<String>,
+    /// The `iss` claim of access tokens
+    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
+    pub(crate) issuer: Option<String>,
+    /// The `aud` claim of access tokens
+    #[arg(long, global = true, value_name = "AUDIENCE", hide_short_help = true)]
+    pub(crate) audience: Option<String>,
+    /// Addresses whose forwarded headers are believed, as a TOML list
+    #[arg(long, global = true, value_name = "LIST", hide_short_help = true)]
+    pub(crate) trusted_proxies: Option<String>,
+    /// The folder with the application's migrations [default: those of the reference CRM]
+    #[arg(long, global = true, value_name = "FOLDER", hide_short_help = true)]
+    pub(crate) migrations: Option<String>,
+    /// How long running requests may take to end after SIGTERM [default: 30]
+    #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
+    pub(crate) drain_timeout_s: Option<String>,
+    /// How long a deleted tenant can be resumed before it is purged [default: 30]
+    #[arg(long, global = true, value_name = "DAYS", hide_short_help = true)]
+    pub(crate) retention_days: Option<String>,
+    /// Where tenants of each plan are placed, as a TOML table
+    #[arg(long, global = true, value_name = "TABLE", hide_short_help = true)]
+    pub(crate) plans: Option<String>,
+    /// Which log lines go to stderr, for example `info` or `tenantry_pool=debug`
+    #[arg(long, global = true, value_name = "FILTER", hide_short_help = true)]
+    pub(crate) log: Option<String>,
+    /// How log lines look: text or json
+    #[arg(long, global = true, value_name = "FORMAT", hide_short_help = true)]
+    pub(crate) log_format: Option<String>,
+}
+
+impl Overrides {
+    /// What the option of a key says.
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        match key {
+            "catalog_url" => self.catalog_url.as_deref(),
+            "master_key_file" => self.master_key_file.as_deref(),
+            "listen" => self.listen.as_deref(),
+            "domains" => self.domains.as_deref(),
+            "issuer" => self.issuer.as_deref(),
+            "audience" => self.audience.as_deref(),
+            "trusted_proxies" => self.trusted_proxies.as_deref(),
+            "migrations" => self.migrations.as_deref(),
+            "drain_timeout_s" => self.drain_timeout_s.as_deref(),
+            "retention_days" => self.retention_days.as_deref(),
+            "plans" => self.plans.as_deref(),
+            "log" => self.log.as_deref(),
+            "log_format" => self.log_format.as_deref(),
+            _ => None,
+        }
+    }
+}
