@@ -26,6 +26,7 @@ mod migrate_ledger;
 mod seal;
 mod seal_forged;
 mod seal_plan;
+mod seal_signed;
 mod seal_support;
 mod seal_token;
 mod support;
