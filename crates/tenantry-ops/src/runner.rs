@@ -2,8 +2,8 @@
 //!
 //! What keeps two runners apart: every claim gets a larger fencing token; every write to the catalog names it; and every
 //! step that changes a tenant's server first takes the operation's lock there, then checks the lease, and only then
-//! makes anything. A runner that was asleep finds its lease lost under the lock; one that holds the lock makes its
-//! successor wait until its transaction has ended.
+//! makes anything. A runner that was asleep finds its lease lost under the lock; if it holds the lock, its successor ends
+//! that session after a while, which rolls back what was not committed.
 
 mod failure;
 mod fence;

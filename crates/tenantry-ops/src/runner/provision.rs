@@ -56,18 +56,11 @@ async fn rows(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
         name: located.placement.schema.clone(),
     };
     site.journal.will_make(&object).await?;
-    let mut client = site.connect().await?;
-    let transaction = client
-        .transaction()
-        .await
-        .map_err(|error| Failure::database("begin", &error))?;
-    turn::take_in(&transaction, site.journal.lock_key(), TURN).await?;
+    let client = site.connect().await?;
+    turn::begin(&client, site.journal.lock_key(), TURN).await?;
     site.journal.check().await?;
-    fence::register(&transaction, located.placement.tenant, located.placement.epoch, true).await?;
-    transaction
-        .commit()
-        .await
-        .map_err(|error| Failure::database("commit", &error))?;
+    fence::register(&client, located.placement.tenant, located.placement.epoch, true).await?;
+    turn::commit(&client).await?;
     site.seed(&client, located).await
 }
 
@@ -79,20 +72,13 @@ async fn schema(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
         name: located.placement.schema.clone(),
     };
     site.journal.will_make(&object).await?;
-    let mut client = site.connect().await?;
-    let transaction = client
-        .transaction()
-        .await
-        .map_err(|error| Failure::database("begin", &error))?;
-    turn::take_in(&transaction, site.journal.lock_key(), TURN).await?;
+    let client = site.connect().await?;
+    turn::begin(&client, site.journal.lock_key(), TURN).await?;
     site.journal.check().await?;
     let (tenant, epoch) = (located.placement.tenant, located.placement.epoch);
-    home::create_schema(&transaction, site.installation(), site.database.id, tenant).await?;
-    fence::register(&transaction, tenant, epoch, true).await?;
-    transaction
-        .commit()
-        .await
-        .map_err(|error| Failure::database("commit", &error))
+    home::create_schema(&client, site.installation(), site.database.id, tenant).await?;
+    fence::register(&client, tenant, epoch, true).await?;
+    Ok(turn::commit(&client).await?)
 }
 
 async fn database(site: &Site<'_>) -> Result<(), Failure> {

@@ -21,10 +21,10 @@ use tenantry_engine::{
 use tokio_postgres::Client;
 
 use super::{Failure, Journal};
-use crate::Ops;
+use crate::{Ops, failpoint};
 
-/// How long to wait for a runner that was overtaken to let go of the server.
-pub(super) const TURN: Duration = Duration::from_secs(10);
+/// How long a runner that was overtaken may hold on to the server before its session is ended.
+pub(super) const TURN: Duration = Duration::from_secs(3);
 
 /// Where an operation works.
 pub(super) struct Site<'a> {
@@ -98,7 +98,8 @@ impl<'a> Site<'a> {
     /// Takes the operation's turn on this connection, and makes sure under it that nobody has taken over.
     pub(super) async fn take_turn(&self, client: &Client) -> Result<(), Failure> {
         turn::take(client, self.journal.lock_key(), TURN).await?;
-        self.journal.check().await
+        self.journal.check().await?;
+        failpoint::pass(&format!("{}.in_turn", self.journal.operation.kind)).await
     }
 
     /// Makes the database, unless it is there; its owner is the mark that we made it.

@@ -1,5 +1,7 @@
 //! Removes what a failed operation made, and nothing else: what its record names, if it carries our mark.
 
+use std::time::Duration;
+
 use tenantry_catalog::{
     Transaction, api_key, change, idempotency, membership,
     operation::{OperationKind, OperationState},
@@ -20,6 +22,9 @@ use super::{
     site::{TURN, administer},
 };
 use crate::{Ops, failpoint};
+
+/// How long the server may still be at work on a database whose maker is gone.
+const CREATION: Duration = Duration::from_secs(30);
 
 pub(super) async fn undo(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let client = ops.catalog().client().await?;
@@ -75,7 +80,7 @@ async fn remove(ops: &Ops, journal: &Journal, object: &Object) -> Result<(), Rem
         turn::take(&keeper, journal.lock_key(), TURN).await?;
         journal.check().await?;
         // A connection that broke may have left the server at work on it.
-        home::wait_for_creation(&keeper, &object.name, TURN).await?;
+        home::wait_for_creation(&keeper, &object.name, CREATION).await?;
         return removed(home::drop_database(&admin, installation, known.id, &object.name).await);
     }
     let tenant = journal.tenant()?;

@@ -62,6 +62,9 @@ async fn a_process_that_sleeps_over_its_lease_changes_nothing_when_it_wakes() {
         (Isolation::Schema, "provision.after_schema"),
         (Isolation::Database, "provision.recorded_database"),
         (Isolation::Database, "provision.before_tables"),
+        // Asleep with the turn taken: its sessions are ended.
+        (Isolation::Schema, "provision.in_turn"),
+        (Isolation::Database, "provision.in_turn"),
     ];
     let mut asleep = Vec::new();
     for (number, (isolation, place)) in places.into_iter().enumerate() {
