@@ -95,7 +95,7 @@ pub(super) async fn schema(run: &Run) -> Result<Finding> {
     )))
 }
 
-async fn make(world: &World, isolation: Isolation) -> Result<Duration> {
+pub(super) async fn make(world: &World, isolation: Isolation) -> Result<Duration> {
     let slug = format!("made-{}", Uuid::new_v4().simple());
     let mut request = TenantRequest::new(slug.parse()?, slug.parse()?);
     request.isolation = Some(isolation);

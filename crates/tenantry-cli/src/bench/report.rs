@@ -12,6 +12,8 @@ pub(crate) enum Target {
     AtLeast(f64),
     /// A ratio of times, a time, a count or a size: the less the better.
     AtMost(f64),
+    /// Nothing: shown for comparison.
+    None,
 }
 
 impl Target {
@@ -19,6 +21,7 @@ impl Target {
         match self {
             Self::AtLeast(least) => value >= least,
             Self::AtMost(most) => value <= most,
+            Self::None => true,
         }
     }
 }
@@ -101,11 +104,16 @@ impl Finding {
         match self.target {
             Target::AtLeast(least) => format!("≥ {}", self.number(least)),
             Target::AtMost(most) => format!("≤ {}", self.number(most)),
+            Target::None => "–".to_owned(),
         }
     }
 
     fn verdict(&self) -> &'static str {
-        if self.reached { "reached" } else { "missed" }
+        match (self.target, self.reached) {
+            (Target::None, _) => "–",
+            (_, true) => "reached",
+            (_, false) => "missed",
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use tenantry_postgres::Binaries;
 use super::{
     access,
     cpu::CpuMeter,
-    create, http,
+    create, homes, http,
     measure::Plan,
     memory,
     report::{Finding, Machine, Report},
@@ -22,7 +22,7 @@ pub(super) struct Run {
 }
 
 /// A line of the table, by its name.
-pub(crate) const NAMES: [&str; 14] = [
+pub(crate) const NAMES: [&str; 15] = [
     "point-1",
     "point-16",
     "rebind",
@@ -36,6 +36,7 @@ pub(crate) const NAMES: [&str; 14] = [
     "http",
     "create-shared",
     "create-schema",
+    "costs",
     "memory",
 ];
 
@@ -61,7 +62,10 @@ pub(crate) async fn run(
     let mut findings = Vec::new();
     for name in NAMES.into_iter().filter(|name| wanted(name)) {
         progress(name);
-        findings.push(run.line(name).await?);
+        match name {
+            "costs" => findings.extend(homes::costs(&run).await?),
+            _ => findings.push(run.line(name).await?),
+        }
     }
     run.world.end().await?;
     Ok(Report {

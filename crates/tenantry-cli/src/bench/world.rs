@@ -87,7 +87,8 @@ impl World {
             password = catalog_password.expose_secret()
         );
         let catalog = Catalog::connect(&catalog_url, &master_key()).await?;
-        let ops = ops(catalog.clone())?;
+        let migrations = Files::from_embedded(tenantry_crm::MIGRATIONS.iter().copied())?;
+        let ops = ops_with(catalog.clone(), Arc::new(migrations));
         ops.ensure_signing_keys().await?;
         let server = ServerRequest {
             name: "bench".to_owned(),
@@ -230,12 +231,11 @@ pub(crate) fn master_key() -> MasterKey {
     MasterKey::from_bytes([7; 32])
 }
 
-fn ops(catalog: Catalog) -> Result<Ops> {
+/// The use cases on this catalog, with these migrations.
+pub(crate) fn ops_with(catalog: Catalog, migrations: Arc<Files>) -> Ops {
     let mut fleet = FleetConfig::default();
-    fleet.migrations = Some(Arc::new(Files::from_embedded(
-        tenantry_crm::MIGRATIONS.iter().copied(),
-    )?));
-    Ok(Ops::with_fleet(catalog, IdentityConfig::new(ISSUER, ISSUER), fleet))
+    fleet.migrations = Some(migrations);
+    Ops::with_fleet(catalog, IdentityConfig::new(ISSUER, ISSUER), fleet)
 }
 
 fn handle(catalog: &Catalog, connections: usize) -> Result<Tenantry> {
