@@ -17,14 +17,22 @@ async fn next(follower: &mut tenantry_catalog::ChangeFollower) -> ChangeEvent {
         .expect("the change is told")
 }
 
+/// Waits until the follower has its connection: what was announced before is told as "all may have changed" only.
+async fn connected(follower: &mut tenantry_catalog::ChangeFollower) {
+    while !matches!(next(follower).await, ChangeEvent::UpToDate { .. }) {}
+}
+
 /// What follows the connection's own "all may have changed".
 async fn next_change(follower: &mut tenantry_catalog::ChangeFollower) -> ChangeEvent {
-    loop {
-        match next(follower).await {
-            ChangeEvent::Lost | ChangeEvent::UpToDate { .. } => {}
-            other => return other,
+    let told = async {
+        loop {
+            match next(follower).await {
+                ChangeEvent::Lost | ChangeEvent::UpToDate { .. } => {}
+                other => return other,
+            }
         }
-    }
+    };
+    timeout(Duration::from_secs(10), told).await.expect("the change is told")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,6 +44,7 @@ async fn a_change_is_told_within_a_second_to_another_process_and_only_once_commi
         Catalog::connect(&database.url(), &key).await.unwrap(),
     );
     let mut follower = there.follower();
+    connected(&mut follower).await;
     let mut client = here.client().await.unwrap();
     let lost = client.transaction().await.unwrap();
     change::announce(&lost, tenant(1)).await.unwrap();
@@ -67,6 +76,7 @@ async fn after_a_lost_connection_everything_may_have_changed() {
     let key = MasterKey::from_bytes([7; 32]);
     let catalog = Catalog::connect(&url, &key).await.unwrap();
     let mut follower = catalog.follower();
+    connected(&mut follower).await;
     let direct = Catalog::connect(&database.url(), &key).await.unwrap();
     change::announce(&direct.client().await.unwrap(), tenant(1))
         .await
@@ -92,6 +102,7 @@ async fn a_word_that_this_version_does_not_know_drops_everything() {
         .await
         .unwrap();
     let mut follower = catalog.follower();
+    connected(&mut follower).await;
     let client = catalog.client().await.unwrap();
     change::announce(&client, tenant(1)).await.unwrap();
     assert_eq!(next_change(&mut follower).await, ChangeEvent::Changed(tenant(1)));
