@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use tenantry::Network;
+use tenantry::{Network, OutsideIssuer};
 use tenantry_core::Isolation;
 
 pub(crate) use error::ConfigError;
@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) audience: String,
     /// `trusted_proxies`: the addresses whose forwarded headers are believed.
     pub(crate) trusted_proxies: Vec<String>,
+    /// `outside_issuers`: other issuers whose access tokens are accepted.
+    pub(crate) outside_issuers: Vec<OutsideIssuer>,
     /// `migrations`: the folder with the application's migrations. Left out, the application is the reference CRM.
     pub(crate) migrations: Option<PathBuf>,
     /// `drain_timeout_s`: how long `serve` lets running requests end after SIGTERM.
@@ -127,6 +129,7 @@ impl Config {
             issuer: layers.take("issuer")?.unwrap_or_else(|| "tenantry".to_owned()),
             audience: layers.take("audience")?.unwrap_or_else(|| "tenantry".to_owned()),
             trusted_proxies: layers.take("trusted_proxies")?.unwrap_or_default(),
+            outside_issuers: layers.take("outside_issuers")?.unwrap_or_default(),
             migrations: layers.take_path("migrations")?,
             drain_timeout: Duration::from_secs(layers.take("drain_timeout_s")?.unwrap_or(30)),
             retention: Duration::from_secs(DAY_S * u64::from(layers.take::<u32>("retention_days")?.unwrap_or(30))),
@@ -146,6 +149,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("issuer", Kind::Text),
     ("audience", Kind::Text),
     ("trusted_proxies", Kind::Toml),
+    ("outside_issuers", Kind::Toml),
     ("migrations", Kind::Text),
     ("drain_timeout_s", Kind::Toml),
     ("retention_days", Kind::Toml),

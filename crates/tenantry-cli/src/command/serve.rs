@@ -70,6 +70,7 @@ pub(crate) async fn start(config: &Config, ops: Ops, catalog: Catalog) -> Result
     let mut resolver = ResolverConfig::new(config.issuer.clone(), config.audience.clone());
     resolver.domains = config.domains.clone();
     resolver.trusted_proxies = networks.clone();
+    resolver.outside_issuers = config.outside_issuers.clone();
     let tenantry = Tenantry::on_catalog(catalog, resolver, PoolConfig::default())?;
     let services = Services {
         ops: ops.clone(),

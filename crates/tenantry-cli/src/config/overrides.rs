@@ -32,6 +32,9 @@ pub(crate) struct Overrides {
     /// Addresses whose forwarded headers are believed, as a TOML list
     #[arg(long, global = true, value_name = "LIST", hide_short_help = true)]
     pub(crate) trusted_proxies: Option<String>,
+    /// Other issuers whose access tokens are accepted, as a TOML list of tables
+    #[arg(long, global = true, value_name = "LIST", hide_short_help = true)]
+    pub(crate) outside_issuers: Option<String>,
     /// The folder with the application's migrations [default: those of the reference CRM]
     #[arg(long, global = true, value_name = "FOLDER", hide_short_help = true)]
     pub(crate) migrations: Option<String>,
@@ -63,6 +66,7 @@ impl Overrides {
             "issuer" => self.issuer.as_deref(),
             "audience" => self.audience.as_deref(),
             "trusted_proxies" => self.trusted_proxies.as_deref(),
+            "outside_issuers" => self.outside_issuers.as_deref(),
             "migrations" => self.migrations.as_deref(),
             "drain_timeout_s" => self.drain_timeout_s.as_deref(),
             "retention_days" => self.retention_days.as_deref(),

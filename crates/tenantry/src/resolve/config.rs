@@ -1,5 +1,7 @@
 //! Whose tokens are accepted, and which hosts and proxies are believed.
 
+use serde::Deserialize;
+
 use super::Network;
 
 /// Whose tokens are accepted, and which hosts and proxies are believed.
@@ -10,7 +12,9 @@ pub struct ResolverConfig {
     pub issuer: String,
     /// The `aud` of our own access tokens.
     pub audience: String,
-    /// Domains below which a label is a tenant's slug, for example `example.com`.
+    /// Domains below which a label is a tenant's slug, for example `example.com`. `*` stands for every other domain: a
+    /// host's first label then names the tenant with that slug, if there is one. That is for trying things out, since
+    /// whoever takes the slug `crm` would take over `crm.example.com`.
     pub domains: Vec<String>,
     /// Proxies whose `X-Forwarded-*` headers are believed.
     pub trusted_proxies: Vec<Network>,
@@ -22,7 +26,19 @@ pub struct ResolverConfig {
 ///
 /// Its tokens name persons by e-mail. What a person may do comes from the membership in the catalog, never from the
 /// token.
-#[derive(Clone, Debug)]
+///
+/// In a configuration file, for a provider that speaks for two tenants:
+///
+/// ```toml
+/// [[outside_issuers]]
+/// issuer = "https://idp.example.com"
+/// jwks_url = "https://idp.example.com/.well-known/jwks.json"
+/// audience = "our-api"
+/// tenant_claim = "org"
+/// tenants = ["acme", "globex"]   # or all_tenants = true; or tenant = "acme" instead of these two
+/// ```
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Written")]
 #[non_exhaustive]
 pub struct OutsideIssuer {
     /// The exact `iss`.
@@ -89,6 +105,93 @@ impl OutsideIssuer {
             email_claim: "email".to_owned(),
             trust_unverified_email: false,
             tenant,
+        }
+    }
+}
+
+/// An [`OutsideIssuer`] as a configuration file writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    issuer: String,
+    jwks_url: String,
+    audience: String,
+    algorithms: Option<Vec<String>>,
+    email_claim: Option<String>,
+    #[serde(default)]
+    trust_unverified_email: bool,
+    tenant: Option<String>,
+    tenant_claim: Option<String>,
+    tenants: Option<Vec<String>>,
+    #[serde(default)]
+    all_tenants: bool,
+}
+
+impl TryFrom<Written> for OutsideIssuer {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        let tenant = match (
+            written.tenant,
+            written.tenant_claim,
+            written.tenants,
+            written.all_tenants,
+        ) {
+            (Some(tenant), None, None, false) => TenantRule::Fixed(tenant),
+            (None, Some(name), Some(allowed), false) => TenantRule::Claim { name, allowed },
+            (None, Some(name), None, true) => TenantRule::AnyClaim { name },
+            _ => {
+                return Err(
+                    "say which tenants the issuer speaks for: tenant = \"slug\", or tenant_claim = \"claim\" with \
+                     tenants = [\"slug\"] or with all_tenants = true",
+                );
+            }
+        };
+        let mut issuer = Self::new(written.issuer, written.jwks_url, written.audience, tenant);
+        issuer.algorithms = written.algorithms.unwrap_or(issuer.algorithms);
+        issuer.email_claim = written.email_claim.unwrap_or(issuer.email_claim);
+        issuer.trust_unverified_email = written.trust_unverified_email;
+        Ok(issuer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_written_issuer_says_for_which_tenants_it_speaks() {
+        let read = |extra: serde_json::Value| {
+            let mut written = json!({ "issuer": "https://a", "jwks_url": "https://a/k", "audience": "us" });
+            let fields = extra.as_object().expect("an object").clone();
+            written.as_object_mut().expect("an object").extend(fields);
+            serde_json::from_value::<OutsideIssuer>(written).map(|issuer| issuer.tenant)
+        };
+        let name = || "org".to_owned();
+        let allowed = vec!["acme".to_owned()];
+        assert_eq!(
+            read(json!({ "tenant": "acme" })).expect("valid"),
+            TenantRule::Fixed("acme".to_owned())
+        );
+        assert_eq!(
+            read(json!({ "tenant_claim": "org", "tenants": ["acme"] })).expect("valid"),
+            TenantRule::Claim { name: name(), allowed }
+        );
+        assert_eq!(
+            read(json!({ "tenant_claim": "org", "all_tenants": true })).expect("valid"),
+            TenantRule::AnyClaim { name: name() }
+        );
+        for bad in [
+            json!({}),
+            json!({ "tenant_claim": "org" }),
+            json!({ "tenants": ["acme"] }),
+            json!({ "tenant": "acme", "tenant_claim": "org" }),
+            json!({ "tenant_claim": "org", "tenants": ["acme"], "all_tenants": true }),
+            json!({ "tenant": "acme", "tennant": "globex" }),
+        ] {
+            assert!(read(bad.clone()).is_err(), "{bad}");
         }
     }
 }

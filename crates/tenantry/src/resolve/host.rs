@@ -9,9 +9,14 @@ pub(super) enum HostTenant {
     None,
     /// The tenant with this slug.
     Slug(Slug),
+    /// The tenant with this slug, if there is one: below any domain, labels mean other things too.
+    Perhaps(Slug),
     /// A host below the tenants' domain that can be no tenant's.
     Nobody,
 }
+
+/// Stands among the domains for each one that is not named.
+const ANY: &str = "*";
 
 /// Reads `host` as a label before one of the `domains` (lower case, without a leading dot).
 pub(super) fn host_tenant(host: &str, domains: &[String]) -> HostTenant {
@@ -32,7 +37,10 @@ pub(super) fn host_tenant(host: &str, domains: &[String]) -> HostTenant {
             Err(_) => HostTenant::Nobody,
         };
     }
-    HostTenant::None
+    match host.split_once('.').map(|(label, _)| label.parse()) {
+        Some(Ok(slug)) if domains.iter().any(|domain| domain == ANY) => HostTenant::Perhaps(slug),
+        _ => HostTenant::None,
+    }
 }
 
 /// Without port and trailing dot, in lower case. Whoever writes a user before the host gets a host that matches nothing.
@@ -70,6 +78,23 @@ mod tests {
             ("user@acme.example.com", HostTenant::Nobody),
             ("acme..example.com", HostTenant::Nobody),
             ("acme.example.com:80:80", HostTenant::None),
+        ] {
+            assert_eq!(host_tenant(host, &domains), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn below_any_domain_a_label_is_perhaps_a_tenant() {
+        let domains = ["example.com".to_owned(), ANY.to_owned()];
+        let slug = |text: &str| text.parse().expect(text);
+        for (host, expected) in [
+            ("acme.example.com", HostTenant::Slug(slug("acme"))),
+            ("acme.localhost:8080", HostTenant::Perhaps(slug("acme"))),
+            ("acme.crm.example.org", HostTenant::Perhaps(slug("acme"))),
+            ("www.example.org", HostTenant::None),
+            ("localhost:8080", HostTenant::None),
+            ("127.0.0.1:8080", HostTenant::None),
+            ("[::1]:8080", HostTenant::None),
         ] {
             assert_eq!(host_tenant(host, &domains), expected, "{host}");
         }

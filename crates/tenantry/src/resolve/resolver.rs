@@ -139,7 +139,7 @@ impl Resolver {
     pub async fn public_tenant(&self, credentials: &Credentials<'_>) -> Result<Option<PublicTenant>, ResolveError> {
         let inner = &*self.0;
         inner.directory.require_current()?;
-        let HostTenant::Slug(slug) = inner.host(credentials)? else {
+        let (HostTenant::Slug(slug) | HostTenant::Perhaps(slug)) = inner.host(credentials)? else {
             return Ok(None);
         };
         let tenant = inner.directory.tenant_by_slug(slug.as_str()).await?;
@@ -343,7 +343,7 @@ impl Inner {
         credentials: &Credentials<'_>,
     ) -> Result<Arc<directory::Tenant>, ResolveError> {
         let tenant = self.directory.tenant(tenant).await?.ok_or(ResolveError::Forbidden)?;
-        self.require_host_of(&tenant, credentials)?;
+        self.require_host_of(&tenant, credentials).await?;
         match credentials.tenant {
             HeaderField::Absent => Ok(tenant),
             HeaderField::Once(named) if is_named(&tenant, named) => Ok(tenant),
@@ -358,7 +358,7 @@ impl Inner {
             return Err(ResolveError::TenantUnresolved);
         };
         let tenant = self.find(named).await?.ok_or(ResolveError::Forbidden)?;
-        self.require_host_of(&tenant, credentials)?;
+        self.require_host_of(&tenant, credentials).await?;
         Ok(tenant)
     }
 
@@ -367,11 +367,16 @@ impl Inner {
         find_tenant(&self.directory, named).await
     }
 
-    fn require_host_of(&self, tenant: &directory::Tenant, credentials: &Credentials<'_>) -> Result<(), ResolveError> {
+    async fn require_host_of(
+        &self,
+        tenant: &directory::Tenant,
+        credentials: &Credentials<'_>,
+    ) -> Result<(), ResolveError> {
         match self.host(credentials)? {
             HostTenant::None => Ok(()),
-            HostTenant::Slug(slug) if slug.as_str() == tenant.slug => Ok(()),
-            HostTenant::Slug(_) | HostTenant::Nobody => Err(ResolveError::TenantMismatch),
+            HostTenant::Slug(slug) | HostTenant::Perhaps(slug) if slug.as_str() == tenant.slug => Ok(()),
+            HostTenant::Perhaps(slug) if self.directory.tenant_by_slug(slug.as_str()).await?.is_none() => Ok(()),
+            HostTenant::Slug(_) | HostTenant::Perhaps(_) | HostTenant::Nobody => Err(ResolveError::TenantMismatch),
         }
     }
 

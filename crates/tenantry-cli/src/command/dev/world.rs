@@ -53,12 +53,16 @@ impl World {
         cluster: &Cluster,
         progress: &Progress,
     ) -> Result<Self, Failure> {
-        let config = Config {
+        let mut config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], arguments.port)),
             // A person waits for the prompt.
             drain_timeout: Duration::from_secs(5),
             ..config.clone()
         };
+        // To try hosts out: `acme.localhost` names acme, and so does any other host with that first label.
+        if config.domains.is_empty() {
+            config.domains = vec!["*".to_owned()];
+        }
         let mut state = State::read(folder)?;
         progress.step("opening the catalog");
         close_maintenance_databases(&cluster.admin_url("postgres")).await?;

@@ -300,3 +300,27 @@ async fn membership_counts_for_assignments_before_it_is_accepted() {
         .await;
     assert_eq!(fixture.resolver().await.is_member(acme, ann).await, Ok(true));
 }
+
+#[tokio::test]
+async fn with_any_domain_only_a_tenants_own_slug_contradicts() {
+    let fixture = Fixture::new().await;
+    let acme = fixture.tenant("acme").await;
+    fixture.tenant("globex").await;
+    fixture.member(acme, "ann@example.com", Role::Owner).await;
+    let mut config = super::support::config();
+    config.domains = vec!["*".to_owned()];
+    let resolver = fixture.resolver_with(config).await;
+    let shown = bearer(&fixture.token("ann@example.com", None).await);
+    for (host, expected) in [
+        ("acme.localhost:8080", Ok((acme, Role::Owner))),
+        ("globex.localhost:8080", Err(TenantMismatch)),
+        ("globex.anything.example.org", Err(TenantMismatch)),
+        ("nobody.localhost", Ok((acme, Role::Owner))),
+        ("localhost:8080", Ok((acme, Role::Owner))),
+        ("127.0.0.1:8080", Ok((acme, Role::Owner))),
+    ] {
+        assert_eq!(shown.clone().host(host).opens(&resolver).await, expected, "{host}");
+    }
+    let public = Shown::default().host("globex.localhost");
+    assert!(resolver.public_tenant(&public.credentials()).await.unwrap().is_some());
+}
