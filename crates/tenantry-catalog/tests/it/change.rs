@@ -32,7 +32,9 @@ async fn next_change(follower: &mut tenantry_catalog::ChangeFollower) -> ChangeE
             }
         }
     };
-    timeout(Duration::from_secs(10), told).await.expect("the change is told")
+    timeout(Duration::from_secs(10), told)
+        .await
+        .expect("the change is told")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,10 @@
     clippy::unwrap_used,
     reason = "a step of a test that fails is a failed test, in helpers too"
 )]
+#![expect(
+    clippy::duplicate_mod,
+    reason = "the generated program keeps its routes to itself, and tests serve them too"
+)]
 
 mod adopt;
 mod completions;
