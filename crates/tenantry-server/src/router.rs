@@ -56,8 +56,8 @@ pub(crate) fn router(config: &Config, services: Services, application: Applicati
     let router = control
         .layer(from_fn_with_state(services.clone(), layer::settle))
         .with_state(services)
-        .nest("/app", application_router)
-        .layer(axum::Extension(document));
+        .layer(axum::Extension(document))
+        .nest("/app", application_router);
     layer::around(router, config, cut)
 }
 

@@ -3,16 +3,15 @@
 use axum::{
     extract::Request,
     http::{HeaderValue, StatusCode, header},
-    middleware::Next,
     response::Response,
 };
 use tenantry::axum::{Code, Problem};
 
 use super::RequestId;
 
-pub(super) async fn finish(request: Request, next: Next) -> Response {
+pub(super) async fn finish(request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
     let id = request.extensions().get::<RequestId>().cloned();
-    let response = next.run(request).await;
+    let response = next(request).await;
     let mut response = match problem_of(&response) {
         Some(problem) => rewrite(&response, &problem, id.as_ref()),
         None => response,

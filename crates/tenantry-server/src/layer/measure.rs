@@ -5,7 +5,6 @@ use std::time::Instant;
 use axum::{
     extract::{MatchedPath, Request},
     http::Method,
-    middleware::Next,
     response::Response,
 };
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -25,7 +24,7 @@ pub(crate) fn describe_metrics() {
 }
 
 /// Labels come from our routes and a fixed list of methods, never from what a client sent, so their number is bounded.
-pub(super) async fn measure(request: Request, next: Next) -> Response {
+pub(super) async fn measure(request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
     let method = method_label(request.method());
     let route = request
         .extensions()
@@ -33,7 +32,7 @@ pub(super) async fn measure(request: Request, next: Next) -> Response {
         .map_or("unmatched".into(), |path| path.as_str().to_owned());
     let begun = Instant::now();
     let in_flight = InFlight::begin();
-    let response = next.run(request).await;
+    let response = next(request).await;
     drop(in_flight);
     let duration = begun.elapsed();
     let status = response.status().as_u16();

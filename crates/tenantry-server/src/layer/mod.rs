@@ -8,7 +8,11 @@ mod request_id;
 mod settle;
 mod timeout;
 
-use axum::{Router, middleware::from_fn};
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn},
+};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::Config;
@@ -20,17 +24,18 @@ pub(crate) use timeout::Cut;
 
 /// Puts the layers around every route of the router, and around what no route knows.
 pub(crate) fn around<S: Clone + Send + Sync + 'static>(router: Router<S>, config: &Config, cut: Cut) -> Router<S> {
-    let (origin, limits) = (origin::Origins::new(config), timeout::Limits::new(config, cut));
-    // The last one added is the outermost.
-    router
-        .layer(CatchPanicLayer::custom(panic::answer))
-        .layer(from_fn(move |request, next| {
-            timeout::bound(limits.clone(), request, next)
-        }))
-        .layer(from_fn(move |request, next| origin.clone().find(request, next)))
-        .layer(from_fn(finish::finish))
-        .layer(from_fn(measure::measure))
-        .layer(from_fn(request_id::identify))
+    let (origins, limits) = (origin::Origins::new(config), timeout::Limits::new(config, cut));
+    // One layer for all of them: each layer of its own clones and boxes everything below it with each request.
+    let all = move |request: Request, next: Next| {
+        let (origins, limits) = (origins.clone(), limits.clone());
+        let handle = async move |request| next.run(request).await;
+        let bound = async move |request| timeout::bound(limits, request, handle).await;
+        let find = async move |request| origins.find(request, bound).await;
+        let finish = async move |request| finish::finish(request, find).await;
+        let measure = async move |request| measure::measure(request, finish).await;
+        request_id::identify(request, measure)
+    };
+    router.layer(CatchPanicLayer::custom(panic::answer)).layer(from_fn(all))
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use std::{
 use axum::{
     extract::{ConnectInfo, Request},
     http::HeaderMap,
-    middleware::Next,
     response::Response,
 };
 use tenantry::Network;
@@ -30,7 +29,7 @@ impl Origins {
     }
 
     /// Puts the [`Origin`] into the request's extensions.
-    pub(super) async fn find(self, mut request: Request, next: Next) -> Response {
+    pub(super) async fn find(self, mut request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
         let peer = request
             .extensions()
             .get::<ConnectInfo<SocketAddr>>()
@@ -38,7 +37,7 @@ impl Origins {
         let address = peer.map(|peer| self.client(peer, request.headers()));
         let request_id = request.extensions().get::<RequestId>().map(|id| id.as_str().to_owned());
         request.extensions_mut().insert(Origin { address, request_id });
-        next.run(request).await
+        next(request).await
     }
 
     /// The last address in the chain that is no proxy of ours: everything before it is a claim of its sender's.

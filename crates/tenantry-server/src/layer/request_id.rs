@@ -3,7 +3,6 @@
 use axum::{
     extract::Request,
     http::{HeaderName, HeaderValue},
-    middleware::Next,
     response::Response,
 };
 use tracing::Instrument;
@@ -38,7 +37,7 @@ impl RequestId {
 }
 
 /// The id in the request's extensions, in the span of everything logged meanwhile, and in the answer's header.
-pub(super) async fn identify(mut request: Request, next: Next) -> Response {
+pub(super) async fn identify(mut request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
     let id = RequestId::of(&request);
     // Without the query: it can hold what people search for.
     let span = tracing::info_span!(
@@ -48,7 +47,7 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
         http.path = request.uri().path()
     );
     request.extensions_mut().insert(id.clone());
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = next(request).instrument(span).await;
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(HEADER, value);
     }

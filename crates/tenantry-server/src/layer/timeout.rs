@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::{
     extract::{DefaultBodyLimit, Request},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use tenantry::axum::{BodyLimit, Code, Problem};
@@ -41,13 +40,17 @@ impl Limits {
 }
 
 /// Dropping a handler that takes too long is safe: scoped calls and use cases leave nothing half-done behind.
-pub(super) async fn bound(limits: Limits, mut request: Request, next: Next) -> Response {
+pub(super) async fn bound(
+    limits: Limits,
+    mut request: Request,
+    next: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     request.extensions_mut().insert(limits.body);
     DefaultBodyLimit::max(limits.body.0).apply(&mut request);
     let cut = limits.cut.done();
     // Whichever ends first, dropping the handler is safe, as said above.
     tokio::select! {
-        response = next.run(request) => response,
+        response = next(request) => response,
         () = tokio::time::sleep(limits.time) => {
             tracing::warn!(timeout_s = limits.time.as_secs(), "a request took too long and was ended");
             unavailable("The request took too long.")
