@@ -1,6 +1,7 @@
 //! Automation of this repository: `cargo xtask <task>`.
 
 mod bench;
+mod drops;
 mod features;
 mod house;
 mod test;
@@ -17,6 +18,8 @@ enum Task {
     Test(test::Options),
     /// Measures what is promised, in one run: `cargo xtask bench --write docs/benchmarks.md`.
     Bench(bench::Options),
+    /// Drops the library's futures at every await: `cargo xtask drops --drops 100000`.
+    Drops(drops::Options),
     /// Holds the import directions of ARCHITECTURE.md and the claims of docs/features.md.
     House,
 }
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Drops(options) => drops::run(&options),
         Task::House => house::run().and_then(|()| features::run()),
     };
     match done {

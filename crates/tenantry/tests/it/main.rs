@@ -6,6 +6,7 @@
 )]
 
 mod compile_fail;
+mod dropped;
 mod isolation;
 mod migration;
 mod resolve;

@@ -1,5 +1,6 @@
 //! From credentials to a checked context.
 
+mod dropped;
 mod forged;
 mod keys;
 mod layer;

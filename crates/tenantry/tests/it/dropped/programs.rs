@@ -1,0 +1,181 @@
+//! What is dropped: each public future of the library at least once.
+
+use std::pin::Pin;
+
+use tenantry::{Error, Params, Scope, Transaction};
+
+/// A piece of work; its id is one that no other has.
+type Start = fn(Scope, i32) -> Pin<Box<dyn Future<Output = ()>>>;
+
+/// A piece of work and the public futures that it goes through.
+pub(super) struct Program {
+    pub(super) name: &'static str,
+    pub(super) covers: &'static [&'static str],
+    pub(super) start: Start,
+}
+
+macro_rules! programs {
+    ($($name:ident covers [$($covers:literal),*];)*) => {
+        pub(super) const PROGRAMS: &[Program] = &[$(Program {
+            name: stringify!($name),
+            covers: &[$($covers),*],
+            start: |scope, id| Box::pin($name(scope, id)),
+        }),*];
+    };
+}
+
+programs! {
+    query covers ["Scope::query"];
+    query_new_text covers ["Scope::query"];
+    query_single covers ["Scope::query_one", "Scope::query_opt"];
+    query_typed covers ["Scope::query_as", "Scope::query_one_as", "Scope::query_opt_as"];
+    execute covers ["Scope::execute"];
+    fail covers ["Scope::execute"];
+    stream covers ["Scope::query_stream", "RowStream::next"];
+    copy covers ["Scope::copy_out", "CopyOut::next"];
+    insert_many covers ["Scope::insert_many"];
+    insert_very_many covers ["Scope::insert_many"];
+    transaction covers [
+        "Scope::transaction", "Transaction::query", "Transaction::query_one", "Transaction::query_opt",
+        "Transaction::query_as", "Transaction::query_one_as", "Transaction::query_opt_as", "Transaction::execute",
+        "Transaction::savepoint"
+    ];
+    commit covers ["Scope::begin", "Transaction::commit"];
+    rollback covers ["Scope::begin", "Transaction::rollback"];
+    look_up_again covers ["Tenantry::forget_placement", "Scope::query"];
+    two_at_once covers ["Scope::query", "Scope::begin"];
+    system_context covers ["Tenantry::system_context"];
+}
+
+const INSERT: &str = "insert into contact (id, name) values ($1, 'dropped')";
+
+async fn query(scope: Scope, _: i32) {
+    scope
+        .query("select name from contact where id = $1", &[&1])
+        .await
+        .unwrap();
+}
+
+/// Preparing is dropped too.
+async fn query_new_text(scope: Scope, id: i32) {
+    let sql = format!("select name, mood, {id} from contact where id = $1");
+    scope.query(&sql, &[&1]).await.unwrap();
+}
+
+async fn query_single(scope: Scope, _: i32) {
+    scope
+        .query_one("select name from contact where id = 1", &[])
+        .await
+        .unwrap();
+    scope
+        .query_opt("select name from contact where id = 0", &[])
+        .await
+        .unwrap();
+}
+
+async fn query_typed(scope: Scope, _: i32) {
+    let sql = "select id, name from contact where id = 1";
+    scope.query_as::<(i32, String)>(sql, &[]).await.unwrap();
+    scope.query_one_as::<(i32, String)>(sql, &[]).await.unwrap();
+    scope.query_opt_as::<(i32, String)>(sql, &[]).await.unwrap();
+}
+
+async fn execute(scope: Scope, id: i32) {
+    scope.execute(INSERT, &[&id]).await.unwrap();
+}
+
+/// An error is on its way when it is dropped.
+async fn fail(scope: Scope, _: i32) {
+    scope.execute(INSERT, &[&1]).await.unwrap_err();
+    scope
+        .execute("select 1 / (id - id) from contact", &[])
+        .await
+        .unwrap_err();
+}
+
+async fn stream(scope: Scope, _: i32) {
+    let sql = "select n, name from contact, generate_series(1, 2000) n where id = 1";
+    let mut rows = scope.query_stream(sql, &[]).await.unwrap();
+    while rows.next().await.unwrap().is_some() {
+        // Ready rows need no poll of their own: without this, most would be read in one.
+        tokio::task::consume_budget().await;
+    }
+}
+
+async fn copy(scope: Scope, _: i32) {
+    let sql = "copy (select n, name from contact, generate_series(1, 2000) n where id = 1) to stdout";
+    let mut data = scope.copy_out(sql).await.unwrap();
+    while data.next().await.unwrap().is_some() {
+        tokio::task::consume_budget().await;
+    }
+}
+
+async fn insert_many(scope: Scope, id: i32) {
+    let ids = [id * 10, id * 10 + 1];
+    let rows: [Params<'_>; 2] = [&[&ids[0], &"dropped"], &[&ids[1], &"dropped"]];
+    scope.insert_many("contact", &["id", "name"], &rows).await.unwrap();
+}
+
+/// More rows than one statement takes: a transaction inside. Undone by its last row, which is there already.
+async fn insert_very_many(scope: Scope, _: i32) {
+    let ids: Vec<i32> = (2..10_002).map(|n| -n).chain([1]).collect();
+    let values: Vec<[&(dyn tenantry::ToSql + Sync); 2]> = ids.iter().map(|id| [id as _, &"dropped" as _]).collect();
+    let rows: Vec<Params<'_>> = values.iter().map(|value| value.as_slice()).collect();
+    scope.insert_many("contact", &["id", "name"], &rows).await.unwrap_err();
+}
+
+async fn transaction(scope: Scope, id: i32) {
+    let work = async |tx: &mut Transaction| -> Result<(), Error> {
+        let sql = "select id, name from contact where id = 1";
+        tx.query(sql, &[]).await?;
+        tx.execute(INSERT, &[&id]).await?;
+        tx.savepoint(async |tx| tx.execute(INSERT, &[&(-id)]).await).await?;
+        let twice = tx.savepoint(async |tx| tx.execute(INSERT, &[&id]).await).await;
+        assert!(twice.is_err());
+        tx.query_one(sql, &[]).await?;
+        tx.query_opt(sql, &[]).await?;
+        tx.query_as::<(i32, String)>(sql, &[]).await?;
+        tx.query_one_as::<(i32, String)>(sql, &[]).await?;
+        tx.query_opt_as::<(i32, String)>(sql, &[]).await?;
+        Ok(())
+    };
+    scope.transaction(work).await.unwrap();
+}
+
+async fn commit(scope: Scope, id: i32) {
+    let mut transaction = scope.begin().await.unwrap();
+    transaction.execute(INSERT, &[&id]).await.unwrap();
+    transaction.commit().await.unwrap();
+}
+
+async fn rollback(scope: Scope, id: i32) {
+    let mut transaction = scope.begin().await.unwrap();
+    transaction.execute(INSERT, &[&id]).await.unwrap();
+    transaction.rollback().await.unwrap();
+}
+
+async fn look_up_again(scope: Scope, _: i32) {
+    scope.tenantry().forget_placement(scope.context().tenant).await;
+    scope.query("select name from contact where id = 1", &[]).await.unwrap();
+}
+
+/// Both connections are taken, and a third caller waits.
+async fn two_at_once(scope: Scope, id: i32) {
+    let mut one = scope.begin().await.unwrap();
+    one.execute(INSERT, &[&id]).await.unwrap();
+    let other = async {
+        let mut other = scope.begin().await.unwrap();
+        other.query("select pg_sleep(0.002)", &[]).await.unwrap();
+        other.rollback().await.unwrap();
+    };
+    let waiting = scope.query("select name from contact where id = 1", &[]);
+    let ((), waited) = tokio::join!(other, waiting);
+    waited.unwrap();
+    one.commit().await.unwrap();
+}
+
+async fn system_context(scope: Scope, _: i32) {
+    let tenant = scope.context().tenant;
+    let again = scope.tenantry().system_context(tenant, "dropped").await.unwrap();
+    again.query("select name from contact where id = 1", &[]).await.unwrap();
+}
