@@ -6,6 +6,7 @@ pub mod app_derived;
 pub mod app_migration;
 pub mod audit_log;
 pub mod directory;
+pub mod fleet_state;
 pub mod idempotency;
 pub mod installation;
 pub mod login_budget;

@@ -33,7 +33,9 @@ pub use config::{IdentityConfig, LoginBudget};
 pub use fleet::FleetConfig;
 pub use login::{AccountSession, LoggedIn, Login, LoginError, Me};
 pub use members::{MemberError, NewMember, PreparedOwner, add_first_owner};
-pub use migrations::{MigrationError, MigrationReport, SiteStatus};
+pub use migrations::{
+    FailureBudget, MigrationError, MigrationReport, Reconciled, Rollout, RolloutError, RolloutProgress, SiteStatus,
+};
 pub use operations::OperationError;
 pub use operator_keys::{OperatorKeyError, OperatorKeyRequest};
 pub use ops::Ops;

@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 pub(crate) use failure::{Failure, chain};
 pub(crate) use journal::Journal;
-pub(crate) use site::{administer, record_versions, target};
+pub(crate) use site::{administer, target};
 
 use crate::Ops;
 

@@ -1,7 +1,6 @@
 //! Where tenants live. One row per tenant; a change is a compare-and-set on the epoch.
 
-use tenantry_core::{Epoch, Isolation, Placement, SHARED_SCHEMA, ServerId, TenantDatabaseId, TenantId, TenantState};
-use uuid::Uuid;
+use tenantry_core::{Epoch, Isolation, Placement, ServerId, TenantDatabaseId, TenantId, TenantState};
 
 use super::tenant_database::{Secrets, TenantDatabase, open_secrets};
 use crate::{Catalog, CatalogError, Db, text::parsed};
@@ -135,42 +134,23 @@ pub struct Site {
 }
 
 /// Every schema with the application's tables: the shared ones, and those of tenants that are neither being made nor
-/// purged (those get or need no migrations).
+/// purged (those get or need no migrations). `$3` is the schema of shared tables.
+pub(super) const SITES: &str = "
+    select id as tenant_database, $3::text as schema_name, null::uuid as tenant, null::text as slug, null::text as plan
+    from tenant_database where kind = 'shared'
+    union all
+    select p.tenant_database, p.schema_name, t.id, t.slug, t.plan
+    from placement as p
+    join tenant as t on t.id = p.tenant
+    where p.isolation <> 'shared' and p.ready and t.state <> 'purged'";
+
+/// Every schema with the application's tables.
 ///
 /// # Errors
 /// When the catalog fails.
 pub async fn list_sites(db: &impl Db) -> Result<Vec<Site>, CatalogError> {
-    let rows = db
-        .query(
-            "select d.id, d.server, d.name, d.kind, d.state, d.app_role, d.tier, d.bootstrap_version, d.system_identifier,
-                    d.database_oid, s.name, x.schema_name, x.tenant, x.slug
-             from (
-                 select id as tenant_database, $1::text as schema_name, null::uuid as tenant, null::text as slug
-                 from tenant_database where kind = 'shared'
-                 union all
-                 select p.tenant_database, p.schema_name, t.id, t.slug
-                 from placement as p
-                 join tenant as t on t.id = p.tenant
-                 where p.isolation <> 'shared' and p.ready and t.state <> 'purged'
-             ) as x
-             join tenant_database as d on d.id = x.tenant_database
-             join server as s on s.id = d.server
-             where d.state = 'ready'
-             order by s.name, d.kind desc, d.name, x.tenant nulls first",
-            &[&SHARED_SCHEMA],
-        )
-        .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Site {
-                database: TenantDatabase::from_row(row, 0)?,
-                server: row.get(10),
-                schema: row.get(11),
-                tenant: row.get::<_, Option<Uuid>>(12).map(TenantId::from_uuid),
-                slug: row.get(13),
-            })
-        })
-        .collect()
+    let states = super::fleet_state::list(db, &[]).await?;
+    Ok(states.into_iter().map(|state| state.site).collect())
 }
 
 /// The tenants whose rows stand in one schema.

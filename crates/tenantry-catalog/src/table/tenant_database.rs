@@ -97,7 +97,7 @@ pub struct Secrets {
     pub keys: Vec<Key>,
 }
 
-const COLUMNS: &str = "d.id, d.server, d.name, d.kind, d.state, d.app_role, d.tier, d.bootstrap_version, d.system_identifier, d.database_oid";
+pub(super) const COLUMNS: &str = "d.id, d.server, d.name, d.kind, d.state, d.app_role, d.tier, d.bootstrap_version, d.system_identifier, d.database_oid";
 
 fn password_column(id: TenantDatabaseId) -> Column {
     Column {

@@ -1,10 +1,13 @@
 //! `tenantry migrate`: every tenant to the application's newest migration.
 
+mod options;
+
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tenantry_engine::isolate::{Act, Derived, Grantee, Version};
-use tenantry_ops::{MigrationError, MigrationReport, Ops, SiteStatus};
+use tenantry_ops::{MigrationError, MigrationReport, Ops, Reconciled, Rollout, SiteStatus};
 
+use self::options::RolloutOptions;
 use crate::{
     config::Config,
     connect::{self, authority},
@@ -18,10 +21,20 @@ use crate::{
 pub(crate) enum Command {
     /// Show what each migration becomes when it is isolated, and where it is missing
     Plan(Plan),
-    /// Apply what is missing, each schema in its own transaction
-    Apply,
+    /// Apply what is missing, each schema in its own transaction, wave after wave
+    Apply(RolloutOptions),
+    /// Try again where the last attempt failed
+    Retry(RolloutOptions),
     /// Show which version each schema has
-    Status,
+    Status(Status),
+}
+
+/// What to believe.
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    /// Ask every tenant database and correct the catalog's copy first: after a restore, or work by hand
+    #[arg(long)]
+    reconcile: bool,
 }
 
 /// What to show of the plan.
@@ -96,6 +109,8 @@ struct Report {
     applied: Vec<Site>,
     current: usize,
     failed: Vec<Site>,
+    /// Not tried, since too many had failed.
+    left: usize,
 }
 
 impl From<MigrationReport> for Report {
@@ -105,13 +120,14 @@ impl From<MigrationReport> for Report {
             applied: report.applied.into_iter().map(Site::from).collect(),
             current: report.current,
             failed: report.failed.into_iter().map(Site::from).collect(),
+            left: report.left,
         }
     }
 }
 
 impl Report {
     fn all(&self) -> usize {
-        self.applied.len() + self.current + self.failed.len()
+        self.applied.len() + self.current + self.failed.len() + self.left
     }
 }
 
@@ -124,6 +140,9 @@ impl Answer for Report {
             self.target,
             self.current
         );
+        if self.left > 0 {
+            text = format!("{text}; {} were not tried, since too many had failed", self.left);
+        }
         if !self.failed.is_empty() {
             let failed = table(
                 ["tenant", "server", "version", "lacks", "error"],
@@ -251,15 +270,46 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
     progress.step("working out what the migrations become");
     match command {
         Command::Plan(plan) => run_plan(&ops, plan.sql, output, &progress).await,
-        Command::Apply => run_apply(&ops, output, &progress).await,
-        Command::Status => {
-            let sites = ops.migration_status(&authority()).await;
-            progress.end();
-            Ok(output.answer(&List {
-                items: sites?.into_iter().map(Site::from).collect(),
-            })?)
+        Command::Apply(options) => run_apply(&ops, &options.rollout()?, output, &progress).await,
+        Command::Retry(options) => {
+            let mut rollout = options.rollout()?;
+            rollout.only_failed = true;
+            run_apply(&ops, &rollout, output, &progress).await
         }
+        Command::Status(status) => run_status(&ops, status.reconcile, output, &progress).await,
     }
+}
+
+async fn run_status(ops: &Ops, reconcile: bool, output: Output, progress: &Progress) -> Result<(), Failure> {
+    let mut silent = Vec::new();
+    if reconcile {
+        progress.step("asking every tenant database");
+        let answers = ops.reconcile_migrations(&authority()).await?;
+        for answer in answers.iter().filter(|answer| answer.corrected > 0) {
+            let (database, corrected) = (&answer.database, answer.corrected);
+            progress.note(format!(
+                "{database}: the catalog was wrong about {corrected} migrations"
+            ));
+        }
+        silent = answers.into_iter().filter(|answer| answer.error.is_some()).collect();
+    }
+    let sites = ops.migration_status(&authority()).await;
+    progress.end();
+    output.answer(&List {
+        items: sites?.into_iter().map(Site::from).collect(),
+    })?;
+    match silent.first() {
+        None => Ok(()),
+        Some(first) => Err(Failure::failed(unanswered(first, silent.len()))),
+    }
+}
+
+fn unanswered(first: &Reconciled, count: usize) -> String {
+    let reason = first.error.as_deref().unwrap_or_default();
+    format!(
+        "{count} tenant databases did not answer, `{}` among them: {reason}",
+        first.database
+    )
 }
 
 async fn run_plan(ops: &Ops, sql: bool, output: Output, progress: &Progress) -> Result<(), Failure> {
@@ -269,16 +319,25 @@ async fn run_plan(ops: &Ops, sql: bool, output: Output, progress: &Progress) -> 
     Ok(output.answer(&Planned::new(&derived, sites, sql))?)
 }
 
-async fn run_apply(ops: &Ops, output: Output, progress: &Progress) -> Result<(), Failure> {
-    progress.step("migrating");
-    let report = ops.apply_migrations(&authority()).await;
+async fn run_apply(ops: &Ops, rollout: &Rollout, output: Output, progress: &Progress) -> Result<(), Failure> {
+    let show = |at: tenantry_ops::RolloutProgress| {
+        progress.step(format!(
+            "migrating {}: {} of {} done, {} failed",
+            at.wave, at.done, at.total, at.failed
+        ));
+    };
+    let report = ops.roll_out(&authority(), rollout, &show).await;
     progress.end();
-    let report = Report::from(report?);
+    let report = match report {
+        Err(MigrationError::Rollout(error)) => return Err(Failure::usage(error.to_string())),
+        report => Report::from(report?),
+    };
     output.answer(&report)?;
     match report.failed.len() {
         0 => Ok(()),
         failed => Err(Failure::failed(format!(
-            "{failed} of {} schemas stayed behind: mend what the report names and run `tenantry migrate apply` again",
+            "{failed} of {} schemas stayed behind: mend what the report names and run `tenantry migrate retry`, \
+             then `tenantry migrate apply`",
             report.all()
         ))),
     }

@@ -319,11 +319,36 @@ async fn a_migration_reaches_every_tenant_and_one_that_fails_is_told() {
         .batch_execute(&format!("drop table {}.labels", schema["schema"].as_str().unwrap()))
         .await
         .unwrap();
-    let report = installation.json(&["migrate", "apply"]);
+    let report = installation.json(&["migrate", "retry"]);
     assert_eq!(
         (report["applied"].as_array().unwrap().len(), &report["current"]),
         (1, &2.into())
     );
+    let status = installation.json(&["migrate", "status", "--reconcile"]);
+    assert!(
+        status["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|site| site["version"] == 3 && site["error"].is_null()),
+        "{status}"
+    );
+}
+
+#[tokio::test]
+async fn a_rollout_that_can_not_be_is_a_usage_error() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "a-shared", "--isolation", "shared"]);
+    for (options, sentence) in [
+        (["--max-failures", "few"], "--max-failures takes a number like 3"),
+        (["--waves", "50,10"], "don't grow"),
+        (["--per-server", "0"], "at least one connection"),
+        (["--canary", "a-shared"], "shared tables are migrated together"),
+    ] {
+        let run = installation.run(&["migrate", "apply", options[0], options[1]]);
+        let error = run.fails(2);
+        assert!(error.contains(sentence), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -112,6 +112,11 @@ fn turn(target: &Target) -> String {
     format!("tenantry migrate {}", target.schema.as_str())
 }
 
+/// The key of the same turn, to be taken until the end of a transaction.
+pub(super) fn turn_key(target: &Target) -> String {
+    format!("hashtextextended('{}', 0)", turn(target).replace('\'', "''"))
+}
+
 async fn apply_in_turn(
     client: &Client,
     target: &Target,

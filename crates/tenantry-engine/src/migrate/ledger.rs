@@ -48,6 +48,24 @@ pub(super) async fn read(client: &Client, schema: &str) -> Result<BTreeMap<i64, 
         .collect())
 }
 
+/// What every placement of the database has: schema, version, name and checksum.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn read_all(client: &Client) -> Result<Vec<(String, i64, String, String)>, Error> {
+    let rows = client
+        .query(
+            "select schema, version, name, checksum from tenantry_private.migration order by schema, version",
+            &[],
+        )
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3)))
+        .collect())
+}
+
 /// Forgets a placement that is dropped; a schema of the same name starts over.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ mod header;
 mod ledger;
 mod refusal;
 mod refuse;
+mod replay;
 mod run;
 mod statement;
 mod status;
@@ -17,8 +18,9 @@ pub use apply::{Applied, ApplyError, apply};
 pub use data::seed;
 pub use files::{File, Files, FilesError};
 pub use header::{Header, Mode, Reference};
-pub use ledger::{AppliedVersion, forget};
+pub use ledger::{AppliedVersion, forget, read_all};
 pub use refusal::Refusal;
+pub use replay::{Replayed, replay};
 pub use status::{Status, status};
 pub use target::{ByAdministrator, Patience, Target, TenantContext};
 

@@ -86,7 +86,7 @@ pub(super) async fn in_transaction(
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     let acting = Acting::of(client, target, version).await?;
-    let mut text = begin(target, acting.role, patience);
+    let mut text = begin_as(target, acting.role, patience);
     text.push_str(&acting.before);
     for step in &version.steps {
         text.push_str(&statement(target, step, Building::Concurrently));
@@ -142,7 +142,7 @@ pub(super) async fn fresh(
         let first = if open {
             act_as(&target.owner)
         } else {
-            begin(target, &target.owner, patience)
+            begin_as(target, &target.owner, patience)
         };
         text.push_str(&first);
         // There are no tenants yet whose data could be changed; what new ones start with is seeded when they come.
@@ -185,7 +185,7 @@ async fn find_step(
     begun: Instant,
 ) -> Result<(), Failure> {
     let first = version.steps.first().map_or(1, |step| step.line);
-    let head = format!("{}{}", begin(target, acting.role, patience), acting.before);
+    let head = format!("{}{}", begin_as(target, acting.role, patience), acting.before);
     if let Err(error) = client.batch_execute(&head).await {
         roll_back(client).await?;
         return Err(failure(version, first, error));
@@ -281,7 +281,7 @@ async fn inside(
 ) -> Result<(), Failure> {
     let all = format!(
         "{}{}{};\n{}set local role none; {note}; commit",
-        begin(target, acting.role, patience),
+        begin_as(target, acting.role, patience),
         acting.before,
         statement(target, step, Building::Concurrently),
         acting.after
@@ -339,17 +339,21 @@ async fn clear_invalid(client: &Client, target: &Target, index: &str) -> Result<
     Ok(())
 }
 
-fn begin(target: &Target, role: &Identifier, patience: &Patience) -> String {
+/// Opens a version's transaction, still as the administrator.
+pub(super) fn begin(target: &Target, patience: &Patience) -> String {
     format!(
         "begin; set local lock_timeout = {}; set local client_min_messages = warning; \
-         set local check_function_bodies = off; set local search_path = {}, tenantry_ext; {}",
+         set local check_function_bodies = off; set local search_path = {}, tenantry_ext;\n",
         patience.lock_timeout.as_millis(),
         target.schema,
-        act_as(role)
     )
 }
 
-fn act_as(role: &Identifier) -> String {
+fn begin_as(target: &Target, role: &Identifier, patience: &Patience) -> String {
+    begin(target, patience) + &act_as(role)
+}
+
+pub(super) fn act_as(role: &Identifier) -> String {
     format!("set local role {role};\n")
 }
 
@@ -373,6 +377,11 @@ pub(super) fn statement(target: &Target, step: &Step, building: Building) -> Str
 
 /// The ledger's row, written as the administrator.
 pub(super) fn record(target: &Target, version: &Version, begun: Instant) -> String {
+    record_as(target, version, &begun.elapsed().as_millis().to_string())
+}
+
+/// The same where PostgreSQL says how many milliseconds it took.
+pub(super) fn record_as(target: &Target, version: &Version, duration_ms: &str) -> String {
     format!(
         "insert into tenantry_private.migration (schema, version, name, checksum, engine_version, duration_ms) \
          values ({}, {}, {}, {}, {}, {});\n",
@@ -381,7 +390,7 @@ pub(super) fn record(target: &Target, version: &Version, begun: Instant) -> Stri
         text(&version.name),
         text(&version.checksum),
         text(crate::isolate::ENGINE_VERSION),
-        begun.elapsed().as_millis()
+        duration_ms
     )
 }
 

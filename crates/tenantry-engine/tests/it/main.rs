@@ -23,6 +23,7 @@ mod migrate_data;
 mod migrate_forms;
 mod migrate_later;
 mod migrate_ledger;
+mod migrate_replay;
 mod seal;
 mod seal_forged;
 mod seal_plan;

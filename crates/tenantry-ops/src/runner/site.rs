@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 use tenantry_catalog::{
-    app_migration::{self, SiteKey},
+    fleet_state,
     placement::{self, Located},
     server::{self, Administration},
     tenant_database::{self, Secrets, TenantDatabase},
@@ -21,7 +21,7 @@ use tenantry_engine::{
 use tokio_postgres::Client;
 
 use super::{Failure, Journal};
-use crate::{Ops, failpoint};
+use crate::{Ops, failpoint, migrations::ledger_rows};
 
 /// How long a runner that was overtaken may hold on to the server before its session is ended.
 pub(super) const TURN: Duration = Duration::from_secs(3);
@@ -233,21 +233,9 @@ pub(crate) async fn record_versions(
     schema: &str,
     derived: &Derived,
 ) -> Result<(), Failure> {
-    let versions: Vec<_> = derived
-        .versions
-        .iter()
-        .map(|version| (version.version, version.name.as_str(), version.checksum.as_str()))
-        .collect();
     let client = ops.catalog().client().await?;
-    Ok(app_migration::record(
-        &client,
-        SiteKey {
-            database: database.id,
-            schema,
-        },
-        &versions,
-    )
-    .await?)
+    let site = (database.id, schema.to_owned());
+    Ok(fleet_state::record(&client, &[site], &ledger_rows(derived)).await?)
 }
 
 trait ParseIdentifier {

@@ -138,6 +138,20 @@ impl Fleet {
         Ok(client)
     }
 
+    /// The administrator's connection to the shared tenant database.
+    pub(crate) async fn shared_admin(&self) -> tokio_postgres::Client {
+        let client = self.ops.catalog().client().await.expect("the catalog answers");
+        let row = client
+            .query_one("select name from tenant_database where kind = 'shared'", &[])
+            .await
+            .expect("there is one");
+        let mut config: tokio_postgres::Config = cluster().await.admin_url("postgres").parse().expect("an address");
+        config.dbname(row.get::<_, &str>(0));
+        let (admin, connection) = config.connect(NoTls).await.expect("it connects");
+        tokio::spawn(connection);
+        admin
+    }
+
     /// The e-mails in the tenant's own contacts.
     pub(crate) async fn emails(&self, tenant: TenantId) -> Vec<String> {
         let client = self.enter(tenant).await.expect("the tenant is served");

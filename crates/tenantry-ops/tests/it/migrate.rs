@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tenantry_core::Isolation;
 use tenantry_engine::migrate::Files;
-use tenantry_ops::{FleetConfig, MigrationError};
+use tenantry_ops::{FailureBudget, FleetConfig, MigrationError, Ops, Rollout, RolloutError};
 
 use crate::fleet::{Fleet, config, files, operator, ops_on};
 
@@ -124,4 +124,179 @@ async fn a_refused_migration_touches_nothing_and_no_migrations_are_no_success() 
         ops.apply_migrations(&operator()).await,
         Err(MigrationError::NoMigrations)
     ));
+}
+
+const COLUMN: &str = "alter table contacts add column phone text; create index on contacts (phone);";
+
+/// A fleet with so many tenants in schemas of their own, `t0` and so on, and use cases with one more migration.
+async fn schemas(count: usize, more: &str) -> (Fleet, Ops) {
+    let fleet = Fleet::start().await;
+    for n in 0..count {
+        fleet.create(&format!("t{n}"), Isolation::Schema).await.unwrap();
+    }
+    let ops = ops_on(&fleet.catalog.url(), with(more)).await;
+    (fleet, ops)
+}
+
+/// How often PostgreSQL was asked to connect to the shared tenant database.
+async fn sessions(fleet: &Fleet) -> i64 {
+    let client = fleet.ops.catalog().client().await.unwrap();
+    let name: String = client
+        .query_one("select name from tenant_database where kind = 'shared'", &[])
+        .await
+        .unwrap()
+        .get(0);
+    // Statistics arrive with a delay of up to a second.
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    client
+        .query_one("select sessions from pg_stat_database where datname = $1", &[&name])
+        .await
+        .unwrap()
+        .get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_pending_no_tenant_database_is_touched() {
+    let (fleet, ops) = schemas(2, COLUMN).await;
+    assert_eq!(ops.apply_migrations(&operator()).await.unwrap().applied.len(), 3);
+    let before = sessions(&fleet).await;
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    assert_eq!((report.applied.len(), report.current), (0, 3));
+    let status = ops.migration_status(&operator()).await.unwrap();
+    assert!(status.iter().all(|site| site.version == 3), "{status:?}");
+    assert_eq!(sessions(&fleet).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_too_many_stops_a_rollout_and_the_next_run_goes_on() {
+    let more = "alter table contacts add constraint named check (name <> '');";
+    let (fleet, ops) = schemas(6, more).await;
+    for n in 0..6 {
+        let tenant = fleet.settled(&format!("t{n}")).await;
+        let client = fleet.enter(tenant.id).await.unwrap();
+        let sql = "insert into contacts (email, name) values ('x@example.com', '')";
+        client.execute(sql, &[]).await.unwrap();
+    }
+    let mut rollout = Rollout::default();
+    rollout.canaries = vec!["t0".to_owned()];
+    rollout.budget = FailureBudget::Count(0);
+    let seen = parking_lot::Mutex::new(Vec::new());
+    let report = ops
+        .roll_out(&operator(), &rollout, &|progress| {
+            seen.lock().push((progress.wave, progress.done))
+        })
+        .await
+        .unwrap();
+    assert_eq!((report.applied.len(), report.failed.len(), report.left), (0, 1, 6));
+    assert_eq!(report.failed[0].slug.as_deref(), Some("t0"));
+    assert_eq!(
+        seen.into_inner(),
+        [("canaries".to_owned(), 0), ("canaries".to_owned(), 1)]
+    );
+
+    // Without a budget the others go on; the stragglers are tried again by themselves.
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    assert_eq!((report.applied.len(), report.failed.len(), report.left), (1, 6, 0));
+    let tenant = fleet.settled("t3").await;
+    let client = fleet.enter(tenant.id).await.unwrap();
+    client
+        .execute("delete from contacts where name = ''", &[])
+        .await
+        .unwrap();
+    let mut retry = Rollout::default();
+    retry.only_failed = true;
+    let report = ops.roll_out(&operator(), &retry, &|_| {}).await.unwrap();
+    assert_eq!((report.applied.len(), report.failed.len()), (1, 5));
+    assert_eq!(report.applied[0].slug.as_deref(), Some("t3"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_tenant_can_be_migrated_before_the_others() {
+    let (_fleet, ops) = schemas(3, COLUMN).await;
+    let mut rollout = Rollout::default();
+    rollout.only = vec!["t1".to_owned()];
+    let report = ops.roll_out(&operator(), &rollout, &|_| {}).await.unwrap();
+    assert_eq!(report.applied.len(), 1);
+    let status = ops.migration_status(&operator()).await.unwrap();
+    let at_three: Vec<_> = status.iter().filter(|site| site.version == 3).collect();
+    assert_eq!(at_three.len(), 1);
+    assert_eq!(at_three[0].slug.as_deref(), Some("t1"));
+    rollout.only = vec!["nobody".to_owned()];
+    let refused = ops.roll_out(&operator(), &rollout, &|_| {}).await;
+    assert!(
+        matches!(&refused, Err(MigrationError::Rollout(RolloutError::NoSuchSite(name))) if name == "nobody"),
+        "{refused:?}"
+    );
+}
+
+/// A run that was killed had committed in schemas that the catalog has not heard of; and a restored database has less than
+/// the catalog believes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_in_the_placement_is_the_truth() {
+    let (fleet, ops) = schemas(3, COLUMN).await;
+    ops.apply_migrations(&operator()).await.unwrap();
+    let client = fleet.ops.catalog().client().await.unwrap();
+    client
+        .execute("delete from app_migration where version = 3", &[])
+        .await
+        .unwrap();
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    assert_eq!((report.applied.len(), report.failed.len()), (4, 0), "{report:?}");
+
+    let admin = fleet.shared_admin().await;
+    admin
+        .batch_execute("delete from tenantry_private.migration where version = 3 and schema = 'app'; drop index app.contacts_phone_idx; alter table app.contacts drop column phone")
+        .await
+        .unwrap();
+    assert_eq!(ops.apply_migrations(&operator()).await.unwrap().applied.len(), 0);
+    let corrected = ops.reconcile_migrations(&operator()).await.unwrap();
+    assert_eq!(
+        corrected.iter().map(|line| line.corrected).sum::<u64>(),
+        1,
+        "{corrected:?}"
+    );
+    assert_eq!(ops.apply_migrations(&operator()).await.unwrap().applied.len(), 1);
+    assert_eq!(ops.reconcile_migrations(&operator()).await.unwrap()[0].corrected, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_at_once_apply_each_file_once() {
+    let (fleet, ops) = schemas(6, COLUMN).await;
+    let other = ops_on(&fleet.catalog.url(), with(COLUMN)).await;
+    let operator = operator();
+    let (one, two) = tokio::join!(ops.apply_migrations(&operator), other.apply_migrations(&operator));
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!((one.failed.len(), two.failed.len()), (0, 0), "{one:?} {two:?}");
+    let admin = fleet.shared_admin().await;
+    let rows = admin
+        .query(
+            "select schema, count(*) from tenantry_private.migration where version = 3 group by schema",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!(rows.len(), 7);
+    assert!(rows.iter().all(|row| row.get::<_, i64>(1) == 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_file_is_told_from_the_catalog_and_named_by_the_run() {
+    let (fleet, ops) = schemas(1, COLUMN).await;
+    ops.apply_migrations(&operator()).await.unwrap();
+    let edited = ops_on(
+        &fleet.catalog.url(),
+        with("alter table contacts add column phone varchar;"),
+    )
+    .await;
+    let status = edited.migration_status(&operator()).await.unwrap();
+    assert!(status.iter().all(|site| site.error.is_some()), "{status:?}");
+    let report = edited.apply_migrations(&operator()).await.unwrap();
+    assert_eq!(report.failed.len(), 2);
+    assert!(
+        report
+            .failed
+            .iter()
+            .all(|site| site.error.as_ref().unwrap().contains("0003_more.sql")),
+        "{report:?}"
+    );
 }

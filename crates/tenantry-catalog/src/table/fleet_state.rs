@@ -1,0 +1,158 @@
+//! How far every schema of the fleet is: one query over the catalog's copy of the ledgers, and no tenant database asked.
+
+use tenantry_core::{SHARED_SCHEMA, TenantDatabaseId, TenantId};
+use uuid::Uuid;
+
+use super::{
+    placement::Site,
+    tenant_database::{COLUMNS, TenantDatabase},
+};
+use crate::{CatalogError, Db};
+
+/// A migration as it should stand in every ledger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Expected<'a> {
+    /// Its number.
+    pub version: i64,
+    /// SHA-256 of its text, in hex.
+    pub checksum: &'a str,
+}
+
+/// A schema with the application's tables, and what the catalog knows of its ledger.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SiteState {
+    /// Which one.
+    pub site: Site,
+    /// The plan of the tenant that it belongs to.
+    pub plan: Option<String>,
+    /// The newest version it has; 0 for none.
+    pub version: i64,
+    /// How many versions it has.
+    pub versions: usize,
+    /// How many of them are expected, with the same text.
+    pub expected: usize,
+    /// Why the last attempt to migrate it failed, where none has succeeded since.
+    pub error: Option<String>,
+}
+
+/// Every schema with the application's tables and its state, the shared ones first on each server.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list(db: &impl Db, expected: &[Expected<'_>]) -> Result<Vec<SiteState>, CatalogError> {
+    let versions: Vec<i64> = expected.iter().map(|expected| expected.version).collect();
+    let checksums: Vec<&str> = expected.iter().map(|expected| expected.checksum).collect();
+    let sites = super::placement::SITES;
+    let sql = format!(
+        "with expected as (select * from unnest($1::bigint[], $2::text[]) as e (version, checksum)),
+              ledger as (
+                  select m.tenant_database, m.schema_name, max(m.version) as newest, count(*) as versions,
+                         count(e.version) as expected
+                  from app_migration as m
+                  left join expected as e on e.version = m.version and e.checksum = m.checksum
+                  group by m.tenant_database, m.schema_name)
+         select {COLUMNS}, s.name, x.schema_name, x.tenant, x.slug, x.plan,
+                coalesce(l.newest, 0), coalesce(l.versions, 0), coalesce(l.expected, 0), f.error
+         from ({sites}) as x
+         join tenant_database as d on d.id = x.tenant_database
+         join server as s on s.id = d.server
+         left join ledger as l on l.tenant_database = x.tenant_database and l.schema_name = x.schema_name
+         left join app_migration_failure as f
+                on f.tenant_database = x.tenant_database and f.schema_name = x.schema_name
+         where d.state = 'ready'
+         order by s.name, d.kind desc, d.name, x.tenant nulls first"
+    );
+    let rows = db.query(&sql, &[&versions, &checksums, &SHARED_SCHEMA]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(SiteState {
+                site: Site {
+                    database: TenantDatabase::from_row(row, 0)?,
+                    server: row.get(10),
+                    schema: row.get(11),
+                    tenant: row.get::<_, Option<Uuid>>(12).map(TenantId::from_uuid),
+                    slug: row.get(13),
+                },
+                plan: row.get(14),
+                version: row.get(15),
+                versions: count(row.get(16)),
+                expected: count(row.get(17)),
+                error: row.get(18),
+            })
+        })
+        .collect()
+}
+
+fn count(rows: i64) -> usize {
+    usize::try_from(rows).unwrap_or(usize::MAX)
+}
+
+/// Records that these schemas have these versions, as number, name and checksum; none of them is a straggler any more.
+/// A database that is gone is passed over.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn record(
+    db: &impl Db,
+    sites: &[(TenantDatabaseId, String)],
+    versions: &[(i64, &str, &str)],
+) -> Result<(), CatalogError> {
+    let databases: Vec<Uuid> = sites.iter().map(|(database, _)| *database.as_uuid()).collect();
+    let schemas: Vec<&str> = sites.iter().map(|(_, schema)| schema.as_str()).collect();
+    let numbers: Vec<i64> = versions.iter().map(|version| version.0).collect();
+    let names: Vec<&str> = versions.iter().map(|version| version.1).collect();
+    let checksums: Vec<&str> = versions.iter().map(|version| version.2).collect();
+    db.execute(
+        "with site as (
+             select s.tenant_database, s.schema_name
+             from unnest($1::uuid[], $2::text[]) as s (tenant_database, schema_name)
+             join tenant_database as d on d.id = s.tenant_database),
+         cleared as (
+             delete from app_migration_failure as f using site as s
+             where f.tenant_database = s.tenant_database and f.schema_name = s.schema_name)
+         insert into app_migration (tenant_database, schema_name, version, name, checksum)
+         select s.tenant_database, s.schema_name, v.version, v.name, v.checksum
+         from site as s, unnest($3::bigint[], $4::text[], $5::text[]) as v (version, name, checksum)
+         on conflict do nothing",
+        &[&databases, &schemas, &numbers, &names, &checksums],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Makes the catalog's copy of one database's ledgers equal to what was read there: schema, version, name, checksum.
+/// How many rows were wrong.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn reconcile(
+    db: &impl Db,
+    database: TenantDatabaseId,
+    ledger: &[(String, i64, String, String)],
+) -> Result<u64, CatalogError> {
+    let schemas: Vec<&str> = ledger.iter().map(|row| row.0.as_str()).collect();
+    let numbers: Vec<i64> = ledger.iter().map(|row| row.1).collect();
+    let names: Vec<&str> = ledger.iter().map(|row| row.2.as_str()).collect();
+    let checksums: Vec<&str> = ledger.iter().map(|row| row.3.as_str()).collect();
+    let changed = db
+        .query_one(
+            "with truth as (
+                 select * from unnest($2::text[], $3::bigint[], $4::text[], $5::text[]) as t (schema_name, version, name, checksum)),
+             removed as (
+                 delete from app_migration as m
+                 where m.tenant_database = $1
+                   and not exists (select from truth as t where t.schema_name = m.schema_name and t.version = m.version)
+                 returning 1),
+             written as (
+                 insert into app_migration as m (tenant_database, schema_name, version, name, checksum)
+                 select $1, t.schema_name, t.version, t.name, t.checksum from truth as t
+                 on conflict (tenant_database, schema_name, version) do update
+                     set name = excluded.name, checksum = excluded.checksum
+                     where (m.name, m.checksum) is distinct from (excluded.name, excluded.checksum)
+                 returning 1)
+             select (select count(*) from removed) + (select count(*) from written)",
+            &[database.as_uuid(), &schemas, &numbers, &names, &checksums],
+        )
+        .await?;
+    Ok(changed.get::<_, i64>(0).unsigned_abs())
+}

@@ -1,0 +1,142 @@
+//! What is pending in one placement, in one message: the way of a fleet that is as the catalog believes.
+//!
+//! The message takes the placement's turn, makes sure that its ledger is the expected one, and brings each version with
+//! its ledger row, every version in a transaction of its own. Where anything is not as expected nothing has happened, and
+//! [`apply`](super::apply()) finds out what there is to do.
+
+use tokio_postgres::{Client, Error, error::SqlState};
+
+use super::{
+    Mode,
+    apply::{self, ApplyError},
+    run::{self, Building},
+    target::{Patience, Target},
+};
+use crate::isolate::{Act, Derived, Version};
+use tenantry_sql::Literal;
+
+/// The sentence by which a placement says that its ledger is another one than expected.
+const OTHER_LEDGER: &str = "tenantry: the ledger is not as expected";
+
+/// How long a version of the message took.
+const TOOK_MS: &str =
+    "(extract(epoch from clock_timestamp() - current_setting('tenantry.begun')::timestamptz) * 1000)::bigint";
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Replayed {
+    /// Everything that was pending is applied.
+    Applied,
+    /// What took effect holds, and what did not left nothing behind: [`apply`](super::apply()) goes on, and says what is wrong.
+    NotThisWay,
+}
+
+/// Applies the versions behind the first `had` in one round trip.
+///
+/// `client` is an administrator's connection that nobody else uses meanwhile.
+///
+/// # Errors
+///
+/// When the connection fails: it is of no more use then.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves the open version to be rolled back with the connection; close it and apply again.
+pub async fn replay(
+    client: &Client,
+    target: &Target,
+    derived: &Derived,
+    had: usize,
+    patience: &Patience,
+) -> Result<Replayed, ApplyError> {
+    let Some((before, pending)) = derived.versions.split_at_checked(had) else {
+        return Ok(Replayed::NotThisWay);
+    };
+    if had == 0 || !pending.iter().all(fits_a_message) {
+        return Ok(Replayed::NotThisWay);
+    }
+    match client.batch_execute(&message(target, before, pending, patience)).await {
+        Ok(()) => Ok(Replayed::Applied),
+        Err(error) if error.as_db_error().is_some() => {
+            run::roll_back(client).await?;
+            tracing::debug!(
+                schema = target.schema.as_str(),
+                reason = why(&error),
+                "not in one message"
+            );
+            Ok(Replayed::NotThisWay)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the version is nothing but statements of one transaction.
+fn fits_a_message(version: &Version) -> bool {
+    version.mode == Mode::Schema
+        && version.transaction
+        && version.extensions.is_empty()
+        && !version
+            .steps
+            .iter()
+            .any(|step| matches!(step.act, Act::Concurrent { .. }))
+}
+
+fn message(target: &Target, before: &[Version], pending: &[Version], patience: &Patience) -> String {
+    let mut ledger: Vec<&Version> = before.iter().collect();
+    let mut text = String::new();
+    for version in pending {
+        text.push_str(&run::begin(target, patience));
+        // The clock is read when the turn has come.
+        text.push_str(&format!(
+            "select pg_advisory_xact_lock({}), set_config('tenantry.begun', clock_timestamp()::text, true);\n",
+            apply::turn_key(target)
+        ));
+        text.push_str(&expect(target, &ledger));
+        text.push_str(&run::act_as(&target.owner));
+        for step in &version.steps {
+            text.push_str(&run::statement(target, step, Building::Plainly));
+            text.push_str(";\n");
+        }
+        text.push_str("set local role none;\n");
+        text.push_str(&run::record_as(target, version, TOOK_MS));
+        text.push_str("commit;\n");
+        ledger.push(version);
+    }
+    text
+}
+
+/// A statement that fails unless the placement's ledger holds these versions and no other.
+///
+/// The cast of the sentence is the error, as in the seal: it is not evaluated before the comparison is.
+fn expect(target: &Target, ledger: &[&Version]) -> String {
+    let expected: Vec<String> = ledger
+        .iter()
+        .map(|version| format!("{} {}", version.version, version.checksum))
+        .collect();
+    format!(
+        "select (case when l.held = {} then null else {} || left(l.held, 0) end)::int \
+           from (select coalesce(string_agg(version || ' ' || checksum, ',' order by version), '') as held \
+                   from tenantry_private.migration where schema = {}) l;\n",
+        literal(&expected.join(",")),
+        literal(OTHER_LEDGER),
+        literal(target.schema.as_str()),
+    )
+}
+
+fn literal(text: &str) -> String {
+    Literal::new(text).map_or_else(|_| "''".to_owned(), |literal| literal.to_string())
+}
+
+fn why(error: &Error) -> &'static str {
+    match error.code() {
+        Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => "a lock was taken",
+        _ if error
+            .as_db_error()
+            .is_some_and(|error| error.message().contains(OTHER_LEDGER)) =>
+        {
+            "the ledger differs"
+        }
+        _ => "a step failed",
+    }
+}

@@ -1,0 +1,251 @@
+//! The application's migrations over the whole fleet: each schema in transactions of its own, one failure stopping
+//! nobody else unless a budget is set.
+
+mod reconcile;
+mod rollout;
+mod state;
+mod workers;
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::json;
+use tenantry_catalog::{
+    CatalogError,
+    fleet_state::{self, SiteState},
+};
+use tenantry_core::{OperatorScope, TenantId};
+use tenantry_engine::isolate::Derived;
+
+use crate::{
+    Authority, Forbidden, Ops,
+    audit::{self, Act},
+};
+use rollout::waves;
+use workers::{Outcome, Workers};
+
+pub use reconcile::Reconciled;
+pub use rollout::{FailureBudget, Rollout, RolloutError};
+pub(crate) use state::rows as ledger_rows;
+
+/// A schema with the application's tables, and how far it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SiteStatus {
+    /// The server's name.
+    pub server: String,
+    /// The database's name.
+    pub database: String,
+    /// The schema.
+    pub schema: String,
+    /// The tenant it belongs to, unless its tables are shared.
+    pub tenant: Option<TenantId>,
+    /// That tenant's slug.
+    pub slug: Option<String>,
+    /// The newest version it has; 0 for none.
+    pub version: i64,
+    /// The names of the migrations it lacks.
+    pub pending: Vec<String>,
+    /// Why it could not be migrated or asked: a straggler.
+    pub error: Option<String>,
+}
+
+/// What a run over the fleet did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MigrationReport {
+    /// The newest version there is; 0 for none.
+    pub target: i64,
+    /// Which schemas were brought to it.
+    pub applied: Vec<SiteStatus>,
+    /// How many had it already.
+    pub current: usize,
+    /// Which stayed behind, with the reason.
+    pub failed: Vec<SiteStatus>,
+    /// How many were not tried, since too many had failed.
+    pub left: usize,
+}
+
+/// How far a roll-out is, for who watches.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct RolloutProgress {
+    /// What is being migrated: `canaries`, `10 %`, `shared tables`.
+    pub wave: String,
+    /// How many schemas are done, failed ones among them.
+    pub done: usize,
+    /// How many are to be migrated in all.
+    pub total: usize,
+    /// How many failed.
+    pub failed: usize,
+}
+
+/// Why a run over the fleet did not begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MigrationError {
+    /// The authority does not allow it.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// No application's migrations are configured.
+    #[error("no migrations are configured: name the folder that holds them")]
+    NoMigrations,
+    /// A migration is refused, with the file, the line, the reason and the mend.
+    #[error("{0}")]
+    Refused(String),
+    /// There is no server to try them on.
+    #[error("there is no server yet: add one")]
+    NoServer,
+    /// The server that they are tried on can't be used.
+    #[error("the migrations can't be tried: {0}")]
+    Server(String),
+    /// The roll-out can't be as it is wanted.
+    #[error(transparent)]
+    Rollout(#[from] RolloutError),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+impl From<tokio_postgres::Error> for MigrationError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Catalog(error.into())
+    }
+}
+
+impl Ops {
+    /// Brings every schema of the fleet to the newest version; [`roll_out`](Self::roll_out) says how.
+    ///
+    /// # Errors
+    /// As [`roll_out`](Self::roll_out).
+    pub async fn apply_migrations(&self, authority: &Authority) -> Result<MigrationReport, MigrationError> {
+        self.roll_out(authority, &Rollout::default(), &|_| {}).await
+    }
+
+    /// Brings schemas of the fleet to the newest version, wave after wave. A schema that fails stays as it was and is
+    /// listed; the others go on until the budget of failures is spent. Where nothing is pending, no tenant database is
+    /// asked. Running it again goes on where something was left, also after a run that was killed.
+    ///
+    /// # Errors
+    /// See [`MigrationError`]; what failed at single schemas stands in the report.
+    ///
+    /// # Cancel safety
+    /// Schemas that were done stay done.
+    pub async fn roll_out(
+        &self,
+        authority: &Authority,
+        rollout: &Rollout,
+        progress: &(dyn Fn(RolloutProgress) + Sync),
+    ) -> Result<MigrationReport, MigrationError> {
+        authority.require_operator(OperatorScope::Migrations)?;
+        let derived = self.derive_migrations().await?.ok_or(MigrationError::NoMigrations)?;
+        let all = self.fleet_state(&derived).await?;
+        let current = all.iter().filter(|state| state::is_current(state, &derived)).count();
+        let waves = waves(all, |state| !state::is_current(state, &derived), rollout)?;
+        let report = Mutex::new(MigrationReport {
+            target: state::newest(&derived),
+            current,
+            ..MigrationReport::default()
+        });
+        let total = waves.iter().map(|wave| wave.sites.len()).sum();
+        let mut first = true;
+        for wave in waves {
+            if !std::mem::take(&mut first) && rollout.pause > Duration::ZERO {
+                tokio::time::sleep(rollout.pause).await;
+            }
+            let name = wave.name.clone();
+            let on_outcome = |outcome: Outcome| {
+                let mut report = report.lock();
+                report.add(outcome, &derived);
+                progress(report.progress(&name, total));
+                !rollout.budget.is_spent(report.failed.len(), total)
+            };
+            progress(report.lock().progress(&name, total));
+            Workers::new(self, &derived, rollout, &on_outcome).run(wave).await?;
+            if rollout.budget.is_spent(report.lock().failed.len(), total) {
+                break;
+            }
+        }
+        let mut report = report.into_inner();
+        report.left = total - report.done();
+        self.note_run(authority, &report).await?;
+        Ok(report)
+    }
+
+    /// How far every schema of the fleet is, by one query over the catalog.
+    ///
+    /// The catalog's copy of the ledgers is as old as their last change by Tenantry; a database that was restored, or
+    /// changed by hand, is told by [`reconcile_migrations`](Self::reconcile_migrations).
+    ///
+    /// # Errors
+    /// See [`MigrationError`].
+    pub async fn migration_status(&self, authority: &Authority) -> Result<Vec<SiteStatus>, MigrationError> {
+        authority.require_operator(OperatorScope::Read)?;
+        let derived = self.derive_migrations().await?.ok_or(MigrationError::NoMigrations)?;
+        let all = self.fleet_state(&derived).await?;
+        Ok(all.into_iter().map(|state| status_of(state, &derived)).collect())
+    }
+
+    async fn fleet_state(&self, derived: &Derived) -> Result<Vec<SiteState>, CatalogError> {
+        let client = self.catalog().client().await?;
+        fleet_state::list(&client, &state::expected(derived)).await
+    }
+
+    async fn note_run(&self, authority: &Authority, report: &MigrationReport) -> Result<(), MigrationError> {
+        if report.done() == 0 {
+            return Ok(());
+        }
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        let act = Act {
+            action: "migration.apply",
+            tenant: None,
+            target: report.target.to_string(),
+            before: None,
+            after: Some(json!({ "applied": report.applied.len(), "failed": report.failed.len(), "left": report.left })),
+        };
+        audit::record(&transaction, authority, act).await?;
+        Ok(transaction.commit().await?)
+    }
+}
+
+impl MigrationReport {
+    fn done(&self) -> usize {
+        self.applied.len() + self.failed.len()
+    }
+
+    fn add(&mut self, outcome: Outcome, derived: &Derived) {
+        match outcome.error {
+            Some(error) => self.failed.push(SiteStatus {
+                error: Some(error),
+                ..status_of(outcome.state, derived)
+            }),
+            None => self.applied.push(SiteStatus {
+                version: self.target,
+                pending: Vec::new(),
+                error: None,
+                ..status_of(outcome.state, derived)
+            }),
+        }
+    }
+
+    fn progress(&self, wave: &str, total: usize) -> RolloutProgress {
+        RolloutProgress {
+            wave: wave.to_owned(),
+            done: self.done(),
+            total,
+            failed: self.failed.len(),
+        }
+    }
+}
+
+fn status_of(state: SiteState, derived: &Derived) -> SiteStatus {
+    SiteStatus {
+        pending: state::pending(&state, derived),
+        error: state::oddity(&state, derived).or(state.error),
+        server: state.site.server,
+        database: state.site.database.name,
+        schema: state.site.schema,
+        tenant: state.site.tenant,
+        slug: state.site.slug,
+        version: state.version,
+    }
+}

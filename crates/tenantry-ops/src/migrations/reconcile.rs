@@ -1,0 +1,64 @@
+//! The catalog's copy of the ledgers, made equal to them.
+
+use futures_util::{StreamExt as _, stream};
+use tenantry_catalog::{
+    fleet_state,
+    tenant_database::{self, TenantDatabase},
+};
+use tenantry_core::OperatorScope;
+use tenantry_engine::migrate;
+
+use super::MigrationError;
+use crate::{
+    Authority, Ops,
+    runner::{Failure, administer},
+};
+
+/// Databases that are asked at the same time.
+const AT_ONCE: usize = 8;
+
+/// What one tenant database said of its ledgers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reconciled {
+    /// The database's name.
+    pub database: String,
+    /// How many rows of the catalog's copy were wrong; they are right now.
+    pub corrected: u64,
+    /// Why it could not be asked.
+    pub error: Option<String>,
+}
+
+impl Ops {
+    /// Reads the ledgers of every tenant database, by one query each, and corrects the catalog's copy: for after a
+    /// restore, or when somebody has worked by hand.
+    ///
+    /// # Errors
+    /// See [`MigrationError`]; a database that can't be asked stands in its line.
+    pub async fn reconcile_migrations(&self, authority: &Authority) -> Result<Vec<Reconciled>, MigrationError> {
+        authority.require_operator(OperatorScope::Migrations)?;
+        let client = self.catalog().client().await?;
+        let databases = tenant_database::list_ready(&client).await?;
+        drop(client);
+        let asked = stream::iter(databases).map(|database| async move {
+            let corrected = self.reconcile(&database).await;
+            let (corrected, error) = match corrected {
+                Ok(corrected) => (corrected, None),
+                Err(failure) => (0, Some(failure.message())),
+            };
+            Reconciled {
+                database: database.name,
+                corrected,
+                error,
+            }
+        });
+        Ok(asked.buffered(AT_ONCE).collect().await)
+    }
+
+    async fn reconcile(&self, database: &TenantDatabase) -> Result<u64, Failure> {
+        let (admin, _) = administer(self, database.server).await?;
+        let connection = admin.connect(&database.name).await?;
+        let ledger = migrate::read_all(&connection).await?;
+        let client = self.catalog().client().await?;
+        Ok(fleet_state::reconcile(&client, database.id, &ledger).await?)
+    }
+}

@@ -1,0 +1,238 @@
+//! Many schemas at a time: a few connections per server, each going through the schemas of one database after another.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tenantry_catalog::{
+    CatalogError,
+    app_migration::{self, SiteKey},
+    fleet_state::{self, SiteState},
+    placement,
+};
+use tenantry_core::{ServerId, TenantDatabaseId};
+use tenantry_engine::{
+    admin::ServerAdmin,
+    isolate::Derived,
+    migrate::{self, ByAdministrator, Replayed},
+};
+use tokio::sync::{OnceCell, Semaphore};
+use tokio_postgres::Client;
+
+use super::{MigrationError, Rollout, rollout::Wave, state};
+use crate::{
+    Ops,
+    runner::{Failure, administer, target},
+};
+
+/// The catalog hears of so many schemas at once. Their own ledgers are the truth: a run that is killed in between finds
+/// out there.
+const NOTED_AT_ONCE: usize = 64;
+/// And after so long at the latest, for those who watch.
+const NOTED_EVERY: Duration = Duration::from_millis(500);
+/// What a backend may remember of tables before it is replaced: each that it has touched takes about 17 kB for as long as
+/// it lives.
+const BACKEND_BYTES_MAX: usize = 64 * 1024 * 1024;
+const BYTES_PER_TABLE: usize = 17 * 1024;
+
+/// What became of one schema.
+pub(super) struct Outcome {
+    pub(super) state: SiteState,
+    /// Why it stayed behind.
+    pub(super) error: Option<String>,
+}
+
+/// A roll-out while it runs.
+pub(super) struct Workers<'a> {
+    ops: &'a Ops,
+    derived: &'a Derived,
+    rollout: &'a Rollout,
+    permits: Semaphore,
+    servers: Mutex<HashMap<ServerId, Arc<OnceCell<ServerAdmin>>>>,
+    noted: Mutex<Noted>,
+    /// Called with each outcome; whether to go on.
+    on_outcome: &'a (dyn Fn(Outcome) -> bool + Sync),
+}
+
+/// Schemas that are done and that the catalog has not heard of.
+struct Noted {
+    sites: Vec<(TenantDatabaseId, String)>,
+    last: Instant,
+}
+
+/// A connection and what it has been used for.
+struct Connected {
+    database: TenantDatabaseId,
+    client: Client,
+    tables: usize,
+}
+
+impl<'a> Workers<'a> {
+    pub(super) fn new(
+        ops: &'a Ops,
+        derived: &'a Derived,
+        rollout: &'a Rollout,
+        on_outcome: &'a (dyn Fn(Outcome) -> bool + Sync),
+    ) -> Self {
+        Self {
+            ops,
+            derived,
+            rollout,
+            permits: Semaphore::new(rollout.connections_max),
+            servers: Mutex::default(),
+            noted: Mutex::new(Noted {
+                sites: Vec::new(),
+                last: Instant::now(),
+            }),
+            on_outcome,
+        }
+    }
+
+    /// Migrates a wave. What fails at single schemas is told by their outcomes.
+    pub(super) async fn run(&self, wave: Wave) -> Result<(), MigrationError> {
+        let mut servers: BTreeMap<String, VecDeque<SiteState>> = BTreeMap::new();
+        for state in wave.sites {
+            servers.entry(state.site.server.clone()).or_default().push_back(state);
+        }
+        let queues: Vec<_> = servers.into_values().map(Mutex::new).collect();
+        let workers = queues
+            .iter()
+            .flat_map(|queue| std::iter::repeat_n(queue, self.rollout.per_server.min(queue.lock().len())))
+            .map(|queue| self.work(queue));
+        let ended = futures_util::future::join_all(workers).await;
+        self.note_all().await?;
+        ended
+            .into_iter()
+            .collect::<Result<(), _>>()
+            .map_err(MigrationError::from)
+    }
+
+    async fn work(&self, queue: &Mutex<VecDeque<SiteState>>) -> Result<(), CatalogError> {
+        let Ok(_permit) = self.permits.acquire().await else {
+            return Ok(());
+        };
+        let mut connected = None;
+        while let Some(state) = pop(queue) {
+            let error = match self.migrate(&state, &mut connected).await {
+                Ok(()) => {
+                    self.note(&state).await?;
+                    None
+                }
+                Err(failure) => {
+                    connected = None;
+                    Some(self.note_failure(&state, failure).await?)
+                }
+            };
+            if !(self.on_outcome)(Outcome { state, error }) {
+                queue.lock().clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// In one message where the schema is as the catalog believes, else step by step.
+    async fn migrate(&self, state: &SiteState, connected: &mut Option<Connected>) -> Result<(), Failure> {
+        let site = &state.site;
+        let target = target(self.ops.catalog().installation(), &site.database, &site.schema)?;
+        let patience = &self.ops.fleet().patience;
+        let client = self.connection(state, connected).await?;
+        if let Some(had) = state::prefix(state, self.derived)
+            && migrate::replay(client, &target, self.derived, had, patience).await? == Replayed::Applied
+        {
+            return Ok(());
+        }
+        let catalog = self.ops.catalog().client().await?;
+        let tenants = placement::list_tenants(&catalog, site.database.id, &site.schema).await?;
+        drop(catalog);
+        let ids: Vec<_> = tenants.iter().map(|(tenant, _)| *tenant).collect();
+        migrate::apply(client, &target, self.derived, &ids, &ByAdministrator, patience).await?;
+        Ok(())
+    }
+
+    async fn connection<'c>(
+        &self,
+        state: &SiteState,
+        connected: &'c mut Option<Connected>,
+    ) -> Result<&'c Client, Failure> {
+        let database = &state.site.database;
+        let tables = self.derived.tables.len().max(1);
+        let fits = connected.as_ref().is_some_and(|connected| {
+            connected.database == database.id
+                && !connected.client.is_closed()
+                && connected.tables * BYTES_PER_TABLE < BACKEND_BYTES_MAX
+        });
+        if !fits {
+            // The old one ends before the new one begins: the bound on connections holds.
+            *connected = None;
+            let admin = self.admin(database.server).await?;
+            let client = admin.connect(&database.name).await?;
+            *connected = Some(Connected {
+                database: database.id,
+                client,
+                tables: 0,
+            });
+        }
+        let connected = connected
+            .as_mut()
+            .ok_or_else(|| Failure::permanent("no_connection", "a connection was made and is not there"))?;
+        connected.tables += tables;
+        Ok(&connected.client)
+    }
+
+    /// A server's administrator, asked of the catalog once.
+    async fn admin(&self, server: ServerId) -> Result<ServerAdmin, Failure> {
+        let cell = Arc::clone(self.servers.lock().entry(server).or_default());
+        let admin = cell
+            .get_or_try_init(|| async { Ok::<_, Failure>(administer(self.ops, server).await?.0) })
+            .await?;
+        Ok(admin.clone())
+    }
+
+    async fn note(&self, state: &SiteState) -> Result<(), CatalogError> {
+        let full = {
+            let mut noted = self.noted.lock();
+            noted.sites.push((state.site.database.id, state.site.schema.clone()));
+            noted.sites.len() >= NOTED_AT_ONCE || noted.last.elapsed() >= NOTED_EVERY
+        };
+        if full { self.note_all().await } else { Ok(()) }
+    }
+
+    async fn note_all(&self) -> Result<(), CatalogError> {
+        let sites = {
+            let mut noted = self.noted.lock();
+            noted.last = Instant::now();
+            std::mem::take(&mut noted.sites)
+        };
+        if sites.is_empty() {
+            return Ok(());
+        }
+        let client = self.ops.catalog().client().await?;
+        fleet_state::record(&client, &sites, &state::rows(self.derived)).await
+    }
+
+    async fn note_failure(&self, state: &SiteState, failure: Failure) -> Result<String, CatalogError> {
+        let site = &state.site;
+        let message = failure.message();
+        tracing::error!(
+            server = site.server,
+            database = site.database.name,
+            schema = site.schema,
+            error = message,
+            "a schema could not be migrated"
+        );
+        let client = self.ops.catalog().client().await?;
+        let key = SiteKey {
+            database: site.database.id,
+            schema: &site.schema,
+        };
+        app_migration::record_failure(&client, key, state::newest(self.derived), &message).await?;
+        Ok(message)
+    }
+}
+
+fn pop(queue: &Mutex<VecDeque<SiteState>>) -> Option<SiteState> {
+    queue.lock().pop_front()
+}
