@@ -27,7 +27,8 @@ impl Drop for Process {
 
 impl Process {
     /// Starts a child that does something with a tenant: `create-<isolation>`, `suspend`, `resume`, `delete`, `purge`,
-    /// `add-server` (the slug is the address) or `run` (whatever is due).
+    /// `add-server` (the slug is the address), `migrate` (the slug is how many migrations there are) or `run` (whatever is
+    /// due).
     pub(crate) fn start(catalog: &str, act: &str, slug: &str, failpoints: &str) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
             .args([
@@ -76,7 +77,11 @@ fn acts_as_a_process_of_its_own() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let ops = ops_on(&catalog, config()).await;
+        let config = match act.as_str() {
+            "migrate" => crate::migrate_killed::config(slug.parse().unwrap()),
+            _ => config(),
+        };
+        let ops = ops_on(&catalog, config).await;
         let tenant = tenantry_ops::TenantRef::Slug(slug.clone());
         match act.as_str() {
             "suspend" => drop(ops.suspend_tenant(&operator(), &tenant).await),
@@ -84,6 +89,7 @@ fn acts_as_a_process_of_its_own() {
             "delete" => drop(ops.delete_tenant(&operator(), &tenant).await),
             "purge" => drop(ops.purge_tenant(&operator(), &tenant).await),
             "run" => ops.run_operations().await,
+            "migrate" => drop(ops.apply_migrations(&operator()).await),
             "add-server" => {
                 let request = tenantry_ops::ServerRequest {
                     name: "one".to_owned(),

@@ -12,6 +12,7 @@ mod identity;
 mod kill;
 mod lifecycle;
 mod migrate;
+mod migrate_killed;
 mod names;
 mod runners;
 mod servers;
