@@ -6,6 +6,7 @@
 mod access;
 mod cpu;
 mod create;
+mod fleet;
 mod homes;
 mod http;
 mod measure;

@@ -6,7 +6,7 @@ use tenantry_postgres::Binaries;
 use super::{
     access,
     cpu::CpuMeter,
-    create, homes, http,
+    create, fleet, homes, http,
     measure::Plan,
     memory,
     report::{Finding, Machine, Report},
@@ -22,7 +22,7 @@ pub(super) struct Run {
 }
 
 /// A line of the table, by its name.
-pub(crate) const NAMES: [&str; 15] = [
+pub(crate) const NAMES: [&str; 16] = [
     "point-1",
     "point-16",
     "rebind",
@@ -37,6 +37,7 @@ pub(crate) const NAMES: [&str; 15] = [
     "create-shared",
     "create-schema",
     "costs",
+    "fleet",
     "memory",
 ];
 
@@ -64,6 +65,7 @@ pub(crate) async fn run(
         progress(name);
         match name {
             "costs" => findings.extend(homes::costs(&run).await?),
+            "fleet" => findings.extend(fleet::all(&run).await?),
             _ => findings.push(run.line(name).await?),
         }
     }
