@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// A tenant's label: 2 to 48 characters of `a-z`, `0-9` and single `-`, beginning with a letter, not reserved.
 ///
@@ -22,6 +23,9 @@ pub enum SlugError {
     /// A character outside the alphabet, also a look-alike from another script.
     #[error("a slug has only a-z, 0-9 and single hyphens, begins with a letter and does not end with a hyphen")]
     Characters,
+    /// A text that is read as an id wherever an id or a slug may stand.
+    #[error("a slug may not have the form of an id")]
+    Id,
     /// Kept for the product's own hosts and paths.
     #[error("this slug is reserved")]
     Reserved,
@@ -136,6 +140,9 @@ impl FromStr for Slug {
         if !alphabet || !begins || text.ends_with('-') || text.contains("--") {
             return Err(SlugError::Characters);
         }
+        if Uuid::try_parse(text).is_ok() {
+            return Err(SlugError::Id);
+        }
         if RESERVED.contains(&text) {
             return Err(SlugError::Reserved);
         }
@@ -186,6 +193,8 @@ mod tests {
             ("acme-", SlugError::Characters),
             ("xn--acme", SlugError::Characters),
             ("acme\n", SlugError::Characters),
+            ("e0a5d229-63c2-46bb-82a3-67f63867d2d4", SlugError::Id),
+            ("e0a5d22963c246bb82a367f63867d2d4", SlugError::Id),
             ("www", SlugError::Reserved),
             ("app", SlugError::Reserved),
         ] {
