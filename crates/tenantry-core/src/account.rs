@@ -4,12 +4,12 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::tenant::checked_text;
+use crate::tenant::{checked_text, hides};
 
 checked_text! {
     /// What a person is called: 0 to 200 characters, no control characters.
     PersonName, PersonNameError, "a person's name has at most 200 characters, none of them control characters",
-    |text| text.chars().count() <= 200 && !text.chars().any(char::is_control)
+    |text| text.chars().count() <= 200 && !text.chars().any(hides)
 }
 
 /// An e-mail address as a log-in name: lower-cased, at most 254 bytes, one `@` with something plausible on both sides.

@@ -55,10 +55,16 @@ macro_rules! checked_text {
 }
 pub(crate) use checked_text;
 
+/// Control characters, and those that turn the direction of what stands around them: with these a name can look like
+/// another one (Unicode Technical Report 36, section 2.5).
+pub(crate) fn hides(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 checked_text! {
     /// What people call the tenant: 1 to 200 characters, no control characters, not only blanks.
     TenantName, TenantNameError, "a name has 1 to 200 characters, none of them control characters",
-    |text| (1..=200).contains(&text.chars().count()) && !text.trim().is_empty() && !text.chars().any(char::is_control)
+    |text| (1..=200).contains(&text.chars().count()) && !text.trim().is_empty() && !text.chars().any(hides)
 }
 
 checked_text! {
@@ -164,6 +170,8 @@ mod tests {
         assert!("Acme Ltd.".parse::<TenantName>().is_ok());
         assert_eq!("".parse::<TenantName>(), Err(TenantNameError));
         assert_eq!("a\u{0}b".parse::<TenantName>(), Err(TenantNameError));
+        assert_eq!("Acme \u{202e}dtL".parse::<TenantName>(), Err(TenantNameError));
+        assert!("شركة الأفق".parse::<TenantName>().is_ok());
         assert_eq!("x".repeat(10_000).parse::<TenantName>(), Err(TenantNameError));
         assert_eq!(Plan::default().as_str(), "free");
         assert_eq!("Gold!".parse::<Plan>(), Err(PlanError));
