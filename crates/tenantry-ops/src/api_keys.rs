@@ -1,6 +1,6 @@
 //! API keys: programs that act in one tenant.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use secrecy::SecretString;
 use serde_json::json;
 use tenantry_catalog::{
@@ -21,6 +21,11 @@ use crate::{
 /// What a key's name may be.
 pub(crate) fn valid_name(name: &str) -> bool {
     (1..=100).contains(&name.chars().count()) && !name.trim().is_empty() && !name.chars().any(char::is_control)
+}
+
+/// When a key may end: to come, and in a year that RFC 3339 can write.
+pub(crate) fn valid_end(end: DateTime<Utc>) -> bool {
+    end > Utc::now() && end.year() <= 9999
 }
 
 /// A key that shall be made.
@@ -47,8 +52,8 @@ pub enum ApiKeyError {
     /// The name is empty, too long or has control characters.
     #[error("an API key's name has 1 to 100 characters, none of them control characters")]
     Name,
-    /// The end lies in the past.
-    #[error("an API key's end lies in the future")]
+    /// The end lies in the past, or beyond the year 9999.
+    #[error("an API key's end lies in the future, in a year up to 9999")]
     ExpiresAt,
     /// The tenant has a key with this name.
     #[error("there is an API key with this name: revoke it or choose another name")]
@@ -92,7 +97,7 @@ impl Ops {
         if !valid_name(&request.name) {
             return Err(ApiKeyError::Name);
         }
-        if request.expires_at.is_some_and(|end| end <= Utc::now()) {
+        if request.expires_at.is_some_and(|end| !valid_end(end)) {
             return Err(ApiKeyError::ExpiresAt);
         }
         let (text, hash) = secret::credential(CredentialKind::ApiKey);

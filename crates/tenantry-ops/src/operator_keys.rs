@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     Authority, Forbidden, Ops,
-    api_keys::valid_name,
+    api_keys::{valid_end, valid_name},
     audit::{self, Act},
     secret,
 };
@@ -87,7 +87,7 @@ impl Ops {
         if request.scopes.is_empty() {
             return Err(OperatorKeyError::NoScope);
         }
-        if request.expires_at.is_some_and(|end| end <= Utc::now()) {
+        if request.expires_at.is_some_and(|end| !valid_end(end)) {
             return Err(OperatorKeyError::ExpiresAt);
         }
         let (text, hash) = secret::credential(CredentialKind::OperatorKey);

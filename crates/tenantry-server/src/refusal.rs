@@ -99,7 +99,11 @@ pub(crate) fn of_api_key(error: ApiKeyError) -> Problem {
         ApiKeyError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
         ApiKeyError::NotFound => Problem::not_found(),
         ApiKeyError::Name => Problem::field(Code::InvalidField, "name", error.to_string()),
-        ApiKeyError::ExpiresAt => Problem::field(Code::InvalidField, "expires_at", "a time in the future"),
+        ApiKeyError::ExpiresAt => Problem::field(
+            Code::InvalidField,
+            "expires_at",
+            "a time in the future, in a year up to 9999",
+        ),
         ApiKeyError::NameTaken => Problem::field(Code::AlreadyExists, "name", "another API key has this name"),
         ApiKeyError::Catalog(error) => of_catalog(&error),
         error => internal(&error),
