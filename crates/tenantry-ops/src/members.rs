@@ -4,13 +4,14 @@ use serde_json::json;
 use tenantry_catalog::{
     CatalogError, Db, account, change,
     membership::{self, Member, MemberFilter, NewMembership},
+    tenant,
 };
 use tenantry_core::{
     AccountId, Actor, Change, Email, MembershipStatus, OperatorScope, PersonName, Role, TenantId, TenantState,
 };
 
 use crate::{
-    Authority, Forbidden, Ops,
+    Authority, Forbidden, Ops, TenantRef,
     audit::{self, Act},
     password::{Busy, Password},
     secret,
@@ -117,6 +118,27 @@ impl Ops {
         audit::record(&transaction, authority, act).await?;
         transaction.commit().await?;
         Ok(member)
+    }
+
+    /// The id of a tenant whose members or keys are asked for: operators may name any, a member only the own.
+    ///
+    /// # Errors
+    /// See [`MemberError`].
+    pub async fn find_tenant_id(&self, authority: &Authority, tenant: &TenantRef) -> Result<TenantId, MemberError> {
+        let slug = match tenant {
+            TenantRef::Id(id) => return Ok(*id),
+            TenantRef::Slug(slug) => slug,
+        };
+        let client = self.catalog().client().await?;
+        let found = tenant::find_by_slug(&client, slug).await?.map(|tenant| tenant.id);
+        match authority {
+            Authority::Member { context, .. } => found.filter(|id| *id == context.tenant),
+            Authority::Operator { .. } | Authority::System { .. } => {
+                may_read_members(authority)?;
+                found
+            }
+        }
+        .ok_or(MemberError::NotFound)
     }
 
     /// The members of a tenant, newest first, at most `limit`.
@@ -309,10 +331,14 @@ pub(crate) fn acting_role(authority: &Authority, tenant: TenantId) -> Result<Rol
 fn may_read(authority: &Authority, tenant: TenantId) -> Result<(), MemberError> {
     match authority {
         Authority::Member { .. } => acting_role(authority, tenant).map(|_| ()),
-        Authority::Operator { .. } | Authority::System { .. } => Ok(authority
-            .require_operator(OperatorScope::Read)
-            .or_else(|Forbidden| authority.require_operator(OperatorScope::Members))?),
+        Authority::Operator { .. } | Authority::System { .. } => Ok(may_read_members(authority)?),
     }
+}
+
+fn may_read_members(authority: &Authority) -> Result<(), Forbidden> {
+    authority
+        .require_operator(OperatorScope::Read)
+        .or_else(|Forbidden| authority.require_operator(OperatorScope::Members))
 }
 
 fn acting_account(authority: &Authority) -> Option<AccountId> {

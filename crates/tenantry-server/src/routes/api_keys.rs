@@ -5,12 +5,16 @@ use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use tenantry::axum::{Body, Fields, FromFields, Path, Problem, Query};
-use tenantry_core::{ApiKeyId, Role, TenantId};
+use tenantry_core::{ApiKeyId, Role};
 use tenantry_ops::{ApiKey, ApiKeyRequest};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::page::{Page, PageParams, Paging};
+use super::{
+    named::tenant_id,
+    page::{Page, PageParams, Paging},
+    words,
+};
 use crate::{Services, caller::Caller, refusal};
 
 const LIST: &str = "api-keys";
@@ -58,7 +62,7 @@ pub(crate) struct NewApiKeyBody {
     #[schema(min_length = 1, max_length = 100)]
     name: String,
     /// `owner`, `admin`, `member` or `viewer`; not above your own.
-    #[schema(value_type = String)]
+    #[schema(schema_with = words::role)]
     role: Role,
     expires_at: Option<DateTime<Utc>>,
 }
@@ -85,22 +89,23 @@ impl FromFields for ApiKeyQuery {
     }
 }
 
-/// The ids in the path.
+/// What stands in the path: the tenant's id or slug, and the key's id.
 #[derive(Deserialize)]
 pub(crate) struct ApiKeyPath {
-    id: TenantId,
+    id: String,
     key: ApiKeyId,
 }
 
 /// Make an API key.
-#[utoipa::path(post, path = "/v1/tenants/{id}/api-keys", tag = "api-keys", params(("id" = Uuid, Path)),
+#[utoipa::path(post, path = "/v1/tenants/{id}/api-keys", tag = "api-keys", params(("id" = String, Path, description = "Id or slug")),
     request_body = NewApiKeyBody, responses((status = 201, body = ShownApiKey), (status = 409)))]
 pub(crate) async fn create_api_key(
     State(services): State<Services>,
     Caller(authority): Caller,
-    Path(tenant): Path<TenantId>,
+    Path(tenant): Path<String>,
     Body(body): Body<NewApiKeyBody>,
 ) -> Result<(StatusCode, Json<ShownApiKey>), Problem> {
+    let tenant = tenant_id(&services, &authority, &tenant).await?;
     let request = ApiKeyRequest {
         name: body.name,
         role: body.role,
@@ -116,14 +121,15 @@ pub(crate) async fn create_api_key(
 }
 
 /// List the API keys of a tenant, the newest first.
-#[utoipa::path(get, path = "/v1/tenants/{id}/api-keys", tag = "api-keys", params(("id" = Uuid, Path), PageParams),
+#[utoipa::path(get, path = "/v1/tenants/{id}/api-keys", tag = "api-keys", params(("id" = String, Path, description = "Id or slug"), PageParams),
     responses((status = 200, body = Page<ApiKeyBody>)))]
 pub(crate) async fn list_api_keys(
     State(services): State<Services>,
     Caller(authority): Caller,
-    Path(tenant): Path<TenantId>,
+    Path(tenant): Path<String>,
     Query(ApiKeyQuery(paging)): Query<ApiKeyQuery>,
 ) -> Result<Json<Page<ApiKeyBody>>, Problem> {
+    let tenant = tenant_id(&services, &authority, &tenant).await?;
     let after = paging
         .after(&tenant, LIST)?
         .map(|(at, id)| (at, ApiKeyId::from_uuid(id)));
@@ -139,15 +145,16 @@ pub(crate) async fn list_api_keys(
 
 /// Revoke an API key.
 #[utoipa::path(delete, path = "/v1/tenants/{id}/api-keys/{key}", tag = "api-keys",
-    params(("id" = Uuid, Path), ("key" = Uuid, Path)), responses((status = 204)))]
+    params(("id" = String, Path, description = "Id or slug"), ("key" = Uuid, Path)), responses((status = 204)))]
 pub(crate) async fn revoke_api_key(
     State(services): State<Services>,
     Caller(authority): Caller,
     Path(ApiKeyPath { id, key }): Path<ApiKeyPath>,
 ) -> Result<StatusCode, Problem> {
+    let tenant = tenant_id(&services, &authority, &id).await?;
     services
         .ops
-        .revoke_api_key(&authority, id, key)
+        .revoke_api_key(&authority, tenant, key)
         .await
         .map_err(refusal::of_api_key)?;
     Ok(StatusCode::NO_CONTENT)

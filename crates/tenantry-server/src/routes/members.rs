@@ -4,12 +4,16 @@ use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tenantry::axum::{Body, Fields, FromFields, Path, Problem, Query};
-use tenantry_core::{AccountId, Email, MembershipStatus, PersonName, Role, TenantId};
+use tenantry_core::{AccountId, Email, MembershipStatus, PersonName, Role};
 use tenantry_ops::{Member, MemberFilter, NewMember, Password};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::page::{Page, PageParams, Paging};
+use super::{
+    named::tenant_id,
+    page::{Page, PageParams, Paging},
+    words,
+};
 use crate::{Services, caller::Caller, refusal};
 
 const LIST: &str = "members";
@@ -53,7 +57,7 @@ pub(crate) struct NewMemberBody {
     #[schema(value_type = Option<String>, max_length = 200)]
     name: Option<PersonName>,
     /// `owner`, `admin`, `member` or `viewer`; not above your own.
-    #[schema(value_type = String)]
+    #[schema(schema_with = words::role)]
     role: Role,
 }
 
@@ -89,7 +93,7 @@ pub(super) fn read_password(fields: &mut Fields, email: Option<&Email>) -> Optio
 #[derive(ToSchema)]
 pub(crate) struct MemberChange {
     /// `owner`, `admin`, `member` or `viewer`; not above your own.
-    #[schema(value_type = String)]
+    #[schema(schema_with = words::role)]
     role: Role,
 }
 
@@ -127,22 +131,23 @@ impl FromFields for MemberQuery {
     }
 }
 
-/// The ids in the path.
+/// What stands in the path: the tenant's id or slug, and the account's id.
 #[derive(Deserialize)]
 pub(crate) struct MemberPath {
-    id: TenantId,
+    id: String,
     account: AccountId,
 }
 
 /// Add a user to a tenant: at once if the e-mail has no account, else by an invitation.
-#[utoipa::path(post, path = "/v1/tenants/{id}/members", tag = "members", params(("id" = Uuid, Path)),
+#[utoipa::path(post, path = "/v1/tenants/{id}/members", tag = "members", params(("id" = String, Path, description = "Id or slug")),
     request_body = NewMemberBody, responses((status = 201, body = MemberBody), (status = 409)))]
 pub(crate) async fn add_member(
     State(services): State<Services>,
     Caller(authority): Caller,
-    Path(tenant): Path<TenantId>,
+    Path(tenant): Path<String>,
     Body(body): Body<NewMemberBody>,
 ) -> Result<(StatusCode, Json<MemberBody>), Problem> {
+    let tenant = tenant_id(&services, &authority, &tenant).await?;
     let new = NewMember {
         email: body.email,
         name: body.name,
@@ -159,15 +164,16 @@ pub(crate) async fn add_member(
 
 /// List the users of a tenant, the newest first.
 #[utoipa::path(get, path = "/v1/tenants/{id}/members", tag = "members",
-    params(("id" = Uuid, Path), PageParams, ("q" = Option<String>, Query), ("email" = Option<String>, Query),
+    params(("id" = String, Path, description = "Id or slug"), PageParams, ("q" = Option<String>, Query), ("email" = Option<String>, Query),
         ("role" = Option<String>, Query), ("status" = Option<String>, Query)),
     responses((status = 200, body = Page<MemberBody>)))]
 pub(crate) async fn list_members(
     State(services): State<Services>,
     Caller(authority): Caller,
-    Path(tenant): Path<TenantId>,
+    Path(tenant): Path<String>,
     Query(query): Query<MemberQuery>,
 ) -> Result<Json<Page<MemberBody>>, Problem> {
+    let tenant = tenant_id(&services, &authority, &tenant).await?;
     let after = query.paging.after(&tenant, LIST)?;
     let filter = MemberFilter {
         q: query.q.as_deref(),
@@ -188,7 +194,7 @@ pub(crate) async fn list_members(
 
 /// Give a user another role.
 #[utoipa::path(patch, path = "/v1/tenants/{id}/members/{account}", tag = "members",
-    params(("id" = Uuid, Path), ("account" = Uuid, Path)), request_body = MemberChange,
+    params(("id" = String, Path, description = "Id or slug"), ("account" = Uuid, Path)), request_body = MemberChange,
     responses((status = 200, body = MemberBody), (status = 409)))]
 pub(crate) async fn update_member(
     State(services): State<Services>,
@@ -196,9 +202,10 @@ pub(crate) async fn update_member(
     Path(MemberPath { id, account }): Path<MemberPath>,
     Body(change): Body<MemberChange>,
 ) -> Result<Json<MemberBody>, Problem> {
+    let tenant = tenant_id(&services, &authority, &id).await?;
     let member = services
         .ops
-        .set_member_role(&authority, id, account, change.role)
+        .set_member_role(&authority, tenant, account, change.role)
         .await
         .map_err(refusal::of_member)?;
     Ok(Json(member.into()))
@@ -206,15 +213,16 @@ pub(crate) async fn update_member(
 
 /// End a user's membership.
 #[utoipa::path(delete, path = "/v1/tenants/{id}/members/{account}", tag = "members",
-    params(("id" = Uuid, Path), ("account" = Uuid, Path)), responses((status = 204), (status = 409)))]
+    params(("id" = String, Path, description = "Id or slug"), ("account" = Uuid, Path)), responses((status = 204), (status = 409)))]
 pub(crate) async fn remove_member(
     State(services): State<Services>,
     Caller(authority): Caller,
     Path(MemberPath { id, account }): Path<MemberPath>,
 ) -> Result<StatusCode, Problem> {
+    let tenant = tenant_id(&services, &authority, &id).await?;
     services
         .ops
-        .remove_member(&authority, id, account)
+        .remove_member(&authority, tenant, account)
         .await
         .map_err(refusal::of_member)?;
     Ok(StatusCode::NO_CONTENT)

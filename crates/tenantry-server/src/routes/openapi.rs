@@ -1,6 +1,6 @@
 //! The contract.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{Extension, http::header, response::IntoResponse};
 use serde_json::{Value, json};
@@ -35,6 +35,7 @@ fn complete(document: OpenApi) -> Value {
         "type": "http", "scheme": "bearer",
         "description": "An operator key, an access token or an API key."
     });
+    close_bodies(&mut document);
     document["components"]["schemas"]["Problem"] = problem();
     let refusal = json!({
         "description": "The request is refused.",
@@ -57,6 +58,44 @@ fn complete(document: OpenApi) -> Value {
         }
     }
     document
+}
+
+/// Says of everything that requests are made of that other fields are refused.
+fn close_bodies(document: &mut Value) {
+    let mut names = BTreeSet::new();
+    for item in document["paths"]
+        .as_object()
+        .into_iter()
+        .flat_map(|paths| paths.values())
+    {
+        for operation in item.as_object().into_iter().flat_map(|item| item.values()) {
+            collect_references(&operation["requestBody"], &mut names);
+        }
+    }
+    let mut waiting: Vec<_> = names.iter().cloned().collect();
+    while let Some(name) = waiting.pop() {
+        let schema = &mut document["components"]["schemas"][&name];
+        schema["additionalProperties"] = Value::Bool(false);
+        let mut inner = BTreeSet::new();
+        collect_references(schema, &mut inner);
+        waiting.extend(inner.into_iter().filter(|name| names.insert(name.clone())));
+    }
+}
+
+/// The names of the schemas that `value` refers to.
+fn collect_references(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            let name = fields.get("$ref").and_then(Value::as_str);
+            names.extend(
+                name.and_then(|name| name.strip_prefix("#/components/schemas/"))
+                    .map(str::to_owned),
+            );
+            fields.values().for_each(|field| collect_references(field, names));
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect_references(value, names)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn problem() -> Value {

@@ -11,16 +11,17 @@ use serde_json::{Map, Value};
 use tenantry::axum::{Body, Code, Fields, FromFields, Path, Problem, Query};
 use tenantry_core::{Email, Isolation, PersonName, Plan, Slug, TenantId, TenantName, TenantState};
 use tenantry_ops::{
-    FirstOwner, Password, Profile, Tenant, TenantCursor, TenantFilter, TenantPatch, TenantPlacement, TenantRef,
-    TenantRequest,
+    FirstOwner, Password, Profile, Tenant, TenantCursor, TenantFilter, TenantPatch, TenantPlacement, TenantRequest,
 };
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
     members::read_password,
+    named::named,
     operations::OperationBody,
     page::{Page, PageParams, Paging},
+    words,
 };
 use crate::{Services, caller::Caller, refusal};
 
@@ -115,6 +116,7 @@ pub(crate) struct NewTenantSchema {
     #[schema(min_length = 1, max_length = 200)]
     name: String,
     /// `shared`, `schema` or `database`.
+    #[schema(schema_with = words::isolation)]
     isolation: Option<String>,
     /// A server's name.
     server: Option<String>,
@@ -403,12 +405,4 @@ pub(crate) async fn delete_tenant(
         .await
         .map_err(refusal::of_tenant)?;
     Ok((StatusCode::ACCEPTED, Json(purge.into())))
-}
-
-/// An id or a slug; what can be neither names nothing.
-fn named(text: &str) -> Result<TenantRef, Problem> {
-    match TenantRef::parse(text) {
-        TenantRef::Slug(slug) if slug.parse::<Slug>().is_err() => Err(Problem::not_found()),
-        named => Ok(named),
-    }
 }

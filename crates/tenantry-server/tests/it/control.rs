@@ -292,6 +292,48 @@ async fn the_last_owner_stays_also_when_two_leave_at_once() {
 }
 
 #[tokio::test]
+async fn members_and_keys_are_reached_by_the_tenants_slug_too() {
+    let app = App::start().await;
+    let (own, other) = (&app.tenants[0], &app.tenants[1]);
+    let slug = &own.slug;
+    for what in ["members", "api-keys"] {
+        let (by_id, by_slug) = (
+            format!("/v1/tenants/{}/{what}", own.id),
+            format!("/v1/tenants/{slug}/{what}"),
+        );
+        for who in [&app.operator, &own.client] {
+            assert_eq!(who.get(&by_slug).await.expect(200), who.get(&by_id).await.expect(200));
+        }
+        // Whoever is of another tenant does not learn that this one exists.
+        other.client.get(&by_slug).await.refused(404, "not-found");
+        app.operator
+            .get(&format!("/v1/tenants/nobodys/{what}"))
+            .await
+            .refused(404, "not-found");
+    }
+    let new = json!({ "email": "bea@example.com", "password": PASSWORD, "role": "member" });
+    let bea = own
+        .client
+        .post(&format!("/v1/tenants/{slug}/members"), new)
+        .await
+        .expect(201);
+    let path = format!("/v1/tenants/{slug}/members/{}", bea["account_id"].as_str().unwrap());
+    own.client.patch(&path, json!({ "role": "viewer" })).await.expect(200);
+    other.client.delete(&path).await.refused(404, "not-found");
+    own.client.delete(&path).await.expect(204);
+    let key = own
+        .client
+        .post(
+            &format!("/v1/tenants/{slug}/api-keys"),
+            json!({ "name": "ci", "role": "viewer" }),
+        )
+        .await
+        .expect(201);
+    let path = format!("/v1/tenants/{slug}/api-keys/{}", key["id"].as_str().unwrap());
+    own.client.delete(&path).await.expect(204);
+}
+
+#[tokio::test]
 async fn members_are_added_listed_changed_and_removed() {
     let app = App::small().await;
     let tenant = &app.tenants[0];
