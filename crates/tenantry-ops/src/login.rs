@@ -435,6 +435,7 @@ impl Ops {
         }
         session::end_all(&transaction, who.account, Some(who.session), SessionEnd::AccountChanged).await?;
         change::announce(&transaction, Change::Account(who.account)).await?;
+        record_own(&transaction, who, "account.password", &who.account.to_string(), origin).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -518,11 +519,22 @@ struct Issue {
 async fn end_stolen(db: &impl Db, who: AccountSession, origin: &Origin) -> Result<(), CatalogError> {
     session::end(db, who.session, SessionEnd::RefreshReused).await?;
     change::announce(db, Change::Account(who.account)).await?;
+    record_own(db, who, "session.refresh-reused", &who.session.to_string(), origin).await
+}
+
+/// Writes down what happened to a person's account, in no tenant.
+async fn record_own(
+    db: &impl Db,
+    who: AccountSession,
+    action: &str,
+    target: &str,
+    origin: &Origin,
+) -> Result<(), CatalogError> {
     let entry = tenantry_catalog::audit_log::Entry {
         actor: &format!("account:{}", who.account),
-        action: "session.refresh-reused",
+        action,
         tenant: None,
-        target: &who.session.to_string(),
+        target,
         before: None,
         after: None,
         origin: &origin.address_text(),

@@ -38,6 +38,7 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(auth::refresh_tokens))
         .routes(routes!(auth::switch_tenant))
         .routes(routes!(auth::accept_invitation))
+        .routes(routes!(auth::change_password))
         .routes(routes!(auth::log_out))
         .routes(routes!(auth::get_me))
         .routes(routes!(jwks::get_jwks))

@@ -8,8 +8,9 @@ use axum::{
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
-use tenantry::axum::{Body, Fields, FromFields, Problem};
-use tenantry_ops::{LoggedIn, Login, Origin};
+use tenantry::axum::{Body, Code, Fields, FromFields, Problem};
+use tenantry_core::Email;
+use tenantry_ops::{LoggedIn, Login, Origin, Password};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -65,6 +66,27 @@ impl FromFields for TenantChoice {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
         Some(Self {
             tenant: fields.required("tenant")?,
+        })
+    }
+}
+
+/// The password that is, and the one that shall be.
+#[derive(ToSchema)]
+pub(crate) struct PasswordChange {
+    #[schema(value_type = String, format = Password)]
+    password: SecretString,
+    /// 8 to 128 characters, none of the common passwords.
+    #[schema(format = Password, min_length = 8, max_length = 128)]
+    new_password: String,
+}
+
+impl FromFields for PasswordChange {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        let password = fields.required::<String>("password");
+        let new_password = fields.required("new_password");
+        Some(Self {
+            password: password?.into(),
+            new_password: new_password?,
         })
     }
 }
@@ -175,6 +197,28 @@ pub(crate) async fn accept_invitation(
         .await
         .map_err(refusal::of_login)?;
     Ok(Json(place.into()))
+}
+
+/// Change the own password: every other log-in ends.
+#[utoipa::path(post, path = "/v1/auth/password", tag = "auth", request_body = PasswordChange,
+    responses((status = 204), (status = 401), (status = 422)))]
+pub(crate) async fn change_password(
+    State(services): State<Services>,
+    person: Person,
+    Extension(origin): Extension<Origin>,
+    Body(change): Body<PasswordChange>,
+) -> Result<StatusCode, Problem> {
+    let me = services.ops.me(person.session.account, None).await;
+    let email = me.map_err(refusal::of_login)?.account.email;
+    let email: Email = email.parse().map_err(|error| refusal::internal(&error))?;
+    let new = Password::new(change.new_password, &email)
+        .map_err(|error| Problem::field(Code::InvalidField, "new_password", error.to_string()))?;
+    services
+        .ops
+        .change_password(person.session, &change.password, &new, &origin)
+        .await
+        .map_err(refusal::of_login)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// End the log-in: its tokens open nothing any more.

@@ -65,6 +65,12 @@ fn routes(app: &App) -> Vec<(Client, Method, String, Value)> {
         (
             tenant.client.clone(),
             post.clone(),
+            "/v1/auth/password".to_owned(),
+            json!({ "password": "x", "new_password": "x" }),
+        ),
+        (
+            tenant.client.clone(),
+            post.clone(),
             "/app/contacts".to_owned(),
             json!({ "name": "bad-input" }),
         ),

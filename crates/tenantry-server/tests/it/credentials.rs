@@ -121,6 +121,30 @@ async fn logging_out_ends_the_tokens() {
 }
 
 #[tokio::test]
+async fn the_own_password_can_be_changed() {
+    const NEW: &str = "a quite new password";
+    let app = App::small().await;
+    let email = &app.tenants[0].email;
+    let tokens = app.log_in(email, PASSWORD, None).await.expect(200);
+    let client = app.anonymous.bearer(tokens["access_token"].as_str().unwrap());
+    let change = async |old: &str, new: &str| {
+        let body = json!({ "password": old, "new_password": new });
+        client.post("/v1/auth/password", body).await
+    };
+    change("not the password", NEW).await.refused(401, "bad-credentials");
+    for bad in ["short", "password1", email, &"x".repeat(129)] {
+        let pointers = change(PASSWORD, bad).await.refused_fields(422, "invalid-field");
+        assert_eq!(pointers, ["/new_password"], "{bad}");
+    }
+    change(PASSWORD, NEW).await.expect(204);
+    app.log_in(email, PASSWORD, None).await.refused(401, "bad-credentials");
+    app.log_in(email, NEW, None).await.expect(200);
+    // The log-in that changed it goes on, every other one has ended.
+    client.get("/v1/auth/me").await.expect(200);
+    app.tenants[0].client.get("/v1/auth/me").await.refused(401, "bad-token");
+}
+
+#[tokio::test]
 async fn a_person_of_two_tenants_accepts_chooses_and_switches() {
     let app = App::start().await;
     let (home, other, third) = (&app.tenants[0], &app.tenants[1], &app.tenants[2]);

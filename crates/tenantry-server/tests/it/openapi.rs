@@ -53,6 +53,7 @@ async fn every_promised_route_stands_in_the_contract() {
         POST /v1/auth/refresh
         POST /v1/auth/switch
         POST /v1/auth/accept
+        POST /v1/auth/password
         POST /v1/auth/logout
         GET /v1/auth/me
         GET /.well-known/jwks.json
@@ -80,6 +81,38 @@ async fn every_promised_route_stands_in_the_contract() {
         })
         .collect();
     assert_eq!(operations(&document), expected);
+}
+
+#[tokio::test]
+async fn the_contract_says_that_bodies_take_no_other_fields() {
+    let app = App::small().await;
+    let document = app.anonymous.get("/openapi.json").await.expect(200);
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let closed: BTreeSet<_> = schemas
+        .iter()
+        .filter(|(_, schema)| schema["additionalProperties"] == json!(false))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    for read in [
+        "NewTenant",
+        "FirstOwner",
+        "TenantChange",
+        "NewMember",
+        "NewApiKey",
+        "NewContact",
+    ] {
+        assert!(closed.contains(read), "{read} is not among {closed:?}");
+    }
+    // An answer may have more fields in a later version.
+    for shown in ["Tenant", "Member", "ApiKey", "Contact", "Problem"] {
+        assert!(schemas.contains_key(shown) && !closed.contains(shown), "{shown}");
+    }
+    let roles = json!(["viewer", "member", "admin", "owner"]);
+    assert_eq!(schemas["NewMember"]["properties"]["role"]["enum"], roles);
+    assert_eq!(
+        schemas["NewTenant"]["properties"]["isolation"]["enum"],
+        json!(["shared", "schema", "database"])
+    );
 }
 
 #[tokio::test]
