@@ -1,23 +1,31 @@
-//! `docs/features.md` names tests; a name that is gone would claim what nothing shows.
+//! `docs/features.md` and `docs/mistakes.md` name tests; a name that is gone would claim what nothing shows.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 
-/// Fails with every test that the list names and no crate has.
+/// The lists that name tests.
+const LISTS: [&str; 2] = ["docs/features.md", "docs/mistakes.md"];
+
+/// Fails with every test that a list names and no crate has.
 pub(crate) fn run() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let list = std::fs::read_to_string(root.join("docs/features.md")).context("docs/features.md can't be read")?;
     let mut gone = Vec::new();
-    for name in named_tests(&list) {
-        if !exists(&root, &name)? {
-            gone.push(name);
+    for list in LISTS {
+        let text = std::fs::read_to_string(root.join(list)).with_context(|| format!("{list} can't be read"))?;
+        for name in named_tests(&text) {
+            if !exists(&root, &name)? {
+                gone.push(format!("{list}: {name}"));
+            }
         }
     }
     if gone.is_empty() {
         return Ok(());
     }
-    bail!("docs/features.md names tests that do not exist:\n{}", gone.join("\n"))
+    bail!("these lists name tests that do not exist:\n{}", gone.join("\n"))
 }
 
 /// Names of the form `crate::module::test` in code marks.
@@ -35,17 +43,52 @@ fn exists(root: &Path, name: &str) -> Result<bool> {
     let [package, module, test] = parts.as_slice() else {
         return Ok(false);
     };
-    let tests = match *package {
-        "tenantry-crm" => root.join("examples/crm/tests/it"),
-        package => root.join("crates").join(package).join("tests/it"),
+    let folder = match *package {
+        "tenantry-crm" => root.join("examples/crm"),
+        package => root.join("crates").join(package),
     };
-    let files = [tests.join(format!("{module}.rs")), tests.join(module).join("mod.rs")];
+    let tests = folder.join("tests/it");
+    let mut files = vec![tests.join(format!("{module}.rs")), tests.join(module).join("mod.rs")];
+    // Units, with the module that they are tests of, at any depth.
+    files.extend(sources(&folder.join("src"), module)?);
     for file in files {
-        if let Ok(text) = std::fs::read_to_string(&file) {
-            return Ok(text.contains(&format!("fn {test}(")));
+        if let Ok(text) = std::fs::read_to_string(&file)
+            && is_test(&text, test)
+        {
+            return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Files below `folder` that hold the module.
+fn sources(folder: &Path, module: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Ok(found);
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(sources(&path, module)?);
+        } else if path.file_stem().is_some_and(|stem| stem == module) && path.extension().is_some_and(|rs| rs == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the text defines the function, and not only as a helper of tests: one that a macro makes tests of counts.
+fn is_test(text: &str, test: &str) -> bool {
+    let Some(position) = text.find(&format!("fn {test}(")) else {
+        return false;
+    };
+    let attributed = text[..position]
+        .rsplit("\n\n")
+        .next()
+        .is_some_and(|before| before.contains("#[test") || before.contains("#[tokio::test"));
+    // Named again, in the list that a macro makes tests of.
+    attributed || text.matches(test).count() > 1
 }
 
 #[cfg(test)]
@@ -64,5 +107,14 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         assert!(!exists(&root, "tenantry-engine::seal::no_such_test").expect("reads"));
         assert!(exists(&root, "tenantry-engine::adopt_schema::a_missing_schema_is_refused").expect("reads"));
+        assert!(exists(&root, "tenantry-sql::identifier::names_are_quoted").expect("reads"));
+        assert!(!exists(&root, "tenantry-engine::seal_support::sealed_world").expect("reads"));
+    }
+
+    #[test]
+    fn a_helper_is_no_test() {
+        assert!(is_test("#[tokio::test]\nasync fn a() {}", "a"));
+        assert!(!is_test("#[test]\nfn a() {}\n\nfn b() {}", "b"));
+        assert!(is_test("fn b(fixture: F) {}\n\nfor_both! { b }", "b"));
     }
 }

@@ -20,7 +20,7 @@ enum Task {
     Bench(bench::Options),
     /// Drops the library's futures at every await: `cargo xtask drops --drops 100000`.
     Drops(drops::Options),
-    /// Holds the import directions of ARCHITECTURE.md and the claims of docs/features.md.
+    /// Holds the import directions of ARCHITECTURE.md and the claims of docs/features.md and docs/mistakes.md.
     House,
 }
 

@@ -88,6 +88,23 @@ async fn a_failing_migration_leaves_what_came_before_it() {
 }
 
 #[tokio::test]
+async fn what_stands_there_already_is_no_success() {
+    let world = World::new().await;
+    world.migrate(&[ONE]).await;
+    world.run("create table app.b (something_else text)").await;
+    let all = derived(&files(&[ONE, TWO])).await.expect("derives");
+    let error = world.apply(&all).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("0002_two.sql:1: ") && error.contains("already exists"),
+        "{error}"
+    );
+    assert_eq!(
+        world.all("select max(version) from tenantry_private.migration").await,
+        "1"
+    );
+}
+
+#[tokio::test]
 async fn a_lock_held_by_the_application_is_waited_for() {
     let world = World::new().await;
     world.migrate(&[ONE]).await;

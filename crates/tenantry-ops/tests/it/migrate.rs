@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tenantry_core::Isolation;
+use tenantry_core::{Isolation, TenantId, own_schema_name};
 use tenantry_engine::migrate::Files;
 use tenantry_ops::{FailureBudget, FleetConfig, MigrationError, Ops, Rollout, RolloutError};
 
@@ -58,6 +58,40 @@ async fn a_new_migration_reaches_every_schema_and_a_second_run_does_nothing() {
     let request = crate::fleet::request("later", Isolation::Shared);
     let later = ops.create_tenant(&operator(), &request, None).await.unwrap();
     assert_eq!(fleet.emails(later.id).await, ["help@example.com", "news@example.com"]);
+}
+
+/// Which schemas there are, the catalog says: a name that looks like one of a tenant's is not enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_only_looks_like_a_tenants_is_left_alone() {
+    let fleet = Fleet::start().await;
+    let tenant = fleet.create("acme", Isolation::Schema).await.unwrap();
+    let home = tenant.placement.unwrap();
+    let admin = tenantry_testing::cluster().await.connect(&home.database).await;
+    let stranger = own_schema_name(TenantId::from_uuid(uuid::Uuid::now_v7()));
+    admin
+        .batch_execute(&format!(
+            "create schema {stranger}; create table {stranger}.contacts (like {}.contacts)",
+            home.schema
+        ))
+        .await
+        .unwrap();
+    let ops = ops_on(&fleet.catalog.url(), with("alter table contacts add column fax text;")).await;
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    assert_eq!(
+        (report.applied.len(), report.failed.len()),
+        (2, 0),
+        "shared tables, and the tenant's schema"
+    );
+    let with_fax = admin
+        .query(
+            "select table_schema::text from information_schema.columns
+             where column_name = 'fax' and table_name = 'contacts' order by 1",
+            &[],
+        )
+        .await
+        .unwrap();
+    let with_fax: Vec<String> = with_fax.iter().map(|row| row.get(0)).collect();
+    assert_eq!(with_fax, ["app", home.schema.as_str()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

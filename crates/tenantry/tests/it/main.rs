@@ -9,6 +9,7 @@ mod compile_fail;
 mod dropped;
 mod isolation;
 mod migration;
+mod mistakes;
 mod resolve;
 mod roles;
 mod scope;
