@@ -122,6 +122,10 @@ struct Shown {
     isolation: Option<Isolation>,
     placement: Option<Place>,
     settings: serde_json::Value,
+    address: String,
+    phone: String,
+    website: String,
+    version: i64,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     deleted_at: Option<DateTime<Utc>>,
@@ -132,6 +136,7 @@ struct Shown {
 
 #[derive(Serialize)]
 struct Place {
+    isolation: Isolation,
     server: String,
     region: String,
     database: String,
@@ -151,6 +156,7 @@ impl From<Tenant> for Shown {
     fn from(tenant: Tenant) -> Self {
         let isolation = tenant.placement.as_ref().map(|placement| placement.isolation);
         let placement = tenant.placement.map(|placement| Place {
+            isolation: placement.isolation,
             server: placement.server,
             region: placement.region,
             database: placement.database,
@@ -166,6 +172,10 @@ impl From<Tenant> for Shown {
             isolation,
             placement,
             settings: tenant.settings,
+            address: tenant.profile.address,
+            phone: tenant.profile.phone,
+            website: tenant.profile.website,
+            version: tenant.version,
             created_at: tenant.created_at,
             updated_at: tenant.updated_at,
             deleted_at: tenant.deleted_at,

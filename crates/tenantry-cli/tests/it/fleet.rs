@@ -87,6 +87,21 @@ async fn a_tenant_lives_from_create_to_purge() {
         assert_eq!(created["state"], "active");
         assert_eq!(created["isolation"], isolation);
         assert_eq!(created["placement"]["server"], "first");
+        // Each field that `GET /v1/tenants/{id}` shows, under its name.
+        for field in [
+            "slug",
+            "name",
+            "plan",
+            "settings",
+            "address",
+            "phone",
+            "website",
+            "version",
+            "deleted_at",
+        ] {
+            assert!(created.get(field).is_some(), "{field}: {created:#}");
+        }
+        assert_eq!(created["placement"]["isolation"], isolation);
         assert_eq!(created["settings"]["locale"], "de");
         assert_eq!(created["admin"]["email"], "ann@a.example");
         assert_eq!(created["admin"]["password"].as_str().unwrap().len(), 20);
