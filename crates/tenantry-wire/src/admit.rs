@@ -1,4 +1,4 @@
-//! Which statements belong on a scoped connection.
+//! Which statements belong on a scoped connection, and which on one of the raw lane.
 
 use crate::Error;
 
@@ -27,8 +27,9 @@ pub(crate) fn admit(sql: &str) -> Result<(), Error> {
 /// no check on the way of other statements; what hides from it can only make later calls on this connection fail, and is
 /// noticed then.
 pub(crate) fn leaves_traces(sql: &str) -> bool {
-    const WORDS: [&str; 6] = [
+    const WORDS: [&str; 7] = [
         "set_config",
+        "setseed",
         "pg_settings",
         "pg_advisory_lock",
         "pg_try_advisory_lock",
@@ -37,6 +38,48 @@ pub(crate) fn leaves_traces(sql: &str) -> bool {
     ];
     let sql = sql.to_ascii_lowercase();
     WORDS.iter().any(|word| sql.contains(word))
+}
+
+/// Checks a statement from outside the application's code, for a connection that serves this one call and is closed then.
+///
+/// What stays in the session is nobody's concern there. Refused is what ends the transaction that carries the context, what
+/// outlasts the session (rights, objects, a role's stored settings), what reaches other sessions at once (locks on whole
+/// tables, notifications), what changes the stream of messages, and `do`, by which all of these could be had. PostgreSQL
+/// takes one statement at a time here, so the first word tells what it is; row security does not rest on it.
+pub(crate) fn admit_raw(sql: &str) -> Result<(), Error> {
+    const ADMITTED: [&str; 20] = [
+        "select",
+        "insert",
+        "update",
+        "delete",
+        "merge",
+        "with",
+        "values",
+        "table",
+        "explain",
+        "call",
+        "set",
+        "reset",
+        "show",
+        "prepare",
+        "execute",
+        "deallocate",
+        "declare",
+        "fetch",
+        "move",
+        "close",
+    ];
+    let word = first_word(sql);
+    let admitted = ADMITTED.iter().any(|admitted| admitted.eq_ignore_ascii_case(word));
+    // It ends the transaction too, and what it prepared outlasts every session.
+    let two_phase = word.eq_ignore_ascii_case("prepare") && second_word(sql).eq_ignore_ascii_case("transaction");
+    if admitted && !two_phase {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        statement: word.to_ascii_lowercase(),
+        mend: raw_mend(word),
+    })
 }
 
 /// Checks a statement that is to read in bulk.
@@ -68,6 +111,29 @@ fn mend(word: &str) -> &'static str {
     }
 }
 
+fn raw_mend(word: &str) -> &'static str {
+    match word.to_ascii_lowercase().as_str() {
+        "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release" | "prepare" => {
+            "all of it is one transaction, which ends with the script"
+        }
+        "copy" => "select the rows",
+        "create" | "alter" | "drop" | "grant" | "revoke" | "truncate" | "comment" => {
+            "changes of the schema and of rights stand in a migration"
+        }
+        "listen" | "unlisten" | "notify" | "lock" | "do" => "it would act beyond the tenant or outlast the call",
+        "discard" => "the connection is closed after the script, with all that is in it",
+        "" => "the statement is empty",
+        _ => "only queries, changes of rows and settings belong here",
+    }
+}
+
+fn second_word(sql: &str) -> &str {
+    let first = first_word(sql);
+    // `first` is a part of `sql`: what follows it is found by its place.
+    let end = first.as_ptr() as usize - sql.as_ptr() as usize + first.len();
+    first_word(&sql[end..])
+}
+
 /// The first word, past blanks, comments and opening parentheses.
 fn first_word(sql: &str) -> &str {
     let mut rest = sql;
@@ -88,7 +154,7 @@ fn first_word(sql: &str) -> &str {
 }
 
 /// Block comments nest in PostgreSQL.
-fn past_block_comment(sql: &str) -> &str {
+pub(crate) fn past_block_comment(sql: &str) -> &str {
     let bytes = sql.as_bytes();
     let (mut depth, mut at) = (0_u32, 0);
     while at + 1 < bytes.len() {
@@ -149,6 +215,43 @@ mod tests {
             "selectx 1",
         ] {
             assert!(matches!(admit(sql), Err(Error::Refused { .. })), "{sql}");
+        }
+    }
+
+    #[test]
+    fn the_raw_lane_takes_what_ends_with_its_connection() {
+        for sql in [
+            "select 1",
+            "set search_path = x",
+            "reset all",
+            "prepare s as select 1",
+            "PREPARE /* x */ transactions as select 1",
+            "declare c cursor with hold for select 1",
+            "fetch all c",
+        ] {
+            assert!(admit_raw(sql).is_ok(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn the_raw_lane_refuses_what_ends_its_transaction_or_outlasts_it() {
+        for sql in [
+            "commit",
+            ";;/* select */ commit",
+            "\u{b}commit",
+            "rollback to savepoint x",
+            "prepare transaction 'x'",
+            "prepare -- as\n /* as */ TRANSACTION 'x'",
+            "copy t from stdin",
+            "do $$ begin end $$",
+            "alter role current_user set search_path = x",
+            "create temp table t ()",
+            "lock table t",
+            "notify x",
+            "discard all",
+            "",
+        ] {
+            assert!(matches!(admit_raw(sql), Err(Error::Refused { .. })), "{sql}");
         }
     }
 }

@@ -53,6 +53,15 @@ pub enum Error {
         /// The limit.
         bytes_max: usize,
     },
+    /// The statements of the raw lane give more than their caller takes; the connection is closed.
+    #[error("the result exceeds the limit of {bytes_max} bytes: ask for less")]
+    ResultTooLarge {
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// A statement ended the transaction that carries its context; the connection is closed.
+    #[error("the statement ended the transaction that it ran in")]
+    TransactionEnded,
     /// The statement began a COPY where none was expected.
     #[error("COPY is not a query: use `copy_out` to read in bulk and `insert_many` to write")]
     UnexpectedCopy,

@@ -14,9 +14,19 @@ const RESERVE_BYTES_MAX: usize = 1024 * 1024;
 const HEADER_BYTES: usize = 5;
 
 /// Bytes from the server that no call has consumed yet.
-#[derive(Default)]
 pub(crate) struct Inbox {
     pub(crate) buffer: BytesMut,
+    /// A longer message is not read.
+    pub(crate) message_bytes_max: usize,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self {
+            buffer: BytesMut::new(),
+            message_bytes_max: MESSAGE_BYTES_MAX,
+        }
+    }
 }
 
 /// A message that is complete in the inbox and still stands there.
@@ -43,10 +53,10 @@ impl Inbox {
         if bytes < 4 {
             return Err(Error::Protocol("a message announced less than its own length"));
         }
-        if bytes > MESSAGE_BYTES_MAX {
+        if bytes > self.message_bytes_max {
             return Err(Error::TooLarge {
                 bytes,
-                bytes_max: MESSAGE_BYTES_MAX,
+                bytes_max: self.message_bytes_max,
             });
         }
         Ok(bytes + 1)
@@ -91,6 +101,7 @@ mod tests {
     fn inbox(bytes: &[u8]) -> Inbox {
         Inbox {
             buffer: BytesMut::from(bytes),
+            ..Inbox::default()
         }
     }
 

@@ -56,7 +56,7 @@ pub(crate) enum Fixed {
 }
 
 impl Fixed {
-    fn sql(self) -> &'static str {
+    pub(crate) fn sql(self) -> &'static str {
         match self {
             Self::Enter => "select tenantry.enter($1, $2)",
             Self::SearchPath => "select pg_catalog.set_config('search_path', $1, false)",
@@ -72,7 +72,7 @@ impl Fixed {
     }
 
     /// The parameters' types, named so that no Describe is needed.
-    fn types(self) -> &'static [Oid] {
+    pub(crate) fn types(self) -> &'static [Oid] {
         match self {
             Self::Enter => &[BYTEA, BYTEA],
             Self::SearchPath | Self::Expect => &[TEXT],

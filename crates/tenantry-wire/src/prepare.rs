@@ -163,7 +163,7 @@ fn parameters(mut body: &[u8]) -> Result<Vec<Oid>, Error> {
     (0..count).map(|_| body.try_get_u32().map_err(|_| TORN)).collect()
 }
 
-fn columns(mut body: &[u8]) -> Result<Vec<(String, Oid)>, Error> {
+pub(crate) fn columns(mut body: &[u8]) -> Result<Vec<(String, Oid)>, Error> {
     let count = body.try_get_u16().map_err(|_| TORN)?;
     (0..count).map(|_| column(&mut body)).collect()
 }

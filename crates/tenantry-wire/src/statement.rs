@@ -97,6 +97,11 @@ impl StatementCache {
         out
     }
 
+    /// Gives up all statements.
+    pub(crate) fn clear(&mut self) -> impl Iterator<Item = Arc<Statement>> {
+        self.entries.drain().map(|(_, entry)| entry.statement)
+    }
+
     /// Gives up a statement.
     pub(crate) fn remove(&mut self, space: &str, sql: &str) -> Option<Arc<Statement>> {
         let key = self.hasher.hash_one((space, sql));
