@@ -16,6 +16,13 @@ pub struct PoolConfig {
     pub connect_timeout: Duration,
     /// How long a statement may run; counted here, because SQL could switch off a limit of the session's.
     pub statement_timeout: Duration,
+    /// Connections of the raw lane among those to one tenant database: SQL of end users must not keep the application's own
+    /// calls waiting. At least one.
+    pub raw_connections_max: usize,
+    /// How long one call of the raw lane may take, all its statements together.
+    pub raw_timeout: Duration,
+    /// How much one call of the raw lane may give, in bytes: its SQL is anybody's, and the rows stand in our memory.
+    pub raw_result_bytes_max: usize,
     /// The age at which a connection is closed once idle, so that compiled fences can be forgotten and memory returns.
     pub life_max: Duration,
     /// How long a connection may lie idle before it is closed.
@@ -36,6 +43,9 @@ impl Default for PoolConfig {
             wait_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
+            raw_connections_max: 4,
+            raw_timeout: Duration::from_secs(30),
+            raw_result_bytes_max: 16 * 1024 * 1024,
             life_max: Duration::from_secs(30 * 60),
             idle_max: Duration::from_secs(5 * 60),
             statements_max: 256,

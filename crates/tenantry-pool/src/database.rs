@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::{
     Error, Incarnation, PoolConfig,
     member::{Lease, Member, close},
+    raw::RawPlace,
     timer::Timer,
 };
 
@@ -36,10 +37,21 @@ struct Inner {
         reason = "a member is taken out and put back for each call, and is half a kilobyte"
     )]
     idle: Vec<Box<Member>>,
-    waiting: VecDeque<oneshot::Sender<Result<Lease, Error>>>,
-    /// All that exist: idle, lent, being opened, being closed.
+    waiting: VecDeque<Waiter<Result<Lease, Error>>>,
+    /// For a place, not for a connection: those of the raw lane serve one call each.
+    raw_waiting: VecDeque<Waiter<RawPlace>>,
+    /// All that exist, of both lanes: idle, lent, being opened, being closed.
     open: usize,
+    /// Those of the raw lane.
+    raw_open: usize,
     opening: usize,
+    /// Who has asked so far: the two lanes take turns by it.
+    asked: u64,
+}
+
+struct Waiter<T> {
+    asked: u64,
+    sender: oneshot::Sender<T>,
 }
 
 /// How a pool stands.
@@ -51,6 +63,8 @@ pub struct PoolStatus {
     pub idle: usize,
     /// Callers that wait.
     pub waiting: usize,
+    /// Connections of the raw lane among those that exist.
+    pub raw: usize,
 }
 
 impl DatabasePool {
@@ -65,7 +79,7 @@ impl DatabasePool {
 
     /// Whether the pool leads where these would.
     pub(crate) fn leads_to(&self, endpoint: &Arc<Endpoint>, incarnation: Option<Incarnation>) -> bool {
-        Arc::ptr_eq(&self.endpoint, endpoint) || (self.incarnation == incarnation && self.endpoint.same_as(endpoint))
+        self.incarnation == incarnation && (Arc::ptr_eq(&self.endpoint, endpoint) || self.endpoint.same_as(endpoint))
     }
 
     pub(crate) fn status(&self) -> PoolStatus {
@@ -73,7 +87,8 @@ impl DatabasePool {
         PoolStatus {
             open: inner.open,
             idle: inner.idle.len(),
-            waiting: inner.waiting.len(),
+            waiting: inner.waiting.len() + inner.raw_waiting.len(),
+            raw: inner.raw_open,
         }
     }
 
@@ -111,15 +126,12 @@ impl DatabasePool {
         if !inner.idle.is_empty() {
             return None;
         }
-        if inner.waiting.len() >= self.config.waiting_max {
-            // Those who gave up are still in the queue until their turn comes.
-            inner.waiting.retain(|waiter| !waiter.is_closed());
-            if inner.waiting.len() >= self.config.waiting_max {
-                return Some(Err(inner.waiting.len()));
-            }
+        if let Some(waiting) = inner.is_full(self.config.waiting_max) {
+            return Some(Err(waiting));
         }
         let (sender, receiver) = oneshot::channel();
-        inner.waiting.push_back(sender);
+        let asked = inner.next_turn();
+        inner.waiting.push_back(Waiter { asked, sender });
         self.open_if_needed(&mut inner);
         Some(Ok(receiver))
     }
@@ -129,6 +141,69 @@ impl DatabasePool {
             Ok(Ok(granted)) => granted,
             Ok(Err(_)) | Err(_) => Err(Error::WaitTimeout(self.config.wait_timeout)),
         }
+    }
+
+    /// A place for a connection of the raw lane, in the order of asking among both lanes.
+    pub(crate) async fn raw_place(self: &Arc<Self>) -> Result<RawPlace, Error> {
+        let receiver = {
+            let mut inner = self.inner.lock();
+            if let Some(waiting) = inner.is_full(self.config.waiting_max) {
+                return Err(Error::Full(waiting));
+            }
+            let (sender, receiver) = oneshot::channel();
+            let asked = inner.next_turn();
+            inner.raw_waiting.push_back(Waiter { asked, sender });
+            self.serve_raw(&mut inner);
+            receiver
+        };
+        match tokio::time::timeout(self.config.wait_timeout, receiver).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(Error::WaitTimeout(self.config.wait_timeout)),
+        }
+    }
+
+    /// Gives places that are free, or that idle connections of the code lane hold, to who waits for the raw lane.
+    fn serve_raw(self: &Arc<Self>, inner: &mut Inner) {
+        while inner.raw_turn(self.config.raw_connections_max) {
+            if inner.open >= self.config.connections_max {
+                // The one unused for longest makes room: it is replaced, so the count stays.
+                let Some(member) = (!inner.idle.is_empty()).then(|| inner.idle.remove(0)) else {
+                    return;
+                };
+                member.session.terminate();
+                inner.open -= 1;
+            }
+            self.grant_raw(inner);
+        }
+    }
+
+    /// Gives one place to who has waited longest; nobody may be left by then.
+    fn grant_raw(self: &Arc<Self>, inner: &mut Inner) {
+        while let Some(waiter) = inner.raw_waiting.pop_front() {
+            match waiter.sender.send(RawPlace::new(self.clone())) {
+                Ok(()) => {
+                    inner.open += 1;
+                    inner.raw_open += 1;
+                    return;
+                }
+                // This one gave up: it gets no place, so there is none to give back.
+                Err(place) => place.forget(),
+            }
+        }
+    }
+
+    /// A place of the raw lane is free again.
+    pub(crate) fn raw_closed_one(self: &Arc<Self>) {
+        let mut inner = self.inner.lock();
+        inner.raw_open -= 1;
+        inner.open -= 1;
+        self.place_is_free(&mut inner);
+    }
+
+    /// Whoever asked first is served first.
+    fn place_is_free(self: &Arc<Self>, inner: &mut Inner) {
+        self.serve_raw(inner);
+        self.open_if_needed(inner);
     }
 
     /// Takes a connection back, unless it has reached its age.
@@ -143,8 +218,14 @@ impl DatabasePool {
     /// Gives a connection to who has waited longest.
     fn give(self: &Arc<Self>, mut member: Box<Member>) {
         let mut inner = self.inner.lock();
+        if inner.raw_turn(self.config.raw_connections_max) && inner.open >= self.config.connections_max {
+            // Another lane's turn: a connection never changes lanes, so this one makes room.
+            member.session.terminate();
+            inner.open -= 1;
+            return self.place_is_free(&mut inner);
+        }
         while let Some(waiter) = inner.waiting.pop_front() {
-            match waiter.send(Ok(Lease::new(member, self.clone()))) {
+            match waiter.sender.send(Ok(Lease::new(member, self.clone()))) {
                 Ok(()) => return,
                 // This one gave up. The lease comes back whole, so nothing is given back twice.
                 Err(Ok(lease)) => match lease.take() {
@@ -161,7 +242,7 @@ impl DatabasePool {
     pub(crate) fn closed_one(self: &Arc<Self>) {
         let mut inner = self.inner.lock();
         inner.open -= 1;
-        self.open_if_needed(&mut inner);
+        self.place_is_free(&mut inner);
     }
 
     /// Starts to open a connection when more callers wait than are being opened for. In a task of its own, so that a
@@ -180,6 +261,19 @@ impl DatabasePool {
     }
 
     async fn open(&self) -> Result<Box<Member>, Error> {
+        let connection = self.connect().await?;
+        let now = Instant::now();
+        let dies = now + jittered(self.config.life_max, connection.process_id());
+        Ok(Box::new(Member {
+            session: Session::new(connection),
+            timer: Timer::default(),
+            dies,
+            idle_since: now,
+        }))
+    }
+
+    /// Opens a connection to the very database that the key was made for.
+    pub(crate) async fn connect(&self) -> Result<Connection, Error> {
         let options = Options {
             statements_max: self.config.statements_max,
             ..Options::default()
@@ -201,14 +295,7 @@ impl DatabasePool {
             tracing::error!("a tenant database is not the one that its key was made for: it is not used");
             return Err(Error::Incarnation);
         }
-        let now = Instant::now();
-        let dies = now + jittered(self.config.life_max, connection.process_id());
-        Ok(Box::new(Member {
-            session: Session::new(connection),
-            timer: Timer::default(),
-            dies,
-            idle_since: now,
-        }))
+        Ok(connection)
     }
 
     fn opened(self: &Arc<Self>, opened: Result<Box<Member>, Error>) {
@@ -229,7 +316,8 @@ impl DatabasePool {
         let refused = {
             let mut inner = self.inner.lock();
             inner.open -= 1;
-            if inner.open > 0 {
+            self.serve_raw(&mut inner);
+            if inner.open > inner.raw_open {
                 VecDeque::new()
             } else {
                 std::mem::take(&mut inner.waiting)
@@ -240,7 +328,7 @@ impl DatabasePool {
                 Error::Connect(error) => Error::Connect(error.clone()),
                 _ => Error::Incarnation,
             };
-            let _ = waiter.send(Err(error));
+            let _ = waiter.sender.send(Err(error));
         }
     }
 
@@ -267,6 +355,33 @@ impl DatabasePool {
 }
 
 impl Inner {
+    fn next_turn(&mut self) -> u64 {
+        self.asked += 1;
+        self.asked
+    }
+
+    /// How many wait, where no more may.
+    fn is_full(&mut self, waiting_max: usize) -> Option<usize> {
+        if self.waiting.len() + self.raw_waiting.len() >= waiting_max {
+            // Those who gave up are still in the queue until their turn comes.
+            self.waiting.retain(|waiter| !waiter.sender.is_closed());
+            self.raw_waiting.retain(|waiter| !waiter.sender.is_closed());
+        }
+        let waiting = self.waiting.len() + self.raw_waiting.len();
+        (waiting >= waiting_max).then_some(waiting)
+    }
+
+    /// Whether the next place is the raw lane's: it has one left, and its first has waited for longer.
+    fn raw_turn(&mut self, raw_max: usize) -> bool {
+        while self.raw_waiting.front().is_some_and(|waiter| waiter.sender.is_closed()) {
+            self.raw_waiting.pop_front();
+        }
+        let Some(first) = self.raw_waiting.front().filter(|_| self.raw_open < raw_max.max(1)) else {
+            return false;
+        };
+        self.waiting.front().is_none_or(|other| first.asked < other.asked)
+    }
+
     /// The idle connection that costs least to use for this binding.
     fn best(&mut self, binding: &Binding<'_>) -> Option<Box<Member>> {
         if self.idle.is_empty() {

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use crate::{database::DatabasePool, timer::Timer};
 
 /// How long a cancelled statement's connection is waited for before it is closed all the same.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection with what the pool has to know of it.
 pub(crate) struct Member {

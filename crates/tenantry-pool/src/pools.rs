@@ -224,11 +224,21 @@ impl Pools {
         })
     }
 
+    /// The bounds of the pools.
+    pub(crate) fn config(&self) -> &PoolConfig {
+        &self.shared.config
+    }
+
+    /// Where the caller's tenant lives.
+    pub(crate) async fn locate(&self, caller: &Caller) -> Result<Arc<Located>, Error> {
+        match self.shared.placements.remembered(caller, Instant::now()) {
+            Some(located) => Ok(located),
+            None => self.shared.placements.locate(caller).await,
+        }
+    }
+
     pub(crate) async fn lease(&self, caller: &Caller) -> Result<(Arc<Located>, Lease), Error> {
-        let located = match self.shared.placements.remembered(caller, Instant::now()) {
-            Some(located) => located,
-            None => self.shared.placements.locate(caller).await?,
-        };
+        let located = self.locate(caller).await?;
         let lease = located.pool.lease(&located.binding(caller)).await?;
         Ok((located, lease))
     }
@@ -254,10 +264,11 @@ impl Pools {
     pub(crate) async fn reconsider(
         &self,
         error: Error,
-        mut lease: Lease,
+        lease: impl Into<Option<Lease>>,
         caller: &Caller,
         patience: &mut Patience,
     ) -> Result<(), Error> {
+        let mut lease: Option<Lease> = lease.into();
         let Error::Statement(error) = error else {
             return Err(error);
         };
@@ -267,7 +278,9 @@ impl Pools {
             Verdict::Suspended => return Err(Error::Locate(LocateError::Suspended)),
             Verdict::NotBound | Verdict::Tampered => {
                 tracing::error!(error = %error, "a session was not as it was left; its connection is closed");
-                lease.taint();
+                if let Some(lease) = &mut lease {
+                    lease.taint();
+                }
                 if std::mem::replace(&mut patience.replaced, true) {
                     return Err(if verdict == Verdict::NotBound {
                         Error::Context(error)
@@ -278,13 +291,19 @@ impl Pools {
                 return Ok(());
             }
             Verdict::Rejected if patience.looked_up => {
-                lease.taint();
+                if let Some(lease) = &mut lease {
+                    lease.taint();
+                }
                 return Err(Error::Context(error));
             }
             Verdict::Elsewhere if patience.looked_up => return Err(Error::Moving),
             Verdict::Moving | Verdict::Fenced if patience.since.elapsed() > MOVE_WAIT => return Err(Error::Moving),
             Verdict::Elsewhere | Verdict::Rejected => patience.looked_up = true,
-            Verdict::Fenced => lease.unbind(),
+            Verdict::Fenced => {
+                if let Some(lease) = &mut lease {
+                    lease.unbind();
+                }
+            }
             Verdict::Moving => {}
         }
         // Nobody waits while holding a connection.
@@ -300,6 +319,14 @@ impl Pools {
     /// Whether the failure is about where the tenant is, or how the session is bound, and not about the statement.
     pub(crate) fn is_about_place(&self, error: &Error) -> bool {
         matches!(error, Error::Statement(error) if verdict(error) != Verdict::Final)
+    }
+
+    /// What a failure of a statement from outside means: that its fence closed, or what it says. It is not ours to wonder at.
+    pub(crate) fn conclude_raw(&self, error: Error) -> Error {
+        match error {
+            Error::Statement(error) if verdict(&error) == Verdict::Fenced => Error::Moving,
+            error => error,
+        }
     }
 
     /// What a failure in the middle of something means; it can't be repeated.
