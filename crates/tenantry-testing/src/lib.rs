@@ -6,7 +6,8 @@
 //! own ([`own_cluster`]).
 //!
 //! Environment: `TENANTRY_PG_BIN` names the folder of the default server's programs, `TENANTRY_TEST_NO_INSTALL=1` keeps
-//! root on Debian from installing PostgreSQL where there is none, `TENANTRY_CACHE` is where npm's PostgreSQL 18 is kept.
+//! root on Debian from installing PostgreSQL where there is none, `TENANTRY_CACHE` is where npm's PostgreSQL 18 is kept,
+//! `TENANTRY_TEST_HARDENED=1` has the fixtures harden their tenant databases (`cargo xtask test --hardened`).
 //!
 //! Everything here panics with a sentence instead of returning an error: it is only used in tests.
 
@@ -31,6 +32,11 @@ pub use watchdog::{TestFolder, test_folder};
 /// A random installation id (8 hex digits), so that the cluster-wide role names of tests on one server never meet.
 pub fn installation_id() -> String {
     format!("{:08x}", rand::random::<u32>())
+}
+
+/// Whether tenant databases of tests are to be hardened: the same tests once more, on what runs SQL from outside.
+pub fn hardened() -> bool {
+    std::env::var_os("TENANTRY_TEST_HARDENED").is_some_and(|value| value == "1")
 }
 
 /// A name that no other test has.

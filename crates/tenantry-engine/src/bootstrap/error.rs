@@ -36,6 +36,9 @@ pub enum BootstrapError {
         /// The schema.
         schema: &'static str,
     },
+    /// Hardening knows no such group.
+    #[error("there is no group `{0}` of hardening: `docs/hardening.md` names them")]
+    UnknownGroup(String),
     /// Made by a newer Tenantry.
     #[error(
         "the database `{database}` was made ready by a newer Tenantry (version {found}, this one knows {known}): update this program"

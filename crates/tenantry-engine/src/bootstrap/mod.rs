@@ -5,12 +5,14 @@
 
 mod database;
 mod error;
+mod harden;
 mod lock;
 mod server;
 mod session;
 
 pub use database::{Bootstrapped, Credentials, DatabaseRequest, database};
 pub use error::BootstrapError;
+pub use harden::{GROUPS, Group, Hardening, Left, harden, hardening, unharden};
 pub use server::{Mover, Server, server};
 
 /// The version of what bootstrap makes in a database. A database with a higher one belongs to a newer Tenantry.

@@ -11,6 +11,7 @@ mod adopt_schema;
 mod bootstrap;
 mod check;
 mod fence;
+mod harden;
 mod home;
 mod isolate_eighteen;
 mod isolate_foreign_keys;

@@ -196,7 +196,9 @@ async fn names_of_the_attackers_do_not_get_into_the_helpers(fixture: Fixture) {
         .superuser()
         .await
         .batch_execute(&format!(
-            "create schema evil authorization \"{app}\"; grant temporary on database \"{database}\" to \"{app}\""
+            "create schema evil authorization \"{app}\"; grant temporary on database \"{database}\" to \"{app}\";
+             -- taken from PUBLIC on a hardened database
+             grant usage on language sql to \"{app}\""
         ))
         .await
         .unwrap();

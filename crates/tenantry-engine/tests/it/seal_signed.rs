@@ -166,6 +166,12 @@ async fn a_fence_closes_between_the_transactions_of_one_message() {
         let (message, mac) = (hex(&signed.message), hex(&signed.mac));
         // It waits, in the middle of the message, for a lock that the test holds.
         let superuser = fixture.superuser().await;
+        // The test's own means: on a hardened database it is taken.
+        let lend = format!(
+            "grant execute on function pg_advisory_lock(bigint) to {}",
+            fixture.made.app_role
+        );
+        superuser.batch_execute(&lend).await.unwrap();
         superuser.batch_execute("select pg_advisory_lock(42)").await.unwrap();
         let text = format!(
             "begin; select tenantry.enter('\\x{message}', '\\x{mac}');

@@ -77,6 +77,14 @@ impl Fixture {
             force_signed,
         };
         let made = bootstrap::database(&admin, &request).await.unwrap();
+        if tenantry_testing::hardened() {
+            // As the superuser: nobody else may.
+            let superuser = ServerAdmin::new(database.config()).unwrap();
+            let hardened = bootstrap::harden(&superuser, &installation, database.name(), &[])
+                .await
+                .unwrap();
+            assert!(hardened.is_whole(), "{hardened:?}");
+        }
         let client = admin.connect(database.name()).await.unwrap();
         let (a, b) = (new_tenant(), new_tenant());
         for tenant in [a, b] {

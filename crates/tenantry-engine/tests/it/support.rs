@@ -96,6 +96,11 @@ impl World {
         bootstrap::database(server, &request)
             .await
             .expect("bootstraps the database");
+        if tenantry_testing::hardened() {
+            let superuser = ServerAdmin::new(database.config()).expect("needs no TLS");
+            let hardened = bootstrap::harden(&superuser, &installation, database.name(), &[]).await;
+            assert!(hardened.expect("hardens").is_whole());
+        }
         let roles = Roles::of(&installation);
         let admin = database.connect().await;
         Self {
