@@ -34,6 +34,8 @@ pub enum ErrorKind {
     RowCount,
     /// The statement, or the wait for a connection, took too long.
     Timeout,
+    /// The SQL from outside gave more than [`PoolConfig::raw_result_bytes_max`](crate::PoolConfig) allows.
+    ResultTooLarge,
     /// Too many callers wait for the tenant's database.
     PoolFull,
     /// There is no such tenant.

@@ -47,6 +47,8 @@ fn statement(error: &WireError) -> (ErrorKind, Option<&'static str>) {
             (ErrorKind::Parameter, None)
         }
         WireError::Column { .. } => (ErrorKind::Column, None),
+        WireError::ResultTooLarge { .. } => (ErrorKind::ResultTooLarge, None),
+        WireError::Drift(_) | WireError::TransactionEnded => (ErrorKind::Refused, None),
         WireError::TransactionFailed => (ErrorKind::Database, None),
         _ => (ErrorKind::Unavailable, None),
     }

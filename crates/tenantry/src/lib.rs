@@ -9,6 +9,7 @@ mod catalog_source;
 mod connect;
 mod error;
 mod error_from;
+mod raw;
 mod resolve;
 mod row;
 mod scope;
@@ -20,6 +21,7 @@ mod verified;
 pub use connect::{Config, ConnectError};
 pub use error::{DbError, Error, ErrorKind};
 pub use postgres_types::{FromSql, ToSql};
+pub use raw::{Raw, RawRows};
 pub use resolve::{
     AccountIdentity, ApiKeyIdentity, Credentials, HeaderField, Identity, Measured, Network, NetworkError,
     OutsideIssuer, PublicTenant, ResolveError, Resolver, ResolverConfig, TenantRule,

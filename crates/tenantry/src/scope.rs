@@ -53,8 +53,12 @@ impl Scope {
         Self::new(self.tenantry.clone(), Arc::new(context))
     }
 
-    fn pools(&self) -> &Pools {
+    pub(crate) fn pools(&self) -> &Pools {
         &self.tenantry.inner.pools
+    }
+
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// Runs a statement and gives its rows.

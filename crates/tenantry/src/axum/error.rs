@@ -22,6 +22,7 @@ impl From<Error> for Problem {
             | ErrorKind::Parameter
             | ErrorKind::Column
             | ErrorKind::RowCount
+            | ErrorKind::ResultTooLarge
             | ErrorKind::Context => internal(&error),
             ErrorKind::Timeout | ErrorKind::PoolFull | ErrorKind::Unavailable => {
                 tracing::warn!(%error, kind = ?error.kind(), "a tenant's database does not answer in time");

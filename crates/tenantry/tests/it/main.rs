@@ -6,10 +6,12 @@
 )]
 
 mod compile_fail;
+mod copy;
 mod dropped;
 mod isolation;
 mod migration;
 mod mistakes;
+mod raw;
 mod resolve;
 mod roles;
 mod scope;

@@ -47,6 +47,7 @@ pub(crate) struct World {
     pub(crate) tenants: Vec<TenantId>,
     pub(crate) derived: Derived,
     pub(crate) databases: Vec<Database>,
+    force_signed: bool,
 }
 
 /// A tenant database: the first holds shared tables and schemas.
@@ -55,7 +56,7 @@ pub(crate) struct Database {
     pub(crate) test: TestDatabase,
     pub(crate) admin: tokio_postgres::Client,
     pub(crate) target: Target,
-    home: Home,
+    pub(crate) home: Home,
 }
 
 /// Says where tenants live.
@@ -103,7 +104,16 @@ impl World {
         Self::on(tenantry_testing::cluster().await, pool).await
     }
 
+    /// In the signed tier.
+    pub(crate) async fn signed(pool: PoolConfig) -> Self {
+        Self::make(tenantry_testing::cluster().await, pool, true).await
+    }
+
     pub(crate) async fn on(cluster: &TestCluster, pool: PoolConfig) -> Self {
+        Self::make(cluster, pool, false).await
+    }
+
+    async fn make(cluster: &TestCluster, pool: PoolConfig, force_signed: bool) -> Self {
         let installation: InstallationId = tenantry_testing::installation_id().parse().unwrap();
         let first = tenantry_testing::database_on(cluster).await;
         let admin = ServerAdmin::new(first.config()).unwrap();
@@ -122,6 +132,7 @@ impl World {
             tenants: (1..=6).map(|_| TenantId::from_uuid(Uuid::now_v7())).collect(),
             derived,
             databases: Vec::new(),
+            force_signed,
         };
         world.tenantry = Tenantry::from_source(world.source.clone(), world.audit.clone(), pool);
         world.add_database(first).await;
@@ -141,9 +152,16 @@ impl World {
             database: id,
             name: test.name(),
             credentials: None,
-            force_signed: false,
+            force_signed: self.force_signed,
         };
         let made = bootstrap::database(&admin, &request).await.unwrap();
+        // As in service: databases of one tenant's own always, the shared one by choice.
+        if !self.databases.is_empty() || tenantry_testing::hardened() {
+            let hardened = bootstrap::harden(&admin, &self.installation, test.name(), &[])
+                .await
+                .unwrap();
+            assert!(hardened.is_whole(), "{hardened:?}");
+        }
         let roles = Roles::of(&self.installation);
         let mut endpoint = Endpoint::from_url(&test.url()).unwrap();
         endpoint.user = made.app_role;

@@ -128,6 +128,7 @@ impl Drops {
             open: sum.open + status.open,
             idle: sum.idle + status.idle,
             waiting: sum.waiting + status.waiting,
+            raw: sum.raw + status.raw,
         })
     }
 

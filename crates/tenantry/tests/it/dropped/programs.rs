@@ -45,6 +45,8 @@ programs! {
     look_up_again covers ["Tenantry::forget_placement", "Scope::query"];
     two_at_once covers ["Scope::query", "Scope::begin"];
     system_context covers ["Tenantry::system_context"];
+    raw_query covers ["Raw::query"];
+    raw_script covers ["Raw::script"];
 }
 
 const INSERT: &str = "insert into contact (id, name) values ($1, 'dropped')";
@@ -165,7 +167,10 @@ async fn two_at_once(scope: Scope, id: i32) {
     one.execute(INSERT, &[&id]).await.unwrap();
     let other = async {
         let mut other = scope.begin().await.unwrap();
-        other.query("select pg_sleep(0.002)", &[]).await.unwrap();
+        other
+            .query("select count(*) from generate_series(1, 3000)", &[])
+            .await
+            .unwrap();
         other.rollback().await.unwrap();
     };
     let waiting = scope.query("select name from contact where id = 1", &[]);
@@ -178,4 +183,20 @@ async fn system_context(scope: Scope, _: i32) {
     let tenant = scope.context().tenant;
     let again = scope.tenantry().system_context(tenant, "dropped").await.unwrap();
     again.query("select name from contact where id = 1", &[]).await.unwrap();
+}
+
+async fn raw_query(scope: Scope, id: i32) {
+    let sql = "insert into contact (id, name) values ($1, 'dropped')";
+    let inserted = scope.raw().query(sql, &[Some(&id.to_string())]).await.unwrap();
+    assert_eq!(inserted.affected, 1);
+}
+
+/// What it leaves in its session must not outlive it either.
+async fn raw_script(scope: Scope, id: i32) {
+    let script = format!(
+        "set row_security = off; prepare a as select 1; reset row_security; insert into contact (id, name) values ({id}, 'dropped');
+         select name from contact; set search_path = pg_catalog"
+    );
+    scope.raw().script(&script).await.unwrap();
+    scope.raw().script("select 1; select 1 / 0").await.unwrap_err();
 }
