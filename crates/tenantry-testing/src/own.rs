@@ -36,7 +36,10 @@ pub async fn own_cluster(options: OwnClusterOptions) -> OwnCluster {
 }
 
 fn start(own: OwnClusterOptions) -> OwnCluster {
-    let folder = test_folder();
+    start_in(test_folder(), own)
+}
+
+fn start_in(folder: TestFolder, own: OwnClusterOptions) -> OwnCluster {
     let mut options = ClusterOptions::new(folder.path(), own.binaries.unwrap_or_else(default_binaries));
     fast_settings(&mut options);
     options.fsync = own.fsync;
@@ -77,6 +80,23 @@ impl OwnCluster {
         self.server
             .halt_blocking()
             .unwrap_or_else(|error| panic!("the test's server does not stop: {error}"));
+    }
+
+    /// A copy of all its files, running beside it as another server: what `pg_basebackup` or a snapshot of the disk gives.
+    /// It has the same superuser, databases, oids and system identifier. Stops this server for as long as copying takes.
+    pub fn copy(&mut self, options: OwnClusterOptions) -> OwnCluster {
+        self.stop();
+        let folder = test_folder();
+        for name in ["data", "password"] {
+            let copied = std::process::Command::new("cp")
+                .arg("-a")
+                .arg(self.folder().join(name))
+                .arg(folder.path())
+                .status();
+            assert!(copied.is_ok_and(|status| status.success()), "`{name}` can't be copied");
+        }
+        self.restart();
+        start_in(folder, options)
     }
 
     /// Its folder, removed with it.
