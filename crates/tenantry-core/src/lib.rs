@@ -34,4 +34,4 @@ pub use placement::{Epoch, Placement, SHARED_SCHEMA, own_database_name, own_sche
 pub use role::{Role, UnknownRole};
 pub use slug::{Slug, SlugError};
 pub use tenant::{Plan, PlanError, TenantName, TenantNameError, TenantState, UnknownTenantState};
-pub use tier::{Tier, UnknownTier};
+pub use tier::{Tier, UnknownTier, protection};

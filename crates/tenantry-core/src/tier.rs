@@ -31,6 +31,17 @@ impl Tier {
     }
 }
 
+/// What a tenant database protects against, as it is shown to operators: T4 names a database of one tenant's own that is
+/// hardened, whatever proves its contexts.
+pub fn protection(tier: Tier, own: bool, hardened: bool) -> &'static str {
+    match (tier, own && hardened) {
+        (Tier::Sealed, true) => "T4, own and hardened, sealed",
+        (Tier::Signed, true) => "T4, own and hardened, signed",
+        (Tier::Sealed, false) => "T2, sealed",
+        (Tier::Signed, false) => "T1, signed",
+    }
+}
+
 impl fmt::Display for Tier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -6,6 +6,8 @@ use tenantry_catalog::plan_rule::PlanRule;
 use tenantry_core::Isolation;
 use tenantry_engine::migrate::{Files, Patience};
 
+use crate::HardenedDatabases;
+
 /// Where plans lead, how long deleted tenants are kept, and how operations are run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -20,6 +22,8 @@ pub struct FleetConfig {
     pub patience: Patience,
     /// Whether tenant databases use the signed tier although their server allows the sealed one.
     pub force_signed: bool,
+    /// Which tenant databases are hardened when they are made.
+    pub hardening: HardenedDatabases,
     /// How long a deleted tenant can be recovered.
     pub retention: Duration,
     /// How long a runner may be silent before another takes its operation over.
@@ -44,6 +48,7 @@ impl Default for FleetConfig {
             migrations: None,
             patience: Patience::default(),
             force_signed: false,
+            hardening: HardenedDatabases::default(),
             retention: 30 * DAY,
             lease: Duration::from_secs(15),
             wait: Duration::from_secs(60),

@@ -10,6 +10,7 @@ mod config;
 mod derived;
 mod failpoint;
 mod fleet;
+mod hardening;
 mod login;
 mod members;
 mod migrations;
@@ -31,6 +32,7 @@ pub use api_keys::{ApiKeyError, ApiKeyRequest};
 pub use authority::{Authority, Forbidden, Origin};
 pub use config::{IdentityConfig, LoginBudget};
 pub use fleet::FleetConfig;
+pub use hardening::{DatabaseHardening, HardenedDatabases, HardeningChange};
 pub use login::{AccountSession, LoggedIn, Login, LoginError, Me};
 pub use members::{MemberError, NewMember, PreparedOwner, add_first_owner};
 pub use migrations::{

@@ -57,6 +57,9 @@ pub enum ServerError {
     /// There is no such server.
     #[error("there is no server of this name")]
     NotFound,
+    /// The server has no such tenant database.
+    #[error("the server has no tenant database of this name that is ready: `tenantry doctor` names them")]
+    NoSuchDatabase,
     /// The name has no usable form.
     #[error("a server's name has 1 to 40 characters of a-z, 0-9 and -, beginning with a letter")]
     Name,

@@ -134,6 +134,7 @@ impl<'a> Site<'a> {
             force_signed: self.ops.fleet().force_signed,
         };
         let made = bootstrap::database(&self.admin, &request).await?;
+        self.harden(&installation).await?;
         let found = tenant_database::Bootstrapped {
             tier: made.tier,
             version: made.version,
@@ -149,6 +150,21 @@ impl<'a> Site<'a> {
         tenant_database::set_bootstrapped(&transaction, self.database.id, found).await?;
         transaction.commit().await?;
         self.secrets.keys = keys.to_vec();
+        Ok(())
+    }
+
+    /// Takes from PUBLIC what SQL from outside has a use for, where the fleet is to be so. What the administrator may not
+    /// take is left: it is told here and by `doctor`, and a tenant is not kept from being made.
+    async fn harden(&self, installation: &InstallationId) -> Result<(), Failure> {
+        if !self.ops.fleet().hardening.covers(self.database.kind) {
+            return Ok(());
+        }
+        let name = &self.database.name;
+        let hardened = bootstrap::harden(&self.admin, installation, name, &[]).await?;
+        if !hardened.is_whole() {
+            let left = hardened.left_names();
+            tracing::warn!(database = %name, left, "a tenant database is not hardened: a superuser has to do it");
+        }
         Ok(())
     }
 

@@ -77,3 +77,64 @@ async fn a_shared_tenant_takes_few_statements_and_one_transaction_in_its_databas
         .filter(|line| line.contains("LOG:  ") && !line.contains(&format!("@{database} ")));
     assert_eq!(elsewhere.count(), 0, "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_own_database_is_hardened_when_it_is_made_and_a_shared_one_by_choice() {
+    use tenantry_ops::{DatabaseKind, HardenedDatabases, HardeningChange};
+    for (wanted, own, shared) in [
+        (HardenedDatabases::Own, true, false),
+        (HardenedDatabases::All, true, true),
+        (HardenedDatabases::None, false, false),
+    ] {
+        let mut config = crate::fleet::config();
+        config.hardening = wanted;
+        let fleet = Fleet::start_with(config).await;
+        let operator = crate::fleet::operator();
+        let tenant = fleet.create("acme", Isolation::Database).await.unwrap();
+        let found = fleet.ops.check_hardening(&operator).await.unwrap();
+        assert_eq!(found.len(), 2);
+        for database in &found {
+            let expected = if database.kind == DatabaseKind::Own {
+                own
+            } else {
+                shared
+            };
+            let hardening = database.found.as_ref().unwrap();
+            assert_eq!(
+                (hardening.is_whole(), hardening.is_none()),
+                (expected, !expected),
+                "{database:?}"
+            );
+            let named = match (database.kind, expected) {
+                (DatabaseKind::Own, true) => "T4, own and hardened, sealed",
+                _ => "T2, sealed",
+            };
+            assert_eq!(database.protection(), named);
+        }
+        // The application goes on, and is refused what was taken.
+        fleet.add_contact(tenant.id, "new@example.com").await;
+        let client = fleet.enter(tenant.id).await.unwrap();
+        assert_eq!(client.batch_execute("select pg_sleep(0)").await.is_err(), own);
+        // Databases that exist are hardened, or given back, when somebody asks for it.
+        for (change, whole) in [
+            (HardeningChange::Harden { except: &[] }, true),
+            (HardeningChange::Undo, false),
+            (HardeningChange::Harden { except: &["sleep"] }, false),
+        ] {
+            let changed = fleet
+                .ops
+                .change_hardening(&operator, "one", None, change)
+                .await
+                .unwrap();
+            assert_eq!(changed.len(), 2);
+            for database in changed {
+                let found = database.found.unwrap();
+                assert_eq!(found.is_whole(), whole, "{found:?}");
+                if !whole && !found.is_none() {
+                    assert_eq!(found.left_names(), "sleep");
+                }
+            }
+        }
+        fleet.add_contact(tenant.id, "last@example.com").await;
+    }
+}
