@@ -54,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) retention: Duration,
     /// `plans`: what a tenant's plan decides where the request leaves it open.
     pub(crate) plans: BTreeMap<String, PlanRule>,
+    /// `hardening`: which tenant databases are hardened when they are made: `own`, `all` or `none`.
+    pub(crate) hardening: Hardening,
     /// `log`: which log lines are written to stderr; the command decides where nothing is said.
     pub(crate) log: Option<String>,
     /// `log_format`: `text` or `json`.
@@ -70,6 +72,19 @@ pub(crate) struct PlanRule {
     pub(crate) server: Option<String>,
     /// The region of new tenants.
     pub(crate) region: Option<String>,
+}
+
+/// Which tenant databases are hardened when they are made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Hardening {
+    /// Those of one tenant's own.
+    #[default]
+    Own,
+    /// Shared ones too.
+    All,
+    /// None.
+    None,
 }
 
 /// How log lines look.
@@ -134,6 +149,7 @@ impl Config {
             drain_timeout: Duration::from_secs(layers.take("drain_timeout_s")?.unwrap_or(30)),
             retention: Duration::from_secs(DAY_S * u64::from(layers.take::<u32>("retention_days")?.unwrap_or(30))),
             plans: layers.take("plans")?.unwrap_or_default(),
+            hardening: layers.take("hardening")?.unwrap_or_default(),
             log: layers.take("log")?,
             log_format: layers.take("log_format")?.unwrap_or_default(),
         })
@@ -154,6 +170,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("drain_timeout_s", Kind::Toml),
     ("retention_days", Kind::Toml),
     ("plans", Kind::Toml),
+    ("hardening", Kind::Text),
     ("log", Kind::Text),
     ("log_format", Kind::Text),
 ];

@@ -5,12 +5,12 @@ use std::path::Path;
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 use tenantry_catalog::{Catalog, MasterKey};
-use tenantry_ops::{Authority, FleetConfig, IdentityConfig, Ops, PlanRule};
+use tenantry_ops::{Authority, FleetConfig, HardenedDatabases, IdentityConfig, Ops, PlanRule};
 
 use crate::{
     application,
     command::dev::{RunningDev, running_in},
-    config::Config,
+    config::{Config, Hardening},
     failure::Failure,
 };
 
@@ -100,6 +100,11 @@ pub(crate) fn identity(config: &Config) -> IdentityConfig {
 pub(crate) fn fleet(config: &Config) -> Result<FleetConfig, Failure> {
     let mut fleet = FleetConfig::default();
     fleet.retention = config.retention;
+    fleet.hardening = match config.hardening {
+        Hardening::Own => HardenedDatabases::Own,
+        Hardening::All => HardenedDatabases::All,
+        Hardening::None => HardenedDatabases::None,
+    };
     fleet.migrations = Some(application::migrations(config)?);
     for (name, rule) in &config.plans {
         let plan = name

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use secrecy::SecretString;
 use serde::Serialize;
 use tenantry_core::{ServerId, Tier};
-use tenantry_ops::{Ops, Server, ServerCheck, ServerRequest};
+use tenantry_ops::{DatabaseHardening, HardeningChange, Ops, Server, ServerCheck, ServerRequest};
 
 use crate::{
     config::Config,
@@ -26,6 +26,8 @@ pub(crate) enum Command {
     List,
     /// Check that servers can be reached and are as they should be
     Check(Check),
+    /// Harden tenant databases for SQL from outside the application, or undo it
+    Harden(Harden),
 }
 
 /// The server to add.
@@ -50,6 +52,69 @@ pub(crate) struct Add {
 pub(crate) struct Check {
     /// The server's name [default: all]
     server: Option<String>,
+}
+
+/// Which databases to harden.
+#[derive(Args, Debug)]
+pub(crate) struct Harden {
+    /// The server's name
+    server: String,
+    /// The tenant database [default: all of the server's]
+    #[arg(long)]
+    database: Option<String>,
+    /// Groups that stay with PUBLIC, as docs/hardening.md names them
+    #[arg(long, value_delimiter = ',', conflicts_with = "undo")]
+    except: Vec<String>,
+    /// Give back to PUBLIC what hardening took
+    #[arg(long)]
+    undo: bool,
+}
+
+/// How far a database is hardened.
+#[derive(Serialize)]
+struct Hardened {
+    database: String,
+    kind: String,
+    protection: &'static str,
+    /// The groups that PUBLIC still has.
+    left: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl From<DatabaseHardening> for Hardened {
+    fn from(hardening: DatabaseHardening) -> Self {
+        let protection = hardening.protection();
+        let (left, error) = match hardening.found {
+            Ok(found) => (found.left.iter().map(|left| left.group).collect(), None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        Self {
+            database: hardening.database,
+            kind: hardening.kind.to_string(),
+            protection,
+            left,
+            error,
+        }
+    }
+}
+
+impl Answer for List<Hardened> {
+    fn text(&self) -> String {
+        let rows = self.items.iter().map(|hardened| {
+            let left = match &hardened.error {
+                Some(error) => error.clone(),
+                None => hardened.left.join(", "),
+            };
+            [
+                hardened.database.clone(),
+                hardened.kind.clone(),
+                hardened.protection.to_owned(),
+                left,
+            ]
+        });
+        table(["database", "kind", "protection", "left to PUBLIC"], rows)
+    }
 }
 
 /// A server; its address stays out, for it holds a password.
@@ -173,6 +238,7 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
             })?)
         }
         Command::Check(check) => run_check(&ops, check.server, output).await,
+        Command::Harden(harden) => run_harden(&ops, harden, output).await,
     }
 }
 
@@ -216,6 +282,30 @@ async fn run_check(ops: &Ops, only: Option<String>, output: Output) -> Result<()
     };
     output.answer(&List { items })?;
     verdict
+}
+
+async fn run_harden(ops: &Ops, harden: Harden, output: Output) -> Result<(), Failure> {
+    let except: Vec<&str> = harden.except.iter().map(String::as_str).collect();
+    let change = match harden.undo {
+        true => HardeningChange::Undo,
+        false => HardeningChange::Harden { except: &except },
+    };
+    let changed = ops
+        .change_hardening(&authority(), &harden.server, harden.database.as_deref(), change)
+        .await?;
+    let items: Vec<Hardened> = changed.into_iter().map(Hardened::from).collect();
+    let is_left = |hardened: &Hardened| {
+        let asked = |group: &&str| !harden.undo && !harden.except.iter().any(|except| except == group);
+        hardened.error.is_some() || hardened.left.iter().any(asked)
+    };
+    let left = items.iter().filter(|hardened| is_left(hardened)).count();
+    output.answer(&List { items })?;
+    match left {
+        0 => Ok(()),
+        _ => Err(Failure::failed(
+            "not all could be done: system functions are a superuser's, see docs/hardening.md",
+        )),
+    }
 }
 
 fn read_line() -> Result<String, Failure> {

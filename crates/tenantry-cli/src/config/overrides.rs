@@ -47,6 +47,9 @@ pub(crate) struct Overrides {
     /// Where tenants of each plan are placed, as a TOML table
     #[arg(long, global = true, value_name = "TABLE", hide_short_help = true)]
     pub(crate) plans: Option<String>,
+    /// Which tenant databases are hardened when they are made: own, all or none [default: own]
+    #[arg(long, global = true, value_name = "WHICH", hide_short_help = true)]
+    pub(crate) hardening: Option<String>,
     /// Which log lines go to stderr, for example `info` or `tenantry_pool=debug`
     #[arg(long, global = true, value_name = "FILTER", hide_short_help = true)]
     pub(crate) log: Option<String>,
@@ -71,6 +74,7 @@ impl Overrides {
             "drain_timeout_s" => self.drain_timeout_s.as_deref(),
             "retention_days" => self.retention_days.as_deref(),
             "plans" => self.plans.as_deref(),
+            "hardening" => self.hardening.as_deref(),
             "log" => self.log.as_deref(),
             "log_format" => self.log_format.as_deref(),
             _ => None,

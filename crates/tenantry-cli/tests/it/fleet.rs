@@ -413,3 +413,46 @@ async fn the_doctor_tells_what_is_wrong_with_its_mend() {
         "{run:?}"
     );
 }
+
+#[tokio::test]
+async fn databases_are_hardened_and_the_doctor_names_what_protects() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "own", "--isolation", "database", "--name", "Own"]);
+    let hardening = |found: Value| {
+        let all = found["items"].as_array().unwrap().clone();
+        let finding = all.iter().find(|finding| finding["check"] == "hardening").unwrap();
+        (
+            finding["verdict"].as_str().unwrap().to_owned(),
+            finding["found"].as_str().unwrap().to_owned(),
+        )
+    };
+    let (verdict, found) = hardening(installation.json(&["doctor"]));
+    assert_eq!(verdict, "well");
+    assert!(
+        found.contains("1 × T4, own and hardened, sealed; 1 × T2, sealed"),
+        "{found}"
+    );
+
+    let undone = installation.json(&["server", "harden", "first", "--undo"]);
+    let items = undone["items"].as_array().unwrap();
+    assert!(items.iter().all(|item| item["protection"] == "T2, sealed"), "{undone}");
+    let (verdict, found) = hardening(installation.json(&["doctor"]));
+    assert_eq!(verdict, "warning");
+    assert!(found.contains("leaves to PUBLIC: activity, signals"), "{found}");
+
+    let hardened = installation.json(&["server", "harden", "first", "--except", "sleep,notify"]);
+    let items = hardened["items"].as_array().unwrap();
+    assert_eq!(items.len(), 2);
+    assert!(
+        items
+            .iter()
+            .all(|item| item["left"] == serde_json::json!(["notify", "sleep"])),
+        "{hardened}"
+    );
+    installation
+        .run(&["server", "harden", "first", "--except", "slep"])
+        .fails(1);
+    installation
+        .run(&["server", "harden", "first", "--database", "nobody"])
+        .fails(1);
+}

@@ -1,7 +1,9 @@
 //! Servers, tenants, operations and how far migrations are.
 
-use tenantry_core::{TenantState, Tier};
-use tenantry_ops::{DatabaseFinding, Operation, OperationState, Ops, SiteStatus, TenantFilter};
+use tenantry_core::{TenantState, protection};
+use tenantry_ops::{
+    DatabaseFinding, DatabaseHardening, HardenedDatabases, Operation, OperationState, Ops, SiteStatus, TenantFilter,
+};
 
 use super::Finding;
 use crate::connect::authority;
@@ -12,6 +14,7 @@ const LOOKED_AT: i64 = 1_000;
 pub(super) async fn look(ops: &Ops) -> Vec<Finding> {
     let mut findings = servers(ops).await;
     findings.push(safety(ops).await);
+    findings.push(hardening(ops).await);
     findings.push(operations(ops).await);
     findings.push(unfinished(ops).await);
     findings.push(migrations(ops).await);
@@ -36,7 +39,7 @@ async fn servers(ops: &Ops) -> Vec<Finding> {
         let name = &server.name;
         findings.push(match ops.check_server(&authority(), name).await {
             Ok(check) if check.problems.is_empty() => {
-                let tier = check.tier.map_or("unknown", Tier::as_str);
+                let tier = check.tier.map_or("unknown", |tier| protection(tier, false, false));
                 Finding::well(CHECK, format!("{name}: tier {tier}, {} tenants", server.tenants))
             }
             Ok(check) => {
@@ -89,6 +92,61 @@ async fn safety(ops: &Ops) -> Finding {
         troubles.join("\n"),
         "do what each sentence says; `tenantry serve` does not start before",
     )
+}
+
+/// Which databases are hardened, and those that should be and are not.
+async fn hardening(ops: &Ops) -> Finding {
+    const CHECK: &str = "hardening";
+    let databases = match ops.check_hardening(&authority()).await {
+        Ok(databases) => databases,
+        Err(error) => return Finding::failed(CHECK, error),
+    };
+    let wanted: HardenedDatabases = ops.fleet().hardening;
+    let mut lines = Vec::new();
+    let mut lacking = false;
+    for database in &databases {
+        let should = wanted.covers(database.kind);
+        match &database.found {
+            // Those that can't be asked stand under `row security`.
+            Err(_) => {}
+            Ok(found) if found.is_none() && !should => {}
+            Ok(found) if found.is_whole() => {}
+            Ok(found) => {
+                lacking |= should;
+                lines.push(format!(
+                    "{} on {} leaves to PUBLIC: {}",
+                    database.database,
+                    database.server,
+                    found.left_names()
+                ));
+            }
+        }
+    }
+    let counted = count_protections(&databases);
+    if lacking {
+        lines.insert(0, counted);
+        return Finding::warning(
+            CHECK,
+            lines.join("\n"),
+            "with a superuser's address, `tenantry server harden NAME`; what an application needs is told in docs/hardening.md",
+        );
+    }
+    lines.insert(0, counted);
+    Finding::well(CHECK, lines.join("\n"))
+}
+
+/// `2 T4, own and hardened, sealed; 1 T2, sealed`.
+fn count_protections(databases: &[DatabaseHardening]) -> String {
+    let mut counts = std::collections::BTreeMap::new();
+    for database in databases {
+        *counts.entry(database.protection()).or_insert(0_u32) += 1;
+    }
+    let counts: Vec<String> = counts
+        .into_iter()
+        .rev()
+        .map(|(protection, count)| format!("{count} × {protection}"))
+        .collect();
+    counts.join("; ")
 }
 
 async fn operations(ops: &Ops) -> Finding {
