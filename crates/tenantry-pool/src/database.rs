@@ -102,6 +102,7 @@ impl DatabasePool {
                 close(self.clone(), member);
                 continue;
             }
+            debug_assert!(member.session.is_clean(), "B4: a connection in doubt is lent");
             return Some(Lease::new(member, self.clone()));
         }
     }
@@ -217,6 +218,7 @@ impl DatabasePool {
 
     /// Gives a connection to who has waited longest.
     fn give(self: &Arc<Self>, mut member: Box<Member>) {
+        debug_assert!(member.session.is_clean(), "B2, B4: a connection comes back from a call that has not ended");
         let mut inner = self.inner.lock();
         if inner.raw_turn(self.config.raw_connections_max) && inner.open >= self.config.connections_max {
             // Another lane's turn: a connection never changes lanes, so this one makes room.

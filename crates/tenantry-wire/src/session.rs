@@ -64,6 +64,7 @@ struct Bound {
     role: Role,
     epoch: Epoch,
     schema: Arc<str>,
+    counter: u64,
     seal: String,
 }
 
@@ -224,6 +225,7 @@ impl Session {
         self.bind_ahead(binding).await?;
         let entering = self.entering(binding);
         let lead = lead(&self.connection, &self.bound, self.opening, binding, entering.as_ref());
+        debug_assert!(self.is_spoken_for(binding, &lead), "B1: a statement goes out without its context");
         self.connection.start_copy(&lead, sql).await?;
         self.started(entering);
         Ok(())
@@ -354,6 +356,7 @@ impl Session {
         self.tainted |= statement.leaves_traces;
         let entering = self.entering(binding);
         let lead = lead(&self.connection, &self.bound, self.opening, binding, entering.as_ref());
+        debug_assert!(self.is_spoken_for(binding, &lead), "B1: a statement goes out without its context");
         self.connection.start(&lead, statement, params).await?;
         self.started(entering);
         Ok(())
@@ -396,7 +399,20 @@ impl Session {
         result
     }
 
+    /// B1: what goes out is bound to the call's tenant and role and states its expectation, or stands in a transaction that
+    /// began so.
+    fn is_spoken_for(&self, binding: &Binding<'_>, lead: &Lead<'_>) -> bool {
+        match self.connection.status() {
+            TransactionStatus::Idle => lead.enter.is_some() || (lead.expect.is_some() && self.serves(binding)),
+            TransactionStatus::Open | TransactionStatus::Failed => self.serves(binding),
+        }
+    }
+
     fn bind(&mut self, bound: Bound) {
+        debug_assert!(
+            self.bound.as_ref().is_none_or(|old| old.counter < bound.counter),
+            "B3: a counter did not grow"
+        );
         self.bound = Some(bound);
         self.fresh = false;
     }
@@ -427,6 +443,7 @@ impl Session {
             role: binding.role,
             epoch: binding.epoch,
             schema: binding.schema.clone(),
+            counter: self.counter,
             seal: signed.seal(),
         };
         Some(Entering { signed, bound })
