@@ -404,7 +404,9 @@ impl Session {
     fn is_spoken_for(&self, binding: &Binding<'_>, lead: &Lead<'_>) -> bool {
         match self.connection.status() {
             TransactionStatus::Idle => lead.enter.is_some() || (lead.expect.is_some() && self.serves(binding)),
-            TransactionStatus::Open | TransactionStatus::Failed => self.serves(binding),
+            TransactionStatus::Open => self.serves(binding),
+            // PostgreSQL runs nothing in it before a rollback.
+            TransactionStatus::Failed => true,
         }
     }
 
