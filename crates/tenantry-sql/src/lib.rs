@@ -11,4 +11,4 @@ mod policy;
 pub use grant::{isolated_table_grants, reference_table_grants, schema_usage, sequence_usage};
 pub use identifier::{Identifier, IdentifierError, MAX_IDENTIFIER_BYTES, Qualified, TableName};
 pub use literal::{Literal, LiteralError};
-pub use policy::{POLICY_NAMES, TENANT_COLUMN, TENANT_PREDICATE, WRITE_PREDICATE, isolate_rows, policies};
+pub use policy::{POLICY_NAMES, TENANT_COLUMN, TENANT_PREDICATE, WRITE_CHECK, WRITE_PREDICATE, isolate_rows, policies};

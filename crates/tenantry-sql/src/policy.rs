@@ -15,6 +15,10 @@ pub const TENANT_PREDICATE: &str = "tenant_id = (select tenantry.tenant_id())";
 /// Whether the session's role may write; for a viewer its evaluation is an error with a sentence.
 pub const WRITE_PREDICATE: &str = "(select tenantry.may_write())";
 
+/// The same for new rows, where the floor has been checked: PostgreSQL checks restrictive policies in the order of their names,
+/// each with an evaluation of its own, so this one asks only what the floor did not.
+pub const WRITE_CHECK: &str = "(select tenantry.binding_may_write())";
+
 /// The names of the policies of an isolated table; whatever else stands on one is not ours.
 pub const POLICY_NAMES: [&str; 8] = [
     "tenantry_select",
@@ -33,7 +37,7 @@ pub const POLICY_NAMES: [&str; 8] = [
 /// the table; a restrictive floor under them, so that even such a one could not; and the writers' restriction.
 pub fn policies(table: &impl TableName) -> Vec<String> {
     let tenant = TENANT_PREDICATE;
-    let write = WRITE_PREDICATE;
+    let (write, write_check) = (WRITE_PREDICATE, WRITE_CHECK);
     let policy = |name: &str, rest: String| format!("create policy {name} on {table} {rest}");
     vec![
         policy("tenantry_select", format!("for select using ({tenant})")),
@@ -49,11 +53,11 @@ pub fn policies(table: &impl TableName) -> Vec<String> {
         ),
         policy(
             "tenantry_write_insert",
-            format!("as restrictive for insert with check ({write})"),
+            format!("as restrictive for insert with check ({write_check})"),
         ),
         policy(
             "tenantry_write_update",
-            format!("as restrictive for update using ({write}) with check ({write})"),
+            format!("as restrictive for update using ({write}) with check ({write_check})"),
         ),
         policy(
             "tenantry_write_delete",

@@ -28,4 +28,4 @@ pub use derive::{DeriveError, derive};
 pub use derived::{Act, Derived, FilledColumn, Grantee, IsolatedTable, Note, Step, Version};
 
 /// Changes when the same migrations would derive other steps.
-pub const ENGINE_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+isolation.1");
+pub const ENGINE_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+isolation.2");

@@ -20,6 +20,7 @@ create or replace function tenantry.tenant_id() returns uuid language sql stable
 create or replace function tenantry.account_id() returns uuid language sql stable parallel safe begin atomic select null::uuid; end;
 create or replace function tenantry.has_role(text) returns boolean language sql stable parallel safe begin atomic select false; end;
 create or replace function tenantry.may_write() returns boolean language sql stable parallel safe begin atomic select false; end;
+create or replace function tenantry.binding_may_write() returns boolean language sql stable parallel safe begin atomic select false; end;
 grant usage on schema tenantry to public;
 ";
 

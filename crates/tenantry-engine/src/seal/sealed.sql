@@ -84,36 +84,50 @@ end $f$;
 -- `create or replace` of an inlined function invalidates every backend's plans: each transaction that starts after the
 -- commit sees it, and while nothing is fenced it costs nothing.
 --
--- The body is eight expression nodes and is inlined; `begin atomic` binds its names now. A mismatch is an error and not
--- zero rows: the cast of the sentence raises 22P02, which needs no function call that each statement would pay for.
+-- The body is inlined, and `begin atomic` binds its names now. What each statement pays is above all the making of its
+-- expression nodes, so there are few: the expectation is compared first with nothing and then with the carrier. A mismatch is
+-- an error and not zero rows: the cast of the sentence raises 22P02, which needs no function call that each statement would
+-- pay for.
 create or replace function tenantry_private.compile_fence() returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $f$
 declare
+  v_tenant text := $t$substr(current_setting('{carrier}'), 1, 32)$t$;
   v_fenced text;
 begin
   select string_agg(replace(tenant::text, '-', ''), ',' order by tenant) into v_fenced
     from tenantry_private.fence where fenced_at is not null;
+  if v_fenced is not null then
+    v_tenant := format($t$case when %1$s = any (%2$L::text[]) then 'tenantry: fenced: look the placement up again' else %1$s end$t$,
+                       v_tenant, '{' || v_fenced || '}');
+  end if;
   execute $t$create or replace function tenantry.tenant_id() returns uuid language sql stable parallel safe begin atomic
-    select (case when current_setting('{carrier}') = current_setting('tenantry.expect', true)$t$
-    || case when v_fenced is null then ''
-            else format($t$ and substr(current_setting('{carrier}'), 1, 32) <> all (%L::text[])$t$, '{' || v_fenced || '}') end
-    || $t$ then nullif(substr(current_setting('{carrier}'), 1, 32), '')
-         when coalesce(current_setting('tenantry.expect', true), '') = '' then null$t$
-    || case when v_fenced is null then ''
-            else $t$ when current_setting('{carrier}') = current_setting('tenantry.expect', true)
-                 then 'tenantry: fenced: look the placement up again'$t$ end
-    || $t$ else 'tenantry: the session is not bound as this call expects' end)::uuid; end$t$;
+    select (case coalesce(current_setting('tenantry.expect', true), '')
+              when '' then null
+              when current_setting('{carrier}') then $t$ || v_tenant || $t$
+              else 'tenantry: the session is not bound as this call expects' end)::uuid; end$t$;
 end $f$;
 select tenantry_private.compile_fence();
 
 -- Null without a context, an error for a viewer: a refused write says why.
 create or replace function tenantry.may_write() returns boolean language sql stable parallel safe
 begin atomic
-  select (case when current_setting('{carrier}') = current_setting('tenantry.expect', true)
-               then case when substr(current_setting('{carrier}'), 49, 1) > '0' collate "C" then 'true'
-                         when current_setting('{carrier}') <> '' then 'tenantry: the role viewer may not write' end
-               when coalesce(current_setting('tenantry.expect', true), '') = '' then null
-               else 'tenantry: the session is not bound as this call expects' end)::boolean;
+  select (case coalesce(current_setting('tenantry.expect', true), '')
+            when '' then null
+            when current_setting('{carrier}')
+              then case when substr(current_setting('{carrier}'), 49, 1) > '0' collate "C" then 'true'
+                        else 'tenantry: the role viewer may not write' end
+            else 'tenantry: the session is not bound as this call expects' end)::boolean;
+end;
+
+-- The same of the binding alone, whatever the call expects: for checks of new rows, which stand beside the floor, and the floor
+-- compares carrier and expectation. Both together say what `may_write` and the floor would, at half the price. In the
+-- carrier stands nothing, or what `enter` and `leave` wrote: a hexadecimal digit.
+create or replace function tenantry.binding_may_write() returns boolean language sql stable parallel safe
+begin atomic
+  select (case substr(current_setting('{carrier}'), 49, 1)
+            when '' then null
+            when '0' then 'tenantry: the role viewer may not write'
+            else 'true' end)::boolean;
 end;
 
 -- Whether the role is at least the one named; null for a word that names none.

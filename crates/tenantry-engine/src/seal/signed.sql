@@ -147,6 +147,12 @@ begin atomic
             when '1' then 'true' when '2' then 'true' when '3' then 'true' end)::boolean;
 end;
 
+-- What a binding is worth is known only when its signature was verified.
+create or replace function tenantry.binding_may_write() returns boolean language sql stable parallel restricted
+begin atomic
+  select tenantry.may_write();
+end;
+
 create or replace function tenantry.has_role(p_role text) returns boolean language sql stable parallel restricted
 begin atomic
   select coalesce(substr(tenantry_private.current_seal(), 49, 1) >= case p_role when 'viewer' then '0' when 'member' then '1'

@@ -12,7 +12,8 @@ use crate::{
 
 /// What a session needs to be bound and to read its context.
 const SESSION_FUNCTIONS: &str = "function tenantry.enter(bytea, bytea), tenantry.enter_pooled(bytea, bytea), tenantry.leave(), \
-    tenantry.tenant_id(), tenantry.account_id(), tenantry.has_role(text), tenantry.may_write(), tenantry.check_identity()";
+    tenantry.tenant_id(), tenantry.account_id(), tenantry.has_role(text), tenantry.may_write(), tenantry.binding_may_write(), \
+    tenantry.check_identity()";
 /// What closes and opens a tenant.
 const FENCE_FUNCTIONS: &str = "function tenantry.fence_register(uuid, int8, int2), tenantry.fence_close(uuid, int8, int2), \
     tenantry.fence_settle(uuid), tenantry.fence_open(uuid, int8), tenantry.fence_state(uuid), tenantry.fence_transactions(), \
