@@ -16,8 +16,6 @@ use crate::{
 pub type Client = deadpool_postgres::Client;
 /// A transaction on the catalog.
 pub type Transaction<'a> = deadpool_postgres::Transaction<'a>;
-/// Whatever runs a query on the catalog: a [`Client`] or a [`Transaction`].
-pub use deadpool_postgres::GenericClient as Db;
 
 /// Connections per process. The catalog is asked on changes and cache misses only.
 const POOL_SIZE: usize = 16;

@@ -13,13 +13,12 @@ pub const CHANNEL: &str = "tenantry_changes";
 /// # Errors
 /// When the catalog fails.
 pub async fn announce(db: &impl Db, change: Change) -> Result<(), CatalogError> {
-    let statement = db
-        .prepare_cached(
-            "with logged as (insert into change (payload) values ($2) returning payload)
-             select pg_notify($1, payload) from logged",
-        )
-        .await?;
-    db.execute(&statement, &[&CHANNEL, &change.to_string()]).await?;
+    db.execute(
+        "with logged as (insert into change (payload) values ($2) returning payload)
+         select pg_notify($1, payload) from logged",
+        &[&CHANNEL, &change.to_string()],
+    )
+    .await?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 mod catalog;
 pub mod change;
 mod create;
+mod db;
 mod error;
 mod follow;
 mod master_key;
@@ -15,8 +16,9 @@ mod table;
 mod text;
 mod tls;
 
-pub use catalog::{Catalog, Client, Db, Transaction};
+pub use catalog::{Catalog, Client, Transaction};
 pub use create::{CATALOG_NAME, close_maintenance_databases, create_catalog};
+pub use db::Db;
 pub use error::{CatalogError, ConstraintName};
 pub use follow::{ChangeEvent, ChangeFollower, Listener, Look};
 pub use master_key::{MasterKey, MasterKeyError};

@@ -105,10 +105,12 @@ pub async fn find(db: &impl Db, email: &str) -> Result<Option<Account>, CatalogE
 /// # Errors
 /// When the catalog fails.
 pub async fn find_login(db: &impl Db, email: &str) -> Result<Option<Login>, CatalogError> {
-    let statement = db
-        .prepare_cached("select id, password_hash, active from account where email = $1")
+    let row = db
+        .query_opt(
+            "select id, password_hash, active from account where email = $1",
+            &[&email],
+        )
         .await?;
-    let row = db.query_opt(&statement, &[&email]).await?;
     Ok(row.map(|row| Login {
         id: AccountId::from_uuid(row.get(0)),
         password_hash: row.get(1),

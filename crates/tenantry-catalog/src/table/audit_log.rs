@@ -66,18 +66,15 @@ const CONTENT: &str = "convert_to(jsonb_build_array(
 /// # Errors
 /// When the catalog fails.
 pub async fn append(db: &impl Db, entry: &Entry<'_>) -> Result<(), CatalogError> {
-    let lock = db.prepare_cached("select pg_advisory_xact_lock($1)").await?;
-    db.execute(&lock, &[&LOCK]).await?;
+    db.execute("select pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     // A statement of its own: its snapshot is taken after the lock, so it sees the last row.
-    let insert = db
-        .prepare_cached(&format!(
-            "insert into audit_log (at, actor, action, tenant, target, before, after, origin, request_id, previous_hash, hash)
-             select l.*, p.hash, sha256(p.hash || {CONTENT})
-             from (values (clock_timestamp(), $1::text, $2::text, $3::uuid, $4::text, $5::jsonb, $6::jsonb, $7::text, $8::text))
-                  as l (at, actor, action, tenant, target, before, after, origin, request_id),
-                  (select coalesce((select hash from audit_log order by id desc limit 1), '') as hash) as p"
-        ))
-        .await?;
+    let insert = format!(
+        "insert into audit_log (at, actor, action, tenant, target, before, after, origin, request_id, previous_hash, hash)
+         select l.*, p.hash, sha256(p.hash || {CONTENT})
+         from (values (clock_timestamp(), $1::text, $2::text, $3::uuid, $4::text, $5::jsonb, $6::jsonb, $7::text, $8::text))
+              as l (at, actor, action, tenant, target, before, after, origin, request_id),
+              (select coalesce((select hash from audit_log order by id desc limit 1), '') as hash) as p"
+    );
     let tenant = entry.tenant.map(|tenant| *tenant.as_uuid());
     db.execute(
         &insert,

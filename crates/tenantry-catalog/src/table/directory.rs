@@ -89,19 +89,15 @@ fn role(text: &str) -> Result<Role, CatalogError> {
 /// # Errors
 /// When the catalog fails.
 pub async fn account(db: &impl Db, id: AccountId) -> Result<Option<Account>, CatalogError> {
-    let statement = db
-        .prepare_cached(
-            "select a.active,
+    let statement = "select a.active,
                     array(select m.tenant from membership as m where m.account = a.id order by m.tenant),
                     array(select m.role from membership as m where m.account = a.id order by m.tenant),
                     array(select m.status = 'active' from membership as m where m.account = a.id order by m.tenant),
                     array(select s.id from session as s
                           where s.account = a.id and s.ended_at is null and s.expires_at > now())
              from account as a
-             where a.id = $1",
-        )
-        .await?;
-    let Some(row) = db.query_opt(&statement, &[id.as_uuid()]).await? else {
+             where a.id = $1";
+    let Some(row) = db.query_opt(statement, &[id.as_uuid()]).await? else {
         return Ok(None);
     };
     let tenants: Vec<Uuid> = row.get(1);
@@ -132,8 +128,8 @@ pub async fn account(db: &impl Db, id: AccountId) -> Result<Option<Account>, Cat
 /// # Errors
 /// When the catalog fails.
 pub async fn account_by_email(db: &impl Db, email: &str) -> Result<Option<AccountId>, CatalogError> {
-    let statement = db.prepare_cached("select id from account where email = $1").await?;
-    let row = db.query_opt(&statement, &[&email]).await?;
+    let statement = "select id from account where email = $1";
+    let row = db.query_opt(statement, &[&email]).await?;
     Ok(row.map(|row| AccountId::from_uuid(row.get(0))))
 }
 
@@ -154,10 +150,8 @@ fn tenant_from(row: &tokio_postgres::Row) -> Result<Tenant, CatalogError> {
 /// # Errors
 /// When the catalog fails.
 pub async fn tenant(db: &impl Db, id: TenantId) -> Result<Option<Tenant>, CatalogError> {
-    let statement = db
-        .prepare_cached("select id, slug, name, state from tenant where id = $1")
-        .await?;
-    let row = db.query_opt(&statement, &[id.as_uuid()]).await?;
+    let statement = "select id, slug, name, state from tenant where id = $1";
+    let row = db.query_opt(statement, &[id.as_uuid()]).await?;
     row.as_ref().map(tenant_from).transpose()
 }
 
@@ -166,10 +160,8 @@ pub async fn tenant(db: &impl Db, id: TenantId) -> Result<Option<Tenant>, Catalo
 /// # Errors
 /// When the catalog fails.
 pub async fn tenant_by_slug(db: &impl Db, slug: &str) -> Result<Option<Tenant>, CatalogError> {
-    let statement = db
-        .prepare_cached("select id, slug, name, state from tenant where slug = $1 and state <> 'purged'")
-        .await?;
-    let row = db.query_opt(&statement, &[&slug]).await?;
+    let statement = "select id, slug, name, state from tenant where slug = $1 and state <> 'purged'";
+    let row = db.query_opt(statement, &[&slug]).await?;
     row.as_ref().map(tenant_from).transpose()
 }
 
@@ -178,14 +170,10 @@ pub async fn tenant_by_slug(db: &impl Db, slug: &str) -> Result<Option<Tenant>, 
 /// # Errors
 /// When the catalog fails.
 pub async fn api_key(db: &impl Db, hash: &[u8; 32]) -> Result<Option<ApiKey>, CatalogError> {
-    let statement = db
-        .prepare_cached(
-            "select id, tenant, role, expires_at
+    let statement = "select id, tenant, role, expires_at
              from api_key
-             where hash = $1 and (expires_at is null or expires_at > now())",
-        )
-        .await?;
-    let Some(row) = db.query_opt(&statement, &[&hash.as_slice()]).await? else {
+             where hash = $1 and (expires_at is null or expires_at > now())";
+    let Some(row) = db.query_opt(statement, &[&hash.as_slice()]).await? else {
         return Ok(None);
     };
     Ok(Some(ApiKey {
@@ -201,14 +189,10 @@ pub async fn api_key(db: &impl Db, hash: &[u8; 32]) -> Result<Option<ApiKey>, Ca
 /// # Errors
 /// When the catalog fails.
 pub async fn operator_key(db: &impl Db, hash: &[u8; 32]) -> Result<Option<OperatorKey>, CatalogError> {
-    let statement = db
-        .prepare_cached(
-            "select id, name, scopes, expires_at
+    let statement = "select id, name, scopes, expires_at
              from operator_key
-             where hash = $1 and revoked_at is null and (expires_at is null or expires_at > now())",
-        )
-        .await?;
-    let row = db.query_opt(&statement, &[&hash.as_slice()]).await?;
+             where hash = $1 and revoked_at is null and (expires_at is null or expires_at > now())";
+    let row = db.query_opt(statement, &[&hash.as_slice()]).await?;
     Ok(row.map(|row| OperatorKey {
         operator: Operator {
             key: OperatorKeyId::from_uuid(row.get(0)),

@@ -22,10 +22,8 @@ pub struct Bucket {
 pub async fn spend(db: &impl Db, buckets: &[Bucket], window: Duration) -> Result<Option<Duration>, CatalogError> {
     let keys: Vec<&[u8]> = buckets.iter().map(|bucket| bucket.key.as_slice()).collect();
     let limits: Vec<i32> = buckets.iter().map(|bucket| bucket.limit).collect();
-    let statement = db
-        .prepare_cached(
-            // In the order of their keys, so that two log-ins that share buckets can't wait for each other in a ring.
-            "with asked as (
+    // In the order of their keys, so that two log-ins that share buckets can't wait for each other in a ring.
+    let statement = "with asked as (
                  select key, max_spent from unnest($1::bytea[], $2::integer[]) as asked (key, max_spent) order by key
              ), spent as (
                  insert into login_budget as b (bucket, spent, window_ends)
@@ -38,11 +36,9 @@ pub async fn spend(db: &impl Db, buckets: &[Bucket], window: Duration) -> Result
              select extract(epoch from max(s.window_ends) - now())::float8
              from spent as s
              join asked as a on a.key = s.bucket
-             where s.spent > a.max_spent",
-        )
-        .await?;
+             where s.spent > a.max_spent";
     let row = db
-        .query_one(&statement, &[&keys, &limits, &window.as_secs_f64()])
+        .query_one(statement, &[&keys, &limits, &window.as_secs_f64()])
         .await?;
     Ok(row
         .get::<_, Option<f64>>(0)

@@ -245,16 +245,16 @@ pub async fn list(
 /// # Errors
 /// When the catalog fails.
 pub async fn of_account(db: &impl Db, account: AccountId) -> Result<Vec<Place>, CatalogError> {
-    let statement = db
-        .prepare_cached(
+    let rows = db
+        .query(
             "select t.id, t.slug, t.name, t.state, m.role, m.status
              from membership as m
              join tenant as t on t.id = m.tenant
              where m.account = $1 and t.state not in ('deleted', 'purged')
              order by t.name, t.id",
+            &[account.as_uuid()],
         )
         .await?;
-    let rows = db.query(&statement, &[account.as_uuid()]).await?;
     rows.iter()
         .map(|row| {
             Ok(Place {

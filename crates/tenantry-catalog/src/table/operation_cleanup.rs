@@ -4,6 +4,7 @@ use tenantry_core::{OperationId, ServerId};
 
 use crate::{
     CatalogError, Db,
+    operation::{Held, Lease},
     text::{parsed, words},
 };
 
@@ -34,25 +35,32 @@ pub struct Object {
     pub name: String,
 }
 
-/// Records an object before it is made. To be committed before it is.
+/// Records an object before it is made, if nobody has taken the operation over. To be committed before it is made.
 ///
 /// # Errors
 /// When the catalog fails.
-pub async fn record(db: &impl Db, operation: OperationId, object: &Object) -> Result<(), CatalogError> {
-    db.execute(
-        "insert into operation_cleanup (operation, kind, server, database_name, name)
-         values ($1, $2, $3, $4, $5)
-         on conflict do nothing",
-        &[
-            operation.as_uuid(),
-            &object.kind.as_str(),
-            object.server.as_uuid(),
-            &object.database_name,
-            &object.name,
-        ],
-    )
-    .await?;
-    Ok(())
+pub async fn record(db: &impl Db, lease: Lease, object: &Object) -> Result<Held, CatalogError> {
+    let held = db
+        .query_opt(
+            "with held as (
+                 select id from operation where id = $1 and fencing = $2 and lease_until >= now() for update
+             ), recorded as (
+                 insert into operation_cleanup (operation, kind, server, database_name, name)
+                 select id, $3, $4, $5, $6 from held
+                 on conflict do nothing
+             )
+             select from held",
+            &[
+                lease.operation.as_uuid(),
+                &lease.fencing,
+                &object.kind.as_str(),
+                object.server.as_uuid(),
+                &object.database_name,
+                &object.name,
+            ],
+        )
+        .await?;
+    Ok(if held.is_some() { Held::Yes } else { Held::Lost })
 }
 
 /// What the operation may have made and nobody has settled, the latest first.

@@ -59,20 +59,16 @@ pub struct NewPlacement<'a> {
 /// # Errors
 /// When the catalog fails or a secret does not open.
 pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result<Option<Located>, CatalogError> {
-    let statement = db
-        .prepare_cached(
-            "select t.state, p.isolation, p.schema_name, p.epoch, p.ready,
-                    d.app_password_sealed, d.seal_keys_sealed,
-                    d.id, d.server, d.name, d.kind, d.state, d.app_role, d.tier, d.bootstrap_version, d.system_identifier,
-                    d.database_oid, s.admin_url_sealed
-             from tenant as t
-             join placement as p on p.tenant = t.id
-             join tenant_database as d on d.id = p.tenant_database
-             join server as s on s.id = d.server
-             where t.id = $1",
-        )
-        .await?;
-    let Some(row) = db.query_opt(&statement, &[tenant.as_uuid()]).await? else {
+    const SQL: &str = "select t.state, p.isolation, p.schema_name, p.epoch, p.ready,
+            d.app_password_sealed, d.seal_keys_sealed,
+            d.id, d.server, d.name, d.kind, d.state, d.app_role, d.tier, d.bootstrap_version, d.system_identifier,
+            d.database_oid, s.admin_url_sealed
+         from tenant as t
+         join placement as p on p.tenant = t.id
+         join tenant_database as d on d.id = p.tenant_database
+         join server as s on s.id = d.server
+         where t.id = $1";
+    let Some(row) = db.query_opt(SQL, &[tenant.as_uuid()]).await? else {
         return Ok(None);
     };
     let database = TenantDatabase::from_row(&row, 7)?;

@@ -96,10 +96,8 @@ pub async fn list(db: &impl Db) -> Result<Vec<PublicKey>, CatalogError> {
 /// # Errors
 /// When the catalog fails.
 pub async fn current(db: &impl Db) -> Result<Option<(Uuid, Vec<u8>)>, CatalogError> {
-    let statement = db
-        .prepare_cached("select id, private_key_sealed from signing_key where state = 'current'")
-        .await?;
-    let row = db.query_opt(&statement, &[]).await?;
+    let statement = "select id, private_key_sealed from signing_key where state = 'current'";
+    let row = db.query_opt(statement, &[]).await?;
     Ok(row.map(|row| (row.get(0), row.get(1))))
 }
 

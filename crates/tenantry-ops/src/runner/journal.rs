@@ -96,11 +96,8 @@ impl Journal {
 
     /// Records an object before it is made.
     pub(crate) async fn will_make(&self, object: &Object) -> Result<(), Failure> {
-        let mut client = self.ops.catalog().client().await?;
-        let transaction = client.transaction().await?;
-        self.hold(&transaction).await?;
-        operation_cleanup::record(&transaction, self.operation.id, object).await?;
-        transaction.commit().await?;
+        let client = self.ops.catalog().client().await?;
+        held(operation_cleanup::record(&client, self.lease, object).await?)?;
         failpoint::pass(&format!("{}.recorded_{}", self.operation.kind, object.kind)).await
     }
 
