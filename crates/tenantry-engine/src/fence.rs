@@ -11,7 +11,7 @@ mod wait;
 pub use wait::{Drained, Wait, wait_for_older};
 
 use tenantry_core::{Epoch, TenantId};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, types::Type};
 
 use crate::sql_error::{Doing, SqlError};
 
@@ -84,9 +84,13 @@ pub async fn register(
 ) -> Result<(), SqlError> {
     let state = if open { State::Open } else { State::NotOpenYet };
     client
-        .execute(
+        .execute_typed(
             "select tenantry.fence_register($1, $2, $3)",
-            &[tenant.as_uuid(), &epoch.0, &(state as i16)],
+            &[
+                (tenant.as_uuid(), Type::UUID),
+                (&epoch.0, Type::INT8),
+                (&(state as i16), Type::INT2),
+            ],
         )
         .await
         .doing("register the tenant in its database")?;

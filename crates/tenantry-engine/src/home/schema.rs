@@ -2,7 +2,7 @@
 
 use tenantry_core::{InstallationId, TenantDatabaseId, TenantId, own_schema_name};
 use tenantry_sql::{Identifier, Literal};
-use tokio_postgres::GenericClient;
+use tokio_postgres::{GenericClient, types::Type};
 
 use super::{HomeError, Outcome};
 use crate::{roles::Roles, sql_error::Doing};
@@ -71,9 +71,9 @@ async fn is_ours(
     name: &Identifier,
 ) -> Result<bool, HomeError> {
     let found = client
-        .query_opt(
+        .query_typed_opt(
             "select pg_catalog.obj_description(oid, 'pg_namespace') from pg_catalog.pg_namespace where nspname = $1",
-            &[&name.as_str()],
+            &[(&name.as_str(), Type::TEXT)],
         )
         .await
         .doing("look for the tenant's schema")?;

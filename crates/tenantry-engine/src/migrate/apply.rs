@@ -11,6 +11,7 @@ use super::{
 };
 use crate::isolate::{Derived, Version};
 use tenantry_core::TenantId;
+use tenantry_sql::Literal;
 
 /// Why a placement is not up to date. What was applied before stays.
 #[derive(Debug, thiserror::Error)]
@@ -102,19 +103,16 @@ pub async fn apply(
     let outcome = apply_in_turn(client, target, derived, tenants, context, patience).await;
     // Where this fails the connection is gone, and the lock with it.
     let _ = client
-        .execute("select pg_advisory_unlock(hashtextextended($1, 0))", &[&turn(target)])
+        .batch_execute(&format!("select pg_advisory_unlock({})", turn_key(target)))
         .await;
     outcome
 }
 
-/// What the appliers of a placement take turns by.
-fn turn(target: &Target) -> String {
-    format!("tenantry migrate {}", target.schema.as_str())
-}
-
-/// The key of the same turn, to be taken until the end of a transaction.
+/// What the appliers of a placement take turns by: a number, as SQL.
 pub(super) fn turn_key(target: &Target) -> String {
-    format!("hashtextextended('{}', 0)", turn(target).replace('\'', "''"))
+    let name =
+        Literal::new(format!("tenantry migrate {}", target.schema.as_str())).expect("an identifier holds no zero byte");
+    format!("hashtextextended({name}, 0)")
 }
 
 async fn apply_in_turn(
@@ -220,20 +218,18 @@ pub(super) async fn pending<'a>(
 
 /// One applier per placement; the others wait here and then find nothing pending.
 async fn take_turn(client: &Client, target: &Target, patience: &Patience) -> Result<(), ApplyError> {
-    client
-        .batch_execute(&format!("set lock_timeout = {}", patience.turn_timeout.as_millis()))
-        .await?;
+    // One message, which a failure undoes whole: the setting does not stay.
     let taken = client
-        .execute("select pg_advisory_lock(hashtextextended($1, 0))", &[&turn(target)])
+        .batch_execute(&format!(
+            "set lock_timeout = {}; select pg_advisory_lock({}); reset lock_timeout",
+            patience.turn_timeout.as_millis(),
+            turn_key(target)
+        ))
         .await;
-    let reset = client.batch_execute("reset lock_timeout").await;
-    match taken {
-        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
-            Err(ApplyError::Busy(target.schema.as_str().to_owned()))
-        }
-        Err(error) => Err(error.into()),
-        Ok(_) => Ok(reset?),
-    }
+    taken.map_err(|error| match error.code() {
+        Some(&SqlState::LOCK_NOT_AVAILABLE) => ApplyError::Busy(target.schema.as_str().to_owned()),
+        _ => error.into(),
+    })
 }
 
 /// Extensions stand once per database, installed by the administrator before a version needs them.

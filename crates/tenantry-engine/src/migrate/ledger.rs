@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, types::Type};
 
 /// A row of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,12 +26,12 @@ pub struct AppliedVersion {
 /// The placement's rows, by version.
 pub(super) async fn read(client: &Client, schema: &str) -> Result<BTreeMap<i64, AppliedVersion>, Error> {
     let rows = client
-        .query(
+        .query_typed(
             "select version, name, checksum, engine_version, duration_ms, applied_at
                from tenantry_private.migration
               where schema = $1
               order by version",
-            &[&schema],
+            &[(&schema, Type::TEXT)],
         )
         .await?;
     Ok(rows

@@ -9,6 +9,7 @@ use tenantry_catalog::{
 };
 use tenantry_core::{Change, Isolation, SHARED_SCHEMA, TenantState};
 use tenantry_engine::{fence, home, turn};
+use tokio_postgres::Client;
 
 use super::{
     Failure, Journal,
@@ -27,6 +28,8 @@ pub(super) const fn steps(isolation: Isolation) -> &'static [&'static str] {
 
 pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let (mut site, located) = Site::of_tenant(ops, journal).await?;
+    // A connection with the operation's turn taken, kept for the steps that follow each other in one database.
+    let mut at_work = None;
     let isolation = located.placement.isolation;
     let begun = steps(isolation)
         .iter()
@@ -36,10 +39,10 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
         journal.begin(step).await?;
         match *step {
             "rows" => rows(&site, &located).await?,
-            "schema" => schema(&site, &located).await?,
+            "schema" => at_work = Some(schema(&site, &located).await?),
             "database" => database(&site).await?,
             "bootstrap" => site.bootstrap().await?,
-            "tables" => tables(&site, &located).await?,
+            "tables" => tables(&site, &located, at_work.take()).await?,
             _ => activate(ops, journal, &located).await?,
         }
         journal.end(step).await?;
@@ -64,7 +67,7 @@ async fn rows(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
     site.seed(&client, located).await
 }
 
-async fn schema(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
+async fn schema(site: &Site<'_>, located: &Located) -> Result<Client, Failure> {
     let object = Object {
         kind: ObjectKind::Schema,
         server: site.database.server,
@@ -73,12 +76,13 @@ async fn schema(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
     };
     site.journal.will_make(&object).await?;
     let client = site.connect().await?;
-    turn::begin(&client, site.journal.lock_key(), TURN).await?;
-    site.journal.check().await?;
+    site.take_turn(&client).await?;
     let (tenant, epoch) = (located.placement.tenant, located.placement.epoch);
+    client.batch_execute("begin").await?;
     home::create_schema(&client, site.installation(), site.database.id, tenant).await?;
     fence::register(&client, tenant, epoch, true).await?;
-    Ok(turn::commit(&client).await?)
+    client.batch_execute("commit").await?;
+    Ok(client)
 }
 
 async fn database(site: &Site<'_>) -> Result<(), Failure> {
@@ -93,9 +97,20 @@ async fn database(site: &Site<'_>) -> Result<(), Failure> {
 }
 
 /// The application's tables in a schema or database of the tenant's own, and what it starts with.
-async fn tables(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
-    let client = site.connect().await?;
-    site.take_turn(&client).await?;
+///
+/// On the connection of the step before, which has the turn: another one would have to log in and to read the system catalogs.
+async fn tables(site: &Site<'_>, located: &Located, at_work: Option<Client>) -> Result<(), Failure> {
+    let client = match at_work {
+        Some(client) => {
+            site.journal.check().await?;
+            client
+        }
+        None => {
+            let client = site.connect().await?;
+            site.take_turn(&client).await?;
+            client
+        }
+    };
     if located.placement.isolation == Isolation::Database {
         fence::register(&client, located.placement.tenant, located.placement.epoch, true).await?;
     }
