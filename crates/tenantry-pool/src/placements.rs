@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -50,11 +50,12 @@ pub(crate) struct Placements {
     generation: AtomicU64,
 }
 
-/// What a caller remembers of its tenant's home.
+/// What a caller remembers of its tenant's home. It keeps nothing alive: a pool that was given up ends, however long callers
+/// are remembered.
 pub(crate) struct Memo {
     generation: u64,
     until: Instant,
-    located: Arc<Located>,
+    located: Weak<Located>,
 }
 
 impl Placements {
@@ -77,7 +78,7 @@ impl Placements {
         let memo = caller.memo.lock();
         let memo = memo.as_ref()?;
         let holds = memo.generation == self.generation.load(Ordering::Acquire) && now < memo.until;
-        holds.then(|| memo.located.clone())
+        holds.then(|| memo.located.upgrade()).flatten()
     }
 
     /// Where the caller's tenant lives.
@@ -89,7 +90,7 @@ impl Placements {
         *caller.memo.lock() = Some(Memo {
             generation,
             until,
-            located: located.clone(),
+            located: Arc::downgrade(&located),
         });
         Ok(located)
     }

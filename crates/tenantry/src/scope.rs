@@ -7,7 +7,7 @@ use tenantry_core::{AccountId, Context, Role};
 
 use tenantry_pool::{Caller, Pools};
 
-use crate::{CopyOut, Error, ErrorKind, FromRow, ResolveError, Row, RowStream, Tenantry, Transaction};
+use crate::{CopyOut, Error, ErrorKind, FromRow, ResolveError, Row, RowStream, Tenantry, Transaction, Verified};
 
 /// Parameters of a statement: `&[&a, &b]`.
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -19,23 +19,26 @@ pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 #[derive(Clone)]
 pub struct Scope {
     tenantry: Tenantry,
-    context: Arc<Context>,
-    caller: Arc<Caller>,
+    verified: Verified,
 }
 
 impl Scope {
-    pub(crate) fn new(tenantry: Tenantry, context: Arc<Context>) -> Self {
-        let caller = Arc::new(Caller::new(&context));
-        Self {
-            tenantry,
-            context,
-            caller,
-        }
+    pub(crate) fn new(tenantry: Tenantry, verified: Verified) -> Self {
+        Self { tenantry, verified }
+    }
+
+    /// What the scope was made of.
+    pub(crate) fn verified(&self) -> &Verified {
+        &self.verified
+    }
+
+    fn caller(&self) -> &Arc<Caller> {
+        &self.verified.caller
     }
 
     /// Whose rows, who acts, with which rights.
     pub fn context(&self) -> &Context {
-        &self.context
+        self.verified.context()
     }
 
     /// The handle this scope came from.
@@ -47,10 +50,10 @@ impl Scope {
     #[must_use]
     pub fn at_most(&self, role: Role) -> Self {
         let context = Context {
-            role: self.context.role.min(role),
-            ..(*self.context).clone()
+            role: self.context().role.min(role),
+            ..self.context().clone()
         };
-        Self::new(self.tenantry.clone(), Arc::new(context))
+        Self::new(self.tenantry.clone(), Verified::new(context))
     }
 
     pub(crate) fn pools(&self) -> &Pools {
@@ -72,7 +75,7 @@ impl Scope {
     /// Dropping the future leaves no open transaction: the connection is closed. Whether the statement took effect is
     /// then unknown, as when a network fails.
     pub async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
-        let outcome = self.pools().query(&self.caller, sql, params).await?;
+        let outcome = self.pools().query(self.caller(), sql, params).await?;
         Ok(outcome.rows.into_iter().map(Row).collect())
     }
 
@@ -133,7 +136,7 @@ impl Scope {
     ///
     /// As [`query`](Self::query).
     pub async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
-        Ok(self.pools().query(&self.caller, sql, params).await?.affected)
+        Ok(self.pools().query(self.caller(), sql, params).await?.affected)
     }
 
     /// Whether the account has a membership in this tenant, to check a reference to a person before it is stored.
@@ -144,7 +147,7 @@ impl Scope {
     pub async fn is_member(&self, account: AccountId) -> Result<bool, Error> {
         let unavailable = |error: ResolveError| Error::new(ErrorKind::Unavailable, error.to_string());
         let resolver = self.tenantry.resolver().map_err(unavailable)?;
-        let tenant = self.context.tenant;
+        let tenant = self.context().tenant;
         resolver.is_member(tenant, account).await.map_err(unavailable)
     }
 
@@ -156,7 +159,7 @@ impl Scope {
     ///
     /// As [`query`](Self::query).
     pub async fn query_stream(&self, sql: &str, params: Params<'_>) -> Result<RowStream, Error> {
-        Ok(RowStream::new(self.pools().stream(&self.caller, sql, params).await?))
+        Ok(RowStream::new(self.pools().stream(self.caller(), sql, params).await?))
     }
 
     /// Runs `copy (…) to stdout` and gives its data: the fastest way to get many rows out.
@@ -165,7 +168,7 @@ impl Scope {
     ///
     /// As [`query`](Self::query).
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOut, Error> {
-        Ok(CopyOut::new(self.pools().copy_out(&self.caller, sql).await?))
+        Ok(CopyOut::new(self.pools().copy_out(self.caller(), sql).await?))
     }
 
     /// Inserts many rows by one statement, all or none: `columns` of `table`, one value each per row.
@@ -176,7 +179,7 @@ impl Scope {
     ///
     /// As [`query`](Self::query); [`ErrorKind::Parameter`] where a row has not one value per column.
     pub async fn insert_many(&self, table: &str, columns: &[&str], rows: &[Params<'_>]) -> Result<u64, Error> {
-        crate::bulk::insert_many(self.pools(), &self.caller, table, columns, rows).await
+        crate::bulk::insert_many(self.pools(), self.caller(), table, columns, rows).await
     }
 
     /// Begins a transaction. Dropping it undoes it; [`Transaction::commit`] keeps it.
@@ -185,7 +188,7 @@ impl Scope {
     ///
     /// As [`query`](Self::query).
     pub async fn begin(&self) -> Result<Transaction, Error> {
-        Ok(Transaction::new(self.pools().begin(self.caller.clone()).await?))
+        Ok(Transaction::new(self.pools().begin(self.caller().clone()).await?))
     }
 
     /// Runs `work` in a transaction: committed when it gives `Ok`, undone when it gives `Err` or the future is dropped.

@@ -94,7 +94,7 @@ impl Tenantry {
 
     /// Access to one tenant, for a context that was verified.
     pub fn scope(&self, verified: Verified) -> Scope {
-        Scope::new(self.clone(), Arc::new(verified.0))
+        Scope::new(self.clone(), verified)
     }
 
     /// Not public: its methods take a caller that nobody has verified.
@@ -129,7 +129,7 @@ impl Tenantry {
         let actor = Actor::System {
             reason: reason.to_owned(),
         };
-        Ok(self.scope(Verified(Context {
+        Ok(self.scope(Verified::new(Context {
             tenant,
             actor,
             role: Role::Owner,

@@ -1,4 +1,4 @@
-//! A proxy that counts what crosses it: round trips and Syncs.
+//! A proxy that counts what crosses it: round trips, Syncs, bytes.
 
 use std::sync::{
     Arc,
@@ -15,13 +15,15 @@ pub(crate) struct Counts {
     pub(crate) syncs: Arc<AtomicUsize>,
     pub(crate) round_trips: Arc<AtomicUsize>,
     pub(crate) parses: Arc<AtomicUsize>,
+    /// From the client.
+    pub(crate) bytes: Arc<AtomicUsize>,
     /// The server spoke last.
     answered: Arc<AtomicBool>,
 }
 
 impl Counts {
     pub(crate) fn reset(&self) {
-        for count in [&self.syncs, &self.round_trips, &self.parses] {
+        for count in [&self.syncs, &self.round_trips, &self.parses, &self.bytes] {
             count.store(0, Ordering::SeqCst);
         }
         self.answered.store(true, Ordering::SeqCst);
@@ -71,6 +73,7 @@ async fn relay(client: TcpStream, server: TcpStream, counts: Counts) {
         if counts.answered.swap(false, Ordering::SeqCst) {
             counts.round_trips.fetch_add(1, Ordering::SeqCst);
         }
+        counts.bytes.fetch_add(length, Ordering::SeqCst);
         pending.extend_from_slice(&buffer[..length]);
         count(&mut pending, &mut started, &counts);
         if to_server.write_all(&buffer[..length]).await.is_err() {

@@ -1,5 +1,9 @@
 //! What crosses the wire for a call.
 
+use std::sync::atomic::Ordering;
+
+use tenantry_core::Isolation;
+
 use crate::{
     counting_proxy,
     support::{Fixture, small},
@@ -59,4 +63,37 @@ async fn a_transactions_context_travels_with_begin_and_the_first_statement() {
             }
         }
     }
+}
+
+/// A call that binds anew, prepares anew or asks where the tenant lives would show in one of the counts.
+#[tokio::test]
+async fn what_a_bound_call_sends_is_the_same_in_each_isolation() {
+    const CALLS: usize = 200;
+    let fixture = Fixture::new().await;
+    let server = fixture.database.cluster();
+    let (port, counts) = counting_proxy::start((server.host().to_owned(), server.port())).await;
+    fixture.through(port);
+    let sql = "select name from contact where id = $1";
+    let mut bytes = Vec::new();
+    for isolation in Isolation::ALL {
+        fixture.source.home.lock().placement.isolation = isolation;
+        // Room for more connections than there are callers: none of them may be opened.
+        let pools = fixture.pools(small(16));
+        let caller = fixture.caller(0);
+        pools.query(&caller, sql, &[&1_i64]).await.unwrap();
+        pools.query(&caller, sql, &[&1_i64]).await.unwrap();
+        let asked = fixture.source.asked.load(Ordering::Relaxed);
+        counts.reset();
+        for _ in 0..CALLS {
+            pools.query(&caller, sql, &[&1_i64]).await.unwrap();
+        }
+        assert_eq!(counts.read(), (CALLS, CALLS, 0), "{isolation}");
+        assert_eq!(fixture.source.asked.load(Ordering::Relaxed), asked, "{isolation}");
+        let open: Vec<_> = pools.status().iter().map(|(_, status)| status.open).collect();
+        assert_eq!(open, [1], "{isolation}");
+        bytes.push(counts.bytes.load(Ordering::SeqCst));
+    }
+    assert_eq!(bytes, [bytes[0]; 3]);
+    // A binding takes the token's 90 bytes; an expectation and a query do with this.
+    assert!(bytes[0] / CALLS < 200, "{bytes:?}");
 }

@@ -12,7 +12,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Scope {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(no_layer)
+        scope(parts).cloned()
     }
 }
 
@@ -21,11 +21,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Verified {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(no_layer)
+        Ok(scope(parts)?.verified().clone())
     }
 }
 
-fn no_layer() -> Problem {
-    tracing::error!("a handler wants a scope, but its route has no tenantry::axum::TenantLayer around it");
-    Problem::new(Code::Internal, "The request could not be served.")
+fn scope(parts: &Parts) -> Result<&Scope, Problem> {
+    parts.extensions.get().ok_or_else(|| {
+        tracing::error!("a handler wants a scope, but its route has no tenantry::axum::TenantLayer around it");
+        Problem::new(Code::Internal, "The request could not be served.")
+    })
 }

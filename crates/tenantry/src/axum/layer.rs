@@ -20,8 +20,8 @@ use crate::{Credentials, HeaderField, Tenantry, Verified};
 static TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Resolves each request's tenant and member, and puts a [`Scope`](crate::Scope) and a [`Verified`] into its extensions,
-/// where the extractors of the same names find them. A request that can't be resolved does not reach the handler.
+/// Resolves each request's tenant and member, and puts a [`Scope`](crate::Scope) into its extensions, where the
+/// extractors of it and of [`Verified`] find it. A request that can't be resolved does not reach the handler.
 ///
 /// The address of the peer, on which belief in forwarded headers rests, comes from axum's [`ConnectInfo`].
 #[derive(Clone)]
@@ -77,8 +77,7 @@ where
             let resolved: Result<Verified, _> = tenantry.resolve(&credentials(&parts)).await;
             match resolved {
                 Ok(verified) => {
-                    parts.extensions.insert(tenantry.scope(verified.clone()));
-                    parts.extensions.insert(verified);
+                    parts.extensions.insert(tenantry.scope(verified));
                     inner.call(Request::from_parts(parts, body)).await
                 }
                 Err(error) => Ok(Problem::from(error).into_response()),

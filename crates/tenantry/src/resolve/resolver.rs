@@ -19,7 +19,7 @@ use super::{
     directory::Directory,
     host::{HostTenant, host_tenant},
     outside::OutsideIssuers,
-    token::{OwnTokens, TOKEN_BYTES_MAX, VerifiedToken, now_s},
+    token::{OwnTokens, SeenToken, TOKEN_BYTES_MAX, VerifiedToken, now_s},
 };
 use crate::Verified;
 
@@ -39,7 +39,7 @@ struct Inner {
     directory: Directory,
     own: OwnTokens,
     outside: OutsideIssuers,
-    tokens: Cache<[u8; 32], VerifiedToken>,
+    tokens: Cache<[u8; 32], SeenToken>,
 }
 
 /// What [`Resolver::measure`] found.
@@ -88,7 +88,11 @@ impl Resolver {
             Recognised::ApiKey(key) => {
                 let tenant = inner.tenant_of_credential(key.tenant, credentials).await?;
                 require_served(tenant.state)?;
-                Ok(verified(key.tenant, Actor::ApiKey(key.id), key.role))
+                Ok(Verified::new(Context {
+                    tenant: key.tenant,
+                    actor: Actor::ApiKey(key.id),
+                    role: key.role,
+                }))
             }
             Recognised::Account { token, account } => {
                 let tenant = match token.tenant {
@@ -97,7 +101,11 @@ impl Resolver {
                 };
                 let role = inner.role(&token, &account, tenant.id).await?;
                 require_served(tenant.state)?;
-                Ok(verified(tenant.id, Actor::Account(token.account), role))
+                Ok(token.verified(Context {
+                    tenant: tenant.id,
+                    actor: Actor::Account(token.account),
+                    role,
+                }))
             }
         }
     }
@@ -232,7 +240,7 @@ enum Recognised {
     Operator(Arc<directory::OperatorKey>),
     ApiKey(Arc<directory::ApiKey>),
     Account {
-        token: Arc<VerifiedToken>,
+        token: Arc<SeenToken>,
         account: Arc<directory::Account>,
     },
 }
@@ -280,7 +288,7 @@ impl Inner {
     }
 
     /// The token, verified now or before.
-    async fn token(&self, text: &str) -> Result<Arc<VerifiedToken>, ResolveError> {
+    async fn token(&self, text: &str) -> Result<Arc<SeenToken>, ResolveError> {
         let hash = sha256(text.as_bytes());
         let keys_version = self.directory.signing_keys_version();
         if let Some(Some(token)) = self.tokens.get(&hash)
@@ -292,7 +300,7 @@ impl Inner {
                 Err(ResolveError::BadToken)
             };
         }
-        let token = Arc::new(self.verify(text, keys_version).await?);
+        let token = Arc::new(SeenToken::from(self.verify(text, keys_version).await?));
         self.tokens
             .keep(self.tokens.ticket(&hash), &hash, Some(Arc::clone(&token)));
         Ok(token)
@@ -441,10 +449,6 @@ fn require_served(state: TenantState) -> Result<(), ResolveError> {
         TenantState::Provisioning => Err(ResolveError::TenantNotReady),
         TenantState::Purged => Err(ResolveError::Forbidden),
     }
-}
-
-fn verified(tenant: TenantId, actor: Actor, role: Role) -> Verified {
-    Verified(Context { tenant, actor, role })
 }
 
 /// The credential of an `Authorization` header.

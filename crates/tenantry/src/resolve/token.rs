@@ -1,12 +1,18 @@
 //! Verification of our own access tokens.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    ops::Deref,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
+use parking_lot::Mutex;
 use tenantry_catalog::signing_key::{PublicKey, SigningKeyState};
 use tenantry_core::{
-    ACCESS_TOKEN_LIFE_MAX_S, ACCESS_TOKEN_TYPE, AccessClaims, AccountId, CLOCK_LEEWAY_S, SessionId, TenantId,
+    ACCESS_TOKEN_LIFE_MAX_S, ACCESS_TOKEN_TYPE, AccessClaims, AccountId, CLOCK_LEEWAY_S, Context, SessionId, TenantId,
 };
+
+use crate::Verified;
 
 /// Longer credentials are refused unread; ours have some 700 bytes.
 pub(super) const TOKEN_BYTES_MAX: usize = 8192;
@@ -22,6 +28,41 @@ pub(super) struct VerifiedToken {
     pub(super) first_seen: Instant,
     /// The version of the keys that it was verified with.
     pub(super) keys_version: u64,
+}
+
+/// A token that is remembered, and the context that it last stood for.
+pub(super) struct SeenToken {
+    token: VerifiedToken,
+    last: Mutex<Option<Verified>>,
+}
+
+impl SeenToken {
+    /// This context, as it was made for an earlier request if it is the same still: so that the next query need not look up
+    /// where the tenant lives.
+    pub(super) fn verified(&self, context: Context) -> Verified {
+        let mut last = self.last.lock();
+        match &*last {
+            Some(verified) if *verified.context() == context => verified.clone(),
+            _ => last.insert(Verified::new(context)).clone(),
+        }
+    }
+}
+
+impl From<VerifiedToken> for SeenToken {
+    fn from(token: VerifiedToken) -> Self {
+        Self {
+            token,
+            last: Mutex::default(),
+        }
+    }
+}
+
+impl Deref for SeenToken {
+    type Target = VerifiedToken;
+
+    fn deref(&self) -> &VerifiedToken {
+        &self.token
+    }
 }
 
 /// Checks our own tokens.
