@@ -25,14 +25,15 @@ pub(crate) use timeout::Cut;
 /// Puts the layers around every route of the router, and around what no route knows.
 pub(crate) fn around<S: Clone + Send + Sync + 'static>(router: Router<S>, config: &Config, cut: Cut) -> Router<S> {
     let (origins, limits) = (origin::Origins::new(config), timeout::Limits::new(config, cut));
+    let figures = measure::Figures::new();
     // One layer for all of them: each layer of its own clones and boxes everything below it with each request.
     let all = move |request: Request, next: Next| {
-        let (origins, limits) = (origins.clone(), limits.clone());
+        let (origins, limits, figures) = (origins.clone(), limits.clone(), figures.clone());
         let handle = async move |request| next.run(request).await;
         let bound = async move |request| timeout::bound(limits, request, handle).await;
         let find = async move |request| origins.find(request, bound).await;
         let finish = async move |request| finish::finish(request, find).await;
-        let measure = async move |request| measure::measure(request, finish).await;
+        let measure = async move |request| measure::measure(figures, request, finish).await;
         request_id::identify(request, measure)
     };
     router.layer(CatchPanicLayer::custom(panic::answer)).layer(from_fn(all))

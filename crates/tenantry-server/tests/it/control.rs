@@ -427,6 +427,17 @@ async fn metrics_have_bounded_labels() {
         metrics.text
     );
     assert!(metrics.text.contains(r#"route="unmatched""#));
+    let series = r#"tenantry_http_requests_total{method="GET",route="/app/contacts/{id}",status="404"} "#;
+    let counted: Vec<&str> = metrics
+        .text
+        .lines()
+        .filter_map(|line| line.strip_prefix(series))
+        .collect();
+    assert!(
+        matches!(counted[..], [count] if count.parse::<u32>().unwrap() >= 20),
+        "{}",
+        metrics.text
+    );
     assert!(
         !metrics.text.contains(&tenant.id)
             && !metrics.text.contains(&tenant.slug)
