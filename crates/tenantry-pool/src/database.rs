@@ -218,7 +218,10 @@ impl DatabasePool {
 
     /// Gives a connection to who has waited longest.
     fn give(self: &Arc<Self>, mut member: Box<Member>) {
-        debug_assert!(member.session.is_clean(), "B2, B4: a connection comes back from a call that has not ended");
+        debug_assert!(
+            member.session.is_clean(),
+            "B2, B4: a connection comes back from a call that has not ended"
+        );
         let mut inner = self.inner.lock();
         if inner.raw_turn(self.config.raw_connections_max) && inner.open >= self.config.connections_max {
             // Another lane's turn: a connection never changes lanes, so this one makes room.
@@ -398,7 +401,7 @@ impl Inner {
 }
 
 /// Up to a tenth earlier, so that connections opened together do not end together.
-fn jittered(life: Duration, seed: i32) -> Duration {
+pub(crate) fn jittered(life: Duration, seed: i32) -> Duration {
     life - life / 10 * seed.unsigned_abs().wrapping_mul(2_654_435_761).rem_euclid(100) / 100
 }
 

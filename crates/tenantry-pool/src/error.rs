@@ -38,6 +38,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// What the failure of a statement means that another driver ran.
+    pub fn of_statement(error: tenantry_wire::Error) -> Self {
+        crate::pools::meaning(error)
+    }
+
     /// PostgreSQL's own error, if the statement failed by one.
     pub fn database(&self) -> Option<&tenantry_wire::DbError> {
         match self {

@@ -4,6 +4,7 @@ mod config;
 mod copy;
 mod database;
 mod error;
+pub mod foreign;
 mod home;
 mod member;
 mod placements;

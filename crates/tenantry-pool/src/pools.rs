@@ -225,7 +225,7 @@ impl Pools {
     }
 
     /// The bounds of the pools.
-    pub(crate) fn config(&self) -> &PoolConfig {
+    pub(crate) fn config(&self) -> &Arc<PoolConfig> {
         &self.shared.config
     }
 
@@ -273,47 +273,31 @@ impl Pools {
             return Err(error);
         };
         let verdict = verdict(&error);
-        match verdict {
-            Verdict::Final => return Err(Error::Statement(error)),
-            Verdict::Suspended => return Err(Error::Locate(LocateError::Suspended)),
-            Verdict::NotBound | Verdict::Tampered => {
-                tracing::error!(error = %error, "a session was not as it was left; its connection is closed");
-                if let Some(lease) = &mut lease {
-                    lease.taint();
-                }
-                if std::mem::replace(&mut patience.replaced, true) {
-                    return Err(if verdict == Verdict::NotBound {
-                        Error::Context(error)
-                    } else {
-                        Error::Statement(error)
-                    });
-                }
-                return Ok(());
+        if let Some(lease) = &mut lease {
+            if verdict.is_about_session() || (verdict == Verdict::Rejected && patience.looked_up) {
+                lease.taint();
             }
-            Verdict::Rejected if patience.looked_up => {
-                if let Some(lease) = &mut lease {
-                    lease.taint();
-                }
-                return Err(Error::Context(error));
+            if verdict == Verdict::Fenced {
+                lease.unbind();
             }
-            Verdict::Elsewhere if patience.looked_up => return Err(Error::Moving),
-            Verdict::Moving | Verdict::Fenced if patience.since.elapsed() > MOVE_WAIT => return Err(Error::Moving),
-            Verdict::Elsewhere | Verdict::Rejected => patience.looked_up = true,
-            Verdict::Fenced => {
-                if let Some(lease) = &mut lease {
-                    lease.unbind();
-                }
-            }
-            Verdict::Moving => {}
         }
+        weigh(verdict, error, patience)?;
         // Nobody waits while holding a connection.
         drop(lease);
+        self.settle(verdict, caller, patience).await;
+        Ok(())
+    }
+
+    /// Lets the placement be looked up again, and waits where that is all there is to do.
+    pub(crate) async fn settle(&self, verdict: Verdict, caller: &Caller, patience: &mut Patience) {
+        if verdict.is_about_session() {
+            return;
+        }
         self.shared.placements.invalidate(caller.tenant).await;
         let fenced_again = verdict == Verdict::Fenced && std::mem::replace(&mut patience.fenced, true);
         if verdict == Verdict::Moving || fenced_again {
             tokio::time::sleep(MOVE_POLL).await;
         }
-        Ok(())
     }
 
     /// Whether the failure is about where the tenant is, or how the session is bound, and not about the statement.
@@ -333,17 +317,45 @@ impl Pools {
     pub(crate) fn conclude(&self, error: Error, lease: &mut Lease) -> Error {
         let Error::Statement(error) = error else { return error };
         let verdict = verdict(&error);
-        if matches!(verdict, Verdict::NotBound | Verdict::Rejected | Verdict::Tampered) {
+        if verdict.is_about_session() || verdict == Verdict::Rejected {
             tracing::error!(error = %error, "a session was not as it was left; its connection is closed");
             lease.taint();
         }
-        match verdict {
-            Verdict::Final => Error::Statement(error),
-            Verdict::Suspended => Error::Locate(LocateError::Suspended),
-            Verdict::NotBound | Verdict::Rejected => Error::Context(error),
-            Verdict::Tampered => Error::Statement(error),
-            Verdict::Fenced | Verdict::Elsewhere | Verdict::Moving => Error::Moving,
+        meaning(error)
+    }
+}
+
+/// `Ok` when it is worth beginning again.
+pub(crate) fn weigh(verdict: Verdict, error: tenantry_wire::Error, patience: &mut Patience) -> Result<(), Error> {
+    match verdict {
+        Verdict::Final => return Err(Error::Statement(error)),
+        Verdict::Suspended => return Err(Error::Locate(LocateError::Suspended)),
+        Verdict::NotBound | Verdict::Tampered => {
+            tracing::error!(error = %error, "a session was not as it was left; its connection is closed");
+            if std::mem::replace(&mut patience.replaced, true) {
+                return Err(if verdict == Verdict::NotBound {
+                    Error::Context(error)
+                } else {
+                    Error::Statement(error)
+                });
+            }
         }
+        Verdict::Rejected if patience.looked_up => return Err(Error::Context(error)),
+        Verdict::Elsewhere if patience.looked_up => return Err(Error::Moving),
+        Verdict::Moving | Verdict::Fenced if patience.since.elapsed() > MOVE_WAIT => return Err(Error::Moving),
+        Verdict::Elsewhere | Verdict::Rejected => patience.looked_up = true,
+        Verdict::Fenced | Verdict::Moving => {}
+    }
+    Ok(())
+}
+
+/// What a failure in the middle of something means; it can't be repeated.
+pub(crate) fn meaning(error: tenantry_wire::Error) -> Error {
+    match verdict(&error) {
+        Verdict::Final | Verdict::Tampered => Error::Statement(error),
+        Verdict::Suspended => Error::Locate(LocateError::Suspended),
+        Verdict::NotBound | Verdict::Rejected => Error::Context(error),
+        Verdict::Fenced | Verdict::Elsewhere | Verdict::Moving => Error::Moving,
     }
 }
 
@@ -371,7 +383,7 @@ impl Patience {
 
 /// What an error says about the tenant's place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Verdict {
+pub(crate) enum Verdict {
     /// Nothing.
     Final,
     /// The placement is out of date.
@@ -390,7 +402,14 @@ enum Verdict {
     Tampered,
 }
 
-fn verdict(error: &tenantry_wire::Error) -> Verdict {
+impl Verdict {
+    /// Whether the session can't be used on.
+    pub(crate) fn is_about_session(self) -> bool {
+        matches!(self, Self::NotBound | Self::Tampered)
+    }
+}
+
+pub(crate) fn verdict(error: &tenantry_wire::Error) -> Verdict {
     let Some(error) = error.database() else {
         return Verdict::Final;
     };

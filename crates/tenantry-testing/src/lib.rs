@@ -18,6 +18,7 @@ mod database;
 mod own;
 mod proxy;
 mod shared;
+mod tls;
 mod watchdog;
 
 pub use admin::RestrictedAdmin;
@@ -27,6 +28,7 @@ pub use database::{TestDatabase, database, database_on};
 pub use own::{OwnCluster, OwnClusterOptions, own_cluster};
 pub use proxy::FaultProxy;
 pub use shared::{cluster, second_cluster};
+pub use tls::{Authority, Certified, TlsCluster, tls_cluster};
 pub use watchdog::{TestFolder, test_folder};
 
 /// A random installation id (8 hex digits), so that the cluster-wide role names of tests on one server never meet.

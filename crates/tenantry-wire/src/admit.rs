@@ -7,7 +7,11 @@ use crate::Error;
 /// Connections serve one tenant after another. What outlives a transaction (a prepared statement, a cursor with hold, a
 /// temporary table, a setting, a listener) would reach the next tenant, so only statements that leave nothing behind are
 /// let through. Row security does not rest on this: it keeps a faulty statement from troubling others.
-pub(crate) fn admit(sql: &str) -> Result<(), Error> {
+///
+/// # Errors
+///
+/// [`Error::Refused`] with what to do instead.
+pub fn admit(sql: &str) -> Result<(), Error> {
     let word = first_word(sql);
     const ADMITTED: [&str; 10] = [
         "select", "insert", "update", "delete", "merge", "with", "values", "table", "explain", "call",
@@ -26,7 +30,7 @@ pub(crate) fn admit(sql: &str) -> Result<(), Error> {
 /// Settings and locks of the session can be reached by functions in any query. What is found here costs a connection and
 /// no check on the way of other statements; what hides from it can only make later calls on this connection fail, and is
 /// noticed then.
-pub(crate) fn leaves_traces(sql: &str) -> bool {
+pub fn leaves_traces(sql: &str) -> bool {
     const WORDS: [&str; 7] = [
         "set_config",
         "setseed",

@@ -130,6 +130,46 @@ pub struct DbError {
 }
 
 impl DbError {
+    /// An error that another driver received.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The same with what PostgreSQL says beside the message.
+    #[must_use]
+    pub fn with_advice(self, detail: Option<&str>, hint: Option<&str>) -> Self {
+        Self {
+            detail: detail.map(str::to_owned),
+            hint: hint.map(str::to_owned),
+            ..self
+        }
+    }
+
+    /// The same with what it is about.
+    #[must_use]
+    pub fn about(self, table: Option<&str>, column: Option<&str>, constraint: Option<&str>) -> Self {
+        Self {
+            table: table.map(str::to_owned),
+            column: column.map(str::to_owned),
+            constraint: constraint.map(str::to_owned),
+            ..self
+        }
+    }
+
+    /// The same with how bad it is, and where in the statement.
+    #[must_use]
+    pub fn at(self, severity: Option<String>, position: Option<u32>) -> Self {
+        Self {
+            severity: severity.unwrap_or_default(),
+            position,
+            ..self
+        }
+    }
+
     /// The severity, for example `ERROR` or `FATAL`, never translated.
     pub fn severity(&self) -> &str {
         &self.severity

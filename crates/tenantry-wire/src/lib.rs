@@ -22,6 +22,7 @@ mod socket;
 mod statement;
 mod tls;
 
+pub use admit::{admit, leaves_traces};
 pub use cancel::CancelToken;
 pub use connection::{Connection, Options, TransactionStatus};
 pub use endpoint::{Address, Endpoint, Tls};
@@ -30,4 +31,5 @@ pub use raw::{RawOutcome, RawParams, RawRow, RawSession};
 pub use row::{Column, ColumnIndex, Row};
 pub use run::{Outcome, Params, encode_value};
 pub use script::statements;
-pub use session::{Binding, RowReader, Savepoint, Session};
+pub use session::{Binding, RowReader, Savepoint, Session, is_stale};
+pub use socket::open_socket;

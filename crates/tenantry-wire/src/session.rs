@@ -225,7 +225,10 @@ impl Session {
         self.bind_ahead(binding).await?;
         let entering = self.entering(binding);
         let lead = lead(&self.connection, &self.bound, self.opening, binding, entering.as_ref());
-        debug_assert!(self.is_spoken_for(binding, &lead), "B1: a statement goes out without its context");
+        debug_assert!(
+            self.is_spoken_for(binding, &lead),
+            "B1: a statement goes out without its context"
+        );
         self.connection.start_copy(&lead, sql).await?;
         self.started(entering);
         Ok(())
@@ -356,7 +359,10 @@ impl Session {
         self.tainted |= statement.leaves_traces;
         let entering = self.entering(binding);
         let lead = lead(&self.connection, &self.bound, self.opening, binding, entering.as_ref());
-        debug_assert!(self.is_spoken_for(binding, &lead), "B1: a statement goes out without its context");
+        debug_assert!(
+            self.is_spoken_for(binding, &lead),
+            "B1: a statement goes out without its context"
+        );
         self.connection.start(&lead, statement, params).await?;
         self.started(entering);
         Ok(())
@@ -495,7 +501,7 @@ fn enter<'a>(bound: &Option<Bound>, binding: &Binding<'a>, entering: &'a Enterin
 
 /// Whether a change of the schema since the statement was prepared may be the cause: a plan that would give other
 /// types, names or types that are gone, a parameter whose type has changed. Missing rights are none of that.
-fn is_stale(error: &Error) -> bool {
+pub fn is_stale(error: &Error) -> bool {
     match error {
         Error::Parameter { .. } => true,
         Error::Database(error) => match error.code() {

@@ -21,6 +21,15 @@ pub(crate) enum Socket {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// Opens a socket for another driver, encrypted and verified as the endpoint says: what is spoken over it is the driver's.
+///
+/// # Errors
+///
+/// When the server cannot be reached or verified.
+pub async fn open_socket(endpoint: &Endpoint) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Error> {
+    Socket::open(endpoint).await
+}
+
 impl Socket {
     /// Connects, and encrypts where the endpoint says so.
     pub(crate) async fn open(endpoint: &Endpoint) -> Result<Self, Error> {

@@ -73,6 +73,8 @@ fn database(error: &DbError) -> (ErrorKind, Option<&'static str>) {
         "42501" if error.message().contains("permission denied for table") => {
             Some("tenant_id can't be updated, and reference tables are written by migrations only")
         }
+        // Other drivers leave the limit to the server; the scope's own statements are stopped by us.
+        "57014" if error.message().contains("statement timeout") => return (ErrorKind::Timeout, None),
         "57P01" | "57P02" | "57P03" | "53300" => return (ErrorKind::Unavailable, None),
         _ => None,
     };

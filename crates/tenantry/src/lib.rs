@@ -7,12 +7,16 @@ pub mod axum;
 mod bulk;
 mod catalog_source;
 mod connect;
+#[cfg(feature = "diesel")]
+pub mod diesel;
 mod error;
 mod error_from;
 mod raw;
 mod resolve;
 mod row;
 mod scope;
+#[cfg(feature = "sqlx")]
+pub mod sqlx;
 mod stream;
 mod tenantry;
 mod transaction;

@@ -1,6 +1,6 @@
 //! Access to one tenant's rows.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use postgres_types::ToSql;
 use tenantry_core::{AccountId, Context, Role};
@@ -20,6 +20,14 @@ pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub struct Scope {
     tenantry: Tenantry,
     verified: Verified,
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("context", &self.context)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Scope {
@@ -60,7 +68,7 @@ impl Scope {
         &self.tenantry.inner.pools
     }
 
-    pub(crate) fn caller(&self) -> &Caller {
+    pub(crate) fn caller(&self) -> &Arc<Caller> {
         &self.caller
     }
 

@@ -30,6 +30,10 @@ impl Drop for AbortOnDrop {
 pub(crate) struct Inner {
     audit: Arc<dyn SystemAudit>,
     pub(crate) pools: Pools,
+    #[cfg(feature = "sqlx")]
+    pub(crate) sqlx: tenantry_pool::foreign::ForeignPools<crate::sqlx::PgDriver>,
+    #[cfg(feature = "diesel")]
+    pub(crate) diesel: tenantry_pool::foreign::ForeignPools<crate::diesel::DieselDriver>,
 }
 
 /// Takes down that the application acted by itself in a tenant.
@@ -48,7 +52,14 @@ impl Tenantry {
             pools.spawn_shrinking();
         }
         Self {
-            inner: Arc::new(Inner { audit, pools }),
+            inner: Arc::new(Inner {
+                audit,
+                #[cfg(feature = "sqlx")]
+                sqlx: tenantry_pool::foreign::ForeignPools::new(pools.clone()),
+                #[cfg(feature = "diesel")]
+                diesel: tenantry_pool::foreign::ForeignPools::new(pools.clone()),
+                pools,
+            }),
             resolver: None,
             _follower: None,
         }

@@ -5,6 +5,8 @@
     reason = "a step of a test that fails is a failed test, in helpers too"
 )]
 
+#[cfg(all(feature = "sqlx", feature = "diesel"))]
+mod adapters;
 mod compile_fail;
 mod copy;
 mod dropped;

@@ -1,0 +1,34 @@
+//! What a driver has to be able to do.
+
+use async_trait::async_trait;
+use tenantry_wire::{Endpoint, Error};
+
+use crate::PoolConfig;
+
+/// A connection of another driver. Dropping it closes its socket, whatever it is doing.
+#[async_trait]
+pub trait Driver: Sized + Send + 'static {
+    /// Opens a connection.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached or verified, or refuses the role.
+    async fn connect(endpoint: &Endpoint, config: &PoolConfig) -> Result<Self, Error>;
+
+    /// Runs a statement of the call protocol that has neither parameters nor rows.
+    ///
+    /// # Errors
+    ///
+    /// What PostgreSQL says.
+    async fn run(&mut self, sql: &str) -> Result<(), Error>;
+
+    /// Runs a statement of the call protocol with parameters that are texts and one row of one text, named `answer`.
+    ///
+    /// # Errors
+    ///
+    /// What PostgreSQL says.
+    async fn ask(&mut self, sql: &'static str, params: &[&str]) -> Result<Option<String>, Error>;
+
+    /// Says good-bye to the server, which is idle.
+    async fn close(self);
+}

@@ -1,0 +1,154 @@
+//! A connection of another driver with its binding.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tenantry_core::{Epoch, Role, TenantId, Tier, seal};
+use tenantry_wire::{Binding, DbError, Error};
+
+use super::Driver;
+
+// The fixed statements of the call protocol, in a form that any driver can send: parameters and result are texts. In the
+// sealed tier the seal may be read by anybody; messages and codes go as parameters, so that nobody sees them in
+// `pg_stat_activity`.
+const ENTER: &str = "select 'entered' as answer \
+    from tenantry.enter(pg_catalog.decode($1, 'hex'), pg_catalog.decode($2, 'hex'))";
+const ENTER_WITH_PATH: &str = "select pg_catalog.set_config('search_path', $3, false) as answer \
+    from tenantry.enter(pg_catalog.decode($1, 'hex'), pg_catalog.decode($2, 'hex'))";
+const EXPECT: &str = "select case when pg_catalog.set_config('tenantry.expect', $1, true) is not null \
+    then tenantry.tenant_id()::pg_catalog.text end as answer";
+const EXPECT_AND_ACCOUNT: &str = "select case when pg_catalog.set_config('tenantry.expect', $1, true) is not null \
+    and pg_catalog.set_config('tenantry.account', $2, true) is not null \
+    then tenantry.tenant_id()::pg_catalog.text end as answer";
+const WHO: &str = "select tenantry.tenant_id()::pg_catalog.text as answer";
+
+/// A connection with its binding.
+pub(super) struct Session<D> {
+    pub(super) driver: D,
+    pid: i32,
+    counter: u64,
+    fresh: bool,
+    bound: Option<Bound>,
+    /// What names are resolved in: set once, for the driver keeps statements and types by name.
+    schema: Option<Arc<str>>,
+    pub(super) opened: Instant,
+    /// Closed from here on, as soon as nobody uses it.
+    pub(super) dies: Instant,
+    pub(super) idle_since: Instant,
+}
+
+struct Bound {
+    tenant: TenantId,
+    role: Role,
+    epoch: Epoch,
+    seal: String,
+}
+
+impl<D: Driver> Session<D> {
+    pub(super) fn new(driver: D, pid: i32, opened: Instant, dies: Instant) -> Self {
+        Self {
+            driver,
+            pid,
+            counter: 0,
+            fresh: true,
+            bound: None,
+            schema: None,
+            opened,
+            dies,
+            idle_since: opened,
+        }
+    }
+
+    /// Whether it is bound as the call needs it.
+    pub(super) fn serves(&self, binding: &Binding<'_>) -> bool {
+        self.may_serve(binding)
+            && self.bound.as_ref().is_some_and(|bound| {
+                bound.tenant == binding.tenant && bound.role == binding.role && bound.epoch == binding.epoch
+            })
+    }
+
+    /// Whether it can be bound as the call needs it.
+    pub(super) fn may_serve(&self, binding: &Binding<'_>) -> bool {
+        self.schema.as_ref().is_none_or(|schema| schema == binding.schema)
+    }
+
+    /// Opens a transaction in the tenant, and makes sure of it: the database itself says whose rows it will show.
+    pub(super) async fn begin(&mut self, binding: &Binding<'_>) -> Result<(), Error> {
+        let tenant = match binding.tier {
+            Tier::Sealed => {
+                if !self.serves(binding) {
+                    self.enter(binding).await?;
+                }
+                self.driver.run("begin").await?;
+                self.expect(binding).await?
+            }
+            Tier::Signed => {
+                // A binding holds for its transaction only; undoing that must not undo what the session has to keep,
+                // the search path and the last counter.
+                if self.fresh || self.schema.is_none() {
+                    self.enter(binding).await?;
+                }
+                self.driver.run("begin").await?;
+                self.enter(binding).await?;
+                self.driver.ask(WHO, &[]).await?
+            }
+        };
+        if tenant.as_deref() == Some(binding.tenant.to_string().as_str()) {
+            return Ok(());
+        }
+        Err(Error::Database(Box::new(DbError::new(
+            "22P02",
+            "tenantry: the session is not bound as this call expects",
+        ))))
+    }
+
+    async fn enter(&mut self, binding: &Binding<'_>) -> Result<(), Error> {
+        self.counter += 1;
+        let now_us = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_micros() as i64);
+        let signed = binding.key.sign(&seal::Token {
+            tenant: binding.tenant,
+            counter: self.counter,
+            fresh: self.fresh,
+            raw: false,
+            role: binding.role,
+            now_us,
+            backend_pid: self.pid,
+            account: binding.account,
+            epoch: binding.epoch,
+        });
+        let (message, mac) = (hex::encode(signed.message), hex::encode(signed.mac));
+        if self.schema.is_none() {
+            let params = [message.as_str(), mac.as_str(), binding.search_path];
+            self.driver.ask(ENTER_WITH_PATH, &params).await?;
+            self.schema = Some(binding.schema.clone());
+        } else {
+            self.driver.ask(ENTER, &[&message, &mac]).await?;
+        }
+        self.fresh = false;
+        self.bound = Some(Bound {
+            tenant: binding.tenant,
+            role: binding.role,
+            epoch: binding.epoch,
+            seal: signed.seal(),
+        });
+        Ok(())
+    }
+
+    async fn expect(&mut self, binding: &Binding<'_>) -> Result<Option<String>, Error> {
+        let seal = self.bound.as_ref().map_or("", |bound| bound.seal.as_str());
+        match binding.account_text {
+            Some(account) => self.driver.ask(EXPECT_AND_ACCOUNT, &[seal, account]).await,
+            None => self.driver.ask(EXPECT, &[seal]).await,
+        }
+    }
+
+    /// After a failure to begin: nothing is open, and the next call binds anew.
+    pub(super) async fn begin_again(&mut self) -> Result<(), Error> {
+        self.bound = None;
+        self.driver.run("rollback").await
+    }
+}

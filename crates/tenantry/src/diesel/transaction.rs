@@ -1,0 +1,74 @@
+//! Several queries of diesel that hold together.
+
+use std::fmt;
+
+use tenantry_pool::foreign::ForeignTransaction;
+
+use super::DieselDriver;
+use crate::Error;
+
+/// Several queries of diesel in one tenant that take effect together: it is the connection that they take.
+///
+/// Dropping it without [`commit`](Self::commit) undoes it, by closing the connection. The connection itself is not to be
+/// had: with a `&mut AsyncPgConnection` one could swap the connections of two tenants' transactions, or end the transaction and
+/// go on without a context (where PostgreSQL shows nothing and refuses every write).
+pub struct Transaction {
+    pub(super) inner: ForeignTransaction<DieselDriver>,
+}
+
+impl Transaction {
+    pub(super) fn new(inner: ForeignTransaction<DieselDriver>) -> Self {
+        Self { inner }
+    }
+
+    /// Runs `work` as a part that can fail by itself: undone when it gives `Err`, and the transaction goes on.
+    ///
+    /// # Errors
+    ///
+    /// What `work` gives, or the failure to mark or to undo the part.
+    pub async fn savepoint<T, E, F>(&mut self, work: F) -> Result<T, E>
+    where
+        F: AsyncFnOnce(&mut Self) -> Result<T, E>,
+        E: From<Error>,
+    {
+        self.inner.savepoint().await.map_err(Error::from)?;
+        match work(self).await {
+            Ok(value) => {
+                self.inner.release().await.map_err(Error::from)?;
+                Ok(value)
+            }
+            Err(error) => {
+                self.inner.undo().await.map_err(Error::from)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps what the transaction did.
+    ///
+    /// # Errors
+    ///
+    /// When PostgreSQL refuses the commit, or a statement in it had failed: nothing is kept then.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, it is not known whether the transaction was kept.
+    pub async fn commit(self) -> Result<(), Error> {
+        Ok(self.inner.commit().await?)
+    }
+
+    /// Undoes what the transaction did.
+    ///
+    /// # Errors
+    ///
+    /// When the connection fails; the transaction is undone then too.
+    pub async fn rollback(self) -> Result<(), Error> {
+        Ok(self.inner.rollback().await?)
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction").finish_non_exhaustive()
+    }
+}
