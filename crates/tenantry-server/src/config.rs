@@ -14,6 +14,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The most bytes of a body that are read.
     pub body_bytes_max: usize,
+    /// How long a client may take to send the head of a request, and keep a connection without sending one.
+    pub head_timeout: Duration,
     /// How long a request may take, its body included.
     pub request_timeout: Duration,
     /// How long requests that have begun may go on after the server was told to stop.
@@ -29,6 +31,8 @@ impl Default for Config {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             // The longest field of the reference application has 20,000 characters.
             body_bytes_max: 256 * 1024,
+            // A head fits into one packet or two. What is longer is a broken network, or somebody who collects connections.
+            head_timeout: Duration::from_secs(30),
             // Provisioning a tenant with a database of its own takes seconds, and migrations may make it longer.
             request_timeout: Duration::from_secs(120),
             shutdown_grace: Duration::from_secs(10),

@@ -3,6 +3,7 @@
 //! Only this crate knows HTTP. It reads requests, asks the use cases of `tenantry-ops`, and writes answers; the rules
 //! are theirs. It has no SQL and knows nothing of the application but its router.
 
+mod accept;
 mod caller;
 mod config;
 mod layer;

@@ -8,7 +8,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{Application, Config, Services, layer::Cut, metrics, router};
+use crate::{Application, Config, Services, accept, layer::Cut, metrics, router};
 
 /// How long the answers to requests that were cut off may take to be sent.
 const CUT_GRACE: Duration = Duration::from_secs(1);
@@ -59,14 +59,11 @@ pub async fn start(config: Config, services: Services, application: Application)
     let runner = tokio::spawn(async move { ops.run_operations().await });
     let (cut, is_cut) = watch::channel(());
     let router = router::router(&config, services, application, Cut(is_cut));
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(async move {
         // A sender that was dropped means the same as one that was used.
         let stopped = async move { drop(stopped.await) };
-        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
-            tracing::error!(%error, "the server ended");
-        }
+        accept::serve(listener, router, config.head_timeout, stopped).await;
         upkeep.abort();
         runner.abort();
     });

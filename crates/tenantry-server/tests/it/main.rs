@@ -12,3 +12,4 @@ mod isolation;
 mod openapi;
 mod roles;
 mod shutdown;
+mod slow;

@@ -52,6 +52,7 @@ pub(crate) struct Options {
     pub(crate) login_failures_max: i32,
     pub(crate) operation_wait: Duration,
     pub(crate) shutdown_grace: Duration,
+    pub(crate) head_timeout: Duration,
     /// The application.
     pub(crate) router: fn() -> axum::Router,
     /// Of which isolations there is a tenant.
@@ -74,6 +75,7 @@ impl App {
             login_failures_max: 100,
             operation_wait: Duration::from_secs(50),
             shutdown_grace: Duration::from_secs(10),
+            head_timeout: Config::default().head_timeout,
             router: tenantry_crm::router,
             isolations: &["shared", "schema", "database"],
         };
@@ -117,6 +119,7 @@ impl App {
         let config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             shutdown_grace: options.shutdown_grace,
+            head_timeout: options.head_timeout,
             ..Config::default()
         };
         let server = tenantry_server::start(
