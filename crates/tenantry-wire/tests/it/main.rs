@@ -9,3 +9,4 @@ mod connect;
 mod query;
 mod session;
 mod support;
+mod tls;
