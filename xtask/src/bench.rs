@@ -15,7 +15,15 @@ pub(crate) struct Options {
 /// Builds the command line for release and lets it measure.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["run", "--release", "--package", "tenantry-cli", "--", "bench"]);
+    cargo.args([
+        "run",
+        "--release",
+        "--package",
+        "tenantry-cli",
+        "--features",
+        "bench-sqlx",
+    ]);
+    cargo.args(["--", "bench"]);
     let status = cargo
         .args(&options.rest)
         .status()

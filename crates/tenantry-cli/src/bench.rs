@@ -15,6 +15,8 @@ mod queries;
 mod report;
 mod resolve;
 mod run;
+#[cfg(feature = "bench-sqlx")]
+mod usual_sqlx;
 mod world;
 
 pub(crate) use report::Report;

@@ -22,11 +22,13 @@ pub(super) struct Run {
 }
 
 /// A line of the table, by its name.
-pub(crate) const NAMES: [&str; 16] = [
+pub(crate) const NAMES: &[&str] = &[
     "point-1",
     "point-16",
     "rebind",
     "usual",
+    #[cfg(feature = "bench-sqlx")]
+    "usual-sqlx",
     "list",
     "insert-1",
     "insert-16",
@@ -61,7 +63,7 @@ pub(crate) async fn run(
         plan: Plan::new(rounds),
     };
     let mut findings = Vec::new();
-    for name in NAMES.into_iter().filter(|name| wanted(name)) {
+    for name in NAMES.iter().copied().filter(|name| wanted(name)) {
         progress(name);
         match name {
             "costs" => findings.extend(homes::costs(&run).await?),
@@ -83,6 +85,8 @@ impl Run {
             "point-16" => access::point(self, name, CROWD).await,
             "rebind" => access::rebind(self).await,
             "usual" => access::usual(self).await,
+            #[cfg(feature = "bench-sqlx")]
+            "usual-sqlx" => super::usual_sqlx::usual(self).await,
             "list" => access::list(self).await,
             "insert-1" => access::insert(self, name, 1).await,
             "insert-16" => access::insert(self, name, CROWD).await,
