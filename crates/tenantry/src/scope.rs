@@ -40,7 +40,7 @@ impl Scope {
         &self.verified
     }
 
-    fn caller(&self) -> &Arc<Caller> {
+    pub(crate) fn caller(&self) -> &Arc<Caller> {
         &self.verified.caller
     }
 
@@ -66,10 +66,6 @@ impl Scope {
 
     pub(crate) fn pools(&self) -> &Pools {
         &self.tenantry.inner.pools
-    }
-
-    pub(crate) fn caller(&self) -> &Arc<Caller> {
-        &self.caller
     }
 
     /// Runs a statement and gives its rows.
