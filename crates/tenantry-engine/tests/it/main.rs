@@ -8,6 +8,8 @@
 mod admin_tls;
 mod adopt_rows;
 mod adopt_schema;
+mod audit;
+mod audit_corpus;
 mod bootstrap;
 mod check;
 mod fence;

@@ -1,0 +1,88 @@
+//! What the application role may do.
+
+use super::super::check::{Check, Severity};
+
+/// The checks of this family.
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "MT050",
+        name: "truncate_references_trigger",
+        severity: Severity::Critical,
+        title: "The application role may truncate, reference or put triggers on a table",
+        why: "TRUNCATE ignores row security, REFERENCES probes rows, TRIGGER runs code as whoever writes.",
+        mend: "revoke truncate, references, trigger on T from APP",
+        notes: "TRUNCATE of a tenant table is critical, the others are errors.",
+    },
+    Check {
+        id: "MT051",
+        name: "grant_to_public",
+        severity: Severity::Error,
+        title: "A tenant table is granted to PUBLIC",
+        why: "Every role of the server, present and future, has it.",
+        mend: "revoke all on T from public",
+        notes: "",
+    },
+    Check {
+        id: "MT052",
+        name: "default_acl_public",
+        severity: Severity::Warn,
+        title: "Objects made later are granted to PUBLIC",
+        why: "The next table is open before anybody looks.",
+        mend: "alter default privileges … revoke … from public",
+        notes: "",
+    },
+    Check {
+        id: "MT053",
+        name: "schema_create",
+        severity: Severity::Error,
+        title: "The application role may make objects in a schema",
+        why: "It can put functions and tables in front of the real ones, and keep rows outside of row security.",
+        mend: "revoke create on schema S from APP, public",
+        notes: "",
+    },
+    Check {
+        id: "MT054",
+        name: "database_temp",
+        severity: Severity::Warn,
+        title: "The application role may make schemas or temporary objects",
+        why: "A temporary table shadows the real one for the next tenant on the connection.",
+        mend: "revoke create, temporary on database D from APP, public",
+        notes: "",
+    },
+    Check {
+        id: "MT055",
+        name: "language_usage",
+        severity: Severity::Error,
+        title: "The application role may write functions and DO blocks",
+        why: "SQL from outside can run programs.",
+        mend: "revoke usage on language L from public",
+        notes: "PostgreSQL's default: info, and an error with --raw-sql, where SQL from outside runs.",
+    },
+    Check {
+        id: "MT056",
+        name: "dangerous_function",
+        severity: Severity::Error,
+        title: "The application role may call functions that reach beyond its rows",
+        why: "They keep state for the next tenant, signal other sessions, or run text as SQL.",
+        mend: "revoke execute on function F from public",
+        notes: "PostgreSQL's default: info, and an error with --raw-sql, where SQL from outside runs; what PUBLIC never gets by default is an error always.",
+    },
+    Check {
+        id: "MT057",
+        name: "shared_sequence",
+        severity: Severity::Warn,
+        title: "The application role may read or set a sequence",
+        why: "Its value tells how much the others write, and setval breaks their inserts.",
+        mend: "revoke select, update on sequence S from APP; grant usage on sequence S to APP",
+        notes: "",
+    },
+    Check {
+        id: "MT058",
+        name: "public_connect",
+        severity: Severity::Error,
+        title: "PUBLIC may connect to the database",
+        why: "The application role of any other database of the server comes in.",
+        mend: "revoke connect on database D from public",
+        notes: "",
+    },
+];

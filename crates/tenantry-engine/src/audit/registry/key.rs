@@ -1,0 +1,88 @@
+//! Keys and indexes.
+
+use super::super::check::{Check, Severity};
+
+/// The checks of this family.
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "MT080",
+        name: "unique_not_tenant_scoped",
+        severity: Severity::Error,
+        title: "A unique key over all tenants",
+        why: "Whether a value exists elsewhere shows in the error, and two tenants can't use the same one.",
+        mend: "alter table T drop constraint C, add unique (tenant_id, …)",
+        notes: "Info where all its columns are uuids, which nobody guesses. A column that is only INCLUDEd does not count.",
+    },
+    Check {
+        id: "MT081",
+        name: "pk_not_tenant_scoped",
+        severity: Severity::Warn,
+        title: "A primary key over all tenants",
+        why: "Foreign keys to it can't hold the tenant, and its numbers tell of others.",
+        mend: "alter table T drop constraint C, add primary key (tenant_id, …)",
+        notes: "Info where all its columns are uuids.",
+    },
+    Check {
+        id: "MT082",
+        name: "exclusion_not_tenant_scoped",
+        severity: Severity::Error,
+        title: "An exclusion constraint over all tenants",
+        why: "Another tenant's booking shows as a refusal.",
+        mend: "add `tenant_id with =` to the constraint",
+        notes: "",
+    },
+    Check {
+        id: "MT083",
+        name: "fk_not_tenant_scoped",
+        severity: Severity::Critical,
+        title: "A foreign key that does not hold the tenant",
+        why: "A row can refer to another tenant's row, and whether that exists shows.",
+        mend: "foreign key (tenant_id, x) references P (tenant_id, id)",
+        notes: "With --prove it becomes an error: a reference is accepted, and no row of the other tenant is shown or changed. MT084 is where it is.",
+    },
+    Check {
+        id: "MT084",
+        name: "fk_cascade_unscoped",
+        severity: Severity::Critical,
+        title: "A foreign key's action reaches into another tenant",
+        why: "Deleting or changing one's own row deletes or changes a row of another tenant.",
+        mend: "foreign key (tenant_id, x) references P (tenant_id, id) on delete …",
+        notes: "",
+    },
+    Check {
+        id: "MT085",
+        name: "no_tenant_leading_index",
+        severity: Severity::Warn,
+        title: "No index begins with the tenant column",
+        why: "Each statement of each tenant reads every tenant's rows to find its own.",
+        mend: "create index on T (tenant_id, …)",
+        notes: "",
+    },
+    Check {
+        id: "MT086",
+        name: "index_not_tenant_leading",
+        severity: Severity::Warn,
+        title: "An index of a tenant table that does not begin with the tenant column",
+        why: "Its use shows in time and buffers whether a value exists elsewhere (Dar, Hershcovitch, Morrison, SIGMOD 2023).",
+        mend: "create index on T (tenant_id, …); drop index I",
+        notes: "Not for keys that are uuids, and not for unique keys, which MT080 to MT082 tell of.",
+    },
+    Check {
+        id: "MT087",
+        name: "index_op_not_leakproof",
+        severity: Severity::Info,
+        title: "An index that statements under row security can't use",
+        why: "Its operators are not leakproof, so conditions of the user's are evaluated after the policy.",
+        mend: "lead it with the tenant column, or index an expression",
+        notes: "",
+    },
+    Check {
+        id: "MT088",
+        name: "sequential_ids",
+        severity: Severity::Info,
+        title: "Ids that count over all tenants",
+        why: "They can be guessed, and tell how much the others write.",
+        mend: "use uuids",
+        notes: "",
+    },
+];

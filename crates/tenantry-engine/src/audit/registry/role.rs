@@ -1,0 +1,88 @@
+//! The application role.
+
+use super::super::check::{Check, Severity};
+
+/// The checks of this family.
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "MT040",
+        name: "app_role_superuser",
+        severity: Severity::Critical,
+        title: "The application role is a superuser",
+        why: "No policy binds a superuser.",
+        mend: "alter role APP nosuperuser",
+        notes: "",
+    },
+    Check {
+        id: "MT041",
+        name: "app_role_bypassrls",
+        severity: Severity::Critical,
+        title: "The application role bypasses row security",
+        why: "No policy binds it.",
+        mend: "alter role APP nobypassrls",
+        notes: "",
+    },
+    Check {
+        id: "MT042",
+        name: "app_role_attrs",
+        severity: Severity::Critical,
+        title: "The application role may create roles or databases, or replicate",
+        why: "It can make or become roles that reach more, or read the write-ahead log of all tenants.",
+        mend: "alter role APP nocreaterole nocreatedb noreplication",
+        notes: "CREATEROLE is critical before PostgreSQL 16, where it gives itself any role.",
+    },
+    Check {
+        id: "MT043",
+        name: "app_role_owns_objects",
+        severity: Severity::Critical,
+        title: "The application role owns objects",
+        why: "The owner can switch row security off, and drop what it likes.",
+        mend: "alter … owner to <a role that nobody logs in as>",
+        notes: "Critical where it owns a tenant table.",
+    },
+    Check {
+        id: "MT044",
+        name: "app_role_can_become",
+        severity: Severity::Critical,
+        title: "The application role can become a role that reaches every tenant",
+        why: "`set role` is all it takes.",
+        mend: "revoke R from APP",
+        notes: "",
+    },
+    Check {
+        id: "MT045",
+        name: "app_role_predefined",
+        severity: Severity::Error,
+        title: "The application role is in a predefined role",
+        why: "Predefined roles reach across schemas, files, programs or sessions.",
+        mend: "revoke R from APP",
+        notes: "",
+    },
+    Check {
+        id: "MT046",
+        name: "carrier_param_granted",
+        severity: Severity::Critical,
+        title: "The application role may set a parameter that isolation rests on",
+        why: "It then writes its own context, or switches triggers and foreign keys off.",
+        mend: "revoke set on parameter P from APP",
+        notes: "Critical for the parameter that carries the context, an error for others.",
+    },
+    Check {
+        id: "MT047",
+        name: "role_setting_dangerous",
+        severity: Severity::Error,
+        title: "A stored setting changes what policies decide",
+        why: "Each session of the role begins with somebody's context, or without checks.",
+        mend: "alter role R reset S",
+        notes: "",
+    },
+    Check {
+        id: "MT048",
+        name: "app_role_no_limits",
+        severity: Severity::Info,
+        title: "The application role has no connection limit",
+        why: "One runaway process can take every connection.",
+        mend: "alter role APP connection limit 100",
+        notes: "",
+    },
+];
