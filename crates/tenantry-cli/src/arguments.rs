@@ -3,7 +3,7 @@
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::{
-    command::{adopt, bench, completions, dev, doctor, init, member, migrate, serve, server, tenant, token},
+    command::{adopt, audit, bench, completions, dev, doctor, init, member, migrate, serve, server, tenant, token},
     config::Overrides,
 };
 
@@ -51,6 +51,8 @@ pub(crate) enum Command {
     /// Make an access token to try things, and manage operator keys
     #[command(subcommand)]
     Token(token::Command),
+    /// Look for what lets one tenant reach another's rows, in tenant databases or in any PostgreSQL
+    Audit(audit::Arguments),
     /// Look for everything that could be wrong, and say how to mend it
     Doctor(doctor::Arguments),
     /// Measure what scoped access costs on this machine, on a private PostgreSQL

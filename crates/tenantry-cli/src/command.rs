@@ -1,6 +1,7 @@
 //! The commands, a file for each, and what they share.
 
 pub(crate) mod adopt;
+pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod dev;
@@ -40,6 +41,7 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
         Command::Server(server) => server::run(server, &config, output).await,
         Command::Migrate(migrate) => migrate::run(migrate, &config, output).await,
         Command::Token(token) => token::run(token, &config, output).await,
+        Command::Audit(audit) => audit::run(audit, &config, output).await,
         Command::Doctor(doctor) => doctor::run(doctor, &config, output).await,
         Command::Bench(bench) => bench::run(bench, output).await,
         Command::Completions(_) | Command::Init(_) => Ok(()),

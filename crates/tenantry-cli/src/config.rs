@@ -56,6 +56,10 @@ pub(crate) struct Config {
     pub(crate) plans: BTreeMap<String, PlanRule>,
     /// `hardening`: which tenant databases are hardened when they are made: `own`, `all` or `none`.
     pub(crate) hardening: Hardening,
+    /// `audit_interval_h`: how often `serve` audits the tenant databases after its start; 0 for never.
+    pub(crate) audit_interval: Option<Duration>,
+    /// `audit_accepted`: the file with the audit's findings that are accepted; `tenantry-audit.toml` where it is left out.
+    pub(crate) audit_accepted: Option<PathBuf>,
     /// `log`: which log lines are written to stderr; the command decides where nothing is said.
     pub(crate) log: Option<String>,
     /// `log_format`: `text` or `json`.
@@ -150,6 +154,11 @@ impl Config {
             retention: Duration::from_secs(DAY_S * u64::from(layers.take::<u32>("retention_days")?.unwrap_or(30))),
             plans: layers.take("plans")?.unwrap_or_default(),
             hardening: layers.take("hardening")?.unwrap_or_default(),
+            audit_interval: match layers.take::<u32>("audit_interval_h")?.unwrap_or(24) {
+                0 => None,
+                hours => Some(Duration::from_secs(3600 * u64::from(hours))),
+            },
+            audit_accepted: layers.take_path("audit_accepted")?,
             log: layers.take("log")?,
             log_format: layers.take("log_format")?.unwrap_or_default(),
         })
@@ -171,6 +180,8 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("retention_days", Kind::Toml),
     ("plans", Kind::Toml),
     ("hardening", Kind::Text),
+    ("audit_interval_h", Kind::Toml),
+    ("audit_accepted", Kind::Text),
     ("log", Kind::Text),
     ("log_format", Kind::Text),
 ];

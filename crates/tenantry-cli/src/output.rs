@@ -40,6 +40,16 @@ impl Output {
         } else {
             answer.text()
         };
+        self.text(&text)
+    }
+
+    /// Prints a text as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::answer`].
+    #[expect(clippy::unused_self, reason = "all output goes through one value")]
+    pub(crate) fn text(self, text: &str) -> anyhow::Result<()> {
         let mut stdout = std::io::stdout().lock();
         match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
             // Whoever reads has seen enough, as `head` does.

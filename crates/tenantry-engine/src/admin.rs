@@ -117,6 +117,15 @@ impl ServerAdmin {
         Self { config, tls }
     }
 
+    /// The same server reached by another role, as securely as before.
+    #[must_use]
+    pub fn with_login(&self, role: &str, password: &secrecy::SecretString) -> Self {
+        use secrecy::ExposeSecret as _;
+        let mut other = self.clone();
+        other.config.user(role).password(password.expose_secret());
+        other
+    }
+
     /// How it connects.
     pub fn config(&self) -> &Config {
         &self.config

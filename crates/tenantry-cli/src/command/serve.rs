@@ -1,35 +1,43 @@
 //! `tenantry serve`: the server in production.
 
+mod watch;
+
 use clap::Args;
 use tenantry::{Catalog, PoolConfig, ResolverConfig, Tenantry};
-use tenantry_ops::{DatabaseCheck, DatabaseFinding, Ops};
+use tenantry_ops::Ops;
 use tenantry_server::{Server, Services};
 
 use crate::{
     application,
     config::Config,
-    connect::{self, authority},
+    connect,
     failure::Failure,
     output::{Done, Output},
     shutdown,
 };
 
-/// Everything is configuration.
+/// Everything else is configuration.
 #[derive(Args, Debug)]
-pub(crate) struct Arguments {}
+pub(crate) struct Arguments {
+    /// Serve although the audit finds that tenants can reach each other's rows
+    #[arg(long)]
+    accept_critical_findings: bool,
+}
 
 /// Runs until it is asked to end; requests that have begun may end before.
-pub(super) async fn run(_: Arguments, config: Config, output: Output) -> Result<(), Failure> {
+pub(super) async fn run(arguments: Arguments, config: Config, output: Output) -> Result<(), Failure> {
     let mut stop = shutdown::Signals::listen()?;
     let ops = connect::ops(&config).await?;
     let catalog = ops.catalog().clone();
-    refuse_unsafe_databases(&ops).await?;
+    watch::refuse_critical_findings(&ops, &config, arguments.accept_critical_findings).await?;
+    let watch = watch::Watch::start(ops.clone(), config.clone());
     let running = start(&config, ops, catalog).await?;
     output.answer(&Done {
         text: format!("http://{}", running.server.address()),
         json: serde_json::json!({ "http": format!("http://{}", running.server.address()) }),
     })?;
     stop.received().await;
+    drop(watch);
     tracing::info!("stopping: requests that have begun may end");
     running.stop().await;
     Ok(())
@@ -89,37 +97,4 @@ pub(crate) async fn start(config: &Config, ops: Ops, catalog: Catalog) -> Result
         tenantry,
         operations,
     })
-}
-
-/// Nothing is served while an application role could read past row security.
-async fn refuse_unsafe_databases(ops: &Ops) -> Result<(), Failure> {
-    let mut reasons = Vec::new();
-    for check in ops.check_databases(&authority()).await? {
-        let DatabaseCheck {
-            server,
-            database,
-            finding,
-        } = check;
-        match finding {
-            DatabaseFinding::Safe => {}
-            DatabaseFinding::Unsafe(reason) => {
-                reasons.push(format!("{database} on {server}: {reason}"));
-            }
-            DatabaseFinding::Unknown(error) => {
-                tracing::warn!(
-                    server,
-                    database,
-                    error,
-                    "a tenant database can't be asked whether it is safe"
-                );
-            }
-        }
-    }
-    if reasons.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::failed(format!(
-        "not started, since an application role could reach other tenants' rows: {}",
-        reasons.join("; ")
-    )))
 }

@@ -50,6 +50,12 @@ pub(crate) struct Overrides {
     /// Which tenant databases are hardened when they are made: own, all or none [default: own]
     #[arg(long, global = true, value_name = "WHICH", hide_short_help = true)]
     pub(crate) hardening: Option<String>,
+    /// How often `serve` audits the tenant databases after its start, 0 for never [default: 24]
+    #[arg(long, global = true, value_name = "HOURS", hide_short_help = true)]
+    pub(crate) audit_interval_h: Option<String>,
+    /// The file with the audit's findings that are accepted [default: tenantry-audit.toml, where there is one]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub(crate) audit_accepted: Option<String>,
     /// Which log lines go to stderr, for example `info` or `tenantry_pool=debug`
     #[arg(long, global = true, value_name = "FILTER", hide_short_help = true)]
     pub(crate) log: Option<String>,
@@ -75,6 +81,8 @@ impl Overrides {
             "retention_days" => self.retention_days.as_deref(),
             "plans" => self.plans.as_deref(),
             "hardening" => self.hardening.as_deref(),
+            "audit_interval_h" => self.audit_interval_h.as_deref(),
+            "audit_accepted" => self.audit_accepted.as_deref(),
             "log" => self.log.as_deref(),
             "log_format" => self.log_format.as_deref(),
             _ => None,

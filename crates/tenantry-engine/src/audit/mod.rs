@@ -16,6 +16,7 @@ mod family;
 mod finding;
 mod ours;
 mod page;
+mod placements;
 pub mod pooler;
 mod prove;
 mod registry;
@@ -28,6 +29,7 @@ pub use self::{
     finding::Finding,
     ours::Identity,
     page::{index_page, page},
+    placements::{Placed, placements},
     prove::Proof,
     registry::{check, checks},
 };

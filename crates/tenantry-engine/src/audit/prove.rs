@@ -183,14 +183,35 @@ impl<'a, C: GenericClient> Prover<'a, C> {
         Attack::new(role, self.catalog.facts.superuser).setup(probe.setup.iter().cloned())
     }
 
-    /// Without a context, and in that of a tenant that has no rows.
+    /// Without a context, and in that of a tenant that has no rows; then the same as each role that the role can become.
     fn in_both_contexts(&self, probe: &Probe, role: &str, finish: impl Fn(Attack) -> Attack) -> Vec<Attack> {
-        let mut attacks = vec![finish(self.attack(probe, role))];
-        let enter = self.enter(&probe.own);
-        if !enter.is_empty() {
-            attacks.push(finish(self.attack(probe, role).setup(enter)));
+        let others = self.catalog.facts.act_names.iter().filter(|other| *other != role).map(Some);
+        let mut attacks = Vec::new();
+        for acting in std::iter::once(None).chain(others) {
+            let begin = |setup: Vec<String>| {
+                let attack = self.attack(probe, role).setup(setup);
+                match acting {
+                    Some(other) => attack.act_by(format!("set local role {}", family::name(other))),
+                    None => attack,
+                }
+            };
+            attacks.push(finish(begin(self.leave())));
+            let enter = self.enter(&probe.own);
+            if !enter.is_empty() {
+                attacks.push(finish(begin(enter)));
+            }
         }
         attacks
+    }
+
+    /// As a session is after a context has ended: its settings are '' and not null.
+    fn leave(&self) -> Vec<String> {
+        self.catalog
+            .carriers
+            .iter()
+            .filter(|carrier| carrier.contains('.'))
+            .map(|carrier| format!("select set_config('{carrier}', '', true)"))
+            .collect()
     }
 
     fn tenant_table(&self, wanted: impl Fn(&Relation) -> bool) -> Option<&'a Relation> {
@@ -330,8 +351,7 @@ impl<'a, C: GenericClient> Prover<'a, C> {
                 let attack = attack
                     .act_by(format!("prepare tenantry_audit as select count(*) from {quoted}"))
                     .act_by("execute tenantry_audit".to_owned())
-                    .leave()
-                    .setup_later(self.enter(&probe.own));
+                    .setup(self.enter(&probe.own));
                 vec![attack.rows("execute tenantry_audit".to_owned()).then("deallocate tenantry_audit")]
             }
             Weakness::Hijacked { relations, function } => {
@@ -384,7 +404,9 @@ impl<'a, C: GenericClient> Prover<'a, C> {
                 };
                 let probe = self.probe(table).await?;
                 let called = format!("{}.{}", family::name(&function.schema), family::name(&function.name));
-                let ask = format!("select string_agg(x::text, ',' order by x::text) from {called}() x");
+                let ask = format!(
+                    "select count(*)::text || coalesce(string_agg(x::text, ',' order by x::text), '') from {called}() x"
+                );
                 let change = self.without_triggers(probe.insert(&probe.third, &[])).join("; ");
                 let mut attack = self.attack(&probe, &app);
                 let enter = self.enter(&probe.own);
@@ -439,9 +461,9 @@ impl<'a, C: GenericClient> Prover<'a, C> {
     /// Blind: a statement that reads no column is not held by the policies for reading.
     fn updates(&self, probe: &Probe, quoted: &str, app: &str) -> Vec<Attack> {
         probe
-            .updatable()
+            .stolen()
             .into_iter()
-            .take(3)
+            .chain(probe.updatable().into_iter().take(3))
             .flat_map(|(column, value)| {
                 self.in_both_contexts(probe, app, |attack| attack.affected(format!("update {quoted} set {column} = {value}")))
             })
@@ -449,15 +471,15 @@ impl<'a, C: GenericClient> Prover<'a, C> {
     }
 
     fn inserts(&self, probe: &Probe, _quoted: &str, app: &str) -> Vec<Attack> {
-        let plants = probe.insert(&probe.other, &[]);
-        let plain = self.attack(probe, app).setup(self.enter(&probe.own)).affected(plants.clone());
-        // Foreign keys are not what is tried.
-        let unreferenced = self
-            .attack(probe, app)
-            .setup(self.enter(&probe.own))
-            .setup(["set local session_replication_role = replica".to_owned()])
-            .affected(plants);
-        vec![plain, unreferenced]
+        let mut attacks = Vec::new();
+        for plants in [probe.insert(&probe.other, &[]), probe.insert(&probe.other, &probe.filled(&probe.own))] {
+            let attack = self.attack(probe, app).setup(self.enter(&probe.own));
+            attacks.push(attack.clone().affected(plants.clone()));
+            // Foreign keys are not what is tried.
+            let unreferenced = attack.setup(["set local session_replication_role = replica".to_owned()]);
+            attacks.push(unreferenced.affected(plants));
+        }
+        attacks
     }
 
     /// Rows for the attempt are made without foreign keys and triggers, where the administrator may.

@@ -58,26 +58,31 @@ create table app.x (tenant_id uuid not null, id uuid, during tsrange, primary ke
 
 -- case: a foreign key without the tenant
 -- expect: MT083 critical app.y.y_x_fkey
+-- unproved: MT083
 create table app.x (tenant_id uuid not null, id uuid primary key); create index on app.x (tenant_id); select corpus.isolate('app.x');
 create table app.y (tenant_id uuid not null, id uuid, x uuid, primary key (tenant_id, id), constraint y_x_fkey foreign key (x) references app.x); select corpus.isolate('app.y');
 
 -- case: a foreign key without the tenant that cascades
 -- expect: MT083 critical app.y.y_x_fkey; MT084 critical app.y.y_x_fkey
+-- unproved: MT083
 create table app.x (tenant_id uuid not null, id uuid primary key); create index on app.x (tenant_id); select corpus.isolate('app.x');
 create table app.y (tenant_id uuid not null, id uuid, x uuid, primary key (tenant_id, id), constraint y_x_fkey foreign key (x) references app.x on delete cascade); select corpus.isolate('app.y');
 
 -- case: a foreign key without the tenant that sets null
 -- expect: MT083 critical app.y.y_x_fkey; MT084 critical app.y.y_x_fkey
+-- unproved: MT083
 create table app.x (tenant_id uuid not null, id uuid primary key); create index on app.x (tenant_id); select corpus.isolate('app.x');
 create table app.y (tenant_id uuid not null, id uuid, x uuid, primary key (tenant_id, id), constraint y_x_fkey foreign key (x) references app.x on delete set null); select corpus.isolate('app.y');
 
 -- case: a foreign key without the tenant that cascades updates
 -- expect: MT083 critical app.y.y_x_fkey; MT084 critical app.y.y_x_fkey
+-- unproved: MT083
 create table app.x (tenant_id uuid not null, id uuid primary key); create index on app.x (tenant_id); select corpus.isolate('app.x');
 create table app.y (tenant_id uuid not null, id uuid, x uuid, primary key (tenant_id, id), constraint y_x_fkey foreign key (x) references app.x on update cascade); select corpus.isolate('app.y');
 
 -- case: a foreign key that cascades where nobody may delete
 -- expect: MT083 critical app.y.y_x_fkey
+-- unproved: MT083
 create table app.x (tenant_id uuid not null, id uuid primary key); create index on app.x (tenant_id); select corpus.isolate('app.x');
 create table app.y (tenant_id uuid not null, id uuid, x uuid, primary key (tenant_id, id), constraint y_x_fkey foreign key (x) references app.x on delete cascade); select corpus.isolate('app.y');
 revoke delete on app.x from corpus_web;
@@ -88,6 +93,7 @@ create table app.y (tenant_id uuid not null, id uuid, x uuid, primary key (tenan
 
 -- case: a foreign key with the tenant in the wrong place
 -- expect: MT083 critical app.y.y_fkey
+-- unproved: MT083
 create table app.y (tenant_id uuid not null, id uuid, x uuid, primary key (tenant_id, id), constraint y_fkey foreign key (x, tenant_id) references app.note (tenant_id, id)); select corpus.isolate('app.y');
 
 -- case: a foreign key to a shared table
@@ -102,6 +108,7 @@ create table app.y (tenant_id uuid not null references app.tenant on delete casc
 
 -- case: a foreign key to itself without the tenant
 -- expect: MT083 critical app.y.y_parent_fkey
+-- unproved: MT083
 create table app.y (tenant_id uuid not null, id uuid primary key, parent uuid, constraint y_parent_fkey foreign key (parent) references app.y); create index on app.y (tenant_id); select corpus.isolate('app.y');
 
 -- case: a foreign key to itself with the tenant

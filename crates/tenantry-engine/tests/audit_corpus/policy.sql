@@ -54,8 +54,17 @@ drop policy low on app.note; drop policy ins on app.note; create policy ins on a
 -- expect: MT021 critical app.note.del
 drop policy low on app.note; drop policy del on app.note; create policy del on app.note for delete using (true);
 
--- case: an update policy that is always true
+-- case: an update policy that is always true where the tenant column can't be updated and is checked
+-- expect: nothing
+drop policy low on app.note; drop policy upd on app.note; create policy upd on app.note for update using (true) with check (tenant_id = (select ctx.tenant_id()));
+
+-- case: an update policy that is always true and checks nothing
 -- expect: MT021 critical app.note.upd
+drop policy low on app.note; drop policy upd on app.note; create policy upd on app.note for update using (true);
+
+-- case: an update policy that is always true where the tenant column can be updated
+-- expect: MT021 critical app.note.upd
+grant update on app.note to corpus_web;
 drop policy low on app.note; drop policy upd on app.note; create policy upd on app.note for update using (true) with check (tenant_id = (select ctx.tenant_id()));
 
 -- case: an update policy that checks nothing
@@ -237,8 +246,15 @@ alter policy ins on app.note with check (tenant_id = ctx.tenant_id());
 create function ctx.tenant_now() returns uuid language sql volatile begin atomic select ctx.tenant_id(); end;
 alter policy sel on app.note using (tenant_id = (select ctx.tenant_now()));
 
+-- case: an immutable function that reads a setting, over a floor that does without it
+-- expect: MT029 error ctx.tenant_fixed()
+create function ctx.tenant_fixed() returns uuid language sql immutable begin atomic
+  select nullif(pg_catalog.current_setting('backtrace_functions'), '')::uuid; end;
+alter policy sel on app.note using (tenant_id = (select ctx.tenant_fixed()));
+
 -- case: an immutable function that reads a setting
 -- expect: MT029 critical ctx.tenant_fixed()
+drop policy low on app.note;
 create function ctx.tenant_fixed() returns uuid language sql immutable begin atomic
   select nullif(pg_catalog.current_setting('backtrace_functions'), '')::uuid; end;
 alter policy sel on app.note using (tenant_id = (select ctx.tenant_fixed()));

@@ -49,10 +49,16 @@ reset role; alter role corpus_web noinherit; grant corpus_keeper to corpus_web;
 
 -- case: is in a role that bypasses
 -- expect: MT044 critical corpus_web
+-- unproved: MT044
 reset role; create role corpus_free nologin bypassrls; grant corpus_free to corpus_web;
+
+-- case: is in a role that bypasses and may read
+-- expect: MT044 critical corpus_web
+reset role; create role corpus_free nologin bypassrls; grant corpus_free to corpus_web; grant usage on schema app to corpus_free; grant select on app.note to corpus_free;
 
 -- case: is in a role that is in a role that bypasses
 -- expect: MT044 critical corpus_web
+-- unproved: MT044
 reset role; create role corpus_free nologin bypassrls; create role corpus_group nologin; grant corpus_free to corpus_group; grant corpus_group to corpus_web;
 
 -- case: is in a role that has nothing

@@ -20,7 +20,7 @@ async fn a_thousand_tables_are_audited_by_a_constant_number_of_queries() {
     for statement in &many_tables(&app) {
         client.batch_execute(statement).await.unwrap_or_else(|error| panic!("{error:?}\n{statement}"));
     }
-    client.batch_execute("analyze pg_catalog.pg_class").await.unwrap();
+    client.batch_execute("set log_min_duration_statement = 30").await.unwrap();
     let mut fastest = f64::MAX;
     let mut report = None;
     for _ in 0..3 {
@@ -82,7 +82,7 @@ async fn an_audit_needs_no_right_to_write() {
     assert_eq!(report.database, database.name());
     // By its owner, who is no superuser and reads no pg_hba.conf.
     client
-        .batch_execute(&format!("set default_transaction_read_only = off; drop role {app}"))
+        .batch_execute(&format!("set transaction read write; set default_transaction_read_only = off; drop role {app}"))
         .await
         .unwrap();
     let restricted = database.restricted_admin().await;
@@ -302,7 +302,7 @@ async fn what_the_seal_relies_on_is_compared_and_tried() {
             format!("revoke set on parameter backtrace_functions from {app}"),
         ),
         (
-            "MT107",
+            "MT106",
             format!("grant {owner} to {app}; alter table app.note no force row level security"),
             format!("revoke {owner} from {app}; alter table app.note force row level security"),
         ),

@@ -129,7 +129,7 @@ impl World {
 
     /// Everything stands in a transaction that is rolled back, its roles too.
     async fn build(&self, case: &Case) {
-        let sql = format!("begin; {PRELUDE} {}; reset role", case.sql.trim_end().trim_end_matches(';'));
+        let sql = format!("begin; {PRELUDE}\n{}\n; reset role", case.sql);
         if let Err(error) = self.client.batch_execute(&sql).await {
             panic!("{}: {:?}", case.name, error.as_db_error());
         }

@@ -1,7 +1,9 @@
 //! Why a step did not succeed, and what follows from it.
 
 use tenantry_catalog::CatalogError;
-use tenantry_engine::{SqlError, admin::AdminError, bootstrap::BootstrapError, home::HomeError, migrate::ApplyError};
+use tenantry_engine::{
+    SqlError, admin::AdminError, audit::AuditError, bootstrap::BootstrapError, home::HomeError, migrate::ApplyError,
+};
 use tokio_postgres::error::SqlState;
 
 /// Why a step did not succeed.
@@ -105,6 +107,15 @@ impl From<SqlError> for Failure {
             None => Self::retry("server_unreachable", chain(&error)),
             Some(code) if may_pass(code) => Self::retry("server_busy", error.to_string()),
             Some(_) => Self::permanent("server_refused", error.to_string()),
+        }
+    }
+}
+
+impl From<AuditError> for Failure {
+    fn from(error: AuditError) -> Self {
+        match error {
+            AuditError::Sql(error) => error.into(),
+            other => Self::permanent("audit_failed", other.to_string()),
         }
     }
 }

@@ -45,16 +45,17 @@ fn is_mechanism(function: &Function) -> bool {
     matches!(function.schema.as_str(), "tenantry" | "tenantry_private")
 }
 
-/// The tables that a view reads, each with the role that it is read as.
-fn read_as(catalog: &Catalog, view: &Relation, acting: Option<i64>, seen: &mut BTreeSet<(i64, Option<i64>)>) -> Vec<(i64, Option<i64>)> {
-    let acting = if view.security_invoker { acting } else { Some(view.owner) };
+/// The tables that a view reads, each with the role that it is read as. An invoker's view is read as whoever asks, also where
+/// it stands in a view of somebody else's.
+fn read_as(catalog: &Catalog, view: &Relation, seen: &mut BTreeSet<(i64, Option<i64>)>) -> Vec<(i64, Option<i64>)> {
+    let acting = (!view.security_invoker).then_some(view.owner);
     let mut found = Vec::new();
     for dependency in catalog.dependencies.iter().filter(|dependency| dependency.view == view.oid) {
         if !seen.insert((dependency.relation, acting)) {
             continue;
         }
         match catalog.relations.get(&dependency.relation) {
-            Some(inner) if inner.kind == 'v' => found.extend(read_as(catalog, inner, acting, seen)),
+            Some(inner) if inner.kind == 'v' => found.extend(read_as(catalog, inner, seen)),
             Some(inner) => found.push((inner.oid, acting)),
             None => {}
         }
@@ -63,7 +64,7 @@ fn read_as(catalog: &Catalog, view: &Relation, acting: Option<i64>, seen: &mut B
 }
 
 fn view(catalog: &Catalog, view: &Relation, found: &mut Vec<Finding>) {
-    let open = read_as(catalog, view, None, &mut BTreeSet::new())
+    let open = read_as(catalog, view, &mut BTreeSet::new())
         .into_iter()
         .find_map(|(table, acting)| {
             let (table, acting) = (catalog.relations.get(&table)?, acting?);
@@ -84,7 +85,7 @@ fn view(catalog: &Catalog, view: &Relation, found: &mut Vec<Finding>) {
 }
 
 fn materialized(catalog: &Catalog, view: &Relation, found: &mut Vec<Finding>) {
-    let source = read_as(catalog, view, None, &mut BTreeSet::new())
+    let source = read_as(catalog, view, &mut BTreeSet::new())
         .into_iter()
         .filter_map(|(table, _)| catalog.relations.get(&table))
         .find(|table| table.tenant_column.is_some() || table.row_security);

@@ -131,11 +131,15 @@ fn openings(table: &Relation, tenant: &str, policies: &[Policy], found: &mut Vec
             if !command.is_of(policy) || !command.may(table) {
                 continue;
             }
+            // An own row may be made of any row that may be changed, but only where it can be given to oneself.
+            let kept = command == Command::Update
+                && !table.tenant_updatable
+                && (bind(table, tenant, policy, Side::Check) == Bind::Bound || floored(command, Side::Check));
             for side in command.sides(table) {
                 let bind = bind(table, tenant, policy, side);
                 if bind == Bind::Bound {
                     bound.push((command, policy.name.as_str()));
-                } else if !floored(command, side) {
+                } else if !kept && !floored(command, side) {
                     through.push(Opening { command, side, bind });
                 }
             }
@@ -355,12 +359,18 @@ fn functions(catalog: &Catalog, found: &mut Vec<Finding>) {
             continue;
         }
         let signature = &function.signature;
+        // A floor that does without the function holds what it gets wrong.
         let tables: Vec<i64> = catalog
             .policies
-            .values()
-            .flatten()
-            .filter(|policy| policy.functions.contains(&function.oid))
-            .map(|policy| policy.relation)
+            .iter()
+            .filter(|(_, policies)| policies.iter().any(|policy| policy.functions.contains(&function.oid)))
+            .filter(|(_, policies)| {
+                policies
+                    .iter()
+                    .filter(|policy| !policy.permissive && policy.applies)
+                    .all(|policy| policy.functions.contains(&function.oid))
+            })
+            .map(|(relation, _)| *relation)
             .collect();
         if function.volatility == 'v' {
             found.push(Finding::new(
@@ -372,15 +382,17 @@ fn functions(catalog: &Catalog, found: &mut Vec<Finding>) {
         }
         let settings = settings_read(&function.source);
         if function.volatility == 'i' && !settings.is_empty() {
-            found.push(
-                Finding::new(
-                    "MT029",
-                    signature.as_str(),
-                    format!("it says immutable and reads {}", settings.join(", ")),
-                    format!("alter function {signature} stable"),
-                )
-                .usable_by(Weakness::Folded { relations: tables.clone() }),
+            let finding = Finding::new(
+                "MT029",
+                signature.as_str(),
+                format!("it says immutable and reads {}", settings.join(", ")),
+                format!("alter function {signature} stable"),
             );
+            found.push(if tables.is_empty() {
+                finding.at(Severity::Error)
+            } else {
+                finding.usable_by(Weakness::Folded { relations: tables.clone() })
+            });
         }
         if !function.is_bound() {
             let finding = Finding::new(
@@ -389,7 +401,7 @@ fn functions(catalog: &Catalog, found: &mut Vec<Finding>) {
                 "its body is a string and it has no search path of its own",
                 format!("alter function {signature} set search_path = pg_catalog, pg_temp"),
             );
-            found.push(if catalog.facts.creates_functions() {
+            found.push(if catalog.facts.creates_functions() && !tables.is_empty() {
                 finding.usable_by(Weakness::Hijacked { relations: tables, function: function.oid })
             } else {
                 finding.at(Severity::Warn)

@@ -50,15 +50,6 @@ impl Attack {
         self
     }
 
-    /// The administrator again, after the application role has acted.
-    pub(super) fn setup_later(self, statements: impl IntoIterator<Item = String>) -> Self {
-        self.setup(statements)
-    }
-
-    pub(super) fn leave(self) -> Self {
-        self
-    }
-
     pub(super) fn act_by(mut self, statement: String) -> Self {
         self.steps.push(Step::Act(statement));
         self

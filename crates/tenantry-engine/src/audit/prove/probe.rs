@@ -18,6 +18,8 @@ pub(super) struct Column {
     required: bool,
     generated: bool,
     updatable: bool,
+    /// Part of a key.
+    keyed: bool,
 }
 
 impl Column {
@@ -95,6 +97,39 @@ impl Probe {
         format!("insert into {} ({}) values ({})", self.table, names.join(", "), row.join(", "))
     }
 
+    /// Values for every column, so that a policy's other conditions hold: flags are set, and what could name a tenant names
+    /// this one.
+    pub(super) fn filled(&self, tenant: &str) -> Vec<(i32, String)> {
+        let keyed = |column: &&Column| !column.generated && Some(column.number) != self.tenant_number;
+        self.columns
+            .iter()
+            .filter(keyed)
+            .filter(|column| !column.keyed)
+            .map(|column| {
+                let value = if column.category == 'B' {
+                    "true".to_owned()
+                } else if column.data_type == self.tenant_type {
+                    self.literal(tenant)
+                } else {
+                    column.value()
+                };
+                (column.number, value)
+            })
+            .collect()
+    }
+
+    /// Taking a row over.
+    pub(super) fn stolen(&self) -> Option<(String, String)> {
+        let tenant = self.columns.iter().find(|column| Some(column.number) == self.tenant_number)?;
+        tenant.updatable.then(|| (family::name(&tenant.name), self.literal(&self.own)))
+    }
+
+    /// A row of nobody.
+    fn without_tenant(&self) -> String {
+        let nobody = Self { tenant_number: None, ..self.clone() };
+        nobody.insert("", &[])
+    }
+
     fn columns_of<'p>(&'p self, numbers: &'p [i32]) -> impl Iterator<Item = &'p Column> {
         numbers
             .iter()
@@ -162,11 +197,42 @@ impl<C: GenericClient> Prover<'_, C> {
             third,
             setup: Vec::new(),
         };
-        match self.a_tenant(table).await? {
-            Some(found) => probe.other = found,
-            None => probe.setup = self.without_triggers(probe.insert(&probe.other, &[])),
+        if let Some(found) = self.a_tenant(table).await? {
+            probe.other = found;
+        } else {
+            let mut rows = vec![
+                probe.insert(&probe.other, &[]),
+                probe.insert(&probe.other, &probe.filled(&probe.own)),
+                probe.insert(&probe.other, &probe.filled(&probe.other)),
+            ];
+            if table.tenant_not_null == Some(false) {
+                rows.push(probe.without_tenant());
+            }
+            rows.extend(self.memberships(table, &probe.own).await?);
+            let tolerant = rows.iter().map(|row| format!("begin {row}; exception when others then null; end;"));
+            let block = format!("do $tenantry$ begin {} end $tenantry$", tolerant.collect::<Vec<_>>().join(" "));
+            probe.setup = self.without_triggers(block);
         }
         Ok(probe)
+    }
+
+    /// What the table's policies ask about says yes to the attacker's own tenant.
+    async fn memberships(&self, table: &Relation, own: &str) -> Result<Vec<String>, AuditError> {
+        let mut rows = Vec::new();
+        let asked = self.catalog.policies_of(table.oid).iter().flat_map(|policy| &policy.relations);
+        for asked in asked.filter_map(|oid| self.catalog.relations.get(oid)).filter(|asked| asked.is_table()) {
+            let columns = self.columns(asked).await?;
+            let tenant = columns.iter().find(|column| Some(column.number) == asked.tenant_number);
+            let probe = Probe {
+                table: family::quoted(asked),
+                tenant_number: asked.tenant_number,
+                tenant_type: tenant.map_or_else(|| "text".to_owned(), |column| column.data_type.clone()),
+                columns,
+                ..Probe::default()
+            };
+            rows.push(probe.insert(own, &probe.filled(own)));
+        }
+        Ok(rows)
     }
 
     async fn columns(&self, table: &Relation) -> Result<Vec<Column>, AuditError> {
@@ -178,6 +244,7 @@ impl<C: GenericClient> Prover<'_, C> {
                           t.typcategory as category, coalesce(b.typtype, t.typtype) as kind,
                           (a.attnotnull or t.typnotnull) and not a.atthasdef and a.attidentity = '' as required,
                           a.attgenerated <> '' or a.attidentity = 'a' as generated,
+                          exists (select from pg_index i where i.indrelid = a.attrelid and i.indisunique and a.attnum = any (i.indkey::int2[])) as keyed,
                           exists (select from unnest($2::text[]) r where has_column_privilege(r, a.attrelid, a.attnum, 'update')) as updatable
                      from pg_attribute a join pg_type t on t.oid = a.atttypid left join pg_type b on b.oid = t.typbasetype
                     where a.attrelid = $1::int8::oid and a.attnum > 0 and not a.attisdropped order by a.attnum) x",
