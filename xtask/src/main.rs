@@ -1,5 +1,6 @@
 //! Automation of this repository: `cargo xtask <task>`.
 
+mod audit_docs;
 mod bench;
 mod drops;
 mod features;
@@ -20,6 +21,8 @@ enum Task {
     Bench(bench::Options),
     /// Drops the library's futures at every await: `cargo xtask drops --drops 100000`.
     Drops(drops::Options),
+    /// Writes the pages of `docs/audit/` from the checks.
+    AuditDocs,
     /// Holds the import directions of ARCHITECTURE.md and the claims of docs/features.md and docs/mistakes.md.
     House,
 }
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Drops(options) => drops::run(&options),
+        Task::AuditDocs => audit_docs::run(),
         Task::House => house::run().and_then(|()| features::run()),
     };
     match done {

@@ -10,6 +10,7 @@
 )]
 
 mod adopt;
+mod audit;
 mod completions;
 mod configuration;
 mod dev;

@@ -79,9 +79,24 @@ async fn it_does_not_start_where_the_application_role_could_bypass_row_security(
     let refused = installation.run(&["serve", "--listen", "127.0.0.1:0", "--log", "off"]);
     let error = refused.fails(1);
     assert!(
-        error.contains(&role) && error.to_lowercase().contains("bypassrls"),
+        error.contains(&role) && error.to_lowercase().contains("bypassrls") && error.contains("MT041"),
         "{error}"
     );
+    // Served only where that is said in so many words, and then loudly.
+    let served = installation
+        .command(&["serve", "--listen", "127.0.0.1:0", "--accept-critical-findings"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut served = served;
+    let mut http = String::new();
+    BufReader::new(served.stdout.take().unwrap()).read_line(&mut http).unwrap();
+    let pid = i32::try_from(served.id()).ok().and_then(Pid::from_raw).unwrap();
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    let said = served.wait_with_output().unwrap();
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(http.starts_with("http://") && said.contains("SERVING ALTHOUGH TENANTS CAN REACH"), "{http}{said}");
     let doctor = installation.run(&["doctor"]);
     assert!(
         doctor.code == 1 && doctor.stdout.to_lowercase().contains("bypassrls"),

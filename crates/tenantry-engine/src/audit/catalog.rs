@@ -248,11 +248,13 @@ impl<C: GenericClient> Reader<'_, C> {
         .replace("{settable}", self.settable);
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&self.subject.app_roles, &self.subject.tenant_columns];
         parameters.extend(more);
+        let began = std::time::Instant::now(); // TIMING
         let row = self
             .client
             .query_one(&sql, &parameters)
             .await
             .doing("read the system catalogs")?;
+        if std::env::var_os("TIMING").is_some() { eprintln!("TIMING {:?} {}", began.elapsed(), body.lines().next().unwrap_or("").chars().take(60).collect::<String>()); } // TIMING
         Ok(serde_json::from_str(row.get(0))?)
     }
 }

@@ -7,7 +7,7 @@ use tenantry_engine::audit::{self, Report, Severity, Subject};
 use tenantry_testing::{TestDatabase, cluster, database_on, second_cluster};
 use tokio_postgres::Client;
 
-const PRELUDE: &str = include_str!("../audit_corpus/prelude.sql");
+pub(crate) const PRELUDE: &str = include_str!("../audit_corpus/prelude.sql");
 const FILES: &[&str] = &[
     include_str!("../audit_corpus/presence.sql"),
     include_str!("../audit_corpus/policy.sql"),
@@ -22,21 +22,21 @@ const FILES: &[&str] = &[
 const OF_THE_SERVER: &[&str] = &["MT091", "MT092", "MT093", "MT094"];
 
 /// Id, severity, object.
-type Label = (String, Severity, String);
+pub(crate) type Label = (String, Severity, String);
 
-struct Case {
-    name: &'static str,
-    sql: String,
-    expected: BTreeSet<Label>,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) sql: String,
+    pub(crate) expected: BTreeSet<Label>,
     /// Critical by the catalogs, and not to be shown by an exploit.
     unproved: BTreeSet<&'static str>,
     /// An extension.
     needs: Option<&'static str>,
     /// The server's major version from which on it is another case.
-    until: Option<u32>,
+    pub(crate) until: Option<u32>,
 }
 
-fn cases(database: &str) -> Vec<Case> {
+pub(crate) fn cases(database: &str) -> Vec<Case> {
     let parts = FILES.iter().flat_map(|file| file.split("-- case: ").skip(1));
     parts
         .map(|part| {
@@ -77,7 +77,7 @@ fn label_of(text: &str, database: &str) -> Label {
     )
 }
 
-fn subject() -> Subject {
+pub(crate) fn subject() -> Subject {
     Subject {
         tenant_columns: vec!["tenant_id".to_owned()],
         ..Subject::of("corpus_web")

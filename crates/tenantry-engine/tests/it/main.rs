@@ -9,6 +9,7 @@ mod admin_tls;
 mod adopt_rows;
 mod adopt_schema;
 mod audit;
+mod audit_compare;
 mod audit_corpus;
 mod bootstrap;
 mod check;

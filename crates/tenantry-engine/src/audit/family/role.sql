@@ -3,7 +3,7 @@ with owned as (
          d.classid = 'pg_class'::regclass and d.dbid <> 0
            and exists (select from pg_attribute t, tenant_names where t.attrelid = d.objid and t.attname = any (tenant_names.names)) as tenant
     from app a join pg_shdepend d on d.refclassid = 'pg_authid'::regclass and d.refobjid = a.oid and d.deptype = 'o'
-   where d.dbid in (0, (select oid from pg_database where datname = current_database()))
+   where d.classid <> 'pg_user_mapping'::regclass and d.dbid in (0, (select oid from pg_database where datname = current_database()))
 )
 select 'MT040' as id, null as severity, a.rolname::text as object, 'it is a superuser' as message, format('alter role %I nosuperuser', a.rolname) as mend, null as target
   from app a where a.rolsuper
