@@ -77,7 +77,11 @@ impl Ops {
     async fn homes(&self, only: Option<TenantId>) -> Result<Vec<Home>, CatalogError> {
         let client = self.catalog().client().await?;
         let wanted = match only {
-            Some(tenant) => Some(placement::locate(self.catalog(), &client, tenant).await?.map(|home| home.database.id)),
+            Some(tenant) => Some(
+                placement::locate(self.catalog(), &client, tenant)
+                    .await?
+                    .map(|home| home.database.id),
+            ),
             None => None,
         };
         let mut homes: BTreeMap<TenantDatabaseId, Home> = BTreeMap::new();
@@ -117,7 +121,8 @@ impl Ops {
         audit::look_at_mechanism(&mut client, &identity, &subject, &mut report).await?;
         let placed = self.placed(home).await?;
         report.findings.extend(audit::placements(&client, &placed).await?);
-        self.try_as_application(home, &identity, placed.first(), &mut report).await?;
+        self.try_as_application(home, &identity, placed.first(), &mut report)
+            .await?;
         if options.data {
             audit::look_at_data(&mut client, &subject, &mut report).await?;
         }

@@ -115,19 +115,29 @@ pub(super) async fn run(arguments: Arguments, config: &Config, output: Output) -
 
 fn verdict(answered: &Answered, threshold: Severity) -> Result<(), Failure> {
     let reached = answered.unaccepted(threshold);
-    let unasked = answered.databases.iter().filter(|database| database.error.is_some()).count();
+    let unasked = answered
+        .databases
+        .iter()
+        .filter(|database| database.error.is_some())
+        .count();
     match (reached, unasked) {
         (0, 0) => Ok(()),
         (0, unasked) => Err(Failure::failed(format!("{unasked} databases could not be asked"))),
-        (1, _) => Err(Failure::failed(format!("one finding at or above {threshold}: see its mend"))),
-        (many, _) => Err(Failure::failed(format!("{many} findings at or above {threshold}: see their mends"))),
+        (1, _) => Err(Failure::failed(format!(
+            "one finding at or above {threshold}: see its mend"
+        ))),
+        (many, _) => Err(Failure::failed(format!(
+            "{many} findings at or above {threshold}: see their mends"
+        ))),
     }
 }
 
 async fn any_database(arguments: &Arguments, url: &str, progress: &Progress) -> Result<AuditedDatabase, Failure> {
     let admin = ServerAdmin::from_url(url).map_err(|error| Failure::usage(error.to_string()))?;
     let Some(name) = admin.config().get_dbname().map(str::to_owned) else {
-        return Err(Failure::usage("the address names no database: postgres://user:password@host:port/database"));
+        return Err(Failure::usage(
+            "the address names no database: postgres://user:password@host:port/database",
+        ));
     };
     let mut client = admin.connect(&name).await?;
     let ours = audit::identity(&client).await?;
@@ -136,7 +146,9 @@ async fn any_database(arguments: &Arguments, url: &str, progress: &Progress) -> 
         app_roles.push(identity.app_role.clone());
     }
     if app_roles.is_empty() {
-        return Err(Failure::usage("name the role that the application logs in as: --app-role ROLE"));
+        return Err(Failure::usage(
+            "name the role that the application logs in as: --app-role ROLE",
+        ));
     }
     let mut subject = Subject {
         app_roles,
@@ -155,7 +167,9 @@ async fn any_database(arguments: &Arguments, url: &str, progress: &Progress) -> 
     };
     if let Some(identity) = &ours {
         progress.step("comparing the mechanism with what bootstrap makes");
-        subject.enter.get_or_insert_with(|| "select tenantry_private.act_for('{tenant}')".to_owned());
+        subject
+            .enter
+            .get_or_insert_with(|| "select tenantry_private.act_for('{tenant}')".to_owned());
         audit::look_at_mechanism(&mut client, identity, &subject, &mut report).await?;
     }
     if arguments.data {

@@ -29,7 +29,15 @@ impl Foreign {
     }
 
     fn arguments<'a>(&'a self, url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-        let mut arguments = vec!["audit", "--database", url, "--app-role", &self.role, "--tenant-column", "org"];
+        let mut arguments = vec![
+            "audit",
+            "--database",
+            url,
+            "--app-role",
+            &self.role,
+            "--tenant-column",
+            "org",
+        ];
         arguments.extend(more);
         arguments
     }
@@ -37,7 +45,10 @@ impl Foreign {
     async fn end(self) {
         let role = &self.role;
         let client = self.database.connect().await;
-        client.batch_execute(&format!("drop owned by {role}; drop role {role}")).await.unwrap();
+        client
+            .batch_execute(&format!("drop owned by {role}; drop role {role}"))
+            .await
+            .unwrap();
     }
 }
 
@@ -60,9 +71,17 @@ async fn a_database_of_somebody_elses_is_audited_and_its_findings_proved() {
     assert_eq!(open["severity"], "critical");
     assert_eq!(open["object"], "shop.orders");
     assert_eq!(open["proof"]["shown"], true);
-    assert!(open["proof"]["script"].as_str().unwrap().contains("session authorization"));
+    assert!(
+        open["proof"]["script"]
+            .as_str()
+            .unwrap()
+            .contains("session authorization")
+    );
     let table = folder.run(foreign.arguments(&url, &["--prove"]));
-    assert!(table.code == 1 && table.stdout.contains("MT001") && table.stdout.contains("proved"), "{table:?}");
+    assert!(
+        table.code == 1 && table.stdout.contains("MT001") && table.stdout.contains("proved"),
+        "{table:?}"
+    );
     foreign.end().await;
 }
 
@@ -71,9 +90,19 @@ async fn exit_codes_tell_findings_from_wrong_calls() {
     let (folder, foreign) = (Folder::new(), Foreign::new().await);
     let url = foreign.database.url();
     assert_eq!(folder.run(["audit", "--database", &url]).code, 2);
-    assert_eq!(folder.run(["audit", "--database", &url, "--app-role", "nobody_here"]).code, 2);
+    assert_eq!(
+        folder
+            .run(["audit", "--database", &url, "--app-role", "nobody_here"])
+            .code,
+        2
+    );
     assert_eq!(folder.run(foreign.arguments(&url, &["--fail-on", "often"])).code, 2);
-    assert_eq!(folder.run(["audit", "--database", "postgres://", "--app-role", "x"]).code, 2);
+    assert_eq!(
+        folder
+            .run(["audit", "--database", "postgres://", "--app-role", "x"])
+            .code,
+        2
+    );
     assert_eq!(folder.run(foreign.arguments(&url, &["--fail-on", "critical"])).code, 1);
     foreign
         .database
@@ -105,7 +134,10 @@ async fn accepted_findings_count_no_longer_and_leftovers_are_said() {
     folder.write("tenantry-audit.toml", &accepted("2020-01-01"));
     let run = folder.run(foreign.arguments(&url, &["--fail-on", "critical"]));
     assert!(run.code == 1 && run.stdout.contains("ended on 2020-01-01"), "{run:?}");
-    folder.write("tenantry-audit.toml", "[[accepted]]\nid = \"MT001\"\nobject = \"x\"\nreason = \"y\"\n");
+    folder.write(
+        "tenantry-audit.toml",
+        "[[accepted]]\nid = \"MT001\"\nobject = \"x\"\nreason = \"y\"\n",
+    );
     assert!(folder.run(foreign.arguments(&url, &[])).fails(2).contains("expires"));
     foreign.end().await;
 }
@@ -121,7 +153,11 @@ async fn code_scanning_gets_sarif() {
     assert!(log["$schema"].as_str().unwrap().contains("sarif-2.1.0"));
     let run = &log["runs"][0];
     let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
-    assert!(rules.iter().all(|rule| rule["id"].is_string() && rule["shortDescription"]["text"].is_string()));
+    assert!(
+        rules
+            .iter()
+            .all(|rule| rule["id"].is_string() && rule["shortDescription"]["text"].is_string())
+    );
     let results = run["results"].as_array().unwrap();
     assert!(!results.is_empty());
     for result in results {
@@ -141,7 +177,10 @@ async fn the_configuration_of_a_pooler_is_looked_at() {
     let url = foreign.database.url();
     folder.write("pgbouncer.ini", "[pgbouncer]\npool_mode = statement\n");
     let run = folder.run(foreign.arguments(&url, &["--pooler", "pgbouncer.ini"]));
-    assert!(run.code == 1 && run.stdout.contains("MT109") && run.stdout.contains("pgbouncer.ini:2"), "{run:?}");
+    assert!(
+        run.code == 1 && run.stdout.contains("MT109") && run.stdout.contains("pgbouncer.ini:2"),
+        "{run:?}"
+    );
     foreign.end().await;
 }
 
@@ -165,9 +204,15 @@ async fn tenant_databases_are_audited_with_their_placements() {
         assert!(worse.is_empty(), "{worse:#?}");
     }
     let tenant = installation.json(&["tenant", "show", "a-schema"]);
-    let (database, schema) = (tenant["placement"]["database"].as_str().unwrap(), tenant["placement"]["schema"].as_str().unwrap());
+    let (database, schema) = (
+        tenant["placement"]["database"].as_str().unwrap(),
+        tenant["placement"]["schema"].as_str().unwrap(),
+    );
     let client = tenantry_testing::cluster().await.connect(database).await;
-    client.batch_execute(&format!("alter schema {schema} rename to elsewhere")).await.unwrap();
+    client
+        .batch_execute(&format!("alter schema {schema} rename to elsewhere"))
+        .await
+        .unwrap();
     let run = installation.run(&["audit", "--tenant", "a-schema", "--json"]);
     assert_eq!(run.code, 1, "{run:?}");
     let answer: Value = serde_json::from_str(&run.stdout).unwrap();

@@ -91,12 +91,17 @@ async fn it_does_not_start_where_the_application_role_could_bypass_row_security(
         .unwrap();
     let mut served = served;
     let mut http = String::new();
-    BufReader::new(served.stdout.take().unwrap()).read_line(&mut http).unwrap();
+    BufReader::new(served.stdout.take().unwrap())
+        .read_line(&mut http)
+        .unwrap();
     let pid = i32::try_from(served.id()).ok().and_then(Pid::from_raw).unwrap();
     rustix::process::kill_process(pid, Signal::TERM).unwrap();
     let said = served.wait_with_output().unwrap();
     let said = String::from_utf8(said.stderr).unwrap();
-    assert!(http.starts_with("http://") && said.contains("SERVING ALTHOUGH TENANTS CAN REACH"), "{http}{said}");
+    assert!(
+        http.starts_with("http://") && said.contains("SERVING ALTHOUGH TENANTS CAN REACH"),
+        "{http}{said}"
+    );
     let doctor = installation.run(&["doctor"]);
     assert!(
         doctor.code == 1 && doctor.stdout.to_lowercase().contains("bypassrls"),

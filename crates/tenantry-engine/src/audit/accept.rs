@@ -75,9 +75,15 @@ impl std::fmt::Display for Leftover {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Expired { id, object, expires } => {
-                write!(f, "the acceptance of {id} on {object} ended on {expires}: mend it, or look at it again")
+                write!(
+                    f,
+                    "the acceptance of {id} on {object} ended on {expires}: mend it, or look at it again"
+                )
             }
-            Self::Unused { id, object } => write!(f, "nothing is found that the acceptance of {id} on {object} covers: remove it"),
+            Self::Unused { id, object } => write!(
+                f,
+                "nothing is found that the acceptance of {id} on {object} covers: remove it"
+            ),
         }
     }
 }
@@ -130,7 +136,11 @@ impl Acceptances {
         let leftover = |(accepted, used): &(Accepted, bool)| {
             let (id, object) = (accepted.id.clone(), accepted.object.clone());
             if today >= accepted.expires {
-                Some(Leftover::Expired { id, object, expires: accepted.expires })
+                Some(Leftover::Expired {
+                    id,
+                    object,
+                    expires: accepted.expires,
+                })
             } else {
                 (!used).then_some(Leftover::Unused { id, object })
             }
@@ -178,11 +188,21 @@ mod tests {
         .expect("are right");
         let today = day("2026-06-01");
         all.apply(&mut report, today);
-        let covered: Vec<bool> = report.findings.iter().map(|finding| finding.accepted.is_some()).collect();
+        let covered: Vec<bool> = report
+            .findings
+            .iter()
+            .map(|finding| finding.accepted.is_some())
+            .collect();
         assert_eq!(covered, [true, false, false]);
         let left = all.leftovers(today);
-        assert!(matches!(&left[0], Leftover::Expired { id, .. } if id == "MT003"), "{left:?}");
-        assert!(matches!(&left[1], Leftover::Unused { id, .. } if id == "MT010"), "{left:?}");
+        assert!(
+            matches!(&left[0], Leftover::Expired { id, .. } if id == "MT003"),
+            "{left:?}"
+        );
+        assert!(
+            matches!(&left[1], Leftover::Unused { id, .. } if id == "MT010"),
+            "{left:?}"
+        );
         assert_eq!(left.len(), 2);
     }
 

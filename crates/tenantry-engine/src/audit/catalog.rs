@@ -112,7 +112,9 @@ impl Function {
 
     /// The search path that it sets for itself.
     pub(super) fn search_path(&self) -> Option<&str> {
-        self.config.iter().find_map(|setting| setting.strip_prefix("search_path="))
+        self.config
+            .iter()
+            .find_map(|setting| setting.strip_prefix("search_path="))
     }
 
     /// Whether its names mean the same for every caller.
@@ -248,13 +250,11 @@ impl<C: GenericClient> Reader<'_, C> {
         .replace("{settable}", self.settable);
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&self.subject.app_roles, &self.subject.tenant_columns];
         parameters.extend(more);
-        let began = std::time::Instant::now(); // TIMING
         let row = self
             .client
             .query_one(&sql, &parameters)
             .await
             .doing("read the system catalogs")?;
-        if std::env::var_os("TIMING").is_some() { eprintln!("TIMING {:?} {}", began.elapsed(), body.lines().next().unwrap_or("").chars().take(60).collect::<String>()); } // TIMING
         Ok(serde_json::from_str(row.get(0))?)
     }
 }

@@ -33,9 +33,15 @@ async fn registry(client: &impl GenericClient, catalog: &Catalog) -> Result<Opti
     }
     let mut referred: BTreeMap<(i64, i32), usize> = BTreeMap::new();
     for constraint in catalog.constraints.iter().filter(|constraint| constraint.kind == 'f') {
-        let of_child = catalog.relations.get(&constraint.relation).and_then(|table| table.tenant_number);
-        if let (Some(column), [key], [referenced]) = (of_child, constraint.key.as_slice(), constraint.referenced_key.as_slice())
-            && *key == column
+        let of_child = catalog
+            .relations
+            .get(&constraint.relation)
+            .and_then(|table| table.tenant_number);
+        if let (Some(column), [key], [referenced]) = (
+            of_child,
+            constraint.key.as_slice(),
+            constraint.referenced_key.as_slice(),
+        ) && *key == column
         {
             *referred.entry((constraint.referenced, *referenced)).or_default() += 1;
         }
@@ -43,7 +49,9 @@ async fn registry(client: &impl GenericClient, catalog: &Catalog) -> Result<Opti
     let Some(((oid, number), _)) = referred.into_iter().max_by_key(|(_, times)| *times) else {
         return Ok(None);
     };
-    let Some(table) = catalog.relations.get(&oid) else { return Ok(None) };
+    let Some(table) = catalog.relations.get(&oid) else {
+        return Ok(None);
+    };
     let column = column_name(client, oid, number).await?;
     Ok(Some((family::quoted(table), family::name(&column))))
 }
@@ -74,10 +82,14 @@ async fn orphans(client: &impl GenericClient, catalog: &Catalog) -> Result<Vec<F
                select (select x.{column} from {quoted} x where x.{column} > t.c order by x.{column} limit 1) from t where t.c is not null)
              select count(*), min(c::text) from t where c is not null and not exists (select from {tenants} r where r.{key} = t.c)"
         );
-        let row = client.query_one(&statement, &[]).await.doing("look for rows without a tenant")?;
+        let row = client
+            .query_one(&statement, &[])
+            .await
+            .doing("look for rows without a tenant")?;
         let (count, first): (i64, Option<String>) = (row.get(0), row.get(1));
         if count > 0 {
-            let first = tenantry_sql::Literal::new(first.unwrap_or_default()).expect("PostgreSQL's texts hold no zero byte");
+            let first =
+                tenantry_sql::Literal::new(first.unwrap_or_default()).expect("PostgreSQL's texts hold no zero byte");
             found.push(Finding::new(
                 "MT100",
                 table.object(),
@@ -95,10 +107,19 @@ fn tenant_column(table: &Relation) -> String {
 
 async fn foreign_parents(client: &impl GenericClient, catalog: &Catalog) -> Result<Vec<Finding>, AuditError> {
     let mut found = Vec::new();
-    for constraint in catalog.constraints.iter().filter(|constraint| constraint.kind == 'f' && !constraint.inherited) {
-        let tables = (catalog.relations.get(&constraint.relation), catalog.relations.get(&constraint.referenced));
+    for constraint in catalog
+        .constraints
+        .iter()
+        .filter(|constraint| constraint.kind == 'f' && !constraint.inherited)
+    {
+        let tables = (
+            catalog.relations.get(&constraint.relation),
+            catalog.relations.get(&constraint.referenced),
+        );
         let (Some(child), Some(parent)) = tables else { continue };
-        let (Some(of_child), Some(of_parent)) = (child.tenant_number, parent.tenant_number) else { continue };
+        let (Some(of_child), Some(of_parent)) = (child.tenant_number, parent.tenant_number) else {
+            continue;
+        };
         let holds = constraint
             .key
             .iter()
@@ -121,7 +142,10 @@ async fn foreign_parents(client: &impl GenericClient, catalog: &Catalog) -> Resu
             tenant_column(child),
             tenant_column(parent)
         );
-        let row = client.query_one(&statement, &[]).await.doing("look for parents of another tenant")?;
+        let row = client
+            .query_one(&statement, &[])
+            .await
+            .doing("look for parents of another tenant")?;
         let count: i64 = row.get(0);
         if count > 0 {
             found.push(Finding::new(

@@ -135,7 +135,11 @@ impl<'a> Expression<'a> {
             .filter(|rest| is_wrapped(rest))
         {
             // A subselect that does not look at this row's tenant says the same of every row.
-            return if self.is_correlated(inner) { Bind::Bound } else { Bind::Ignores };
+            return if self.is_correlated(inner) {
+                Bind::Bound
+            } else {
+                Bind::Ignores
+            };
         }
         if let Some(constant) = constant_comparison(tokens) {
             return if constant { Bind::AlwaysTrue } else { Bind::Bound };
@@ -382,7 +386,9 @@ mod tests {
     use super::*;
 
     fn bind(text: &str) -> Bind {
-        let columns: Vec<String> = ["tenant_id", "id", "body", "owner_id", "is_public"].map(str::to_owned).into();
+        let columns: Vec<String> = ["tenant_id", "id", "body", "owner_id", "is_public"]
+            .map(str::to_owned)
+            .into();
         Expression::new(text, "note", "tenant_id", &columns).bind()
     }
 
@@ -422,20 +428,35 @@ mod tests {
             ("(tenant_id <> ctx.tenant_id())", Bind::Loose),
             ("(tenant_id >= ctx.tenant_id())", Bind::Loose),
             ("(NOT (tenant_id = ctx.tenant_id()))", Bind::Loose),
-            ("((tenant_id IS NULL) OR (tenant_id = ctx.tenant_id()))", Bind::NullTenant),
+            (
+                "((tenant_id IS NULL) OR (tenant_id = ctx.tenant_id()))",
+                Bind::NullTenant,
+            ),
             ("(NOT (tenant_id IS DISTINCT FROM ctx.tenant_id()))", Bind::NullTenant),
             (
                 "(EXISTS ( SELECT 1 FROM app.member m WHERE (m.tenant_id = ctx.tenant_id())))",
                 Bind::Ignores,
             ),
-            ("(COALESCE(tenant_id, ctx.tenant_id()) = ctx.tenant_id())", Bind::NullTenant),
-            ("((ctx.tenant_id() IS NULL) OR (tenant_id = ctx.tenant_id()))", Bind::NoContext),
+            (
+                "(COALESCE(tenant_id, ctx.tenant_id()) = ctx.tenant_id())",
+                Bind::NullTenant,
+            ),
+            (
+                "((ctx.tenant_id() IS NULL) OR (tenant_id = ctx.tenant_id()))",
+                Bind::NoContext,
+            ),
             (
                 "((current_setting('app.t'::text, true) = ''::text) OR (tenant_id = ctx.tenant_id()))",
                 Bind::NoContext,
             ),
-            ("((tenant_id)::text ~~ (current_setting('app.t'::text) || '%'::text))", Bind::Pattern),
-            ("CASE WHEN (tenant_id = ctx.tenant_id()) THEN true ELSE is_public END", Bind::Loose),
+            (
+                "((tenant_id)::text ~~ (current_setting('app.t'::text) || '%'::text))",
+                Bind::Pattern,
+            ),
+            (
+                "CASE WHEN (tenant_id = ctx.tenant_id()) THEN true ELSE is_public END",
+                Bind::Loose,
+            ),
         ] {
             assert_eq!(bind(text), expected, "{text}");
         }
@@ -444,7 +465,8 @@ mod tests {
     #[test]
     fn a_call_in_a_subselect_is_made_once() {
         let columns = ["tenant_id".to_owned()];
-        let per_row = |text| Expression::new(text, "note", "tenant_id", &columns).calls_per_row(|name| name == "tenant_id");
+        let per_row =
+            |text| Expression::new(text, "note", "tenant_id", &columns).calls_per_row(|name| name == "tenant_id");
         assert!(per_row("(tenant_id = ctx.tenant_id())"));
         assert!(!per_row("(tenant_id = ( SELECT ctx.tenant_id() AS tenant_id))"));
     }

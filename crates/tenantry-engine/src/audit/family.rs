@@ -8,12 +8,12 @@ mod schema;
 
 use tenantry_sql::{Identifier, Qualified};
 
+pub(super) use self::schema::drift;
 use super::{
     Finding, Subject,
     catalog::{Catalog, Relation},
     prove::Weakness,
 };
-pub(super) use self::schema::drift;
 
 /// Everything that is found in the catalogs.
 pub(super) fn find(catalog: &Catalog, subject: &Subject) -> Vec<Finding> {

@@ -24,7 +24,7 @@ mod registry;
 use tokio_postgres::{Client, GenericClient};
 
 pub use self::{
-    accept::{Accepted, AcceptedError, Acceptances, Leftover},
+    accept::{Acceptances, Accepted, AcceptedError, Leftover},
     check::{Check, Severity, UnknownSeverity},
     finding::Finding,
     ours::Identity,
@@ -188,11 +188,7 @@ pub async fn prove(client: &mut Client, subject: &Subject, report: &mut Report) 
 /// # Errors
 ///
 /// As [`prove()`].
-pub async fn prove_in(
-    client: &impl GenericClient,
-    subject: &Subject,
-    report: &mut Report,
-) -> Result<(), AuditError> {
+pub async fn prove_in(client: &impl GenericClient, subject: &Subject, report: &mut Report) -> Result<(), AuditError> {
     let catalog = Catalog::read(client, subject).await?;
     let prover = Prover::new(client, &catalog, subject);
     for finding in &mut report.findings {

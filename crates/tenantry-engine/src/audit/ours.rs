@@ -38,7 +38,10 @@ pub(super) async fn identity(client: &Client) -> Result<Option<Identity>, SqlErr
         return Ok(None);
     }
     let row = client
-        .query_opt("select installation, app_role::text from tenantry_private.tenant_database", &[])
+        .query_opt(
+            "select installation, app_role::text from tenantry_private.tenant_database",
+            &[],
+        )
         .await
         .doing("read which database it is")?;
     Ok(row.and_then(|row| {
@@ -82,13 +85,20 @@ pub(super) async fn find(
     mechanism::act_as(transaction, &roles.seal).await?;
     report.findings.extend(standing(transaction).await?);
     report.findings.extend(mechanism::find(transaction, &roles).await?);
-    transaction.batch_execute("reset role").await.doing("act as the administrator again")?;
-    report.findings.extend(policies::find(transaction, &roles, &catalog).await?);
+    transaction
+        .batch_execute("reset role")
+        .await
+        .doing("act as the administrator again")?;
+    report
+        .findings
+        .extend(policies::find(transaction, &roles, &catalog).await?);
     if catalog.facts.superuser {
         let tenant = a_tenant(transaction).await?;
         let app = family::name(&identity.app_role);
         transaction
-            .batch_execute(&format!("savepoint tenantry_audit_live; set local session authorization {app}"))
+            .batch_execute(&format!(
+                "savepoint tenantry_audit_live; set local session authorization {app}"
+            ))
             .await
             .doing("act as the application role")?;
         let found = live::find(transaction, &roles, tenant).await;
@@ -103,14 +113,19 @@ pub(super) async fn find(
 
 async fn a_tenant(transaction: &Transaction<'_>) -> Result<Option<uuid::Uuid>, SqlError> {
     let row = transaction
-        .query_opt("select tenant from tenantry_private.fence where state = 0 order by tenant limit 1", &[])
+        .query_opt(
+            "select tenant from tenantry_private.fence where state = 0 order by tenant limit 1",
+            &[],
+        )
         .await
         .doing("read the tenants of the database")?;
     Ok(row.map(|row| row.get(0)))
 }
 
 pub(in crate::audit) fn is_own_schema(schema: &str) -> bool {
-    schema.strip_prefix("t_").is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    schema
+        .strip_prefix("t_")
+        .is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// What bootstrap refuses: where a check says the same it is as bad as that, else it stands by itself.
@@ -169,7 +184,12 @@ async fn other_readers(transaction: &Transaction<'_>) -> Result<Vec<Finding>, Sq
         .await
         .doing("look for readers of the carrier")?;
     let finding = |signature: String| {
-        Finding::new("MT111", signature, format!("it reads {carrier}"), "call tenantry.tenant_id() instead")
+        Finding::new(
+            "MT111",
+            signature,
+            format!("it reads {carrier}"),
+            "call tenantry.tenant_id() instead",
+        )
     };
     Ok(rows.iter().map(|row| finding(row.get(0))).collect())
 }
@@ -198,7 +218,12 @@ async fn standing(transaction: &Transaction<'_>) -> Result<Vec<Finding>, AuditEr
     let (tier, same, lifted): (String, bool, Vec<String>) = (row.get(0), row.get(1), row.get(2));
     let mut found = Vec::new();
     if tier != Tier::Sealed.as_str() {
-        found.push(Finding::new("MT112", "seal", format!("the tier is {tier}"), "bootstrap the database again as a superuser"));
+        found.push(Finding::new(
+            "MT112",
+            "seal",
+            format!("the tier is {tier}"),
+            "bootstrap the database again as a superuser",
+        ));
     }
     if !same {
         found.push(Finding::new(
@@ -210,7 +235,12 @@ async fn standing(transaction: &Transaction<'_>) -> Result<Vec<Finding>, AuditEr
     }
     for tenant in lifted {
         let mend = format!("select tenantry.fence_close('{tenant}', <epoch>, <state>)");
-        found.push(Finding::new("MT115", tenant, "its fence was lifted and not put back", mend));
+        found.push(Finding::new(
+            "MT115",
+            tenant,
+            "its fence was lifted and not put back",
+            mend,
+        ));
     }
     Ok(found)
 }

@@ -6,7 +6,15 @@ use super::{check::Check, registry};
 
 /// The page of a check.
 pub fn page(check: &Check) -> String {
-    let Check { id, name, severity, title, why, mend, notes } = check;
+    let Check {
+        id,
+        name,
+        severity,
+        title,
+        why,
+        mend,
+        notes,
+    } = check;
     let mut text = format!(
         "# {id} {name}\n\n{title}.\n\n| | |\n|---|---|\n| Severity | {severity}, or less where the finding says so |\n\n\
          ## Why it matters\n\n{why}\n\n## Mend\n\n```text\n{mend}\n```\n"
@@ -25,7 +33,14 @@ pub fn index_page() -> String {
          tenant; with `--prove` it stays critical only where an exploit, rolled back afterwards, showed it.\n\n\
          | Check | Name | At most | What is wrong |\n|---|---|---|---|\n",
     );
-    for Check { id, name, severity, title, .. } in registry::checks() {
+    for Check {
+        id,
+        name,
+        severity,
+        title,
+        ..
+    } in registry::checks()
+    {
         writeln!(text, "| [{id}]({id}.md) | {name} | {severity} | {title} |").expect("a string takes all");
     }
     text

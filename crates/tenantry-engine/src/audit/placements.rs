@@ -46,7 +46,9 @@ async fn fences(client: &Client, placed: &[Placed]) -> Result<Vec<Finding>, Audi
     for row in rows {
         let tenant = TenantId::from_uuid(row.get(0));
         let (epoch, state): (Option<i64>, Option<i16>) = (row.get(1), row.get(2));
-        let Some(placed) = placed.iter().find(|placed| placed.tenant == tenant) else { continue };
+        let Some(placed) = placed.iter().find(|placed| placed.tenant == tenant) else {
+            continue;
+        };
         let (object, Epoch(expected)) = (format!("tenant {tenant}"), placed.epoch);
         match (epoch, state) {
             (None, _) => found.push(mismatch(
@@ -76,13 +78,19 @@ async fn schemas(client: &Client, placed: &[Placed]) -> Result<Vec<Finding>, Aud
         .await
         .doing("list the schemas")?;
     let there: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    let missing = placed.iter().filter(|placed| !there.contains(&placed.schema)).map(|placed| {
-        mismatch(
-            format!("tenant {}", placed.tenant),
-            format!("the catalog places it in the schema {}, which is not there", placed.schema),
-            "restore it from a backup",
-        )
-    });
+    let missing = placed
+        .iter()
+        .filter(|placed| !there.contains(&placed.schema))
+        .map(|placed| {
+            mismatch(
+                format!("tenant {}", placed.tenant),
+                format!(
+                    "the catalog places it in the schema {}, which is not there",
+                    placed.schema
+                ),
+                "restore it from a backup",
+            )
+        });
     let stray = there
         .iter()
         .filter(|schema| is_own_schema(schema) && *schema != SHARED_SCHEMA)

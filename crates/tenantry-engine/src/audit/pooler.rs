@@ -13,14 +13,22 @@ pub fn find(file: &str, text: &str) -> Vec<Finding> {
             (!line.starts_with([';', '#'])).then(|| (name.trim().to_lowercase(), value.trim().to_owned(), number + 1))
         })
         .collect();
-    let value = |name: &str| settings.iter().rev().find(|(other, ..)| other == name).map(|(_, value, _)| value.as_str());
+    let value = |name: &str| {
+        settings
+            .iter()
+            .rev()
+            .find(|(other, ..)| other == name)
+            .map(|(_, value, _)| value.as_str())
+    };
     let object = |name: &str| match settings.iter().rev().find(|(other, ..)| other == name) {
         Some((.., line)) => format!("{file}:{line}"),
         None => file.to_owned(),
     };
     let mode = value("pool_mode").unwrap_or("session").to_lowercase();
     let mut found = Vec::new();
-    if mode == "session" && value("server_reset_query").is_some_and(|query| !query.to_lowercase().contains("discard all")) {
+    if mode == "session"
+        && value("server_reset_query").is_some_and(|query| !query.to_lowercase().contains("discard all"))
+    {
         found.push(Finding::new(
             "MT109",
             object("server_reset_query"),
@@ -61,7 +69,10 @@ mod tests {
 
     #[test]
     fn what_lets_sessions_meet_is_found_with_its_line() {
-        let found = find("p.ini", "[pgbouncer]\npool_mode = transaction\nauth_type = trust\n; auth_type = plain\n");
+        let found = find(
+            "p.ini",
+            "[pgbouncer]\npool_mode = transaction\nauth_type = trust\n; auth_type = plain\n",
+        );
         let objects: Vec<&str> = found.iter().map(|finding| finding.object.as_str()).collect();
         assert_eq!(objects, ["p.ini", "p.ini:3"]);
         assert_eq!(find("p.ini", "pool_mode = statement").len(), 1);

@@ -10,7 +10,11 @@ use serde::Serialize;
 use tokio_postgres::GenericClient;
 
 use self::{attack::Attack, probe::Probe};
-use super::{AuditError, Finding, Subject, catalog::{Catalog, Relation}, family};
+use super::{
+    AuditError, Finding, Subject,
+    catalog::{Catalog, Relation},
+    family,
+};
 use crate::sql_error::Doing;
 
 /// What an exploit showed.
@@ -28,33 +32,83 @@ pub struct Proof {
 #[derive(Clone, Debug)]
 pub(super) enum Weakness {
     /// The role is held by no policy.
-    Reads { role: String },
+    Reads {
+        role: String,
+    },
     /// The role can become another one, perhaps after it gave itself the membership.
-    Becomes { role: String, target: Option<String>, grant_first: bool },
+    Becomes {
+        role: String,
+        target: Option<String>,
+        grant_first: bool,
+    },
     /// The role owns a tenant table.
-    Owns { role: String },
+    Owns {
+        role: String,
+    },
     /// The role sets the parameter that carries the context.
-    SetsCarrier { parameter: String },
+    SetsCarrier {
+        parameter: String,
+    },
     /// A table shows or changes foreign rows, whichever the role may.
-    Table { relation: i64 },
+    Table {
+        relation: i64,
+    },
     /// The role is the owner, whom the policies do not bind.
-    Owner { relation: i64, owner: String },
-    Truncate { relation: i64 },
+    Owner {
+        relation: i64,
+        owner: String,
+    },
+    Truncate {
+        relation: i64,
+    },
     /// An own row can be given to another tenant.
-    Moves { relation: i64 },
+    Moves {
+        relation: i64,
+    },
     /// A row can be put into another tenant.
-    Inserts { relation: i64 },
-    Updates { relation: i64 },
-    Deletes { relation: i64 },
+    Inserts {
+        relation: i64,
+    },
+    Updates {
+        relation: i64,
+    },
+    Deletes {
+        relation: i64,
+    },
     /// A cached plan keeps the tenant before.
-    Folded { relations: Vec<i64> },
+    Folded {
+        relations: Vec<i64>,
+    },
     /// A function of the caller's own decides.
-    Hijacked { relations: Vec<i64>, function: i64 },
-    View { view: i64, table: i64 },
-    Materialized { view: i64, table: i64 },
-    Calls { function: i64, table: i64 },
-    Cascades { child: i64, parent: i64, key: Vec<i32>, referenced_key: Vec<i32>, by_delete: bool },
-    Refers { child: i64, parent: i64, key: Vec<i32>, referenced_key: Vec<i32> },
+    Hijacked {
+        relations: Vec<i64>,
+        function: i64,
+    },
+    View {
+        view: i64,
+        table: i64,
+    },
+    Materialized {
+        view: i64,
+        table: i64,
+    },
+    Calls {
+        function: i64,
+        table: i64,
+    },
+    Cascades {
+        child: i64,
+        parent: i64,
+        key: Vec<i32>,
+        referenced_key: Vec<i32>,
+        by_delete: bool,
+    },
+    Refers {
+        child: i64,
+        parent: i64,
+        key: Vec<i32>,
+        referenced_key: Vec<i32>,
+    },
 }
 
 pub(super) struct Prover<'a, C> {
@@ -65,7 +119,11 @@ pub(super) struct Prover<'a, C> {
 
 impl<'a, C: GenericClient> Prover<'a, C> {
     pub(super) fn new(client: &'a C, catalog: &'a Catalog, subject: &'a Subject) -> Self {
-        Self { client, catalog, subject }
+        Self {
+            client,
+            catalog,
+            subject,
+        }
     }
 
     /// Tries the ways to use a finding until one shows something.
@@ -80,7 +138,11 @@ impl<'a, C: GenericClient> Prover<'a, C> {
         let attacks = match self.attacks(weakness).await? {
             Ok(attacks) => attacks,
             Err(why) => {
-                return Ok(Proof { shown: false, summary: why, script: String::new() });
+                return Ok(Proof {
+                    shown: false,
+                    summary: why,
+                    script: String::new(),
+                });
             }
         };
         let mut last = None;
@@ -101,7 +163,9 @@ impl<'a, C: GenericClient> Prover<'a, C> {
     /// Runs an attack in a savepoint.
     async fn run(&self, attack: &Attack) -> Result<Proof, AuditError> {
         self.client
-            .batch_execute("savepoint tenantry_audit; set local lock_timeout = '2s'; set local statement_timeout = '20s'")
+            .batch_execute(
+                "savepoint tenantry_audit; set local lock_timeout = '2s'; set local statement_timeout = '20s'",
+            )
             .await
             .doing("set a savepoint")?;
         let answer = self.answer(attack).await;
@@ -114,7 +178,11 @@ impl<'a, C: GenericClient> Prover<'a, C> {
             Ok(_) => (false, "no row of another tenant was returned or changed".to_owned()),
             Err(error) => (false, format!("refused: {}", said(&error))),
         };
-        Ok(Proof { shown, summary, script: attack.script() })
+        Ok(Proof {
+            shown,
+            summary,
+            script: attack.script(),
+        })
     }
 
     async fn answer(&self, attack: &Attack) -> Result<i64, tokio_postgres::Error> {
@@ -173,7 +241,11 @@ impl<'a, C: GenericClient> Prover<'a, C> {
             .iter()
             .map(|carrier| {
                 // Parameters of the server's own take letters and digits only.
-                let value = if carrier.contains('.') { tenant.to_owned() } else { tenant.replace('-', "") };
+                let value = if carrier.contains('.') {
+                    tenant.to_owned()
+                } else {
+                    tenant.replace('-', "")
+                };
                 format!("select set_config({}, {}, true)", literal(carrier), literal(&value))
             })
             .collect()
@@ -185,7 +257,13 @@ impl<'a, C: GenericClient> Prover<'a, C> {
 
     /// Without a context, and in that of a tenant that has no rows; then the same as each role that the role can become.
     fn in_both_contexts(&self, probe: &Probe, role: &str, finish: impl Fn(Attack) -> Attack) -> Vec<Attack> {
-        let others = self.catalog.facts.act_names.iter().filter(|other| *other != role).map(Some);
+        let others = self
+            .catalog
+            .facts
+            .act_names
+            .iter()
+            .filter(|other| *other != role)
+            .map(Some);
         let mut attacks = Vec::new();
         for acting in std::iter::once(None).chain(others) {
             let begin = |setup: Vec<String>| {
@@ -215,7 +293,9 @@ impl<'a, C: GenericClient> Prover<'a, C> {
     }
 
     fn tenant_table(&self, wanted: impl Fn(&Relation) -> bool) -> Option<&'a Relation> {
-        self.catalog.tenant_tables().find(|table| !table.is_child() && wanted(table))
+        self.catalog
+            .tenant_tables()
+            .find(|table| !table.is_child() && wanted(table))
     }
 
     #[expect(clippy::too_many_lines, reason = "a list: one way to use each weakness")]
@@ -226,11 +306,17 @@ impl<'a, C: GenericClient> Prover<'a, C> {
         let no_table = || Ok(Err("there is no tenant table to try it on".to_owned()));
         Ok(Ok(match weakness {
             Weakness::Reads { role } => {
-                let Some(table) = self.tenant_table(|_| true) else { return no_table() };
+                let Some(table) = self.tenant_table(|_| true) else {
+                    return no_table();
+                };
                 let probe = self.probe(table).await?;
                 self.in_both_contexts(&probe, role, |attack| attack.rows(count(&family::quoted(table))))
             }
-            Weakness::Becomes { role, target, grant_first } => {
+            Weakness::Becomes {
+                role,
+                target,
+                grant_first,
+            } => {
                 let Some(target) = target else { return no_table() };
                 let Some(table) = self
                     .tenant_table(|table| table.owner_name == *target)
@@ -257,7 +343,9 @@ impl<'a, C: GenericClient> Prover<'a, C> {
                 vec![plain, by_owner, inherited]
             }
             Weakness::Owns { role } => {
-                let Some(table) = self.tenant_table(|table| table.owner_name == *role) else { return no_table() };
+                let Some(table) = self.tenant_table(|table| table.owner_name == *role) else {
+                    return no_table();
+                };
                 let (probe, quoted) = (self.probe(table).await?, family::quoted(table));
                 vec![
                     self.attack(&probe, role)
@@ -266,7 +354,9 @@ impl<'a, C: GenericClient> Prover<'a, C> {
                 ]
             }
             Weakness::Owner { relation, owner } => {
-                let Some(table) = self.table(*relation) else { return Ok(Err(GONE.to_owned())) };
+                let Some(table) = self.table(*relation) else {
+                    return Ok(Err(GONE.to_owned()));
+                };
                 let probe = self.probe(table).await?;
                 let mut attack = self.attack(&probe, &app);
                 if *owner != app {
@@ -276,8 +366,13 @@ impl<'a, C: GenericClient> Prover<'a, C> {
             }
             Weakness::SetsCarrier { parameter } => {
                 let readable = |table: &Relation| table.may_select && table.row_security;
-                let Some(table) = self.tenant_table(readable) else { return no_table() };
-                let (probe, plain) = (self.probe(table).await?, probe::unquoted(&self.probe(table).await?.other));
+                let Some(table) = self.tenant_table(readable) else {
+                    return no_table();
+                };
+                let (probe, plain) = (
+                    self.probe(table).await?,
+                    probe::unquoted(&self.probe(table).await?.other),
+                );
                 let bare = plain.replace('-', "");
                 let values = [plain.clone(), bare.clone(), format!("{bare}000000000000000030")];
                 let carriers = self.catalog.carriers.iter().chain([parameter]);
@@ -294,7 +389,9 @@ impl<'a, C: GenericClient> Prover<'a, C> {
                     .collect()
             }
             Weakness::Table { relation } => {
-                let Some(table) = self.table(*relation) else { return Ok(Err(GONE.to_owned())) };
+                let Some(table) = self.table(*relation) else {
+                    return Ok(Err(GONE.to_owned()));
+                };
                 let probe = self.probe(table).await?;
                 let quoted = family::quoted(table);
                 if table.may_select {
@@ -308,25 +405,36 @@ impl<'a, C: GenericClient> Prover<'a, C> {
                 }
             }
             Weakness::Truncate { relation } => {
-                let Some(table) = self.table(*relation) else { return Ok(Err(GONE.to_owned())) };
+                let Some(table) = self.table(*relation) else {
+                    return Ok(Err(GONE.to_owned()));
+                };
                 let (probe, quoted) = (self.probe(table).await?, family::quoted(table));
                 let left = format!("select count(*) from {quoted}");
                 ["", " cascade"]
-                    .map(|more| self.attack(&probe, &app).gone(format!("truncate {quoted}{more}"), left.clone()))
+                    .map(|more| {
+                        self.attack(&probe, &app)
+                            .gone(format!("truncate {quoted}{more}"), left.clone())
+                    })
                     .into()
             }
             Weakness::Deletes { relation } => {
-                let Some(table) = self.table(*relation) else { return Ok(Err(GONE.to_owned())) };
+                let Some(table) = self.table(*relation) else {
+                    return Ok(Err(GONE.to_owned()));
+                };
                 let (probe, quoted) = (self.probe(table).await?, family::quoted(table));
                 self.in_both_contexts(&probe, &app, |attack| attack.affected(format!("delete from {quoted}")))
             }
             Weakness::Updates { relation } => {
-                let Some(table) = self.table(*relation) else { return Ok(Err(GONE.to_owned())) };
+                let Some(table) = self.table(*relation) else {
+                    return Ok(Err(GONE.to_owned()));
+                };
                 let probe = self.probe(table).await?;
                 self.updates(&probe, &family::quoted(table), &app)
             }
             Weakness::Moves { relation } => {
-                let Some(table) = self.table(*relation) else { return Ok(Err(GONE.to_owned())) };
+                let Some(table) = self.table(*relation) else {
+                    return Ok(Err(GONE.to_owned()));
+                };
                 let (probe, quoted) = (self.probe(table).await?, family::quoted(table));
                 let column = family::name(table.tenant_column.as_deref().unwrap_or_default());
                 let own_row = probe.insert(&probe.own, &[]);
@@ -334,16 +442,25 @@ impl<'a, C: GenericClient> Prover<'a, C> {
                     self.attack(&probe, &app)
                         .setup(self.without_triggers(own_row))
                         .setup(self.enter(&probe.own))
-                        .affected(format!("update {quoted} set {column} = {}", probe.literal(&probe.other))),
+                        .affected(format!(
+                            "update {quoted} set {column} = {}",
+                            probe.literal(&probe.other)
+                        )),
                 ]
             }
             Weakness::Inserts { relation } => {
-                let Some(table) = self.table(*relation) else { return Ok(Err(GONE.to_owned())) };
+                let Some(table) = self.table(*relation) else {
+                    return Ok(Err(GONE.to_owned()));
+                };
                 let probe = self.probe(table).await?;
                 self.inserts(&probe, &family::quoted(table), &app)
             }
             Weakness::Folded { relations } => {
-                let Some(table) = relations.iter().filter_map(|oid| self.table(*oid)).find(|table| table.may_select) else {
+                let Some(table) = relations
+                    .iter()
+                    .filter_map(|oid| self.table(*oid))
+                    .find(|table| table.may_select)
+                else {
                     return no_table();
                 };
                 let (probe, quoted) = (self.probe(table).await?, family::quoted(table));
@@ -352,15 +469,27 @@ impl<'a, C: GenericClient> Prover<'a, C> {
                     .act_by(format!("prepare tenantry_audit as select count(*) from {quoted}"))
                     .act_by("execute tenantry_audit".to_owned())
                     .setup(self.enter(&probe.own));
-                vec![attack.rows("execute tenantry_audit".to_owned()).then("deallocate tenantry_audit")]
+                vec![
+                    attack
+                        .rows("execute tenantry_audit".to_owned())
+                        .then("deallocate tenantry_audit"),
+                ]
             }
             Weakness::Hijacked { relations, function } => {
-                let table = relations.iter().filter_map(|oid| self.table(*oid)).find(|table| table.may_select);
-                let (Some(table), Some(_)) = (table, self.catalog.functions.get(function)) else { return no_table() };
+                let table = relations
+                    .iter()
+                    .filter_map(|oid| self.table(*oid))
+                    .find(|table| table.may_select);
+                let (Some(table), Some(_)) = (table, self.catalog.functions.get(function)) else {
+                    return no_table();
+                };
                 let probe = self.probe(table).await?;
                 let (schema, make) = match self.catalog.facts.creatable_schemas.first() {
                     Some(schema) => (family::name(schema), None),
-                    None => ("tenantry_audit".to_owned(), Some("create schema tenantry_audit".to_owned())),
+                    None => (
+                        "tenantry_audit".to_owned(),
+                        Some("create schema tenantry_audit".to_owned()),
+                    ),
                 };
                 let value = probe::unquoted(&probe.other);
                 let mut attacks = Vec::new();
@@ -380,7 +509,9 @@ impl<'a, C: GenericClient> Prover<'a, C> {
                 attacks
             }
             Weakness::View { view, table } => {
-                let (Some(view), Some(table)) = (self.table(*view), self.table(*table)) else { return Ok(Err(GONE.to_owned())) };
+                let (Some(view), Some(table)) = (self.table(*view), self.table(*table)) else {
+                    return Ok(Err(GONE.to_owned()));
+                };
                 let (probe, quoted) = (self.probe(table).await?, family::quoted(view));
                 if view.may_select {
                     self.in_both_contexts(&probe, &app, |attack| attack.rows(count(&quoted)))
@@ -389,7 +520,9 @@ impl<'a, C: GenericClient> Prover<'a, C> {
                 }
             }
             Weakness::Materialized { view, table } => {
-                let (Some(view), Some(table)) = (self.table(*view), self.table(*table)) else { return Ok(Err(GONE.to_owned())) };
+                let (Some(view), Some(table)) = (self.table(*view), self.table(*table)) else {
+                    return Ok(Err(GONE.to_owned()));
+                };
                 let (probe, quoted) = (self.probe(table).await?, family::quoted(view));
                 let as_it_is = self.attack(&Probe::default(), &app).rows(count(&quoted));
                 let refreshed = self
@@ -413,13 +546,24 @@ impl<'a, C: GenericClient> Prover<'a, C> {
                 attack = attack.setup(enter);
                 vec![attack.differs(ask, change)]
             }
-            Weakness::Cascades { child, parent, key, referenced_key, by_delete } => {
-                let (Some(child), Some(parent)) = (self.table(*child), self.table(*parent)) else { return Ok(Err(GONE.to_owned())) };
+            Weakness::Cascades {
+                child,
+                parent,
+                key,
+                referenced_key,
+                by_delete,
+            } => {
+                let (Some(child), Some(parent)) = (self.table(*child), self.table(*parent)) else {
+                    return Ok(Err(GONE.to_owned()));
+                };
                 let (of_child, of_parent) = (self.probe(child).await?, self.probe(parent).await?);
                 let values = of_parent.key_values(referenced_key);
                 let parent_row = of_parent.insert(&of_parent.own, &values);
-                let child_values: Vec<(i32, String)> =
-                    key.iter().copied().zip(values.iter().map(|(_, value)| value.clone())).collect();
+                let child_values: Vec<(i32, String)> = key
+                    .iter()
+                    .copied()
+                    .zip(values.iter().map(|(_, value)| value.clone()))
+                    .collect();
                 let child_row = of_child.insert(&of_child.other, &child_values);
                 let quoted = family::quoted(parent);
                 let statement = if *by_delete {
@@ -441,13 +585,23 @@ impl<'a, C: GenericClient> Prover<'a, C> {
                         .gone(statement, left),
                 ]
             }
-            Weakness::Refers { child, parent, key, referenced_key } => {
-                let (Some(child), Some(parent)) = (self.table(*child), self.table(*parent)) else { return Ok(Err(GONE.to_owned())) };
+            Weakness::Refers {
+                child,
+                parent,
+                key,
+                referenced_key,
+            } => {
+                let (Some(child), Some(parent)) = (self.table(*child), self.table(*parent)) else {
+                    return Ok(Err(GONE.to_owned()));
+                };
                 let (of_child, of_parent) = (self.probe(child).await?, self.probe(parent).await?);
                 let values = of_parent.key_values(referenced_key);
                 let parent_row = of_parent.insert(&of_parent.other, &values);
-                let child_values: Vec<(i32, String)> =
-                    key.iter().copied().zip(values.iter().map(|(_, value)| value.clone())).collect();
+                let child_values: Vec<(i32, String)> = key
+                    .iter()
+                    .copied()
+                    .zip(values.iter().map(|(_, value)| value.clone()))
+                    .collect();
                 vec![
                     Attack::new(&app, self.catalog.facts.superuser)
                         .setup(self.without_triggers(parent_row))
@@ -465,14 +619,19 @@ impl<'a, C: GenericClient> Prover<'a, C> {
             .into_iter()
             .chain(probe.updatable().into_iter().take(3))
             .flat_map(|(column, value)| {
-                self.in_both_contexts(probe, app, |attack| attack.affected(format!("update {quoted} set {column} = {value}")))
+                self.in_both_contexts(probe, app, |attack| {
+                    attack.affected(format!("update {quoted} set {column} = {value}"))
+                })
             })
             .collect()
     }
 
     fn inserts(&self, probe: &Probe, _quoted: &str, app: &str) -> Vec<Attack> {
         let mut attacks = Vec::new();
-        for plants in [probe.insert(&probe.other, &[]), probe.insert(&probe.other, &probe.filled(&probe.own))] {
+        for plants in [
+            probe.insert(&probe.other, &[]),
+            probe.insert(&probe.other, &probe.filled(&probe.own)),
+        ] {
             let attack = self.attack(probe, app).setup(self.enter(&probe.own));
             attacks.push(attack.clone().affected(plants.clone()));
             // Foreign keys are not what is tried.
@@ -497,5 +656,7 @@ impl<'a, C: GenericClient> Prover<'a, C> {
 }
 
 fn said(error: &tokio_postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_owned())
+    error
+        .as_db_error()
+        .map_or_else(|| error.to_string(), |db| db.message().to_owned())
 }

@@ -13,12 +13,15 @@ use crate::seal_support::{Fixture, in_each_tier, sealed};
 const TABLES: usize = 1_000;
 
 #[tokio::test]
-async fn a_thousand_tables_are_audited_by_a_constant_number_of_queries() {
+async fn a_thousand_tables_are_audited_in_two_seconds() {
     let database = database().await;
     let mut client = database.connect().await;
     let app = format!("web_{}", installation_id());
     for statement in &many_tables(&app) {
-        client.batch_execute(statement).await.unwrap_or_else(|error| panic!("{error:?}\n{statement}"));
+        client
+            .batch_execute(statement)
+            .await
+            .unwrap_or_else(|error| panic!("{error:?}\n{statement}"));
     }
     let mut fastest = f64::MAX;
     let mut report = None;
@@ -34,7 +37,10 @@ async fn a_thousand_tables_are_audited_by_a_constant_number_of_queries() {
     assert_eq!(of(&report, "MT030").len(), TABLES - TABLES / 10);
     // Twice the promise: the machine is shared.
     assert!(fastest < 4.0, "{fastest:.2} s");
-    client.batch_execute(&format!("drop owned by {app}; drop role {app}")).await.unwrap();
+    client
+        .batch_execute(&format!("drop owned by {app}; drop role {app}"))
+        .await
+        .unwrap();
 }
 
 /// A tenth of them is not protected. `do` with commits can't stand in a message with other statements.
@@ -74,14 +80,18 @@ async fn an_audit_needs_no_right_to_write() {
     let mut client = database.connect().await;
     let app = format!("web_{}", installation_id());
     client
-        .batch_execute(&format!("create role {app} login; set default_transaction_read_only = on"))
+        .batch_execute(&format!(
+            "create role {app} login; set default_transaction_read_only = on"
+        ))
         .await
         .unwrap();
     let report = audit::audit(&mut client, &Subject::of(app.as_str())).await.unwrap();
     assert_eq!(report.database, database.name());
     // By its owner, who is no superuser and reads no pg_hba.conf.
     client
-        .batch_execute(&format!("set transaction read write; set default_transaction_read_only = off; drop role {app}"))
+        .batch_execute(&format!(
+            "set transaction read write; set default_transaction_read_only = off; drop role {app}"
+        ))
         .await
         .unwrap();
     let restricted = database.restricted_admin().await;
@@ -94,7 +104,9 @@ async fn an_audit_needs_no_right_to_write() {
 async fn a_role_that_is_not_there_is_said() {
     let database = database().await;
     let mut client = database.connect().await;
-    let error = audit::audit(&mut client, &Subject::of("nobody_here")).await.unwrap_err();
+    let error = audit::audit(&mut client, &Subject::of("nobody_here"))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("nobody_here"), "{error}");
 }
 
@@ -115,21 +127,35 @@ async fn an_exploit_can_be_repeated_by_hand() {
     let subject = Subject::of(app.as_str());
     let mut report = audit::audit(&mut client, &subject).await.unwrap();
     audit::prove(&mut client, &subject, &mut report).await.unwrap();
-    let critical: Vec<_> = report.findings.iter().filter(|finding| finding.severity == Severity::Critical).collect();
+    let critical: Vec<_> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Critical)
+        .collect();
     assert!(critical.len() >= 2, "{:?}", report.findings);
     for finding in critical {
         let proof = finding.proof.as_ref().unwrap();
         assert!(proof.shown && proof.script.starts_with("begin;\n") && proof.script.ends_with("rollback;"));
-        let messages = client.simple_query(&proof.script).await.unwrap_or_else(|error| panic!("{error:?}\n{}", proof.script));
+        let messages = client
+            .simple_query(&proof.script)
+            .await
+            .unwrap_or_else(|error| panic!("{error:?}\n{}", proof.script));
         let counted = messages.iter().filter_map(|message| match message {
             tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).and_then(|count| count.parse::<i64>().ok()),
             _ => None,
         });
         assert!(counted.max().unwrap_or(0) > 0, "{}", proof.script);
     }
-    let left: i64 = client.query_one("select count(*) from app.x", &[]).await.unwrap().get(0);
+    let left: i64 = client
+        .query_one("select count(*) from app.x", &[])
+        .await
+        .unwrap()
+        .get(0);
     assert_eq!(left, 0);
-    client.batch_execute(&format!("drop owned by {app}; drop role {app}")).await.unwrap();
+    client
+        .batch_execute(&format!("drop owned by {app}; drop role {app}"))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -152,7 +178,10 @@ async fn rows_of_unknown_tenants_and_with_foreign_parents_are_found() {
     let mut report = audit::audit(&mut client, &subject).await.unwrap();
     audit::look_at_data(&mut client, &subject, &mut report).await.unwrap();
     let orphans = of(&report, "MT100");
-    assert!(orphans.len() == 1 && orphans[0].object == "app.b" && orphans[0].message.contains("2 tenants"), "{orphans:?}");
+    assert!(
+        orphans.len() == 1 && orphans[0].object == "app.b" && orphans[0].message.contains("2 tenants"),
+        "{orphans:?}"
+    );
     let mixed = of(&report, "MT101");
     assert!(mixed.len() == 1 && mixed[0].message.starts_with("1 rows"), "{mixed:?}");
     client.batch_execute(&format!("drop role {app}")).await.unwrap();
@@ -162,7 +191,10 @@ async fn rows_of_unknown_tenants_and_with_foreign_parents_are_found() {
 async fn schemas_of_tenants_are_compared_and_roles_kept_to_their_own() {
     let database = database().await;
     let mut client = database.connect().await;
-    let (one, two) = (format!("one_{}", installation_id()), format!("two_{}", installation_id()));
+    let (one, two) = (
+        format!("one_{}", installation_id()),
+        format!("two_{}", installation_id()),
+    );
     client
         .batch_execute(&format!(
             "create role {one} login; create role {two} login;
@@ -179,7 +211,10 @@ async fn schemas_of_tenants_are_compared_and_roles_kept_to_their_own() {
     };
     let report = audit::audit(&mut client, &subject).await.unwrap();
     let drift = of(&report, "MT103");
-    assert!(drift.len() == 1 && drift[0].object == "org_3" && drift[0].message.contains(" a"), "{drift:?}");
+    assert!(
+        drift.len() == 1 && drift[0].object == "org_3" && drift[0].message.contains(" a"),
+        "{drift:?}"
+    );
     let reaching = of(&report, "MT104");
     assert!(reaching.len() == 1 && reaching[0].object == two, "{reaching:?}");
     client
@@ -211,7 +246,9 @@ async fn mechanism(fixture: &Fixture) -> Report {
     };
     let subject = Subject::of(fixture.made.app_role.as_str());
     let mut report = audit::audit(&mut client, &subject).await.unwrap();
-    audit::look_at_mechanism(&mut client, &identity, &subject, &mut report).await.unwrap();
+    audit::look_at_mechanism(&mut client, &identity, &subject, &mut report)
+        .await
+        .unwrap();
     let mut app = fixture.app_client().await;
     audit::look_as_application(&mut app, &identity, Some(*fixture.a.as_uuid()), &mut report)
         .await
@@ -339,7 +376,8 @@ async fn what_the_seal_relies_on_is_compared_and_tried() {
 async fn an_audit_of_a_database_of_ours_changes_nothing() {
     let fixture = sealed().await;
     let superuser = fixture.superuser().await;
-    let state = "select md5(string_agg(p.oid::text || p.xmin::text, ',' order by p.oid)) || (select count(*) from pg_class)
+    let state =
+        "select md5(string_agg(p.oid::text || p.xmin::text, ',' order by p.oid)) || (select count(*) from pg_class)
                    from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname like 'tenantry%'";
     let before: String = superuser.query_one(state, &[]).await.unwrap().get(0);
     let _ = mechanism(&fixture).await;
@@ -354,9 +392,15 @@ fn the_pages_are_those_of_the_registry() {
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
     assert_eq!(read("README.md"), audit::index_page(), "run cargo xtask audit-docs");
     for check in audit::checks() {
-        assert_eq!(read(&format!("{}.md", check.id)), audit::page(check), "run cargo xtask audit-docs");
+        assert_eq!(
+            read(&format!("{}.md", check.id)),
+            audit::page(check),
+            "run cargo xtask audit-docs"
+        );
     }
     let pages = std::fs::read_dir(&folder).unwrap().filter_map(Result::ok);
-    let of_checks = pages.filter(|page| page.file_name().to_string_lossy().starts_with("MT")).count();
+    let of_checks = pages
+        .filter(|page| page.file_name().to_string_lossy().starts_with("MT"))
+        .count();
     assert_eq!(of_checks, audit::checks().count(), "a page of a check that is gone");
 }

@@ -34,7 +34,9 @@ struct Tools {
 async fn the_corpus_under_other_linters() {
     let tools = Tools {
         pgrls: std::env::var_os("TENANTRY_PGRLS").map(PathBuf::from),
-        splinter: std::env::var("TENANTRY_SPLINTER").ok().map(|file| std::fs::read_to_string(file).unwrap()),
+        splinter: std::env::var("TENANTRY_SPLINTER")
+            .ok()
+            .map(|file| std::fs::read_to_string(file).unwrap()),
     };
     if tools.pgrls.is_none() && tools.splinter.is_none() {
         eprintln!("SKIPPED: name pgrls by TENANTRY_PGRLS or splinter.sql by TENANTRY_SPLINTER");
@@ -55,14 +57,25 @@ async fn the_corpus_under_other_linters() {
         correct += usize::from(!is_broken);
         for (tool, reports) in said {
             if reports.difference(&baseline[tool]).next().is_some() {
-                tally.entry((tool, if is_broken { "broken" } else { "correct" })).or_default().push(case.name);
+                tally
+                    .entry((tool, if is_broken { "broken" } else { "correct" }))
+                    .or_default()
+                    .push(case.name);
             }
         }
     }
     let count = |tool, kind| tally.get(&(tool, kind)).map_or(0, Vec::len);
-    let mut table = format!("{broken} broken and {correct} correct cases\n\n| Linter | tells of broken ones | tells of correct ones |\n|---|---|---|\n");
+    let mut table = format!(
+        "{broken} broken and {correct} correct cases\n\n| Linter | tells of broken ones | tells of correct ones |\n|---|---|---|\n"
+    );
     for tool in baseline.keys() {
-        writeln!(table, "| {tool} | {} of {broken} | {} of {correct} |", count(tool, "broken"), count(tool, "correct")).unwrap();
+        writeln!(
+            table,
+            "| {tool} | {} of {broken} | {} of {correct} |",
+            count(tool, "broken"),
+            count(tool, "correct")
+        )
+        .unwrap();
     }
     for ((tool, kind), names) in &tally {
         if *kind == "correct" {
@@ -75,7 +88,11 @@ async fn the_corpus_under_other_linters() {
         std::fs::write(file, &table).unwrap();
     }
     // The corpus is ours: that we find what we labelled is tested elsewhere, and here as the others are.
-    assert_eq!((count("tenantry", "broken"), count("tenantry", "correct")), (broken, 0), "{table}");
+    assert_eq!(
+        (count("tenantry", "broken"), count("tenantry", "correct")),
+        (broken, 0),
+        "{table}"
+    );
 }
 
 type Said = BTreeMap<&'static str, BTreeSet<String>>;
@@ -92,7 +109,8 @@ async fn look(cluster: &OwnCluster, tools: &Tools, case: Option<&Case>) -> Said 
     let maintenance = cluster.connect("postgres").await;
     maintenance.batch_execute("create database audited").await.unwrap();
     let client = cluster.connect("audited").await;
-    let sql = format!("{STUBS} {PRELUDE}\n{}\n; reset role", case.map_or("", |case| &case.sql)).replace("corpus_web", ROLE);
+    let sql =
+        format!("{STUBS} {PRELUDE}\n{}\n; reset role", case.map_or("", |case| &case.sql)).replace("corpus_web", ROLE);
     if let Err(error) = client.batch_execute(&sql).await {
         panic!("{:?} {:?}", case.map(|case| case.name), error.as_db_error());
     }
@@ -110,9 +128,15 @@ async fn look(cluster: &OwnCluster, tools: &Tools, case: Option<&Case>) -> Said 
 }
 
 async fn clear(maintenance: &Client) {
-    maintenance.batch_execute("drop database audited with (force)").await.unwrap();
+    maintenance
+        .batch_execute("drop database audited with (force)")
+        .await
+        .unwrap();
     let roles = maintenance
-        .query("select rolname::text from pg_roles where rolname like 'corpus%' or rolname in ('anon', $1)", &[&ROLE])
+        .query(
+            "select rolname::text from pg_roles where rolname like 'corpus%' or rolname in ('anon', $1)",
+            &[&ROLE],
+        )
         .await
         .unwrap();
     let names: Vec<String> = roles.iter().map(|row| row.get(0)).collect();
@@ -130,8 +154,13 @@ async fn by_us(client: &Client) -> BTreeSet<String> {
     };
     let report = audit::inspect(client, &subject).await.unwrap();
     client.batch_execute("rollback; reset all").await.unwrap();
-    let above = report.findings.iter().filter(|finding| finding.severity > Severity::Info);
-    above.map(|finding| format!("{} {}", finding.id, finding.object)).collect()
+    let above = report
+        .findings
+        .iter()
+        .filter(|finding| finding.severity > Severity::Info);
+    above
+        .map(|finding| format!("{} {}", finding.id, finding.object))
+        .collect()
 }
 
 async fn by_splinter(client: &Client, sql: &str) -> BTreeSet<String> {
@@ -140,7 +169,15 @@ async fn by_splinter(client: &Client, sql: &str) -> BTreeSet<String> {
         .batch_execute("begin; set local search_path = ''; set local pgrst.db_schemas = 'app, public'")
         .await
         .unwrap();
-    let rows = client.query(&format!("select level, name, detail from ({}) x", query.trim().trim_end_matches(';')), &[]).await;
+    let rows = client
+        .query(
+            &format!(
+                "select level, name, detail from ({}) x",
+                query.trim().trim_end_matches(';')
+            ),
+            &[],
+        )
+        .await;
     let rows = rows.unwrap_or_else(|error| panic!("{error:?}"));
     client.batch_execute("rollback").await.unwrap();
     rows.iter()
@@ -151,13 +188,27 @@ async fn by_splinter(client: &Client, sql: &str) -> BTreeSet<String> {
 
 fn by_pgrls(program: &std::path::Path, url: &str) -> BTreeSet<String> {
     let output = std::process::Command::new(program)
-        .args(["lint", "--database-url", url, "--schemas", "app,ctx,public", "--format", "json", "--min-severity", "warning"])
+        .args([
+            "lint",
+            "--database-url",
+            url,
+            "--schemas",
+            "app,ctx,public",
+            "--format",
+            "json",
+            "--min-severity",
+            "warning",
+        ])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let answer: Value = serde_json::from_str(&text)
         .unwrap_or_else(|error| panic!("{error}: {text} {}", String::from_utf8_lossy(&output.stderr)));
-    let list = ["violations", "findings", "results"].iter().find_map(|key| answer[*key].as_array());
-    let list = list.or_else(|| answer.as_array()).unwrap_or_else(|| panic!("no list of violations: {text}"));
+    let list = ["violations", "findings", "results"]
+        .iter()
+        .find_map(|key| answer[*key].as_array());
+    let list = list
+        .or_else(|| answer.as_array())
+        .unwrap_or_else(|| panic!("no list of violations: {text}"));
     list.iter().map(Value::to_string).collect()
 }

@@ -54,7 +54,8 @@ pub(crate) fn cases(database: &str) -> Vec<Case> {
                 };
                 match word {
                     "expect" | "also" if rest != "nothing" => {
-                        case.expected.extend(rest.split("; ").map(|label| label_of(label, database)));
+                        case.expected
+                            .extend(rest.split("; ").map(|label| label_of(label, database)));
                     }
                     "unproved" => case.unproved.extend(rest.split("; ")),
                     "needs" => case.needs = Some(rest),
@@ -69,7 +70,11 @@ pub(crate) fn cases(database: &str) -> Vec<Case> {
 
 fn label_of(text: &str, database: &str) -> Label {
     let mut words = text.splitn(3, ' ');
-    let mut word = || words.next().unwrap_or_else(|| panic!("a label is id, severity, object: {text}"));
+    let mut word = || {
+        words
+            .next()
+            .unwrap_or_else(|| panic!("a label is id, severity, object: {text}"))
+    };
     (
         word().to_owned(),
         word().parse().unwrap(),
@@ -104,7 +109,10 @@ impl World {
     async fn on(cluster: &tenantry_testing::TestCluster) -> Self {
         let database = database_on(cluster).await;
         let client = database.connect().await;
-        let rows = client.query("select name::text from pg_available_extensions", &[]).await.unwrap();
+        let rows = client
+            .query("select name::text from pg_available_extensions", &[])
+            .await
+            .unwrap();
         let extensions = rows.iter().map(|row| row.get(0)).collect();
         Self {
             database,
@@ -148,8 +156,16 @@ impl World {
             self.clear().await;
             let found = labels(&report);
             hits += found.intersection(&case.expected).count();
-            misses.extend(case.expected.difference(&found).map(|label| format!("{}: {label:?}", case.name)));
-            alarms.extend(found.difference(&case.expected).map(|label| format!("{}: {label:?}", case.name)));
+            misses.extend(
+                case.expected
+                    .difference(&found)
+                    .map(|label| format!("{}: {label:?}", case.name)),
+            );
+            alarms.extend(
+                found
+                    .difference(&case.expected)
+                    .map(|label| format!("{}: {label:?}", case.name)),
+            );
         }
         let precision = ratio(hits, alarms.len());
         let recall = ratio(hits, misses.len());
@@ -191,7 +207,11 @@ async fn every_label_is_found_on_another_version() {
 async fn critical_findings_are_those_whose_exploit_shows_a_foreign_row() {
     let world = World::on(cluster().await).await;
     let (mut shown, mut wrong) = (0, Vec::new());
-    for case in world.cases().iter().filter(|case| case.expected.iter().any(|(_, at, _)| *at == Severity::Critical)) {
+    for case in world
+        .cases()
+        .iter()
+        .filter(|case| case.expected.iter().any(|(_, at, _)| *at == Severity::Critical))
+    {
         world.build(case).await;
         let mut report = audit::inspect(&world.client, &subject()).await.unwrap();
         let before = rows(&world.client).await;
@@ -203,7 +223,10 @@ async fn critical_findings_are_those_whose_exploit_shows_a_foreign_row() {
             assert_eq!(proof.shown, finding.severity == Severity::Critical);
             shown += usize::from(proof.shown);
             if proof.shown == case.unproved.contains(finding.id) {
-                wrong.push(format!("{}: {} {}\n{}", case.name, finding.id, proof.summary, proof.script));
+                wrong.push(format!(
+                    "{}: {} {}\n{}",
+                    case.name, finding.id, proof.summary, proof.script
+                ));
             }
         }
         world.clear().await;

@@ -25,7 +25,11 @@ pub(crate) struct Audited {
 
 impl From<AuditedDatabase> for Audited {
     fn from(audited: AuditedDatabase) -> Self {
-        let AuditedDatabase { server, database, report } = audited;
+        let AuditedDatabase {
+            server,
+            database,
+            report,
+        } = audited;
         match report {
             Ok(report) => Self {
                 server,
@@ -93,13 +97,26 @@ impl Answer for Answered {
                 if let Some(reason) = &finding.accepted {
                     write!(found, "\n  accepted: {reason}").expect("a string takes all");
                 }
-                [finding.severity.to_string(), finding.id.to_owned(), finding.object.clone(), found]
+                [
+                    finding.severity.to_string(),
+                    finding.id.to_owned(),
+                    finding.object.clone(),
+                    found,
+                ]
             });
             let tables = database.tenant_tables.unwrap_or_default();
             writeln!(
                 text,
                 "{title}, {tables} tenant tables\n{}\n",
-                table(["severity", "check", "object", "what is wrong, why it matters, how to mend it"], rows)
+                table(
+                    [
+                        "severity",
+                        "check",
+                        "object",
+                        "what is wrong, why it matters, how to mend it"
+                    ],
+                    rows
+                )
             )
             .expect("a string takes all");
         }

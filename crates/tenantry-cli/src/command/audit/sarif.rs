@@ -73,7 +73,13 @@ fn result(ids: &[&str], database: &Audited, finding: &Finding) -> Value {
 fn uri(database: &str) -> String {
     let plain: String = database
         .chars()
-        .map(|character| if character.is_ascii_alphanumeric() || "._-/".contains(character) { character } else { '_' })
+        .map(|character| {
+            if character.is_ascii_alphanumeric() || "._-/".contains(character) {
+                character
+            } else {
+                '_'
+            }
+        })
         .collect();
     format!("databases/{}", plain.trim_start_matches('/'))
 }

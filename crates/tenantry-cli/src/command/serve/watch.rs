@@ -44,7 +44,10 @@ async fn look(ops: &Ops, config: &Config) -> Result<Vec<String>, Failure> {
         .audit_databases(&authority(), None, AuditOptions::default(), &|_| {})
         .await?;
     let today = Utc::now().date_naive();
-    for report in databases.iter_mut().filter_map(|database| database.report.as_mut().ok()) {
+    for report in databases
+        .iter_mut()
+        .filter_map(|database| database.report.as_mut().ok())
+    {
         acceptances.apply(report, today);
     }
     for leftover in acceptances.leftovers(today) {

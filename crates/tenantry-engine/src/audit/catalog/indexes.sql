@@ -4,8 +4,9 @@ select i.indexrelid::int8 as oid, ic.relname as name, i.indrelid::int8 as relati
        (select coalesce(bool_and(coalesce(a.atttypid = 'uuid'::regtype, false)), false)
           from unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) k left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k and k <> 0) as all_uuid,
        co.conname as constraint_name,
-       exists (select from unnest(i.indclass::oid[]) oc join pg_opclass o on o.oid = oc join pg_amop ao on ao.amopfamily = o.opcfamily
-                 join pg_operator op on op.oid = ao.amopopr join pg_proc p on p.oid = op.oprcode where p.proleakproof) as leakproof
+       -- asked once, not for each index
+       i.indclass::oid[] && array(select o.oid from pg_opclass o join pg_amop ao on ao.amopfamily = o.opcfamily
+                                    join pg_operator op on op.oid = ao.amopopr join pg_proc p on p.oid = op.oprcode where p.proleakproof) as leakproof
   from pg_index i join pg_class ic on ic.oid = i.indexrelid join pg_am am on am.oid = ic.relam join pg_class c on c.oid = i.indrelid
   join namespace n on n.oid = c.relnamespace
   left join pg_constraint co on co.conindid = i.indexrelid and co.contype in ('p', 'u', 'x')

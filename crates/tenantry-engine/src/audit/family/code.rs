@@ -24,7 +24,11 @@ pub(super) fn find(catalog: &Catalog) -> Vec<Finding> {
             _ => {}
         }
     }
-    for function in catalog.functions.values().filter(|function| !function.of_extension && !is_mechanism(function)) {
+    for function in catalog
+        .functions
+        .values()
+        .filter(|function| !function.of_extension && !is_mechanism(function))
+    {
         definer(catalog, function, &mut found);
         settings(catalog, function, &mut found);
         if function.leakproof {
@@ -50,7 +54,11 @@ fn is_mechanism(function: &Function) -> bool {
 fn read_as(catalog: &Catalog, view: &Relation, seen: &mut BTreeSet<(i64, Option<i64>)>) -> Vec<(i64, Option<i64>)> {
     let acting = (!view.security_invoker).then_some(view.owner);
     let mut found = Vec::new();
-    for dependency in catalog.dependencies.iter().filter(|dependency| dependency.view == view.oid) {
+    for dependency in catalog
+        .dependencies
+        .iter()
+        .filter(|dependency| dependency.view == view.oid)
+    {
         if !seen.insert((dependency.relation, acting)) {
             continue;
         }
@@ -76,10 +84,17 @@ fn view(catalog: &Catalog, view: &Relation, found: &mut Vec<Finding>) {
             Finding::new(
                 "MT060",
                 view.object(),
-                format!("it reads {} as {}, whom no policy binds", table.object(), view.owner_name),
+                format!(
+                    "it reads {} as {}, whom no policy binds",
+                    table.object(),
+                    view.owner_name
+                ),
                 format!("alter view {} set (security_invoker = true)", quoted(view)),
             )
-            .usable_by(Weakness::View { view: view.oid, table: table.oid }),
+            .usable_by(Weakness::View {
+                view: view.oid,
+                table: table.oid,
+            }),
         );
     }
 }
@@ -97,7 +112,10 @@ fn materialized(catalog: &Catalog, view: &Relation, found: &mut Vec<Finding>) {
                 format!("it holds rows of {}", table.object()),
                 format!("revoke all on {} from public", quoted(view)),
             )
-            .usable_by(Weakness::Materialized { view: view.oid, table: table.oid }),
+            .usable_by(Weakness::Materialized {
+                view: view.oid,
+                table: table.oid,
+            }),
         );
     }
 }
@@ -111,7 +129,10 @@ fn reads_past<'c>(catalog: &'c Catalog, function: &Function) -> Option<&'c Relat
     catalog.tenant_tables().find(|table| {
         words.contains(table.name.to_lowercase().as_str())
             && !catalog.binds(table, function.owner)
-            && !table.tenant_column.as_ref().is_some_and(|column| words.contains(column.as_str()))
+            && !table
+                .tenant_column
+                .as_ref()
+                .is_some_and(|column| words.contains(column.as_str()))
     })
 }
 
@@ -124,12 +145,18 @@ fn definer(catalog: &Catalog, function: &Function, found: &mut Vec<Finding>) {
         let finding = Finding::new(
             "MT062",
             signature.as_str(),
-            format!("it runs as {}, whom no policy binds, and the application role may call it", function.owner_name),
+            format!(
+                "it runs as {}, whom no policy binds, and the application role may call it",
+                function.owner_name
+            ),
             format!("alter function {signature} security invoker"),
         );
         let past = reads_past(catalog, function).filter(|_| function.arguments == function.defaults);
         found.push(match past {
-            Some(table) => finding.usable_by(Weakness::Calls { function: function.oid, table: table.oid }),
+            Some(table) => finding.usable_by(Weakness::Calls {
+                function: function.oid,
+                table: table.oid,
+            }),
             None => finding.at(Severity::Error),
         });
     }
@@ -140,11 +167,13 @@ fn definer(catalog: &Catalog, function: &Function, found: &mut Vec<Finding>) {
             "its caller's search path decides what its names mean",
             format!("alter function {signature} set search_path = pg_catalog, pg_temp"),
         );
-        found.push(if function.callable && (catalog.facts.creates_functions() || catalog.facts.creates_temporary) {
-            finding
-        } else {
-            finding.at(Severity::Error)
-        });
+        found.push(
+            if function.callable && (catalog.facts.creates_functions() || catalog.facts.creates_temporary) {
+                finding
+            } else {
+                finding.at(Severity::Error)
+            },
+        );
     }
     if let Some(path) = function.search_path()
         && !function.atomic
@@ -178,19 +207,22 @@ fn is_empty(path: &str) -> bool {
 }
 
 fn ends_in_temporary(path: &str) -> bool {
-    path.rsplit(',').next().is_some_and(|last| last.trim().trim_matches('"') == "pg_temp")
+    path.rsplit(',')
+        .next()
+        .is_some_and(|last| last.trim().trim_matches('"') == "pg_temp")
 }
 
 /// `execute` of a text that is put together, and settings whose name is no constant.
 fn runs_text(source: &str) -> bool {
     let source = source.to_lowercase();
     let executes = source.split(';').any(|statement| {
-        statement.contains("execute ") && !statement.contains("execute function")
+        statement.contains("execute ")
+            && !statement.contains("execute function")
             && (statement.contains("||") || statement.contains("%s") || !statement.contains('\''))
     });
-    let sets = source.match_indices("set_config(").any(|(at, call)| {
-        !source[at + call.len()..].trim_start().starts_with('\'')
-    });
+    let sets = source
+        .match_indices("set_config(")
+        .any(|(at, call)| !source[at + call.len()..].trim_start().starts_with('\''));
     executes || sets
 }
 
@@ -204,7 +236,11 @@ fn settings(catalog: &Catalog, function: &Function, found: &mut Vec<Finding>) {
             "MT066",
             function.signature.as_str(),
             format!("it sets {setting}"),
-            format!("alter function {} reset {}", function.signature, setting.split('=').next().unwrap_or_default()),
+            format!(
+                "alter function {} reset {}",
+                function.signature,
+                setting.split('=').next().unwrap_or_default()
+            ),
         );
         // For whom policies bind, switching them off is an error at run time and shows nothing.
         let shows = function.definer && !catalog.is_bound_everywhere(function.owner) || setting.starts_with("session");
@@ -214,7 +250,9 @@ fn settings(catalog: &Catalog, function: &Function, found: &mut Vec<Finding>) {
 
 fn triggers(catalog: &Catalog, found: &mut Vec<Finding>) {
     for trigger in &catalog.triggers {
-        let Some(table) = catalog.relations.get(&trigger.relation) else { continue };
+        let Some(table) = catalog.relations.get(&trigger.relation) else {
+            continue;
+        };
         if table.tenant_column.is_none() && !trigger.rule || table.of_extension {
             continue;
         }
@@ -226,12 +264,17 @@ fn triggers(catalog: &Catalog, found: &mut Vec<Finding>) {
                 format!("drop rule {} on {}", name(&trigger.name), quoted(table)),
             ));
         }
-        let Some(function) = catalog.functions.get(&trigger.function) else { continue };
+        let Some(function) = catalog.functions.get(&trigger.function) else {
+            continue;
+        };
         if function.definer && !catalog.is_bound_everywhere(function.owner) {
             found.push(Finding::new(
                 "MT067",
                 format!("{}.{}", table.object(), trigger.name),
-                format!("{} runs as {}, whom no policy binds", function.signature, function.owner_name),
+                format!(
+                    "{} runs as {}, whom no policy binds",
+                    function.signature, function.owner_name
+                ),
                 format!("alter function {} security invoker", function.signature),
             ));
         }

@@ -10,7 +10,9 @@ use crate::audit::{
 pub(super) fn find(catalog: &Catalog) -> Vec<Finding> {
     let mut found = Vec::new();
     for index in &catalog.indexes {
-        let Some(table) = catalog.relations.get(&index.relation) else { continue };
+        let Some(table) = catalog.relations.get(&index.relation) else {
+            continue;
+        };
         // A partition's indexes are its parent's; what nobody reaches tells nobody anything.
         if let Some(tenant) = table.tenant_number
             && !table.is_partition
@@ -20,7 +22,10 @@ pub(super) fn find(catalog: &Catalog) -> Vec<Finding> {
             shape(table, tenant, index, &mut found);
         }
     }
-    for table in catalog.tenant_tables().filter(|table| !table.is_child() && table.is_reached()) {
+    for table in catalog
+        .tenant_tables()
+        .filter(|table| !table.is_child() && table.is_reached())
+    {
         let led = catalog
             .indexes
             .iter()
@@ -35,7 +40,11 @@ pub(super) fn find(catalog: &Catalog) -> Vec<Finding> {
             ));
         }
     }
-    for constraint in catalog.constraints.iter().filter(|constraint| constraint.kind == 'f' && !constraint.inherited) {
+    for constraint in catalog
+        .constraints
+        .iter()
+        .filter(|constraint| constraint.kind == 'f' && !constraint.inherited)
+    {
         foreign(catalog, constraint, &mut found);
     }
     found
@@ -43,9 +52,10 @@ pub(super) fn find(catalog: &Catalog) -> Vec<Finding> {
 
 fn unique(table: &Relation, tenant: i32, index: &Index, found: &mut Vec<Finding>) {
     let scoped = index.key.contains(&tenant)
-        || index.expressions.as_deref().is_some_and(|text| {
-            text.contains(table.tenant_column.as_deref().unwrap_or_default())
-        });
+        || index
+            .expressions
+            .as_deref()
+            .is_some_and(|text| text.contains(table.tenant_column.as_deref().unwrap_or_default()));
     if scoped || !(index.is_unique || index.is_exclusion) || !(table.may_insert || table.may_update) {
         return;
     }
@@ -59,13 +69,19 @@ fn unique(table: &Relation, tenant: i32, index: &Index, found: &mut Vec<Finding>
             constraint,
             format!("alter table {} drop constraint {}", quoted(table), name(constraint)),
         ),
-        None => (&index.name, format!("drop index {}.{}", name(&table.schema), name(&index.name))),
+        None => (
+            &index.name,
+            format!("drop index {}.{}", name(&table.schema), name(&index.name)),
+        ),
     };
     let finding = Finding::new(
         id,
         format!("{}.{called}", table.object()),
         "the tenant column is not in it",
-        format!("{mend}; then make it again with {} in it", table.tenant_column.as_deref().unwrap_or_default()),
+        format!(
+            "{mend}; then make it again with {} in it",
+            table.tenant_column.as_deref().unwrap_or_default()
+        ),
     );
     found.push(if index.all_uuid {
         finding.at(Severity::Info)
@@ -77,12 +93,22 @@ fn unique(table: &Relation, tenant: i32, index: &Index, found: &mut Vec<Finding>
 fn shape(table: &Relation, tenant: i32, index: &Index, found: &mut Vec<Finding>) {
     let object = format!("{}.{}", table.object(), index.name);
     let is_tree = matches!(index.method.as_str(), "btree" | "hash");
-    if is_tree && index.key.first() != Some(&tenant) && !index.all_uuid && !index.is_unique && !index.is_exclusion && table.may_select {
+    if is_tree
+        && index.key.first() != Some(&tenant)
+        && !index.all_uuid
+        && !index.is_unique
+        && !index.is_exclusion
+        && table.may_select
+    {
         found.push(Finding::new(
             "MT086",
             object.as_str(),
             "it does not begin with the tenant column",
-            format!("drop index {}.{}; then make it again, led by the tenant column", name(&table.schema), name(&index.name)),
+            format!(
+                "drop index {}.{}; then make it again, led by the tenant column",
+                name(&table.schema),
+                name(&index.name)
+            ),
         ));
     }
     if table.row_security && !index.leakproof {
@@ -96,9 +122,14 @@ fn shape(table: &Relation, tenant: i32, index: &Index, found: &mut Vec<Finding>)
 }
 
 fn foreign(catalog: &Catalog, constraint: &Constraint, found: &mut Vec<Finding>) {
-    let tables = (catalog.relations.get(&constraint.relation), catalog.relations.get(&constraint.referenced));
+    let tables = (
+        catalog.relations.get(&constraint.relation),
+        catalog.relations.get(&constraint.referenced),
+    );
     let (Some(child), Some(parent)) = tables else { return };
-    let (Some(of_child), Some(of_parent)) = (child.tenant_number, parent.tenant_number) else { return };
+    let (Some(of_child), Some(of_parent)) = (child.tenant_number, parent.tenant_number) else {
+        return;
+    };
     let holds = constraint
         .key
         .iter()
@@ -119,16 +150,21 @@ fn foreign(catalog: &Catalog, constraint: &Constraint, found: &mut Vec<Finding>)
         name(parent.tenant_column.as_deref().unwrap_or_default()),
     );
     let reaches = |action: char| matches!(action, 'c' | 'n' | 'd');
-    let (by_delete, by_update) = (reaches(constraint.on_delete) && parent.may_delete, reaches(constraint.on_update) && parent.may_update);
+    let (by_delete, by_update) = (
+        reaches(constraint.on_delete) && parent.may_delete,
+        reaches(constraint.on_update) && parent.may_update,
+    );
     if by_delete || by_update {
         found.push(
-            Finding::new("MT084", object.as_str(), constraint.definition.as_str(), mend.as_str()).usable_by(Weakness::Cascades {
-                child: child.oid,
-                parent: parent.oid,
-                key: constraint.key.clone(),
-                referenced_key: constraint.referenced_key.clone(),
-                by_delete,
-            }),
+            Finding::new("MT084", object.as_str(), constraint.definition.as_str(), mend.as_str()).usable_by(
+                Weakness::Cascades {
+                    child: child.oid,
+                    parent: parent.oid,
+                    key: constraint.key.clone(),
+                    referenced_key: constraint.referenced_key.clone(),
+                    by_delete,
+                },
+            ),
         );
     }
     found.push(

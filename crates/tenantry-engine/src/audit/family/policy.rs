@@ -12,7 +12,11 @@ use crate::audit::{
 
 pub(super) fn find(catalog: &Catalog, subject: &Subject) -> Vec<Finding> {
     let mut found = Vec::new();
-    for table in catalog.relations.values().filter(|table| table.is_table() && !table.of_extension) {
+    for table in catalog
+        .relations
+        .values()
+        .filter(|table| table.is_table() && !table.of_extension)
+    {
         let policies = catalog.policies_of(table.oid);
         if policies.is_empty() {
             continue;
@@ -30,7 +34,12 @@ pub(super) fn find(catalog: &Catalog, subject: &Subject) -> Vec<Finding> {
                     "MT036",
                     object(table, policy),
                     format!("the role {role} bypasses row security"),
-                    format!("alter role {} nobypassrls; or drop policy {} on {}", name(role), name(&policy.name), quoted(table)),
+                    format!(
+                        "alter role {} nobypassrls; or drop policy {} on {}",
+                        name(role),
+                        name(&policy.name),
+                        quoted(table)
+                    ),
                 ));
             }
         }
@@ -149,12 +158,10 @@ fn openings(table: &Relation, tenant: &str, policies: &[Policy], found: &mut Vec
             open.extend(through.iter().map(|opening| (opening.command, policy.name.as_str())));
         }
     }
-    let beside = open
-        .iter()
-        .find_map(|(command, opener)| {
-            let other = bound.iter().find(|(other, name)| other == command && name != opener)?;
-            Some((*opener, other.1))
-        });
+    let beside = open.iter().find_map(|(command, opener)| {
+        let other = bound.iter().find(|(other, name)| other == command && name != opener)?;
+        Some((*opener, other.1))
+    });
     if let Some((opener, other)) = beside {
         found.push(Finding::new(
             "MT023",
@@ -169,7 +176,10 @@ fn openings(table: &Relation, tenant: &str, policies: &[Policy], found: &mut Vec
             "MT024",
             table.object(),
             "it has permissive policies only",
-            format!("create policy floor on {} as restrictive using ({tenant} = (select <the context>))", quoted(table)),
+            format!(
+                "create policy floor on {} as restrictive using ({tenant} = (select <the context>))",
+                quoted(table)
+            ),
         ));
     }
 }
@@ -182,7 +192,13 @@ fn is_dead(table: &Relation, opening: Opening) -> bool {
 /// What a reader sees is worse than what a writer can do, and a live branch than a dead one.
 fn worst(table: &Relation, through: &[Opening]) -> Option<Opening> {
     let mut through = through.to_vec();
-    through.sort_by_key(|opening| (is_dead(table, *opening), opening.side == Side::Check, opening.command as u8));
+    through.sort_by_key(|opening| {
+        (
+            is_dead(table, *opening),
+            opening.side == Side::Check,
+            opening.command as u8,
+        )
+    });
     through.first().copied()
 }
 
@@ -243,21 +259,31 @@ fn context(catalog: &Catalog, subject: &Subject, table: &Relation, policies: &[P
         // The mechanism of ours is compared as a whole (MT110).
         functions.filter(|function| function.schema != "tenantry").collect()
     };
-    let mend = format!("alter policy {} on {} using (…)", name(&policies[0].name), quoted(table));
+    let mend = format!(
+        "alter policy {} on {} using (…)",
+        name(&policies[0].name),
+        quoted(table)
+    );
     let mut forgeable = BTreeSet::new();
     let (mut per_row, mut by_role, mut cast, mut to_public) = (None, None, None, None);
     for policy in policies {
         let said = texts(policy);
         let mut settings = settings_read(&said);
-        settings.extend(called(policy).iter().flat_map(|function| settings_read(&function.source)));
+        settings.extend(
+            called(policy)
+                .iter()
+                .flat_map(|function| settings_read(&function.source)),
+        );
         forgeable.extend(settings.into_iter().filter(|setting| setting.contains('.')));
         if let Some(using) = &policy.using_text {
             let tenant = table.tenant_column.as_deref().unwrap_or_default();
             let is_context = |word: &str| {
                 word == "current_setting"
-                    || policy.functions.iter().filter_map(|oid| catalog.functions.get(oid)).any(|function| {
-                        function.arguments == 0 && function.name == word
-                    })
+                    || policy
+                        .functions
+                        .iter()
+                        .filter_map(|oid| catalog.functions.get(oid))
+                        .any(|function| function.arguments == 0 && function.name == word)
             };
             if Expression::new(using, &table.name, tenant, &policy.columns).calls_per_row(is_context) {
                 per_row.get_or_insert(policy);
@@ -332,10 +358,20 @@ fn context(catalog: &Catalog, subject: &Subject, table: &Relation, policies: &[P
 }
 
 fn casts_setting(source: &str) -> bool {
-    let casts = ["::uuid", "::int", "::bigint", "as uuid)", "as int)", "as integer)", "as bigint)"];
+    let casts = [
+        "::uuid",
+        "::int",
+        "::bigint",
+        "as uuid)",
+        "as int)",
+        "as integer)",
+        "as bigint)",
+    ];
     source.contains("current_setting(")
         && casts.iter().any(|cast| source.contains(cast))
-        && !["nullif", "case ", "coalesce"].iter().any(|guard| source.contains(guard))
+        && !["nullif", "case ", "coalesce"]
+            .iter()
+            .any(|guard| source.contains(guard))
 }
 
 fn asked_tables(catalog: &Catalog, table: &Relation, policy: &Policy, found: &mut Vec<Finding>) {
@@ -353,7 +389,12 @@ fn asked_tables(catalog: &Catalog, table: &Relation, policy: &Policy, found: &mu
 
 /// What is wrong with the functions that policies call, once a function.
 fn functions(catalog: &Catalog, found: &mut Vec<Finding>) {
-    let called: BTreeSet<i64> = catalog.policies.values().flatten().flat_map(|policy| policy.functions.clone()).collect();
+    let called: BTreeSet<i64> = catalog
+        .policies
+        .values()
+        .flatten()
+        .flat_map(|policy| policy.functions.clone())
+        .collect();
     for function in called.iter().filter_map(|oid| catalog.functions.get(oid)) {
         if function.schema == "tenantry" || function.of_extension {
             continue;
@@ -391,7 +432,9 @@ fn functions(catalog: &Catalog, found: &mut Vec<Finding>) {
             found.push(if tables.is_empty() {
                 finding.at(Severity::Error)
             } else {
-                finding.usable_by(Weakness::Folded { relations: tables.clone() })
+                finding.usable_by(Weakness::Folded {
+                    relations: tables.clone(),
+                })
             });
         }
         if !function.is_bound() {
@@ -402,7 +445,10 @@ fn functions(catalog: &Catalog, found: &mut Vec<Finding>) {
                 format!("alter function {signature} set search_path = pg_catalog, pg_temp"),
             );
             found.push(if catalog.facts.creates_functions() && !tables.is_empty() {
-                finding.usable_by(Weakness::Hijacked { relations: tables, function: function.oid })
+                finding.usable_by(Weakness::Hijacked {
+                    relations: tables,
+                    function: function.oid,
+                })
             } else {
                 finding.at(Severity::Warn)
             });

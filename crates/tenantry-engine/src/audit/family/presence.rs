@@ -11,7 +11,11 @@ use crate::audit::{
 
 pub(super) fn find(catalog: &Catalog, subject: &Subject) -> Vec<Finding> {
     let mut found = Vec::new();
-    for table in catalog.relations.values().filter(|table| table.is_table() && !table.of_extension) {
+    for table in catalog
+        .relations
+        .values()
+        .filter(|table| table.is_table() && !table.of_extension)
+    {
         match &table.tenant_column {
             Some(column) => tenant_table(catalog, subject, table, column, &mut found),
             None => other_table(catalog, subject, table, &mut found),
@@ -46,7 +50,9 @@ fn tenant_table(catalog: &Catalog, subject: &Subject, table: &Relation, column: 
         constraint.relation == table.oid
             && constraint.kind == 'c'
             && constraint.validated
-            && constraint.definition.contains(&format!("({} IS NOT NULL)", plain(table)))
+            && constraint
+                .definition
+                .contains(&format!("({} IS NOT NULL)", plain(table)))
     });
     if table.tenant_not_null == Some(false) && !checked {
         found.push(Finding::new(
@@ -105,7 +111,10 @@ fn other_table(catalog: &Catalog, subject: &Subject, table: &Relation, found: &m
             Finding::new(
                 "MT013",
                 table.object(),
-                format!("its rows belong to rows of {}, and every tenant reads them", parent.object()),
+                format!(
+                    "its rows belong to rows of {}, and every tenant reads them",
+                    parent.object()
+                ),
                 format!("revoke all on {quoted_table} from {app}; then add the tenant column and isolate the table"),
             )
             .usable_by(Weakness::Table { relation: table.oid }),
@@ -182,7 +191,10 @@ fn children(catalog: &Catalog, subject: &Subject, child: &Relation, found: &mut 
         Finding::new(
             "MT006",
             child.object(),
-            format!("the policies of {} do not apply to it, and the application role has rights on it", parent.object()),
+            format!(
+                "the policies of {} do not apply to it, and the application role has rights on it",
+                parent.object()
+            ),
             format!("revoke all on {quoted_child} from {}", roles(subject)),
         )
         .usable_by(Weakness::Table { relation: child.oid }),
@@ -193,7 +205,11 @@ fn ancestors<'c>(catalog: &'c Catalog, table: &Relation) -> Vec<&'c Relation> {
     let mut found: Vec<&Relation> = Vec::new();
     let mut open = table.parents.clone();
     while let Some(oid) = open.pop() {
-        if let Some(parent) = catalog.relations.get(&oid).filter(|parent| found.iter().all(|seen| seen.oid != parent.oid)) {
+        if let Some(parent) = catalog
+            .relations
+            .get(&oid)
+            .filter(|parent| found.iter().all(|seen| seen.oid != parent.oid))
+        {
             open.extend(&parent.parents);
             found.push(parent);
         }
@@ -238,7 +254,10 @@ fn grants(catalog: &Catalog, subject: &Subject, table: &Relation, found: &mut Ve
             "MT088",
             format!("{}.{column}", table.object()),
             "it counts over all tenants",
-            format!("alter table {quoted_table} add column {} uuid default gen_random_uuid()", name(&format!("{column}_new"))),
+            format!(
+                "alter table {quoted_table} add column {} uuid default gen_random_uuid()",
+                name(&format!("{column}_new"))
+            ),
         ));
     }
 }
@@ -250,7 +269,11 @@ fn types(catalog: &Catalog, found: &mut Vec<Finding>) {
             uses.entry(of).or_default().push(table);
         }
     }
-    let Some(usual) = uses.iter().max_by_key(|(_, tables)| tables.len()).map(|(of, _)| (*of).to_owned()) else {
+    let Some(usual) = uses
+        .iter()
+        .max_by_key(|(_, tables)| tables.len())
+        .map(|(of, _)| (*of).to_owned())
+    else {
         return;
     };
     for (of, tables) in uses.iter().filter(|(of, _)| **of != usual) {
@@ -260,14 +283,21 @@ fn types(catalog: &Catalog, found: &mut Vec<Finding>) {
                 "MT010",
                 table.object(),
                 format!("{} is {of}, elsewhere {usual}", plain(table)),
-                format!("alter table {} alter column {column} type {usual} using {column}::{usual}", quoted(table)),
+                format!(
+                    "alter table {} alter column {column} type {usual} using {column}::{usual}",
+                    quoted(table)
+                ),
             )
         }));
     }
 }
 
 fn sequences(catalog: &Catalog, subject: &Subject, found: &mut Vec<Finding>) {
-    for sequence in catalog.relations.values().filter(|sequence| sequence.kind == 'S' && !sequence.of_extension) {
+    for sequence in catalog
+        .relations
+        .values()
+        .filter(|sequence| sequence.kind == 'S' && !sequence.of_extension)
+    {
         let rights: Vec<&str> = [(sequence.may_select, "select"), (sequence.may_update, "update")]
             .into_iter()
             .filter_map(|(may, right)| may.then_some(right))

@@ -15,12 +15,19 @@ pub(super) fn find(catalog: &Catalog, subject: &Subject) -> Vec<Finding> {
 /// Tenants' schemas whose tables are not those of most others.
 pub(in crate::audit) fn drift(catalog: &Catalog, is_tenants: impl Fn(&str) -> bool) -> Vec<Finding> {
     let mut shapes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for relation in catalog.relations.values().filter(|relation| is_tenants(&relation.schema)) {
+    for relation in catalog
+        .relations
+        .values()
+        .filter(|relation| is_tenants(&relation.schema))
+    {
         let policies: Vec<String> = catalog
             .policies_of(relation.oid)
             .iter()
             .map(|policy| {
-                format!("{} {} {:?} {:?}", policy.name, policy.command, policy.using_text, policy.check_text)
+                format!(
+                    "{} {} {:?} {:?}",
+                    policy.name, policy.command, policy.using_text, policy.check_text
+                )
             })
             .collect();
         let mut columns: Vec<String> = catalog.columns.get(&relation.oid).cloned().unwrap_or_default();
@@ -34,7 +41,10 @@ pub(in crate::audit) fn drift(catalog: &Catalog, is_tenants: impl Fn(&str) -> bo
     for (schema, mut shape) in shapes {
         shape.sort();
         // Policies name their schema's own objects.
-        let shape = shape.into_iter().map(|line| line.replace(&format!("{schema}."), "")).collect();
+        let shape = shape
+            .into_iter()
+            .map(|line| line.replace(&format!("{schema}."), ""))
+            .collect();
         groups.entry(shape).or_default().push(schema);
     }
     let Some((usual, _)) = groups.iter().max_by_key(|(_, schemas)| schemas.len()) else {
@@ -44,7 +54,10 @@ pub(in crate::audit) fn drift(catalog: &Catalog, is_tenants: impl Fn(&str) -> bo
     let differing = groups.iter().filter(|(shape, _)| **shape != usual);
     differing
         .flat_map(|(shape, schemas)| {
-            let different = shape.iter().filter(|line| !usual.contains(line)).chain(usual.iter().filter(|line| !shape.contains(line)));
+            let different = shape
+                .iter()
+                .filter(|line| !usual.contains(line))
+                .chain(usual.iter().filter(|line| !shape.contains(line)));
             let named: std::collections::BTreeSet<&str> = different.filter_map(|line| line.split(' ').nth(1)).collect();
             let named: Vec<&str> = named.into_iter().collect();
             schemas.iter().map(move |schema| {

@@ -22,10 +22,20 @@ pub(in crate::audit) async fn find(
     let mut found: Vec<Finding> = with_rows(client, &questions)
         .await?
         .into_iter()
-        .map(|table| Finding::new("MT106", table, "the application role gets its rows without a token", "bootstrap the database again"))
+        .map(|table| {
+            Finding::new(
+                "MT106",
+                table,
+                "the application role gets its rows without a token",
+                "bootstrap the database again",
+            )
+        })
         .collect();
     for (name, program) in programs(roles, tenant.unwrap_or_default()) {
-        client.batch_execute("savepoint tenantry_audit_probe").await.doing("set a savepoint")?;
+        client
+            .batch_execute("savepoint tenantry_audit_probe")
+            .await
+            .doing("set a savepoint")?;
         let ran = client.batch_execute(&program).await.is_ok();
         let mut shown = None;
         if ran {
@@ -39,7 +49,12 @@ pub(in crate::audit) async fn find(
             .await
             .doing("go back to the savepoint")?;
         if let Some(table) = shown.filter(|table| found.iter().all(|finding| finding.object != *table)) {
-            found.push(Finding::new("MT107", table, format!("the application role gets its rows by: {name}"), "bootstrap the database again"));
+            found.push(Finding::new(
+                "MT107",
+                table,
+                format!("the application role gets its rows by: {name}"),
+                "bootstrap the database again",
+            ));
         }
     }
     Ok(found)
@@ -65,7 +80,8 @@ async fn questions(client: &impl GenericClient) -> Result<Vec<String>, SqlError>
             let each: Vec<String> = tables
                 .iter()
                 .map(|table| {
-                    let literal = tenantry_sql::Literal::new(table.replace('"', "")).expect("PostgreSQL's names hold no zero byte");
+                    let literal = tenantry_sql::Literal::new(table.replace('"', ""))
+                        .expect("PostgreSQL's names hold no zero byte");
                     format!("select {literal}::text where exists (select from {table})")
                 })
                 .collect();
@@ -77,7 +93,10 @@ async fn questions(client: &impl GenericClient) -> Result<Vec<String>, SqlError>
 async fn with_rows(client: &impl GenericClient, questions: &[String]) -> Result<Vec<String>, SqlError> {
     let mut found = Vec::new();
     for question in questions {
-        let rows = client.query(question.as_str(), &[]).await.doing("read tables without a token")?;
+        let rows = client
+            .query(question.as_str(), &[])
+            .await
+            .doing("read tables without a token")?;
         found.extend(rows.iter().map(|row| row.get::<_, String>(0)));
     }
     Ok(found)
@@ -86,7 +105,12 @@ async fn with_rows(client: &impl GenericClient, questions: &[String]) -> Result<
 /// Ways to a context that need no token. The seal that they claim is that of a tenant that is there.
 fn programs(roles: &Roles, tenant: Uuid) -> Vec<(&'static str, String)> {
     let seal = format!("{}000000000000000030", tenant.simple());
-    let Roles { seal: seal_role, owner, mover, .. } = roles;
+    let Roles {
+        seal: seal_role,
+        owner,
+        mover,
+        ..
+    } = roles;
     let expect = format!("select pg_catalog.set_config('tenantry.expect', '{seal}', true)");
     let zeros = |bytes: usize| "00".repeat(bytes);
     vec![
@@ -95,7 +119,10 @@ fn programs(roles: &Roles, tenant: Uuid) -> Vec<(&'static str, String)> {
             "set_config of the carrier",
             format!("select pg_catalog.set_config('{CARRIER}', '{seal}', false); {expect}"),
         ),
-        ("set local of the carrier", format!("set local {CARRIER} = '{seal}'; {expect}")),
+        (
+            "set local of the carrier",
+            format!("set local {CARRIER} = '{seal}'; {expect}"),
+        ),
         (
             "an update of pg_settings",
             format!("update pg_catalog.pg_settings set setting = '{seal}' where name = '{CARRIER}'; {expect}"),
@@ -103,7 +130,10 @@ fn programs(roles: &Roles, tenant: Uuid) -> Vec<(&'static str, String)> {
         ("a reset of everything", format!("reset all; {expect}")),
         (
             "a made up signed statement",
-            format!("select pg_catalog.set_config('tenantry.signed', '{seal}{}', true); {expect}", zeros(32)),
+            format!(
+                "select pg_catalog.set_config('tenantry.signed', '{seal}{}', true); {expect}",
+                zeros(32)
+            ),
         ),
         (
             "enter with a token of zeros",
@@ -113,7 +143,10 @@ fn programs(roles: &Roles, tenant: Uuid) -> Vec<(&'static str, String)> {
             "enter_pooled with a token of zeros",
             format!("select tenantry.enter_pooled('\\x{}', '\\x{}')", zeros(58), zeros(32)),
         ),
-        ("the mechanism's own carrier", format!("select tenantry_private.carry('{seal}')")),
+        (
+            "the mechanism's own carrier",
+            format!("select tenantry_private.carry('{seal}')"),
+        ),
         ("act_for", format!("select tenantry_private.act_for('{tenant}')")),
         ("the mechanism's owner", format!("set local role {seal_role}")),
         ("the tables' owner", format!("set local role {owner}")),

@@ -22,7 +22,11 @@ pub(super) async fn act_as(transaction: &Transaction<'_>, seal: &Identifier) -> 
         )
         .await
         .doing("read the administrator's rights")?;
-    let options = if row.get::<_, i32>(1) >= 160_000 { " with inherit true, set true" } else { "" };
+    let options = if row.get::<_, i32>(1) >= 160_000 {
+        " with inherit true, set true"
+    } else {
+        ""
+    };
     if !row.get::<_, bool>(0) {
         transaction
             .batch_execute(&format!("grant {seal} to current_user{options}"))
@@ -55,7 +59,15 @@ async fn functions(transaction: &impl GenericClient) -> Result<BTreeMap<String, 
 }
 
 const PARTS: [&str; 9] = [
-    "owner", "security", "volatility", "parallel safety", "language", "settings", "body", "leakproof", "strictness",
+    "owner",
+    "security",
+    "volatility",
+    "parallel safety",
+    "language",
+    "settings",
+    "body",
+    "leakproof",
+    "strictness",
 ];
 
 pub(super) async fn find(transaction: &Transaction<'_>, roles: &Roles) -> Result<Vec<Finding>, AuditError> {
@@ -65,14 +77,20 @@ pub(super) async fn find(transaction: &Transaction<'_>, roles: &Roles) -> Result
         .doing("read the tier")?
         .map(|row| row.get::<_, String>(0));
     let Some(tier) = tier else { return Ok(Vec::new()) };
-    let statements = seal::statements(if tier == Tier::Signed.as_str() { Tier::Signed } else { Tier::Sealed });
+    let statements = seal::statements(if tier == Tier::Signed.as_str() {
+        Tier::Signed
+    } else {
+        Tier::Sealed
+    });
     let before = functions(transaction).await?;
     transaction
         .batch_execute("savepoint tenantry_audit_mechanism")
         .await
         .doing("set a savepoint")?;
     // As whoever changes the fence: the compiled functions are not replaced meanwhile.
-    let remade = format!("select from tenantry_private.tenant_database for update; {statements}; select tenantry_private.compile_fence()");
+    let remade = format!(
+        "select from tenantry_private.tenant_database for update; {statements}; select tenantry_private.compile_fence()"
+    );
     let made = transaction.batch_execute(&remade).await;
     let after = match &made {
         Ok(()) => functions(transaction).await?,
@@ -82,7 +100,8 @@ pub(super) async fn find(transaction: &Transaction<'_>, roles: &Roles) -> Result
         .batch_execute("rollback to savepoint tenantry_audit_mechanism")
         .await
         .doing("go back to the savepoint")?;
-    let changed = |object: &str, message: String| Finding::new("MT110", object, message, "bootstrap the database again");
+    let changed =
+        |object: &str, message: String| Finding::new("MT110", object, message, "bootstrap the database again");
     let mut found = Vec::new();
     if let Err(error) = made.doing("make the mechanism anew") {
         found.push(changed("tenantry", format!("it can't be compared: {error}")));

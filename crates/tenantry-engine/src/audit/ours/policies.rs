@@ -14,7 +14,11 @@ use crate::{roles::Roles, sql_error::Doing};
 /// What a policy is, without its name.
 type Shape = (String, bool, Option<String>, Option<String>, String);
 
-pub(super) async fn find(transaction: &Transaction<'_>, roles: &Roles, catalog: &Catalog) -> Result<Vec<Finding>, AuditError> {
+pub(super) async fn find(
+    transaction: &Transaction<'_>,
+    roles: &Roles,
+    catalog: &Catalog,
+) -> Result<Vec<Finding>, AuditError> {
     let expected = expected(transaction, roles).await?;
     let ours = |table: &&Relation| {
         table.tenant_column.as_deref() == Some(tenantry_sql::TENANT_COLUMN)
@@ -27,7 +31,12 @@ pub(super) async fn find(transaction: &Transaction<'_>, roles: &Roles, catalog: 
         .filter_map(|table| {
             let wrong = wrong(&expected, catalog.policies_of(table.oid));
             (!wrong.is_empty()).then(|| {
-                Finding::new("MT114", table.object(), wrong.join(", "), "isolate the table again by a migration")
+                Finding::new(
+                    "MT114",
+                    table.object(),
+                    wrong.join(", "),
+                    "isolate the table again by a migration",
+                )
             })
         })
         .collect())
@@ -35,8 +44,11 @@ pub(super) async fn find(transaction: &Transaction<'_>, roles: &Roles, catalog: 
 
 /// As PostgreSQL writes them, which is known from a table that is never committed.
 async fn expected(transaction: &Transaction<'_>, roles: &Roles) -> Result<BTreeMap<String, Shape>, AuditError> {
-    let table = Qualified::new(tenantry_core::SHARED_SCHEMA, format!("tenantry_audit_{:016x}", rand::random::<u64>()))
-        .expect("is a name");
+    let table = Qualified::new(
+        tenantry_core::SHARED_SCHEMA,
+        format!("tenantry_audit_{:016x}", rand::random::<u64>()),
+    )
+    .expect("is a name");
     let owner = &roles.owner;
     let make = format!(
         "savepoint tenantry_audit_policies; set local role {owner}; create table {table} (tenant_id uuid not null, id uuid not null); {}",
@@ -83,7 +95,10 @@ fn wrong(expected: &BTreeMap<String, Shape>, policies: &[Policy]) -> Vec<String>
         }
     }
     // A restrictive one more only takes away.
-    for policy in policies.iter().filter(|policy| policy.permissive && !POLICY_NAMES.contains(&policy.name.as_str())) {
+    for policy in policies
+        .iter()
+        .filter(|policy| policy.permissive && !POLICY_NAMES.contains(&policy.name.as_str()))
+    {
         wrong.push(format!("the policy {} is not ours", policy.name));
     }
     wrong

@@ -160,7 +160,13 @@ impl Attack {
                 lines.extend([statement.clone(), self.back().to_owned(), count.clone()]);
             }
             Question::Differs { ask, change } => {
-                lines.extend([ask.clone(), self.back().to_owned(), change.clone(), self.act(), ask.clone()]);
+                lines.extend([
+                    ask.clone(),
+                    self.back().to_owned(),
+                    change.clone(),
+                    self.act(),
+                    ask.clone(),
+                ]);
             }
         }
         lines.extend(self.after.map(str::to_owned));

@@ -3,7 +3,10 @@
 use serde::Deserialize;
 use tokio_postgres::GenericClient;
 
-use super::{Prover, super::{AuditError, catalog::Relation, family}};
+use super::{
+    super::{AuditError, catalog::Relation, family},
+    Prover,
+};
 use crate::sql_error::Doing;
 
 /// A column as far as a made up row needs it.
@@ -94,7 +97,12 @@ impl Probe {
                 row.push(value);
             }
         }
-        format!("insert into {} ({}) values ({})", self.table, names.join(", "), row.join(", "))
+        format!(
+            "insert into {} ({}) values ({})",
+            self.table,
+            names.join(", "),
+            row.join(", ")
+        )
     }
 
     /// Values for every column, so that a policy's other conditions hold: flags are set, and what could name a tenant names
@@ -120,13 +128,21 @@ impl Probe {
 
     /// Taking a row over.
     pub(super) fn stolen(&self) -> Option<(String, String)> {
-        let tenant = self.columns.iter().find(|column| Some(column.number) == self.tenant_number)?;
-        tenant.updatable.then(|| (family::name(&tenant.name), self.literal(&self.own)))
+        let tenant = self
+            .columns
+            .iter()
+            .find(|column| Some(column.number) == self.tenant_number)?;
+        tenant
+            .updatable
+            .then(|| (family::name(&tenant.name), self.literal(&self.own)))
     }
 
     /// A row of nobody.
     fn without_tenant(&self) -> String {
-        let nobody = Self { tenant_number: None, ..self.clone() };
+        let nobody = Self {
+            tenant_number: None,
+            ..self.clone()
+        };
         nobody.insert("", &[])
     }
 
@@ -209,8 +225,13 @@ impl<C: GenericClient> Prover<'_, C> {
                 rows.push(probe.without_tenant());
             }
             rows.extend(self.memberships(table, &probe.own).await?);
-            let tolerant = rows.iter().map(|row| format!("begin {row}; exception when others then null; end;"));
-            let block = format!("do $tenantry$ begin {} end $tenantry$", tolerant.collect::<Vec<_>>().join(" "));
+            let tolerant = rows
+                .iter()
+                .map(|row| format!("begin {row}; exception when others then null; end;"));
+            let block = format!(
+                "do $tenantry$ begin {} end $tenantry$",
+                tolerant.collect::<Vec<_>>().join(" ")
+            );
             probe.setup = self.without_triggers(block);
         }
         Ok(probe)
@@ -219,8 +240,15 @@ impl<C: GenericClient> Prover<'_, C> {
     /// What the table's policies ask about says yes to the attacker's own tenant.
     async fn memberships(&self, table: &Relation, own: &str) -> Result<Vec<String>, AuditError> {
         let mut rows = Vec::new();
-        let asked = self.catalog.policies_of(table.oid).iter().flat_map(|policy| &policy.relations);
-        for asked in asked.filter_map(|oid| self.catalog.relations.get(oid)).filter(|asked| asked.is_table()) {
+        let asked = self
+            .catalog
+            .policies_of(table.oid)
+            .iter()
+            .flat_map(|policy| &policy.relations);
+        for asked in asked
+            .filter_map(|oid| self.catalog.relations.get(oid))
+            .filter(|asked| asked.is_table())
+        {
             let columns = self.columns(asked).await?;
             let tenant = columns.iter().find(|column| Some(column.number) == asked.tenant_number);
             let probe = Probe {
@@ -267,7 +295,13 @@ impl<C: GenericClient> Prover<'_, C> {
             .doing("set a savepoint")?;
         let found = self
             .client
-            .query_opt(&format!("select {what} from {} where {what} is not null limit 1", family::quoted(table)), &[])
+            .query_opt(
+                &format!(
+                    "select {what} from {} where {what} is not null limit 1",
+                    family::quoted(table)
+                ),
+                &[],
+            )
             .await;
         let end = match &found {
             Ok(_) => "release savepoint tenantry_audit",
