@@ -1,5 +1,7 @@
 //! The catalog's placements against what is there.
 
+use std::collections::HashMap;
+
 use tenantry_core::{Epoch, SHARED_SCHEMA, TenantId};
 use tokio_postgres::Client;
 
@@ -42,13 +44,12 @@ async fn fences(client: &Client, placed: &[Placed]) -> Result<Vec<Finding>, Audi
         )
         .await
         .doing("read the fences of the catalog's tenants")?;
+    let placed: HashMap<TenantId, &Placed> = placed.iter().map(|placed| (placed.tenant, placed)).collect();
     let mut found = Vec::new();
     for row in rows {
         let tenant = TenantId::from_uuid(row.get(0));
         let (epoch, state): (Option<i64>, Option<i16>) = (row.get(1), row.get(2));
-        let Some(placed) = placed.iter().find(|placed| placed.tenant == tenant) else {
-            continue;
-        };
+        let Some(placed) = placed.get(&tenant) else { continue };
         let (object, Epoch(expected)) = (format!("tenant {tenant}"), placed.epoch);
         match (epoch, state) {
             (None, _) => found.push(mismatch(

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use tenantry_engine::audit::{self, Report, Severity, Subject};
-use tenantry_testing::{TestDatabase, cluster, database_on, second_cluster};
+use tenantry_testing::{TestDatabase, cluster, database_on, installation_id, second_cluster};
 use tokio_postgres::Client;
 
 pub(crate) const PRELUDE: &str = include_str!("../audit_corpus/prelude.sql");
@@ -36,13 +36,19 @@ pub(crate) struct Case {
     pub(crate) until: Option<u32>,
 }
 
-pub(crate) fn cases(database: &str) -> Vec<Case> {
+/// Their roles begin with the prefix in the place of `corpus_`.
+pub(crate) fn cases(database: &str, prefix: &str) -> Vec<Case> {
     let parts = FILES.iter().flat_map(|file| file.split("-- case: ").skip(1));
     parts
         .map(|part| {
             let mut case = Case {
                 name: part.lines().next().unwrap(),
-                sql: part.lines().skip(1).collect::<Vec<_>>().join("\n"),
+                sql: part
+                    .lines()
+                    .skip(1)
+                    .collect::<Vec<_>>()
+                    .join("\n")
+                    .replace("corpus_", prefix),
                 expected: BTreeSet::new(),
                 unproved: BTreeSet::new(),
                 needs: None,
@@ -55,7 +61,7 @@ pub(crate) fn cases(database: &str) -> Vec<Case> {
                 match word {
                     "expect" | "also" if rest != "nothing" => {
                         case.expected
-                            .extend(rest.split("; ").map(|label| label_of(label, database)));
+                            .extend(rest.split("; ").map(|label| label_of(label, database, prefix)));
                     }
                     "unproved" => case.unproved.extend(rest.split("; ")),
                     "needs" => case.needs = Some(rest),
@@ -68,7 +74,7 @@ pub(crate) fn cases(database: &str) -> Vec<Case> {
         .collect()
 }
 
-fn label_of(text: &str, database: &str) -> Label {
+fn label_of(text: &str, database: &str, prefix: &str) -> Label {
     let mut words = text.splitn(3, ' ');
     let mut word = || {
         words
@@ -78,14 +84,14 @@ fn label_of(text: &str, database: &str) -> Label {
     (
         word().to_owned(),
         word().parse().unwrap(),
-        word().replace("{database}", database),
+        word().replace("{database}", database).replace("corpus_", prefix),
     )
 }
 
-pub(crate) fn subject() -> Subject {
+pub(crate) fn subject(role: &str) -> Subject {
     Subject {
         tenant_columns: vec!["tenant_id".to_owned()],
-        ..Subject::of("corpus_web")
+        ..Subject::of(role)
     }
 }
 
@@ -98,11 +104,14 @@ fn labels(report: &Report) -> BTreeSet<Label> {
         .collect()
 }
 
+/// The prelude in an open transaction; each case stands in a savepoint over it.
 struct World {
     database: TestDatabase,
     client: Client,
     extensions: BTreeSet<String>,
     major: u32,
+    /// Roles are the server's: in the place of `corpus_`, so that worlds do not wait for each other.
+    prefix: String,
 }
 
 impl World {
@@ -114,17 +123,21 @@ impl World {
             .await
             .unwrap();
         let extensions = rows.iter().map(|row| row.get(0)).collect();
+        let prefix = format!("c{}_", installation_id());
+        let prelude = PRELUDE.replace("corpus_", &prefix);
+        client.batch_execute(&format!("begin; {prelude}")).await.unwrap();
         Self {
             database,
             client,
             extensions,
             major: cluster.major(),
+            prefix,
         }
     }
 
     /// The cases that this server can hold.
     fn cases(&self) -> Vec<Case> {
-        let mut cases = cases(self.database.name());
+        let mut cases = cases(self.database.name(), &self.prefix);
         cases.retain(|case| {
             let missing = case.needs.filter(|extension| !self.extensions.contains(*extension));
             if let Some(extension) = missing {
@@ -135,16 +148,22 @@ impl World {
         cases
     }
 
-    /// Everything stands in a transaction that is rolled back, its roles too.
     async fn build(&self, case: &Case) {
-        let sql = format!("begin; {PRELUDE}\n{}\n; reset role", case.sql);
+        let sql = format!("savepoint corpus_case; {}\n; reset role", case.sql);
         if let Err(error) = self.client.batch_execute(&sql).await {
             panic!("{}: {:?}", case.name, error.as_db_error());
         }
     }
 
     async fn clear(&self) {
-        self.client.batch_execute("rollback; reset all").await.unwrap();
+        self.client
+            .batch_execute("rollback to savepoint corpus_case; release savepoint corpus_case")
+            .await
+            .unwrap();
+    }
+
+    fn subject(&self) -> Subject {
+        subject(&format!("{}web", self.prefix))
     }
 
     async fn compare(&self) -> (usize, usize) {
@@ -152,7 +171,7 @@ impl World {
         let cases = self.cases();
         for case in &cases {
             self.build(case).await;
-            let report = audit::inspect(&self.client, &subject()).await.unwrap();
+            let report = audit::inspect(&self.client, &self.subject()).await.unwrap();
             self.clear().await;
             let found = labels(&report);
             hits += found.intersection(&case.expected).count();
@@ -213,9 +232,11 @@ async fn critical_findings_are_those_whose_exploit_shows_a_foreign_row() {
         .filter(|case| case.expected.iter().any(|(_, at, _)| *at == Severity::Critical))
     {
         world.build(case).await;
-        let mut report = audit::inspect(&world.client, &subject()).await.unwrap();
+        let mut report = audit::inspect(&world.client, &world.subject()).await.unwrap();
         let before = rows(&world.client).await;
-        audit::prove_in(&world.client, &subject(), &mut report).await.unwrap();
+        audit::prove_in(&world.client, &world.subject(), &mut report)
+            .await
+            .unwrap();
         let after = rows(&world.client).await;
         assert_eq!(before, after, "{}: it leaves nothing behind", case.name);
         for finding in &report.findings {
