@@ -262,7 +262,8 @@ impl<C: GenericClient> Reader<'_, C> {
 impl Catalog {
     pub(super) async fn read(client: &impl GenericClient, subject: &Subject) -> Result<Self, AuditError> {
         client
-            .batch_execute("set local search_path = pg_catalog, pg_temp")
+            // Compiling a query takes longer than any of these runs.
+            .batch_execute("set local search_path = pg_catalog, pg_temp; set local jit = off")
             .await
             .doing("set the search path")?;
         let row = client
