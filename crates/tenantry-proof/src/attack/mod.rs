@@ -1,10 +1,87 @@
 //! Programs that try to reach another tenant's rows.
+//!
+//! Each runs first on an open database, where it must succeed, and then on ours, where it must not. What counts as a
+//! success: a row, message, detail, notice or notification that holds the victim's mark; rows, rights or functions of the
+//! victim's that are others afterwards; an answer that tells what the victim has; a forged token that is accepted; a step
+//! of the victim's that fails.
+
+mod act;
+mod declared;
+mod ground;
+mod line;
+mod mutate;
+mod open;
+mod ours;
+mod program;
+mod report;
+mod run;
+mod seat;
+mod suite;
+mod token;
+
+use anyhow::{Result, bail};
+
+use self::suite::Plan;
 
 /// What to attack.
 #[derive(clap::Args)]
-pub(crate) struct Options {}
+pub(crate) struct Options {
+    /// Only programs whose name holds this.
+    #[arg(long)]
+    only: Option<String>,
+    /// Only this version of PostgreSQL.
+    #[arg(long, value_parser = ["15", "18"])]
+    pg: Option<String>,
+    /// Only the open database: whether the programs bite.
+    #[arg(long)]
+    open_only: bool,
+    /// How many mutated tokens are offered to each tier of each version.
+    #[arg(long, default_value_t = 10_000)]
+    tokens: u64,
+    /// The report as JSON.
+    #[arg(long)]
+    json: bool,
+    /// All that was said in the programs that went wrong.
+    #[arg(long)]
+    verbose: bool,
+}
 
 /// Runs the programs.
-pub(crate) async fn run(_options: &Options) -> anyhow::Result<()> {
-    anyhow::bail!("no attack program is written yet")
+pub(crate) async fn run(options: &Options) -> Result<()> {
+    let mut programs = program::all()?;
+    programs.retain(|program| options.only.as_ref().is_none_or(|only| program.name.contains(only)));
+    if programs.is_empty() {
+        bail!("no program has such a name");
+    }
+    let plan = Plan {
+        programs,
+        shapes: suite::every_shape(),
+        ours: !options.open_only,
+        tokens: if options.only.is_some() || options.open_only {
+            0
+        } else {
+            options.tokens
+        },
+    };
+    let mut report = report::Report::default();
+    for version in ["15", "18"] {
+        if options.pg.as_deref().is_some_and(|only| only != version) {
+            continue;
+        }
+        let cluster = match version {
+            "18" => tenantry_testing::second_cluster().await,
+            _ => tenantry_testing::cluster().await,
+        };
+        if cluster.major().to_string() != version {
+            bail!("PostgreSQL {version} can't be had here, only {}", cluster.major());
+        }
+        plan.run(cluster, &mut report).await?;
+    }
+    report.print(options.json, options.verbose);
+    report.verdict()
+}
+
+/// 128 random bits.
+fn random_hex() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
