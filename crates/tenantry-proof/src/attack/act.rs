@@ -51,6 +51,9 @@ async fn rotate(ground: &mut Ground) -> Result<()> {
             new
         }
     };
+    if ground.together {
+        ground.victims_key = new.clone();
+    }
     ground.old_key = Some(std::mem::replace(&mut ground.key, new));
     Ok(())
 }

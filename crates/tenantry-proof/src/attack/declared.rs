@@ -78,6 +78,12 @@ pub(super) const CHANNELS: &[Channel] = &[
         closed_by: "hardening; isolation database, whose role is its own",
     },
     Channel {
+        name: "leaked-token",
+        what: "a token that was made for a new session and leaked with its code can be used again in that very session after a reset, for 30 seconds",
+        why: "a session keeps nothing that its own reset does not forget",
+        closed_by: "tokens are bound values, which no other session can read; the pool marks only a session's first token so",
+    },
+    Channel {
         name: "own-role",
         what: "the application role's password and default settings can be changed, which keeps new connections out until the next bootstrap",
         why: "PostgreSQL lets every role change its own password and defaults, and no right takes that away",

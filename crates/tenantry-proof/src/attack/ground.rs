@@ -14,6 +14,9 @@ pub(super) const BOOKINGS: &str = include_str!("bookings.sql");
 /// What is the same for all tenants.
 pub(super) const REFERENCE: &str = "create table country (code text primary key, name text not null);";
 
+/// Rows are put back without the triggers that programs brought along.
+const QUIET: &str = "set local session_replication_role = replica";
+
 /// How the database keeps tenants apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mechanism {
@@ -37,13 +40,18 @@ pub(super) struct Ground {
     pub(super) attackers_admin: Config,
     pub(super) victims_admin: Config,
     pub(super) key: Key,
+    /// Of the database where the victim lives.
     pub(super) victims_key: Key,
+    /// Of another database.
+    pub(super) foreign_key: Key,
     pub(super) old_key: Option<Key>,
     /// The schemas, quoted.
     pub(super) own: String,
     pub(super) target: String,
     /// Whether both use the same tables.
     pub(super) shared: bool,
+    /// Whether both use the same database, and so its connections.
+    pub(super) together: bool,
     pub(super) bookings: bool,
     /// 128 random bits that stand in every value of the victim's.
     pub(super) canary: String,
@@ -85,7 +93,7 @@ impl Ground {
     pub(super) async fn reset(&self) -> Result<()> {
         self.own_admin
             .batch_execute(&format!(
-                "set lock_timeout = '8s'; begin; {}; {}; commit; {}",
+                "set lock_timeout = '8s'; begin; {QUIET}; {}; {}; commit; {}; select lo_unlink(oid) from pg_largeobject_metadata",
                 self.empty(&self.own),
                 self.rows(&self.own, self.a, "own", 1),
                 self.role_reset
@@ -99,7 +107,7 @@ impl Ground {
         };
         self.target_admin
             .batch_execute(&format!(
-                "set lock_timeout = '8s'; begin; {empty}; {}; commit",
+                "set lock_timeout = '8s'; begin; {QUIET}; {empty}; {}; commit",
                 self.rows(&self.target, self.b, &self.canary, 101)
             ))
             .await

@@ -32,6 +32,9 @@ pub(crate) struct Options {
     /// Only this version of PostgreSQL.
     #[arg(long, value_parser = ["15", "18"])]
     pg: Option<String>,
+    /// Only grounds whose name holds this: `open`, `shared sealed`, `database`, …
+    #[arg(long)]
+    ground: Option<String>,
     /// Only the open database: whether the programs bite.
     #[arg(long)]
     open_only: bool,
@@ -55,9 +58,13 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     }
     let plan = Plan {
         programs,
-        shapes: suite::every_shape(),
+        shapes: suite::every_shape()
+            .into_iter()
+            .filter(|shape| options.ground.as_ref().is_none_or(|only| shape.to_string().contains(only)))
+            .collect(),
+        open: options.ground.as_ref().is_none_or(|only| "open".contains(only)),
         ours: !options.open_only,
-        tokens: if options.only.is_some() || options.open_only {
+        tokens: if options.only.is_some() || options.ground.is_some() || options.open_only {
             0
         } else {
             options.tokens

@@ -105,7 +105,6 @@ impl<'a> Open<'a> {
                 "update naive.mac_key set database_name = current_database();
                  create role {role} login password '{password}';
                  alter role {role} in database {name} set search_path = app, public;
-                 alter role {owner} nologin;
                  grant usage on schema app, tenantry, naive to {role};
                  grant all on all tables in schema app to {role};
                  grant all on all sequences in schema app to {role};
@@ -125,10 +124,12 @@ impl<'a> Open<'a> {
             victims_admin: superuser,
             key: self.key.clone(),
             victims_key: self.key.clone(),
+            foreign_key: self.key.clone(),
             old_key: None,
             own: "app".to_owned(),
             target: "app".to_owned(),
             shared: true,
+            together: true,
             bookings: self.bookings,
             canary: random_hex(),
             names: vec![

@@ -1,10 +1,10 @@
 //! Our databases: the same application, made multi-tenant by the engine, in every isolation.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use anyhow::{Context as _, Result, bail};
 use secrecy::ExposeSecret as _;
-use tenantry_core::{Epoch, InstallationId, TenantDatabaseId, TenantId, Tier, own_schema_name};
+use tenantry_core::{Epoch, InstallationId, TenantDatabaseId, TenantId, Tier, own_schema_name, seal::Key};
 use tenantry_engine::{
     Roles,
     admin::ServerAdmin,
@@ -82,6 +82,7 @@ impl Application {
         let mut refused = BTreeMap::new();
         loop {
             let scratch = database_on(cluster).await;
+            bootstrap::server(&ServerAdmin::new(scratch.config())?, installation, None).await?;
             let embedded = Files::from_embedded(files.iter().map(|(name, text)| (name.as_str(), text.as_str())))
                 .context("a program's migration has a header that is not understood")?;
             let owner = Roles::of(installation).owner;
@@ -135,6 +136,13 @@ pub(super) struct Shape {
     pub(super) hardened: bool,
 }
 
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hardened = if self.hardened { " hardened" } else { "" };
+        write!(f, "{} {}{hardened}", self.living.as_str(), self.tier)
+    }
+}
+
 impl World<'_> {
     /// A database of its own for each ground, so that what a program does to keys and fences troubles no other; and two new
     /// tenants that live as the shape says.
@@ -158,9 +166,8 @@ impl World<'_> {
         let roles = Roles::of(self.installation);
         let (role, name) = (&home.made.app_role, home.test.name());
         let password = home.made.app_password.expose_secret();
-        let hardening = if shape.hardened { " hardened" } else { "" };
         Ok(Ground {
-            label: format!("{} {}{hardening}", shape.living.as_str(), shape.tier),
+            label: shape.to_string(),
             mechanism: Mechanism::Ours(shape.tier),
             a,
             b,
@@ -170,10 +177,16 @@ impl World<'_> {
             victims_admin: victims.test.config(),
             key: home.made.key.clone(),
             victims_key: victims.made.key.clone(),
+            // Where there is no other database, one that was never this one's.
+            foreign_key: match &elsewhere {
+                Some(place) => place.made.key.clone(),
+                None => Key::new(home.made.key.id(), rand::random()),
+            },
             old_key: None,
             own: own.to_string(),
             target: target.to_string(),
             shared: shape.living == Living::Shared,
+            together: shape.living != Living::Database,
             bookings: self.bookings,
             canary: random_hex(),
             names: vec![

@@ -177,7 +177,8 @@ impl Report {
             }
         }
         for (version, refused) in &self.refused {
-            println!("{version:<10} refused by the engine already: {}", refused.len());
+            let names: Vec<&str> = refused.keys().map(String::as_str).collect();
+            println!("{version:<10} refused by the engine already: {}", names.join(", "));
         }
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Seat {
     /// The lane of SQL from outside the application's own code.
     pub(super) raw: bool,
     bound: Option<(TenantId, String)>,
+    /// In the victim's database, whose key is another one where it is another database.
+    at_the_victims: bool,
 }
 
 impl Seat {
@@ -39,6 +41,15 @@ impl Seat {
             fresh: true,
             raw,
             bound: None,
+            at_the_victims: false,
+        }
+    }
+
+    /// The victim's own connection.
+    pub(super) fn of_the_victim(line: Line) -> Self {
+        Self {
+            at_the_victims: true,
+            ..Self::new(line, false)
         }
     }
 
@@ -85,6 +96,10 @@ impl Seat {
             Tier::Signed => {
                 if self.raw {
                     self.discard().await;
+                }
+                // By itself first: a transaction that is undone would take the counter along.
+                if self.fresh && !self.raw {
+                    self.bind(ground, tenant).await?;
                 }
                 self.line.say("begin").await;
                 self.bind(ground, tenant).await?
@@ -137,8 +152,8 @@ impl Seat {
         let making = Making {
             a: ground.a,
             b: ground.b,
-            key: &ground.key,
-            victims_key: &ground.victims_key,
+            key: if self.at_the_victims { &ground.victims_key } else { &ground.key },
+            foreign_key: &ground.foreign_key,
             old_key: ground.old_key.as_ref(),
             pid: self.line.pid,
             other_pid,
@@ -150,6 +165,11 @@ impl Seat {
         let offer = spec.make(&making)?;
         self.counter += 1;
         Ok(offer)
+    }
+
+    /// The pool's own token was taken, and committed.
+    pub(super) fn was_bound(&mut self) {
+        self.fresh = false;
     }
 
     /// Offers a token to the database.

@@ -20,6 +20,8 @@ use super::{
 pub(super) struct Plan {
     pub(super) programs: Vec<Program>,
     pub(super) shapes: Vec<Shape>,
+    /// Whether they have to bite.
+    pub(super) open: bool,
     /// Not only on the open database.
     pub(super) ours: bool,
     /// Mutated tokens for each tier.
@@ -60,9 +62,11 @@ impl Plan {
         }
         let bookings = has_extension(cluster, "btree_gist").await?;
 
-        eprintln!("PostgreSQL {version}: {} programs on the open database", programs.len());
-        for line in bites(cluster, &programs, bookings).await? {
-            report.add(version, line);
+        if self.open {
+            eprintln!("PostgreSQL {version}: {} programs on the open database", programs.len());
+            for line in bites(cluster, &programs, bookings).await? {
+                report.add(version, line);
+            }
         }
         if !self.ours {
             return Ok(());
@@ -156,6 +160,8 @@ async fn on_ours(world: &World<'_>, shape: Shape, programs: &[Program]) -> Resul
         let outcome: Result<Outcome> = run::run(&mut ground, program).await;
         lines.push(Line::new(&ground.label, program, outcome));
     }
+    // A database is dropped by waiting for its sessions to go, which must not keep them from going.
+    tokio::task::spawn_blocking(move || drop(ground)).await?;
     Ok(lines)
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Making<'a> {
     pub(super) a: TenantId,
     pub(super) b: TenantId,
     pub(super) key: &'a Key,
-    pub(super) victims_key: &'a Key,
+    pub(super) foreign_key: &'a Key,
     pub(super) old_key: Option<&'a Key>,
     pub(super) pid: i32,
     pub(super) other_pid: i32,
@@ -74,6 +74,11 @@ impl Spec {
     /// Whether the pool offers it, not the attacker: it is to be accepted, and what it shows is its tenant's own.
     pub(super) fn by_the_pool(&self) -> bool {
         self.word("by") == Some("pool")
+    }
+
+    /// Whether it is for the victim's tenant.
+    pub(super) fn is_the_victims(&self) -> bool {
+        self.word("tenant").is_none_or(|tenant| tenant == "B")
     }
 
     /// The function that takes it.
@@ -149,7 +154,7 @@ impl Spec {
         let made_up;
         let key = match self.word("key").unwrap_or("live") {
             "live" => making.key,
-            "victim" => making.victims_key,
+            "foreign" => making.foreign_key,
             "old" => making.old_key.context("no key was rotated yet")?,
             "zero" => {
                 made_up = Key::new(making.key.id(), [0; 32]);
