@@ -1,5 +1,6 @@
 //! Automation of this repository: `cargo xtask <task>`.
 
+mod attack;
 mod audit_docs;
 mod bench;
 mod drops;
@@ -23,6 +24,8 @@ enum Task {
     Drops(drops::Options),
     /// Writes the pages of `docs/audit/` from the checks.
     AuditDocs,
+    /// Runs every attack program against an open database, where it must succeed, and against ours, where it must not.
+    Attack(attack::Options),
     /// Holds the import directions of ARCHITECTURE.md and the claims of docs/features.md and docs/mistakes.md.
     House,
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Drops(options) => drops::run(&options),
         Task::AuditDocs => audit_docs::run(),
+        Task::Attack(options) => attack::run(&options),
         Task::House => house::run().and_then(|()| features::run()),
     };
     match done {

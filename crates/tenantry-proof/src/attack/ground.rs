@@ -132,7 +132,9 @@ impl Ground {
     fn rows(&self, s: &str, tenant: TenantId, mark: &str, id: u32) -> String {
         let (next, last) = (id + 1, id + 2);
         let booking = if self.bookings {
-            format!("insert into {s}.booking (tenant_id, id, room, during, who) values ('{tenant}', {id}, {id}, '[10,20)', '{mark}');")
+            format!(
+                "insert into {s}.booking (tenant_id, id, room, during, who) values ('{tenant}', {id}, {id}, '[10,20)', '{mark}');"
+            )
         } else {
             String::new()
         };
@@ -160,7 +162,11 @@ impl Ground {
             .map(|table| format!("select '{table}' || r::text as x from {t}.{table} as r where tenant_id = '{b}'"))
             .collect();
         // Others may take numbers of a shared sequence, but not turn it back.
-        let sequence = if self.shared { "last_value < 1000" } else { "(last_value, is_called)" };
+        let sequence = if self.shared {
+            "last_value < 1000"
+        } else {
+            "(last_value, is_called)"
+        };
         let row = self
             .target_admin
             .query_one(

@@ -21,6 +21,8 @@ mod token;
 
 use anyhow::{Result, bail};
 
+use tenantry_testing::{OwnCluster, OwnClusterOptions};
+
 use self::suite::Plan;
 
 /// What to attack.
@@ -60,7 +62,12 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         programs,
         shapes: suite::every_shape()
             .into_iter()
-            .filter(|shape| options.ground.as_ref().is_none_or(|only| shape.to_string().contains(only)))
+            .filter(|shape| {
+                options
+                    .ground
+                    .as_ref()
+                    .is_none_or(|only| shape.to_string().contains(only))
+            })
             .collect(),
         open: options.ground.as_ref().is_none_or(|only| "open".contains(only)),
         ours: !options.open_only,
@@ -75,20 +82,62 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         if options.pg.as_deref().is_some_and(|only| only != version) {
             continue;
         }
-        let cluster = match version {
-            "18" => tenantry_testing::second_cluster().await,
-            _ => tenantry_testing::cluster().await,
-        };
-        if cluster.major().to_string() != version {
-            bail!("PostgreSQL {version} can't be had here, only {}", cluster.major());
+        let server = server_of(version).await;
+        if server.cluster().major().to_string() != version {
+            bail!(
+                "PostgreSQL {version} can't be had here, only {}",
+                server.cluster().major()
+            );
         }
-        plan.run(cluster, &mut report).await?;
+        plan.run(server.cluster(), &mut report).await?;
     }
     report.print(options.json, options.verbose);
     report.verdict()
+}
+/// A server of its own: the openings make roles superusers and grant parameters, which are the server's.
+async fn server_of(version: &str) -> OwnCluster {
+    let binaries = match version {
+        "18" => tenantry_testing::second_binaries(),
+        _ => tenantry_testing::default_binaries(),
+    };
+    tenantry_testing::own_cluster(OwnClusterOptions {
+        binaries: Some(binaries),
+        ..OwnClusterOptions::default()
+    })
+    .await
 }
 
 /// 128 random bits.
 fn random_hex() -> String {
     format!("{:032x}", rand::random::<u128>())
+}
+
+#[cfg(test)]
+mod tests {
+    use tenantry_core::Tier;
+
+    use super::*;
+    use crate::attack::ours::{Living, Shape};
+
+    /// The whole suite is `cargo xtask attack`; this is what every change has to pass.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_program_bites_and_reaches_nothing_in_shared_tables() {
+        let shape = Shape {
+            living: Living::Shared,
+            tier: Tier::Sealed,
+            hardened: false,
+        };
+        let plan = Plan {
+            programs: program::all().unwrap(),
+            shapes: vec![shape],
+            open: true,
+            ours: true,
+            tokens: 20_000,
+        };
+        let mut report = report::Report::default();
+        let server = server_of("15").await;
+        plan.run(server.cluster(), &mut report).await.unwrap();
+        report.print(false, true);
+        report.verdict().unwrap();
+    }
 }

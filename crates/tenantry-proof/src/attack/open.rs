@@ -38,10 +38,7 @@ impl<'a> Open<'a> {
         };
         let maintenance = cluster.connect("postgres").await;
         maintenance
-            .batch_execute(&format!(
-                "create role {} nologin",
-                open.owner
-            ))
+            .batch_execute(&format!("create role {} nologin", open.owner))
             .await
             .context("the open database's roles can't be made")?;
         maintenance
@@ -59,7 +56,9 @@ impl<'a> Open<'a> {
             text
         };
         if bookings {
-            client.batch_execute("create extension btree_gist schema public").await?;
+            client
+                .batch_execute("create extension btree_gist schema public")
+                .await?;
         }
         client
             .batch_execute(&text)

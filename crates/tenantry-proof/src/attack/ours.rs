@@ -66,7 +66,10 @@ impl Application {
     ) -> Result<Self> {
         let mut files = vec![
             ("0001_application.sql".to_owned(), APPLICATION.to_owned()),
-            ("0002_country.sql".to_owned(), format!("-- tenantry: reference\n{REFERENCE}")),
+            (
+                "0002_country.sql".to_owned(),
+                format!("-- tenantry: reference\n{REFERENCE}"),
+            ),
         ];
         if bookings {
             files.push(("0003_bookings.sql".to_owned(), BOOKINGS.to_owned()));
@@ -86,18 +89,17 @@ impl Application {
             let embedded = Files::from_embedded(files.iter().map(|(name, text)| (name.as_str(), text.as_str())))
                 .context("a program's migration has a header that is not understood")?;
             let owner = Roles::of(installation).owner;
-            let bad: Vec<(String, String)> =
-                match derive(&scratch.connect().await, owner.as_str(), &embedded).await {
-                    Ok(derived) => return Ok(Self { derived, refused }),
-                    Err(DeriveError::Refused(refusals)) => refusals
-                        .into_iter()
-                        .map(|refusal| (refusal.file.clone(), refusal.to_string()))
-                        .collect(),
-                    Err(DeriveError::Statement { file, line, message }) => {
-                        vec![(file.clone(), format!("{file}:{line}: {message}"))]
-                    }
-                    Err(error) => return Err(error).context("the application can't be derived"),
-                };
+            let bad: Vec<(String, String)> = match derive(&scratch.connect().await, owner.as_str(), &embedded).await {
+                Ok(derived) => return Ok(Self { derived, refused }),
+                Err(DeriveError::Refused(refusals)) => refusals
+                    .into_iter()
+                    .map(|refusal| (refusal.file.clone(), refusal.to_string()))
+                    .collect(),
+                Err(DeriveError::Statement { file, line, message }) => {
+                    vec![(file.clone(), format!("{file}:{line}: {message}"))]
+                }
+                Err(error) => return Err(error).context("the application can't be derived"),
+            };
             let before = files.len();
             for (file, sentence) in bad {
                 let Some(program) = offered.get(&file) else {
@@ -161,7 +163,8 @@ impl World<'_> {
         let victims = elsewhere.as_ref().unwrap_or(&home);
         let app = |place: &Place| {
             let password = place.made.app_password.expose_secret();
-            self.cluster.config_for(place.test.name(), &place.made.app_role, password)
+            self.cluster
+                .config_for(place.test.name(), &place.made.app_role, password)
         };
         let roles = Roles::of(self.installation);
         let (role, name) = (&home.made.app_role, home.test.name());

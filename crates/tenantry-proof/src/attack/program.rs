@@ -258,7 +258,8 @@ mod tests {
 
     #[test]
     fn lines_that_begin_with_a_blank_go_on() {
-        let read = parse("\n=== x\nfor: y\nneeds: z\na| select 1\n  from t\nprobe| select {x}\nhit: 1\nmiss: 2\n").unwrap();
+        let read =
+            parse("\n=== x\nfor: y\nneeds: z\na| select 1\n  from t\nprobe| select {x}\nhit: 1\nmiss: 2\n").unwrap();
         assert_eq!(read[0].steps[0].text, "select 1\n  from t");
         assert_eq!(read[0].steps[1].values, Some(["1".to_owned(), "2".to_owned()]));
         assert!(parse("\n=== x\nfor: y\nneeds: z\nzz| select 1\n").is_err());

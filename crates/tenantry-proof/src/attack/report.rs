@@ -143,7 +143,10 @@ impl Report {
     }
 
     fn print_table(&self) {
-        println!("\n{:<10} {:<26} {:>8} {:>8} {:>8} {:>8} {:>8}", "PostgreSQL", "ground", "programs", "bite", "held", "declared", "breaches");
+        println!(
+            "\n{:<10} {:<26} {:>8} {:>8} {:>8} {:>8} {:>8}",
+            "PostgreSQL", "ground", "programs", "bite", "held", "declared", "breaches"
+        );
         for (version, results) in &self.results {
             let grounds: BTreeSet<&str> = results.iter().map(|result| result.ground.as_str()).collect();
             for ground in grounds {

@@ -64,7 +64,13 @@ fn guesses(ground: &Ground, seal: &str, signed: &str) -> Vec<[String; 2]> {
         return vec![["app.tenant_id".to_owned(), b]];
     };
     let carrier = tenantry_engine::seal::CARRIER;
-    let names = [carrier, "tenantry.expect", "tenantry.signed", "tenantry.last", "app.tenant_id"];
+    let names = [
+        carrier,
+        "tenantry.expect",
+        "tenantry.signed",
+        "tenantry.last",
+        "app.tenant_id",
+    ];
     let made_up = format!("{}000000000000000930", ground.b.as_uuid().simple());
     let mut values = vec![b, seal.to_owned(), made_up];
     if !signed.is_empty() {
@@ -79,7 +85,11 @@ fn guesses(ground: &Ground, seal: &str, signed: &str) -> Vec<[String; 2]> {
 /// Runs a program. The outcome is judged by the caller: on the open ground it has to succeed, on ours it must not.
 pub(super) async fn run(ground: &mut Ground, program: &Program) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    if program.steps.iter().any(|step| step.text.contains("{setting}") || step.text.contains("{forged}")) {
+    if program
+        .steps
+        .iter()
+        .any(|step| step.text.contains("{setting}") || step.text.contains("{forged}"))
+    {
         // What a session of the victim holds at this moment, as if it had leaked.
         let mut victim = Seat::of_the_victim(Line::open(&ground.victim).await.context("the victim can't connect")?);
         victim.open(ground, ground.b).await?;
@@ -117,7 +127,10 @@ async fn once(
             Who::Open => text,
             Who::App => {
                 let owner = ground.fill("{owner}");
-                format!("set role {owner}; set search_path = app, public; {text}; reset role; reset search_path; grant all on all tables in schema app to {}", ground.fill("{app}"))
+                format!(
+                    "set role {owner}; set search_path = app, public; {text}; reset role; reset search_path; grant all on all tables in schema app to {}",
+                    ground.fill("{app}")
+                )
             }
             _ => continue,
         };
@@ -281,7 +294,9 @@ impl<'a> Stage<'a> {
         let offer = self.attacker.make(self.ground, &spec, 0)?;
         let heard = self.attacker.offer(&offer, "enter").await;
         if heard.failure.is_none() {
-            outcome.accepted.push("a token in the raw lane without discard all".to_owned());
+            outcome
+                .accepted
+                .push("a token in the raw lane without discard all".to_owned());
         }
         self.attacker.discard().await;
         Ok(())
@@ -299,7 +314,9 @@ impl<'a> Stage<'a> {
             outcome.read.push(step.to_owned());
         }
         let text: String = heard.text.chars().take(600).collect();
-        outcome.log.push(format!("    {} {text}", heard.failure.unwrap_or_default()));
+        outcome
+            .log
+            .push(format!("    {} {text}", heard.failure.unwrap_or_default()));
     }
 
     /// What the victim has now is what it should have.
@@ -348,7 +365,11 @@ impl<'a> Stage<'a> {
         self.attacker.line.say("rollback").await;
         self.attacker.line.say("begin").await;
         let entered = self.attacker.offer(&offer, spec.function()).await;
-        outcome.log.push(format!("    {} {}", entered.failure.clone().unwrap_or_default(), entered.text));
+        outcome.log.push(format!(
+            "    {} {}",
+            entered.failure.clone().unwrap_or_default(),
+            entered.text
+        ));
         let was_accepted = entered.failure.is_none();
         let heard = self.attacker.line.say(&spec.then).await;
         self.attacker
@@ -455,12 +476,20 @@ impl<'a> Stage<'a> {
             self.attacker.open(self.ground, a).await?;
             let heard = self.attacker.line.say(&text).await;
             self.attacker.line.say("rollback").await;
-            outcome.log.push(format!("    {value}: {} {}", heard.failure.clone().unwrap_or_default(), heard.text));
+            outcome.log.push(format!(
+                "    {value}: {} {}",
+                heard.failure.clone().unwrap_or_default(),
+                heard.text
+            ));
             if shows(&heard.text.replace(&value, ""), &self.ground.canary) {
                 outcome.read.push(text);
             }
             // Words that the question itself holds; a digit would be found everywhere.
-            let told = if value.len() > 2 { heard.text.replace(&value, "?") } else { heard.text };
+            let told = if value.len() > 2 {
+                heard.text.replace(&value, "?")
+            } else {
+                heard.text
+            };
             answers.push((heard.failure, told));
         }
         let answers = &answers[2..];
@@ -472,7 +501,9 @@ impl<'a> Stage<'a> {
 
     /// `database [as role] [options] -> statements`
     async fn log_in(&self, text: &str) -> Result<Heard> {
-        let (to, then) = text.split_once("->").context("a log-in has `->` before its statements")?;
+        let (to, then) = text
+            .split_once("->")
+            .context("a log-in has `->` before its statements")?;
         let mut words = to.split_whitespace().peekable();
         let database = words.next().context("a log-in names a database")?;
         let mut config = self.ground.attacker.clone();

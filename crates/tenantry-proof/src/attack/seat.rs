@@ -112,7 +112,9 @@ impl Seat {
         Ok(match tier {
             Tier::Sealed => {
                 self.line
-                    .say(&format!("select pg_catalog.set_config('tenantry.expect', '{seal}', true)"))
+                    .say(&format!(
+                        "select pg_catalog.set_config('tenantry.expect', '{seal}', true)"
+                    ))
                     .await
             }
             Tier::Signed => Heard::default(),
@@ -138,7 +140,11 @@ impl Seat {
         }
         self.fresh = false;
         self.bound = Some((tenant, offer.seal));
-        let schema = if tenant == ground.a { &ground.own } else { &ground.target };
+        let schema = if tenant == ground.a {
+            &ground.own
+        } else {
+            &ground.target
+        };
         let path = format!("{schema}, tenantry_ext, pg_temp").replace('\'', "''");
         let heard = self
             .line
@@ -152,7 +158,11 @@ impl Seat {
         let making = Making {
             a: ground.a,
             b: ground.b,
-            key: if self.at_the_victims { &ground.victims_key } else { &ground.key },
+            key: if self.at_the_victims {
+                &ground.victims_key
+            } else {
+                &ground.key
+            },
             foreign_key: &ground.foreign_key,
             old_key: ground.old_key.as_ref(),
             pid: self.line.pid,

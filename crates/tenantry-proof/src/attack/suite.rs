@@ -100,7 +100,11 @@ impl Plan {
 
     async fn offer_mutated_tokens(&self, world: &World<'_>, report: &mut Report) -> Result<()> {
         for tier in [Tier::Sealed, Tier::Signed] {
-            eprintln!("PostgreSQL {}: {} mutated tokens, {tier}", world.cluster.major(), self.tokens);
+            eprintln!(
+                "PostgreSQL {}: {} mutated tokens, {tier}",
+                world.cluster.major(),
+                self.tokens
+            );
             let ground = world
                 .ground(Shape {
                     living: Living::Shared,
@@ -153,7 +157,12 @@ async fn bites(cluster: &TestCluster, programs: &[Program], bookings: bool) -> R
 /// All programs on one ground of ours, one after the other.
 async fn on_ours(world: &World<'_>, shape: Shape, programs: &[Program]) -> Result<Vec<Line>> {
     let mut ground = world.ground(shape).await?;
-    eprintln!("PostgreSQL {}: {} programs on {}", world.cluster.major(), programs.len(), ground.label);
+    eprintln!(
+        "PostgreSQL {}: {} programs on {}",
+        world.cluster.major(),
+        programs.len(),
+        ground.label
+    );
     let mut lines = Vec::new();
     for program in programs {
         // What the engine refused is not there; its attack runs all the same, and finds nothing to call.

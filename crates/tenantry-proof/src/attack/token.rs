@@ -68,7 +68,10 @@ impl Spec {
     }
 
     fn word(&self, key: &str) -> Option<&str> {
-        self.words.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+        self.words
+            .iter()
+            .find(|(known, _)| known == key)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Whether the pool offers it, not the attacker: it is to be accepted, and what it shows is its tenant's own.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test, which is the point")]
 
 mod application;
+mod authorization;
 mod bad_input;
 mod control;
 mod credentials;
@@ -13,3 +14,4 @@ mod openapi;
 mod roles;
 mod shutdown;
 mod slow;
+mod target;

@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aws_lc_rs::signature::Ed25519KeyPair;
+use jsonwebtoken::EncodingKey;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tenantry::{PoolConfig, ResolverConfig, Tenantry};
-use tenantry_catalog::{Catalog, MasterKey};
-use tenantry_core::OperatorScopes;
+use tenantry_catalog::{Catalog, MasterKey, signing_key};
+use tenantry_core::{AccessClaims, OperatorScopes};
 use tenantry_engine::migrate::Files;
 use tenantry_ops::{Authority, FleetConfig, IdentityConfig, OperatorKeyRequest, Ops, ServerRequest};
 use tenantry_server::{Application, Config, Server, Services};
@@ -30,6 +32,7 @@ pub(crate) struct App {
     /// Stands between the server and the tenants' databases.
     pub(crate) tenant_server: FaultProxy,
     pub(crate) tenantry: Tenantry,
+    catalog: Catalog,
     // Before the database, so that it stops first.
     pub(crate) server: Server,
     _catalog: TestDatabase,
@@ -111,7 +114,7 @@ impl App {
 
         let mut resolver = ResolverConfig::new("https://tenantry.test", "tests");
         resolver.domains = vec!["example.com".to_owned()];
-        let tenantry = Tenantry::on_catalog(catalog_handle, resolver, options.pool).unwrap();
+        let tenantry = Tenantry::on_catalog(catalog_handle.clone(), resolver, options.pool).unwrap();
         let application = Application {
             router: (options.router)(),
             openapi: tenantry_crm::openapi(),
@@ -142,6 +145,7 @@ impl App {
             catalog_server,
             tenant_server,
             tenantry,
+            catalog: catalog_handle,
             server,
             _catalog: catalog,
         };
@@ -197,6 +201,25 @@ impl App {
         self.client(&email, &tenant.slug).await
     }
 
+    /// The same token, as it was an hour ago, signed by the key that signs now.
+    pub(crate) async fn expired(&self, token: &str) -> String {
+        let client = self.catalog.client().await.unwrap();
+        let (id, sealed) = signing_key::current(&client).await.unwrap().unwrap();
+        let private = self.catalog.open(signing_key::private_key_column(id), &sealed).unwrap();
+        let key = EncodingKey::from_ed_der(&private);
+        // What is changed below is accepted as it is: else the test would refuse it for the wrong reason.
+        let same = again(token, &key, 0);
+        self.anonymous.bearer(&same).get("/v1/auth/me").await.expect(200);
+        again(token, &key, 3600)
+    }
+
+    /// The same token, signed by somebody else's key.
+    pub(crate) fn forged(&self, token: &str) -> String {
+        let pair = Ed25519KeyPair::generate().expect("a key pair");
+        let private = pair.to_pkcs8v1().expect("a private key");
+        again(token, &EncodingKey::from_ed_der(private.as_ref()), 0)
+    }
+
     /// Asks until it is so, for at most a second: what ends rights must bite by then.
     pub(crate) async fn within_a_second(&self, so: impl AsyncFn() -> bool) {
         self.within_seconds(1, so).await;
@@ -220,6 +243,16 @@ fn ops(catalog: Catalog, options: &Options) -> Ops {
     ));
     fleet.wait = options.operation_wait;
     Ops::with_fleet(catalog, identity, fleet)
+}
+
+/// The token's claims, so many seconds earlier, under the same header.
+fn again(token: &str, key: &EncodingKey, earlier_s: i64) -> String {
+    let header = jsonwebtoken::decode_header(token).expect("a header");
+    let mut claims: AccessClaims = jsonwebtoken::dangerous::insecure_decode_claims(token).expect("claims");
+    for time in [&mut claims.iat, &mut claims.nbf, &mut claims.exp] {
+        *time -= earlier_s;
+    }
+    jsonwebtoken::encode(&header, &claims, key).expect("a token")
 }
 
 fn text(value: &Value) -> String {
