@@ -113,3 +113,41 @@ pub(super) const CHANNELS: &[Channel] = &[
 pub(super) fn channel(name: &str) -> Option<&'static Channel> {
     CHANNELS.iter().find(|channel| channel.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_list_is_this_one() {
+        let published = include_str!("../../../../docs/attacks.md");
+        let rows: Vec<String> = CHANNELS
+            .iter()
+            .map(|channel| {
+                let Channel {
+                    name,
+                    what,
+                    why,
+                    closed_by,
+                } = channel;
+                format!("| `{name}` | {what} | {why} | {closed_by} |")
+            })
+            .collect();
+        let listed: Vec<&str> = published.lines().filter(|line| line.starts_with("| `")).collect();
+        assert_eq!(listed, rows);
+    }
+
+    #[test]
+    fn every_channel_is_shown_by_a_program() {
+        let programs = crate::attack::program::all().unwrap();
+        for channel in CHANNELS {
+            assert!(
+                programs
+                    .iter()
+                    .any(|program| program.declared.as_deref() == Some(channel.name)),
+                "{} is declared and nothing shows it",
+                channel.name
+            );
+        }
+    }
+}

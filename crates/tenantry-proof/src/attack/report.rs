@@ -198,7 +198,13 @@ impl Report {
         for (name, places) in seen {
             if let Some(channel) = declared::channel(name) {
                 let places: Vec<String> = places.into_iter().collect();
-                println!("declared: {name}: {}. Seen on {}", channel.what, places.join(", "));
+                println!(
+                    "declared: {name}: {} ({}; closed by: {}). Seen on {}",
+                    channel.what,
+                    channel.why,
+                    channel.closed_by,
+                    places.join(", ")
+                );
             }
         }
     }
