@@ -27,7 +27,7 @@ pub(super) const CHANNELS: &[Channel] = &[
         name: "sizes-and-counters",
         what: "how large shared tables are and how much is written in them",
         why: "PostgreSQL shows sizes, statistics' counters and reltuples to everybody",
-        closed_by: "hardening (sizes and counters of single tables); isolation schema or database for the rest",
+        closed_by: "hardening; isolation database (in a schema of one's own they are one's own table's, and still readable)",
     },
     Channel {
         name: "activity",

@@ -140,4 +140,55 @@ mod tests {
         report.print(false, true);
         report.verdict().unwrap();
     }
+
+    /// What is broken in ours is found: a suite that finds nothing anywhere would pass as well.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn defects_in_ours_are_found() {
+        let server = server_of("15").await;
+        let installation = tenantry_testing::installation_id().parse().unwrap();
+        let defects = [
+            ("truncate", "changed", "grant truncate on app.contact to {app}"),
+            ("unique-email", "told", "create unique index global on app.contact (email)"),
+            (
+                "code-not-checked",
+                "read, accepted",
+                "create or replace function tenantry.enter(p_msg bytea, p_mac bytea) returns void language sql security definer as
+                 $$ select set_config('backtrace_functions', encode(substr(p_msg, 1, 25), 'hex'), false),
+                           set_config('tenantry.expect', encode(substr(p_msg, 1, 25), 'hex'), true) $$;
+                 alter function tenantry.enter owner to {seal}",
+            ),
+            ("plain-select", "read", "alter table app.contact disable row level security"),
+            ("sequence-rewound", "denied", "revoke usage on sequence app.ticket_id_seq from {app}"),
+        ];
+        let names = defects.map(|(name, ..)| name);
+        let programs: Vec<_> = program::all()
+            .unwrap()
+            .into_iter()
+            .filter(|program| names.contains(&program.name.as_str()))
+            .collect();
+        let application = ours::Application::derive(server.cluster(), &installation, &programs, false)
+            .await
+            .unwrap();
+        let world = ours::World {
+            cluster: server.cluster(),
+            installation: &installation,
+            application: &application,
+            bookings: false,
+        };
+        let shape = Shape {
+            living: Living::Shared,
+            tier: Tier::Sealed,
+            hardened: false,
+        };
+        for (name, found, defect) in defects {
+            let program = programs.iter().find(|program| program.name == name).unwrap();
+            let mut ground = world.ground(shape).await.unwrap();
+            let before = run::run(&mut ground, program).await.unwrap();
+            assert!(!before.succeeded(), "{name}: {before:?}");
+            ground.own_admin.batch_execute(&ground.fill(defect)).await.unwrap();
+            let after = run::run(&mut ground, program).await.unwrap();
+            assert_eq!(after.words(), found, "{name}: {after:?}");
+            tokio::task::spawn_blocking(move || drop(ground)).await.unwrap();
+        }
+    }
 }

@@ -56,6 +56,7 @@ const ACCESS: &[(&str, &str, Access)] = &[
     ("GET", "/v1/auth/me", Account),
     ("POST", "/v1/auth/switch", Account),
     ("POST", "/v1/auth/accept", Account),
+    ("POST", "/v1/auth/password", Account),
     ("POST", "/v1/auth/logout", Account),
     ("GET", "/app/contacts", Read),
     ("GET", "/app/contacts/{id}", Read),
