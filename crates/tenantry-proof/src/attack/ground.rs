@@ -52,6 +52,7 @@ pub(super) struct Ground {
     pub(super) shared: bool,
     /// Whether both use the same database, and so its connections.
     pub(super) together: bool,
+    pub(super) hardened: bool,
     pub(super) bookings: bool,
     /// 128 random bits that stand in every value of the victim's.
     pub(super) canary: String,

@@ -129,6 +129,7 @@ impl<'a> Open<'a> {
             target: "app".to_owned(),
             shared: true,
             together: true,
+            hardened: false,
             bookings: self.bookings,
             canary: random_hex(),
             names: vec![

@@ -190,6 +190,7 @@ impl World<'_> {
             target: target.to_string(),
             shared: shape.living == Living::Shared,
             together: shape.living != Living::Database,
+            hardened: shape.hardened,
             bookings: self.bookings,
             canary: random_hex(),
             names: vec![
@@ -239,7 +240,10 @@ impl World<'_> {
         let place = Place { test, id, made };
         self.migrate(&place, "app").await?;
         if shape.hardened {
-            harden(&place.test, self.installation).await?;
+            let hardening = bootstrap::harden(&admin, self.installation, place.test.name(), &[]).await?;
+            if !hardening.left.is_empty() {
+                bail!("the database could not be hardened whole: {:?}", hardening.left);
+            }
         }
         Ok(place)
     }
@@ -272,12 +276,4 @@ impl World<'_> {
         fence::register(&client, tenant, Epoch::FIRST, true).await?;
         Ok(Identifier::new(schema)?)
     }
-}
-
-/// Whether the engine can harden a database yet.
-pub(super) const CAN_HARDEN: bool = false;
-
-/// Hardens a database: the engine's work, which is not there yet.
-async fn harden(_database: &TestDatabase, _installation: &InstallationId) -> Result<()> {
-    bail!("the engine can't harden databases yet")
 }

@@ -10,7 +10,7 @@ use tenantry_testing::TestCluster;
 use super::{
     mutate,
     open::Open,
-    ours::{Application, CAN_HARDEN, Living, Shape, World},
+    ours::{Application, Living, Shape, World},
     program::Program,
     report::{Report, Result as Line},
     run::{self, Outcome},
@@ -41,13 +41,12 @@ pub(super) fn every_shape() -> Vec<Shape> {
             hardened: false,
         }));
     }
-    if CAN_HARDEN {
-        shapes.extend(Living::ALL.map(|living| Shape {
-            living,
-            tier: Tier::Sealed,
-            hardened: true,
-        }));
-    }
+    // An own database that is hardened is T4.
+    shapes.extend(Living::ALL.map(|living| Shape {
+        living,
+        tier: Tier::Sealed,
+        hardened: true,
+    }));
     shapes
 }
 
