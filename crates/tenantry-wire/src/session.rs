@@ -371,7 +371,7 @@ impl Session {
     /// In the signed tier a transaction binds inside of itself, and undoing it would undo what the session has to keep:
     /// the last counter and the search path. Where one of these is new, it is set ahead, in a round trip of its own.
     async fn bind_ahead(&mut self, binding: &Binding<'_>) -> Result<(), Error> {
-        let path_holds = self.bound.as_ref().is_some_and(|bound| bound.schema == *binding.schema);
+        let path_holds = path_holds(&self.bound, binding.tenant, binding.schema);
         if !self.opening || binding.tier != Tier::Signed || (path_holds && !self.fresh) {
             return Ok(());
         }
@@ -489,14 +489,21 @@ fn lead<'a>(
 }
 
 fn enter<'a>(bound: &Option<Bound>, binding: &Binding<'a>, entering: &'a Entering) -> Enter<'a> {
-    let path_holds = bound
-        .as_ref()
-        .is_some_and(|bound| bound.schema == entering.bound.schema);
+    let path_holds = path_holds(bound, entering.bound.tenant, &entering.bound.schema);
     Enter {
         message: &entering.signed.message,
         mac: &entering.signed.mac,
         search_path: (!path_holds).then_some(binding.search_path),
     }
+}
+
+/// Whether the search path is what the binding needs. For another tenant it is set anew though it is the same: SQL that hides
+/// its `set_config` from [`crate::admit`] could have pointed it at a third tenant's schema, where the next one's rows would
+/// then be written, and servers before PostgreSQL 18 do not report that it changed.
+fn path_holds(bound: &Option<Bound>, tenant: TenantId, schema: &str) -> bool {
+    bound
+        .as_ref()
+        .is_some_and(|bound| bound.tenant == tenant && *bound.schema == *schema)
 }
 
 /// Whether a change of the schema since the statement was prepared may be the cause: a plan that would give other

@@ -10,6 +10,7 @@ mod adapters;
 mod compile_fail;
 mod copy;
 mod dropped;
+mod handed_over;
 mod isolation;
 mod migration;
 mod mistakes;
