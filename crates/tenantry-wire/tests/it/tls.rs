@@ -258,7 +258,8 @@ async fn bytes_before_a_genuine_handshake_break_it() {
 
 #[tokio::test]
 async fn certificates_that_are_not_valid_now_or_not_here_are_refused() {
-    let cases: [(fn(&mut CertificateParams), &str); 3] = [
+    type Change = fn(&mut CertificateParams);
+    let cases: [(Change, &str); 3] = [
         (|params| params.not_after = date_time_ymd(2020, 1, 1), "Expired"),
         (|params| params.not_before = date_time_ymd(4000, 1, 1), "not valid"),
         (
