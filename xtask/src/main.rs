@@ -6,6 +6,7 @@ mod bench;
 mod drops;
 mod features;
 mod house;
+mod prove;
 mod test;
 
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ enum Task {
     AuditDocs,
     /// Runs every attack program against an open database, where it must succeed, and against ours, where it must not.
     Attack(attack::Options),
+    /// Compares what a tenant sees in two worlds: `cargo xtask prove --statements 50000 --seed 1`.
+    Prove(prove::Options),
     /// Holds the import directions of ARCHITECTURE.md and the claims of docs/features.md and docs/mistakes.md.
     House,
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Task::Drops(options) => drops::run(&options),
         Task::AuditDocs => audit_docs::run(),
         Task::Attack(options) => attack::run(&options),
+        Task::Prove(options) => prove::run(&options),
         Task::House => house::run().and_then(|()| features::run()),
     };
     match done {

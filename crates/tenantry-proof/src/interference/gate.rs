@@ -1,0 +1,278 @@
+//! The gates: every seeded defect has to be found, every declared channel has to be as declared.
+
+use std::{sync::Arc, time::Instant};
+
+use anyhow::{Context as _, Result, bail};
+use tenantry_core::Isolation;
+use tenantry_sql::Identifier;
+
+use super::{
+    channels::{CHANNELS, Channel, Way},
+    grammar,
+    lane::Faults,
+    mutations::{HELD, MUTATIONS, Mutation},
+    run::{Finding, Kind, Pair},
+    site::{Ground, Site, World, tenant},
+    step::{Owner, Program, Round, Step, Travel},
+};
+
+/// A defect that is not found in so many statements is not found.
+const STATEMENTS_MAX: usize = 20_000;
+
+/// What became of a seeded defect.
+pub(super) struct Outcome {
+    pub(super) id: &'static str,
+    /// `None`: it was not found.
+    pub(super) found: Option<(usize, Finding)>,
+}
+
+/// Runs programs on each defect until it is found.
+pub(super) async fn mutations(sites: &Sites, seed: u64, share: Share) -> Result<Vec<Outcome>> {
+    let mut outcomes = Vec::new();
+    for (number, mutation) in MUTATIONS.iter().enumerate() {
+        if share.holds(number) {
+            let found = find(sites, mutation, seed, STATEMENTS_MAX).await?;
+            let outcome = Outcome { id: mutation.id, found };
+            outcome.print();
+            outcomes.push(outcome);
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Runs programs on defects that another layer holds; gives those of which something was found.
+pub(super) async fn held(sites: &Sites, seed: u64, statements: usize) -> Result<Vec<Outcome>> {
+    let mut outcomes = Vec::new();
+    for mutation in HELD {
+        let found = find(sites, mutation, seed, statements).await?;
+        outcomes.push(Outcome { id: mutation.id, found });
+    }
+    Ok(outcomes)
+}
+
+/// Every `of`-th, for a quick look.
+#[derive(Clone, Copy)]
+pub(super) struct Share {
+    pub(super) of: usize,
+}
+
+impl Share {
+    fn holds(self, number: usize) -> bool {
+        number.is_multiple_of(self.of.max(1))
+    }
+}
+
+/// The templates of the worlds.
+pub(super) struct Sites {
+    sites: Vec<Site>,
+}
+
+impl Sites {
+    pub(super) async fn new(ground: &Ground) -> Result<Self> {
+        let mut sites = Vec::new();
+        for isolation in Isolation::ALL {
+            sites.push(ground.site(isolation).await?);
+        }
+        Ok(Self { sites })
+    }
+
+    pub(super) fn of(&self, isolation: Isolation) -> &Site {
+        self.sites
+            .iter()
+            .find(|site| site.isolation == isolation)
+            .expect("there is one for each")
+    }
+}
+
+async fn find(sites: &Sites, mutation: &Mutation, seed: u64, most: usize) -> Result<Option<(usize, Finding)>> {
+    let worlds = sites.of(mutation.isolation).pair().await?;
+    for world in &worlds {
+        mutate(world, mutation)
+            .await
+            .with_context(|| format!("seed the defect `{}`", mutation.id))?;
+    }
+    let mut pair = Pair::new(&worlds, mutation.faults);
+    let (mut compared, mut number, mut found) = (0, 0, None);
+    while compared < most && found.is_none() {
+        let program = grammar::program(seed, number, mutation.isolation);
+        number += 1;
+        match pair.compare(&program).await {
+            Some(finding) if finding.kind == Kind::Broken => {
+                bail!("`{}` could not be run: {:?}", mutation.id, finding.answers);
+            }
+            Some(finding) => found = Some((compared + finding.statements, finding)),
+            None => compared += program.statements(),
+        }
+    }
+    if !mutation.undo.is_empty() {
+        let admin = &worlds[0].place(Owner::A).admin;
+        admin.batch_execute(&fill_in(&worlds[0], mutation.undo)?).await?;
+    }
+    Ok(found)
+}
+
+async fn mutate(world: &World, mutation: &Mutation) -> Result<()> {
+    let admin = &world.place(Owner::A).admin;
+    if !mutation.sql.is_empty() {
+        admin.batch_execute(&fill_in(world, mutation.sql)?).await?;
+    }
+    if let Some((function, text, instead)) = mutation.edit {
+        let row = admin
+            .query_one("select pg_get_functiondef($1::text::regprocedure)", &[&function])
+            .await?;
+        let definition: String = row.get(0);
+        if !definition.contains(text) {
+            bail!("{function} does not hold `{text}`: the defect has to be seeded otherwise");
+        }
+        admin.batch_execute(&definition.replacen(text, instead, 1)).await?;
+    }
+    Ok(())
+}
+
+fn fill_in(world: &World, sql: &str) -> Result<String> {
+    let app = Identifier::new(world.place(Owner::A).app_role.as_str())?;
+    // Names of roles here are plain, so that they stand in literals too.
+    Ok(sql
+        .replace("{schema}", &world.schema(Owner::A))
+        .replace("{c_schema}", &world.schema(Owner::C))
+        .replace("{b_schema}", &world.schema(Owner::B))
+        .replace("{b}", &tenant(Owner::B).to_string())
+        .replace("'{app}'", &format!("'{}'", app.as_str()))
+        .replace("{app}", app.as_str())
+        .replace("{owner}", world.owner.as_str()))
+}
+
+/// What was found of a channel.
+pub(super) struct Probed {
+    pub(super) id: &'static str,
+    pub(super) mode: String,
+    /// Whether the channel is declared closed in this mode.
+    pub(super) closed: bool,
+    pub(super) finding: Option<Finding>,
+}
+
+impl Probed {
+    pub(super) fn as_declared(&self) -> bool {
+        self.closed == self.finding.is_none()
+    }
+}
+
+/// Probes every channel in every isolation, and where hardening closes it, hardened.
+///
+/// The worlds of a mode serve all its probes: what one leaves behind can only make a closed channel look open.
+pub(super) async fn channels(sites: &Sites) -> Result<Vec<Probed>> {
+    let mut probed = Vec::new();
+    let probes = || CHANNELS.iter().filter(|channel| channel.way != Way::Unprobed);
+    for isolation in Isolation::ALL {
+        let worlds = sites.of(isolation).pair().await?;
+        for channel in probes() {
+            probed.push(Probed {
+                id: channel.id,
+                mode: isolation.to_string(),
+                closed: channel.closed_in.contains(&isolation),
+                finding: probe(&worlds, channel).await?,
+            });
+        }
+    }
+    let worlds = sites.of(Isolation::Shared).pair().await?;
+    for hardening in probes().filter_map(|channel| channel.hardening) {
+        for world in &worlds {
+            world.place(Owner::A).admin.batch_execute(hardening).await?;
+        }
+    }
+    for channel in probes().filter(|channel| channel.hardening.is_some()) {
+        probed.push(Probed {
+            id: channel.id,
+            mode: "shared, hardened".to_owned(),
+            closed: true,
+            finding: probe(&worlds, channel).await?,
+        });
+    }
+    Ok(probed)
+}
+
+async fn probe(worlds: &[Arc<World>; 2], channel: &Channel) -> Result<Option<Finding>> {
+    let isolation = worlds[0].isolation;
+    let shared_backend = channel.way == Way::InTurn && isolation != Isolation::Database;
+    let (mut acts, mut asks) = (Round::default(), Round::default());
+    for act in channel.acts {
+        match act.strip_prefix("operator: ") {
+            // Operators act at the beginning of a round, hence after B.
+            Some(act) => asks.operator[1].push(fill_in_b(&worlds[1], act)?),
+            None => acts.b[1].push(Step::sql("act", *act)),
+        }
+    }
+    let mut rounds = Vec::new();
+    for sql in channel.probe {
+        match sql.strip_prefix("operator: ") {
+            Some(act) => {
+                rounds.push(std::mem::take(&mut asks));
+                asks.operator[1].push(fill_in_b(&worlds[1], act)?);
+            }
+            None => asks.a.push(Step::sql("probe", *sql).ordered()),
+        }
+    }
+    rounds.push(asks);
+    let listen = Round {
+        a: vec![Step::sql("listen", "listen between")],
+        ..Round::default()
+    };
+    let mut fill_b: [Vec<_>; 2] = Default::default();
+    // The same in both: the acts are the only difference.
+    let program = grammar::program(1, 1, isolation);
+    for rows in &mut fill_b {
+        rows.clone_from(&program.fill_b[0]);
+    }
+    let program = Program {
+        travel: Travel {
+            shared_backend,
+            raw: !shared_backend,
+            natural_counters: true,
+        },
+        fill: program.fill,
+        fill_b,
+        rounds: [listen, acts].into_iter().chain(rounds).collect(),
+    };
+    let mut pair = Pair::new(worlds, Faults::default());
+    let finding = pair.compare(&program).await;
+    if let Some(finding) = &finding
+        && finding.kind == Kind::Broken
+    {
+        bail!("the probe of `{}` did not run: {:?}", channel.id, finding.answers);
+    }
+    Ok(finding)
+}
+
+fn fill_in_b(world: &World, sql: &str) -> Result<String> {
+    fill_in(world, &sql.replace("{schema}", &world.schema(Owner::B)))
+}
+
+impl Outcome {
+    /// A line of the table.
+    fn print(&self) {
+        match &self.found {
+            Some((statements, finding)) => println!(
+                "{:<52} {statements:>6}  {:?} at `{}`",
+                self.id, finding.kind, finding.shape
+            ),
+            None => println!("{:<52}      -  NOT FOUND", self.id),
+        }
+    }
+}
+
+/// The table's last line.
+pub(super) fn summary(outcomes: &[Outcome], begun: Instant) -> String {
+    let mut statements: Vec<usize> = outcomes
+        .iter()
+        .filter_map(|outcome| Some(outcome.found.as_ref()?.0))
+        .collect();
+    statements.sort_unstable();
+    format!(
+        "{} of {} defects found, median {} statements, worst {}, {:.0} s",
+        statements.len(),
+        outcomes.len(),
+        statements.get(statements.len() / 2).copied().unwrap_or(0),
+        statements.last().copied().unwrap_or(0),
+        begun.elapsed().as_secs_f64()
+    )
+}

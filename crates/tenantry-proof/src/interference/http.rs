@@ -1,0 +1,320 @@
+//! HTTP as A's and B's way: the same requests to two servers with everything behind them, as sequences.
+//!
+//! Ids and times are made by the servers, so the normaliser names each id by the order in which A first saw it and takes
+//! times, request ids and cursors out. Everything else of an answer counts: status, headers, body.
+
+use std::{collections::HashMap, sync::Arc};
+
+use anyhow::{Context as _, Result, anyhow};
+use reqwest::Method;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use tenantry::{PoolConfig, ResolverConfig, Tenantry};
+use tenantry_catalog::{Catalog, MasterKey};
+use tenantry_core::{Isolation, OperatorScopes};
+use tenantry_engine::migrate::Files;
+use tenantry_ops::{Authority, FleetConfig, IdentityConfig, OperatorKeyRequest, Ops, ServerRequest};
+use tenantry_server::{Application, Config, Server, Services};
+use tenantry_testing::{TestDatabase, cluster, database};
+
+use super::{
+    rng::Rng,
+    run::{Finding, Kind},
+};
+
+const PASSWORD: &str = "correct horse battery 7";
+const KINDS: [&str; 3] = ["contacts", "projects", "tasks"];
+
+/// A server with a catalog, an operator and two tenants.
+pub(super) struct Web {
+    client: reqwest::Client,
+    base: String,
+    tokens: [String; 2],
+    /// Ids that A knows, by kind, in the order in which it made them; and B's.
+    own: [Vec<String>; 3],
+    theirs: [Vec<String>; 3],
+    names: HashMap<String, usize>,
+    _server: Server,
+    _catalog: TestDatabase,
+}
+
+/// One request; ids are positions among those that are known.
+#[derive(Clone, Debug)]
+enum Ask {
+    List(usize, String),
+    Get(usize, Id),
+    Create(usize, Value, Option<Id>),
+    Change(usize, Id, Value),
+    Delete(usize, Id),
+    Me,
+    Members,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Id {
+    Own(u64),
+    Theirs(u64),
+    Nobodys(u64),
+}
+
+impl Web {
+    pub(super) async fn start(isolation: Isolation) -> Result<Self> {
+        // Whoever is second finds the first one's provider, which is the same.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let cluster = cluster().await;
+        let catalog_database = database().await;
+        let catalog = Catalog::connect(&catalog_database.url(), &MasterKey::from_bytes([7; 32])).await?;
+        let mut fleet = FleetConfig::default();
+        fleet.migrations = Some(Arc::new(Files::from_embedded(
+            tenantry_crm::MIGRATIONS.iter().copied(),
+        )?));
+        let ops = Ops::with_fleet(
+            catalog.clone(),
+            IdentityConfig::new("https://tenantry.test", "proofs"),
+            fleet,
+        );
+        let system = Authority::system("proof");
+        ops.ensure_signing_keys().await?;
+        let request = ServerRequest {
+            name: "one".to_owned(),
+            region: None,
+            capacity: None,
+            admin_url: cluster.admin_url("postgres").into(),
+        };
+        ops.add_server(&system, &request).await?;
+        let request = OperatorKeyRequest {
+            name: "proof".to_owned(),
+            scopes: OperatorScopes::all(),
+            expires_at: None,
+        };
+        let (_, operator_key) = ops.create_operator_key(&system, &request).await?;
+        let resolver = ResolverConfig::new("https://tenantry.test", "proofs");
+        let tenantry = Tenantry::on_catalog(catalog, resolver, PoolConfig::default())?;
+        let config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            ..Config::default()
+        };
+        let application = Application {
+            router: tenantry_crm::router(),
+            openapi: tenantry_crm::openapi(),
+        };
+        let server = tenantry_server::start(config, Services { ops, tenantry }, application).await?;
+        let mut web = Self {
+            client: reqwest::Client::new(),
+            base: format!("http://{}", server.address()),
+            tokens: [String::new(), String::new()],
+            own: Default::default(),
+            theirs: Default::default(),
+            names: HashMap::new(),
+            _server: server,
+            _catalog: catalog_database,
+        };
+        for (tenant, slug) in ["alpha-ltd", "beta-ltd"].into_iter().enumerate() {
+            web.tokens[tenant] = web.tenant(operator_key.expose_secret(), slug, isolation).await?;
+        }
+        Ok(web)
+    }
+
+    async fn tenant(&self, operator: &str, slug: &str, isolation: Isolation) -> Result<String> {
+        let email = format!("owner@{slug}.example.net");
+        let body = json!({
+            "slug": slug, "name": slug, "isolation": isolation.to_string(),
+            "admin": { "email": email, "password": PASSWORD, "name": "Owner" }
+        });
+        let (status, _, text) = self.send(operator, Method::POST, "/v1/tenants", Some(&body)).await?;
+        anyhow::ensure!(status == 201, "no tenant: {status} {text}");
+        let body = json!({ "email": email, "password": PASSWORD, "tenant": slug });
+        let (_, _, text) = self.send("", Method::POST, "/v1/auth/login", Some(&body)).await?;
+        let answer: Value = serde_json::from_str(&text)?;
+        Ok(answer["access_token"].as_str().context("no token")?.to_owned())
+    }
+
+    async fn send(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, String, String)> {
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        if !token.is_empty() {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await?;
+        let mut headers: Vec<String> = response
+            .headers()
+            .iter()
+            .filter(|(name, _)| !["date", "x-request-id", "content-length", "location"].contains(&name.as_str()))
+            .map(|(name, value)| format!("{name}: {value:?}"))
+            .collect();
+        headers.sort_unstable();
+        Ok((response.status().as_u16(), headers.join(", "), response.text().await?))
+    }
+
+    fn id(&self, tenant: usize, kind: usize, id: Id) -> String {
+        let known = |ids: &[String], at: u64| ids.get(at as usize % ids.len().max(1)).cloned();
+        let (own, theirs) = if tenant == 0 {
+            (&self.own, &self.theirs)
+        } else {
+            (&self.theirs, &self.own)
+        };
+        let nobodys = |at: u64| format!("00000000-0000-7000-8000-{at:012x}");
+        match id {
+            Id::Own(at) => known(&own[kind], at).unwrap_or_else(|| nobodys(at)),
+            Id::Theirs(at) => known(&theirs[kind], at).unwrap_or_else(|| nobodys(at)),
+            Id::Nobodys(at) => nobodys(at),
+        }
+    }
+
+    /// What the tenant observes of its request.
+    async fn ask(&mut self, tenant: usize, ask: &Ask) -> Result<String> {
+        let token = self.tokens[tenant].clone();
+        let of = |kind: usize| format!("/app/{}", KINDS[kind]);
+        let one = |web: &Self, kind: usize, id: Id| format!("{}/{}", of(kind), web.id(tenant, kind, id));
+        let (method, path, body) = match ask {
+            Ask::List(kind, query) => (Method::GET, format!("{}?{query}", of(*kind)), None),
+            Ask::Get(kind, id) => (Method::GET, one(self, *kind, *id), None),
+            Ask::Create(kind, body, project) => {
+                let mut body = body.clone();
+                if let Some(project) = project {
+                    body["project_id"] = json!(self.id(tenant, 1, *project));
+                }
+                (Method::POST, of(*kind), Some(body))
+            }
+            Ask::Change(kind, id, body) => (Method::PATCH, one(self, *kind, *id), Some(body.clone())),
+            Ask::Delete(kind, id) => (Method::DELETE, one(self, *kind, *id), None),
+            Ask::Me => (Method::GET, "/v1/auth/me".to_owned(), None),
+            Ask::Members => (Method::GET, "/v1/tenants/alpha-ltd/members".to_owned(), None),
+        };
+        let (status, headers, text) = self.send(&token, method, &path, body.as_ref()).await?;
+        if let (201, Ask::Create(kind, ..)) = (status, ask) {
+            let made: Value = serde_json::from_str(&text)?;
+            let id = made["id"].as_str().context("no id")?.to_owned();
+            let ids = if tenant == 0 { &mut self.own } else { &mut self.theirs };
+            ids[*kind].push(id);
+        }
+        if tenant != 0 {
+            return Ok(String::new());
+        }
+        Ok(format!("{status} {headers} {}", self.normalise(&text)))
+    }
+
+    fn normalise(&mut self, text: &str) -> String {
+        let Ok(mut value) = serde_json::from_str::<Value>(text) else {
+            return text.to_owned();
+        };
+        self.walk(&mut value);
+        value.to_string()
+    }
+
+    fn walk(&mut self, value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    match name.as_str() {
+                        "request_id" | "created_at" | "updated_at" | "last_login_at" => *value = json!("-"),
+                        "next_cursor" if !value.is_null() => *value = json!("more"),
+                        _ => self.walk(value),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.walk(item)),
+            Value::String(text) if uuid::Uuid::try_parse(text).is_ok() => {
+                let next = self.names.len();
+                let number = *self.names.entry(text.clone()).or_insert(next);
+                *text = format!("id {number}");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn ask(rng: &mut Rng, canary: &str) -> Ask {
+    let kind = rng.below(3) as usize;
+    let id = match rng.below(10) {
+        0..=5 => Id::Own(rng.next()),
+        6..=8 => Id::Theirs(rng.next()),
+        _ => Id::Nobodys(rng.below(50)),
+    };
+    let text = format!("{canary}{}", rng.below(20));
+    match rng.below(20) {
+        0..=3 => {
+            let queries = [
+                "limit=100",
+                "limit=3",
+                "q=a",
+                "sort=-created_at&limit=100",
+                "status=todo",
+                "nothing=1",
+            ];
+            Ask::List(kind, (*rng.pick(&queries)).to_owned())
+        }
+        4..=6 => Ask::Get(kind, id),
+        7..=12 => {
+            let (body, project) = match kind {
+                0 => (
+                    json!({ "name": text, "email": format!("e{}@x.org", rng.below(12)) }),
+                    None,
+                ),
+                1 => (
+                    json!({ "name": text, "status": *rng.pick(&["active", "archived", "odd"]) }),
+                    None,
+                ),
+                _ => (json!({ "title": text }), Some(id)),
+            };
+            Ask::Create(kind, body, project)
+        }
+        13..=15 => {
+            let body = match (kind, rng.below(3)) {
+                (_, 0) => json!({ "tenant_id": "0190-0" }),
+                (0, _) => json!({ "name": text, "email": format!("e{}@x.org", rng.below(12)) }),
+                (1, _) => json!({ "description": text }),
+                _ => json!({ "status": "done", "description": text }),
+            };
+            Ask::Change(kind, id, body)
+        }
+        16..=17 => Ask::Delete(kind, id),
+        18 => Ask::Me,
+        _ => Ask::Members,
+    }
+}
+
+/// Sends so many requests of A to both servers, with B's in between, other ones in each world; what A could tell the
+/// worlds apart by.
+pub(super) async fn compare(webs: &mut [Web; 2], seed: u64, requests: u64) -> Result<Option<Finding>> {
+    let mut rng = Rng::of(seed, &[4]);
+    let [first, second] = webs;
+    let mut of_b = [Rng::of(seed, &[5]), Rng::of(seed, &[6])];
+    let mut trace = Vec::new();
+    for number in 0..requests {
+        for (world, web) in [&mut *first, &mut *second].into_iter().enumerate() {
+            for _ in 0..of_b[world].below(3) {
+                let canary = format!("B{world}canary");
+                let asked = ask(&mut of_b[world], &canary);
+                if of_b[world].chance(10) {
+                    // B's client goes away.
+                    let _ = tokio::time::timeout(std::time::Duration::from_millis(1), web.ask(1, &asked)).await;
+                } else {
+                    web.ask(1, &asked).await?;
+                }
+            }
+        }
+        let asked = ask(&mut rng, "a");
+        let (one, other) = tokio::join!(first.ask(0, &asked), second.ask(0, &asked));
+        let (one, other) = (one?, other?);
+        trace.push(format!("{asked:?}"));
+        if one != other || one.contains("canary") {
+            return Ok(Some(Finding {
+                kind: Kind::Difference,
+                statements: usize::try_from(number).map_err(|_| anyhow!("too many"))? + 1,
+                step: trace.split_off(trace.len().saturating_sub(8)).join("\n  "),
+                shape: "request".to_owned(),
+                answers: [one, other],
+            }));
+        }
+    }
+    Ok(None)
+}

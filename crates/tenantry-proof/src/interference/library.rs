@@ -1,0 +1,411 @@
+//! The library as A's and B's way: scoped calls over one pool, with calls of B that are dropped halfway.
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use anyhow::Result;
+use async_trait::async_trait;
+use postgres_types::{FromSql, Type};
+use tenantry::{
+    Error, Home, Incarnation, LocateError, PlacementSource, PoolConfig, Row, Scope, SystemAudit, Tenantry, Transaction,
+};
+use tenantry_core::{Placement, ServerId, TenantDatabaseId, TenantId, Tier};
+use tenantry_wire::Endpoint;
+use uuid::Uuid;
+
+use super::{
+    run::{Finding, Kind},
+    site::{World, census, epoch, tenant},
+    step::{Act, Must, Owner, PREPARED, Program, Round, Step},
+};
+
+/// One world through the library.
+pub(super) struct Library {
+    world: Arc<World>,
+    index: usize,
+    a: Scope,
+    b: Scope,
+}
+
+struct Source(HashMap<TenantId, Home>);
+
+#[async_trait]
+impl PlacementSource for Source {
+    async fn locate(&self, tenant: TenantId) -> Result<Home, LocateError> {
+        self.0.get(&tenant).cloned().ok_or(LocateError::NotFound)
+    }
+}
+
+struct NoAudit;
+
+#[async_trait]
+impl SystemAudit for NoAudit {
+    async fn system_context(&self, _tenant: TenantId, _reason: &str) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl Library {
+    /// With so many connections for both tenants.
+    pub(super) async fn new(world: Arc<World>, index: usize, connections: usize) -> Result<Self> {
+        let homes = [Owner::A, Owner::B].map(|owner| home(&world, owner));
+        let homes = homes.into_iter().collect::<Result<HashMap<_, _>>>()?;
+        let pool = PoolConfig {
+            connections_max: connections,
+            ..PoolConfig::default()
+        };
+        let tenantry = Tenantry::from_source(Arc::new(Source(homes)), Arc::new(NoAudit), pool);
+        Ok(Self {
+            a: tenantry.system_context(tenant(Owner::A), "proof").await?,
+            b: tenantry.system_context(tenant(Owner::B), "proof").await?,
+            world,
+            index,
+        })
+    }
+
+    /// What A observes of each step. Fails where C's rows change or A does not see all of its own.
+    async fn run(&self, program: &Program) -> Result<Vec<String>> {
+        let before = self.world.digest(Owner::C).await?;
+        let mut seen = Vec::new();
+        for (number, round) in program.rounds.iter().enumerate() {
+            let theirs = self.play_b(round, number);
+            let own = self.play_a(round, number);
+            if round.concurrent {
+                let ((), own) = tokio::join!(theirs, own);
+                seen.extend(own);
+            } else {
+                theirs.await;
+                seen.extend(own.await);
+            }
+        }
+        let told = self.a.query(&census(str::to_owned), &[]).await?;
+        let told: String = told[0].get(0)?;
+        let schema = self.world.schema(Owner::A);
+        let id = tenant(Owner::A);
+        let sql = census(|table| format!("{schema}.{table} where tenant_id = '{id}'"));
+        let held: String = self.world.place(Owner::A).admin.query_one(&sql, &[]).await?.get(0);
+        let after = self.world.digest(Owner::C).await?;
+        anyhow::ensure!(before == after, "the rows of a tenant that does nothing have changed");
+        anyhow::ensure!(told == held, "A does not see its own rows: {told} but {held}");
+        Ok(seen)
+    }
+
+    /// Each of B's calls may be dropped after so many polls.
+    async fn play_b(&self, round: &Round, number: usize) {
+        for (position, step) in round.b[self.index].iter().enumerate() {
+            let polls = match (number + position) % 4 {
+                0 => 1 + position as u32 % 7,
+                _ => u32::MAX,
+            };
+            let call = call(&self.b, step, number + position);
+            DropAfter {
+                call: Box::pin(call),
+                polls,
+            }
+            .await;
+        }
+    }
+
+    async fn play_a(&self, round: &Round, number: usize) -> Vec<String> {
+        let mut seen = Vec::new();
+        let mut transaction: Option<Transaction> = None;
+        for (position, step) in round.a.iter().enumerate() {
+            let word = first_words(step);
+            let observed = match (word.as_str(), transaction.take()) {
+                ("begin", None) => match self.a.begin().await {
+                    Ok(begun) => {
+                        transaction = Some(begun);
+                        "begun".to_owned()
+                    }
+                    Err(error) => told(&error),
+                },
+                ("commit", Some(open)) => outcome(open.commit().await),
+                ("rollback", Some(open)) => outcome(open.rollback().await),
+                (_, Some(mut open)) => {
+                    let observed = inside(&mut open, step).await;
+                    transaction = Some(open);
+                    observed
+                }
+                (_, None) => call(&self.a, step, number + position).await,
+            };
+            seen.push(observed);
+        }
+        if let Some(open) = transaction {
+            seen.push(outcome(open.rollback().await));
+        }
+        seen
+    }
+}
+
+fn home(world: &World, owner: Owner) -> Result<(TenantId, Home)> {
+    let place = world.place(owner);
+    let cluster = &world.cluster;
+    let url = format!(
+        "postgresql://{}:{}@{}:{}/{}",
+        place.app_role,
+        place.password(),
+        cluster.host(),
+        cluster.port(),
+        place.name()
+    );
+    let mut endpoint = Endpoint::from_url(&url)?;
+    endpoint.password = place.app_password.clone();
+    let (system_identifier, database_oid) = place.incarnation;
+    let home = Home {
+        placement: Placement {
+            tenant: tenant(owner),
+            isolation: world.isolation,
+            server: ServerId::from_uuid(Uuid::nil()),
+            database: TenantDatabaseId::from_uuid(Uuid::from_u128(u128::from(database_oid))),
+            database_name: place.name().to_owned(),
+            schema: world.schema(owner),
+            epoch: epoch(owner),
+        },
+        endpoint: Arc::new(endpoint),
+        key: place.key.clone(),
+        tier: Tier::Sealed,
+        incarnation: Some(Incarnation {
+            system_identifier,
+            database_oid,
+        }),
+    };
+    Ok((tenant(owner), home))
+}
+
+fn first_words(step: &Step) -> String {
+    match &step.act {
+        Act::Sql(sql) | Act::Simple(sql) if sql.starts_with("begin") => "begin".to_owned(),
+        Act::Sql(sql) | Act::Simple(sql) => sql.clone(),
+        Act::Prepared(..) | Act::Replay(_) => String::new(),
+    }
+}
+
+/// The statement and its parameters; each step goes through another of the library's calls.
+async fn call(scope: &Scope, step: &Step, way: usize) -> String {
+    let (sql, values) = statement(step);
+    let values: Vec<&(dyn tenantry::ToSql + Sync)> = values.iter().map(|value| value as _).collect();
+    if sql.starts_with("copy") {
+        return copied(scope, &sql).await;
+    }
+    match way % 5 {
+        0 => match scope.execute(&sql, &values).await {
+            Ok(count) => format!("{count}"),
+            Err(error) => told(&error),
+        },
+        1 => streamed(scope, &sql, &values, step.ordered).await,
+        2 if step.shape == "insert several" => {
+            let (first, name) = (way as i32 % 20, "many".to_owned());
+            let (second, third) = (first + 1, first + 2);
+            let rows: [&[&(dyn tenantry::ToSql + Sync)]; 3] = [&[&first, &name], &[&second, &name], &[&third, &name]];
+            match scope.insert_many("project", &["id", "name"], &rows).await {
+                Ok(count) => format!("{count}"),
+                Err(error) => told(&error),
+            }
+        }
+        3 if step.must == Must::BeEqual => {
+            let done = scope
+                .transaction(async |transaction| {
+                    let first = transaction
+                        .savepoint(async |part| part.query(&sql, &values).await)
+                        .await;
+                    let second = transaction.query("select count(*) from task", &[]).await;
+                    Ok::<_, Error>((first, second))
+                })
+                .await;
+            match done {
+                Ok((first, second)) => format!("{}; {}", rows(first, step.ordered), rows(second, true)),
+                Err(error) => told(&error),
+            }
+        }
+        _ => rows(scope.query(&sql, &values).await, step.ordered),
+    }
+}
+
+fn statement(step: &Step) -> (String, Vec<String>) {
+    match &step.act {
+        Act::Sql(sql) | Act::Simple(sql) => (sql.clone(), Vec::new()),
+        Act::Prepared(number, values) => (PREPARED[*number].to_owned(), values.clone()),
+        Act::Replay(_) => ("select tenantry.enter(null, null)".to_owned(), Vec::new()),
+    }
+}
+
+async fn inside(transaction: &mut Transaction, step: &Step) -> String {
+    let (sql, values) = statement(step);
+    let values: Vec<&(dyn tenantry::ToSql + Sync)> = values.iter().map(|value| value as _).collect();
+    rows(transaction.query(&sql, &values).await, step.ordered)
+}
+
+async fn streamed(scope: &Scope, sql: &str, values: tenantry::Params<'_>, ordered: bool) -> String {
+    let mut all = Vec::new();
+    match scope.query_stream(sql, values).await {
+        Err(error) => return told(&error),
+        Ok(mut stream) => loop {
+            match stream.next().await {
+                Ok(Some(row)) => all.push(row),
+                Ok(None) => break,
+                Err(error) => return told(&error),
+            }
+        },
+    }
+    rows(Ok(all), ordered)
+}
+
+async fn copied(scope: &Scope, sql: &str) -> String {
+    let mut lines = Vec::new();
+    match scope.copy_out(sql).await {
+        Err(error) => return told(&error),
+        Ok(mut data) => loop {
+            match data.next().await {
+                Ok(Some(piece)) => lines.push(String::from_utf8_lossy(&piece).into_owned()),
+                Ok(None) => break,
+                Err(error) => return told(&error),
+            }
+        },
+    }
+    lines.sort_unstable();
+    lines.concat()
+}
+
+/// A column's bytes, whatever its type.
+struct Raw(Vec<u8>);
+
+impl<'a> FromSql<'a> for Raw {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(raw.to_vec()))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+fn rows(result: Result<Vec<Row>, Error>, ordered: bool) -> String {
+    let rows = match result {
+        Ok(rows) => rows,
+        Err(error) => return told(&error),
+    };
+    let mut lines: Vec<String> = rows.iter().map(line).collect();
+    if !ordered {
+        lines.sort_unstable();
+    }
+    lines.join("; ")
+}
+
+fn line(row: &Row) -> String {
+    let mut line = String::new();
+    for (position, name) in row.column_names().enumerate() {
+        let value = match row.get::<Option<Raw>>(position) {
+            Ok(Some(raw)) => String::from_utf8_lossy(&raw.0).into_owned(),
+            Ok(None) => "null".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let _ = write!(line, "{name}={value:?} ");
+    }
+    line
+}
+
+fn outcome(result: Result<(), Error>) -> String {
+    match result {
+        Ok(()) => "done".to_owned(),
+        Err(error) => told(&error),
+    }
+}
+
+/// All that an error says.
+fn told(error: &Error) -> String {
+    let database = error.database().map(|db| {
+        format!(
+            "{} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            db.code(),
+            db.message(),
+            db.detail(),
+            db.hint(),
+            db.position(),
+            db.schema(),
+            db.table(),
+            db.column(),
+            db.constraint()
+        )
+    });
+    format!("ERROR {:?} {error} {database:?}", error.kind())
+}
+
+/// Drops a call after so many polls.
+struct DropAfter<F> {
+    call: Pin<Box<F>>,
+    polls: u32,
+}
+
+impl<F: Future> Future for DropAfter<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.polls == 0 {
+            return Poll::Ready(());
+        }
+        self.polls -= 1;
+        let polled = self.call.as_mut().poll(context).map(|_| ());
+        if polled.is_pending() && self.polls == 0 {
+            // The next poll, which comes at once, ends it.
+            context.waker().wake_by_ref();
+        }
+        polled
+    }
+}
+
+/// Whether the channel of the binding's counter, which is the pool's here, shows in the step.
+fn is_declared(step: &Step) -> bool {
+    let text = step.text();
+    step.shape == "what a session shows"
+        && ["backtrace_functions", "tenantry.expect"]
+            .iter()
+            .any(|word| text.contains(word))
+}
+
+/// Runs the program in both worlds, which have been filled; what A could tell them apart by.
+pub(super) async fn compare(worlds: &mut [Library; 2], program: &Program) -> Option<Finding> {
+    let mut program = program.clone();
+    // The operator's acts are the raw driver's.
+    program.rounds.retain(|round| !round.fenced);
+    for round in &mut program.rounds {
+        round.a.retain(|step| !is_declared(step));
+    }
+    let (first, second) = tokio::join!(worlds[0].run(&program), worlds[1].run(&program));
+    let whole = |answers| Finding {
+        kind: Kind::Broken,
+        statements: program.statements(),
+        step: "the whole program".to_owned(),
+        shape: "-".to_owned(),
+        answers,
+    };
+    let (first, second) = match (first, second) {
+        (Ok(first), Ok(second)) => (first, second),
+        (first, second) => return Some(whole([first, second].map(|seen| format!("{seen:?}")))),
+    };
+    let steps = program.rounds.iter().flat_map(|round| &round.a);
+    for (position, step) in steps.enumerate() {
+        let (first, second) = (first.get(position)?, second.get(position)?);
+        let kind = if first != second {
+            Kind::Difference
+        } else if step.must == Must::BeRefused && !first.starts_with("ERROR") {
+            Kind::NotRefused
+        } else if step.must == Must::ShowNothing && first.contains("=\"") {
+            Kind::Shown
+        } else {
+            continue;
+        };
+        return Some(Finding {
+            kind,
+            statements: position + 1,
+            step: step.text(),
+            shape: step.shape.clone(),
+            answers: [first.clone(), second.clone()],
+        });
+    }
+    None
+}

@@ -1,0 +1,396 @@
+//! Seeded defects: each breaks one thing that keeps tenants apart, and the tester has to find every one of them.
+//!
+//! Defects of the DDL and of the mechanism are SQL, run as superuser in both worlds; defects of code's own steps are
+//! left to the driver ([`Faults`]). What one layer alone holds is broken together with the layers under it: the floor is
+//! a second lock on each policy, and a defect in front of a lock that holds is none ([`HELD`] has those).
+
+use tenantry_core::Isolation::{self, Schema, Shared};
+
+use super::lane::{Faults, Kept};
+
+/// A seeded defect.
+pub(super) struct Mutation {
+    pub(super) id: &'static str,
+    pub(super) isolation: Isolation,
+    /// `{schema}`, `{c_schema}`, `{app}` and `{owner}` are filled in.
+    pub(super) sql: &'static str,
+    /// What takes it back where it is the server's and not the database's.
+    pub(super) undo: &'static str,
+    /// A condition taken out of a function of the mechanism: its signature, the text, what stands there instead.
+    pub(super) edit: Option<(&'static str, &'static str, &'static str)>,
+    pub(super) faults: Faults,
+}
+
+const NO_FAULTS: Faults = Faults {
+    skip_enter: false,
+    stale_binding: false,
+    skip_expectation: false,
+    wrong_path: false,
+    stale_path: false,
+    kept: None,
+};
+
+const fn ddl(id: &'static str, sql: &'static str) -> Mutation {
+    Mutation {
+        id,
+        isolation: Shared,
+        sql,
+        undo: "",
+        edit: None,
+        faults: NO_FAULTS,
+    }
+}
+
+const fn edit(id: &'static str, function: &'static str, text: &'static str, instead: &'static str) -> Mutation {
+    Mutation {
+        edit: Some((function, text, instead)),
+        ..ddl(id, "")
+    }
+}
+
+const fn fault(id: &'static str, isolation: Isolation, faults: Faults) -> Mutation {
+    Mutation {
+        isolation,
+        faults,
+        ..ddl(id, "")
+    }
+}
+
+const fn undone(id: &'static str, sql: &'static str, undo: &'static str) -> Mutation {
+    Mutation { undo, ..ddl(id, sql) }
+}
+
+const fn in_schemas(id: &'static str, sql: &'static str) -> Mutation {
+    Mutation {
+        isolation: Schema,
+        ..ddl(id, sql)
+    }
+}
+
+const ENTER: &str = "tenantry.enter(bytea, bytea)";
+
+pub(super) const MUTATIONS: &[Mutation] = &[
+    // Row security.
+    ddl(
+        "row security disabled",
+        "alter table {schema}.project disable row level security",
+    ),
+    ddl(
+        "row security disabled on a child",
+        "alter table {schema}.task disable row level security",
+    ),
+    ddl(
+        "not forced, owned by the application",
+        "alter table {schema}.project no force row level security; alter table {schema}.project owner to {app}",
+    ),
+    ddl(
+        "a second permissive policy, no floor",
+        "drop policy tenantry_floor on {schema}.project; create policy open on {schema}.project using (true)",
+    ),
+    ddl(
+        "select policy true, no floor",
+        "drop policy tenantry_floor on {schema}.person; alter policy tenantry_select on {schema}.person using (true)",
+    ),
+    ddl(
+        "insert policy true, no floor",
+        "drop policy tenantry_floor on {schema}.project; alter policy tenantry_insert on {schema}.project with check (true)",
+    ),
+    ddl(
+        "update policy true, no floor",
+        "drop policy tenantry_floor on {schema}.event; alter policy tenantry_update on {schema}.event using (true) with check (true)",
+    ),
+    ddl(
+        "update check true and the tenant column granted",
+        "drop policy tenantry_floor on {schema}.note; alter policy tenantry_update on {schema}.note with check (true); grant update on {schema}.note to {app}",
+    ),
+    ddl(
+        "delete policy true, no floor",
+        "drop policy tenantry_floor on {schema}.note; alter policy tenantry_delete on {schema}.note using (true)",
+    ),
+    ddl(
+        "policy open without a context",
+        "drop policy tenantry_floor on {schema}.task; alter policy tenantry_select on {schema}.task using (tenant_id = (select tenantry.tenant_id()) or (select tenantry.tenant_id()) is null)",
+    ),
+    ddl(
+        "policy by a plain setting",
+        "drop policy tenantry_floor on {schema}.project; alter policy tenantry_select on {schema}.project using (tenant_id = left(current_setting('tenantry.expect', true), 32)::uuid)",
+    ),
+    ddl(
+        "row security disabled on a partition",
+        "alter table {schema}.event_early disable row level security",
+    ),
+    in_schemas(
+        "row security disabled in an own schema",
+        "alter table {c_schema}.project disable row level security; grant usage on schema {c_schema} to {app}; grant select on {c_schema}.project to {app}",
+    ),
+    // The role.
+    undone(
+        "role bypasses row security",
+        "alter role {app} bypassrls",
+        "alter role {app} nobypassrls; alter role {app} reset all",
+    ),
+    undone(
+        "role is superuser",
+        "alter role {app} superuser",
+        "alter role {app} nosuperuser; alter role {app} reset all",
+    ),
+    undone(
+        "role is a member of the owner",
+        "grant {owner} to {app}",
+        "revoke {owner} from {app}",
+    ),
+    undone(
+        "role may set the carrier",
+        "grant set on parameter backtrace_functions to {app}",
+        "revoke set on parameter backtrace_functions from {app}; alter role {app} reset all",
+    ),
+    ddl(
+        "truncate granted",
+        "grant truncate on all tables in schema {schema} to {app}",
+    ),
+    ddl(
+        "sequence readable",
+        "grant select, update on {schema}.note_id_seq to {app}",
+    ),
+    ddl(
+        "temporary tables granted",
+        "do $$ begin execute format('grant temporary on database %I to %I', current_database(), '{app}'); end $$",
+    ),
+    ddl(
+        "create granted on the schema",
+        "grant create on schema {schema} to {app}",
+    ),
+    ddl(
+        "keys readable",
+        "grant usage on schema tenantry_private to {app}; grant select on tenantry_private.mac_key to {app}",
+    ),
+    ddl(
+        "act_for callable",
+        "grant usage on schema tenantry_private to {app}; grant execute on function tenantry_private.act_for(uuid) to {app}",
+    ),
+    ddl(
+        "fence callable",
+        "grant execute on function tenantry.fence_close(uuid, int8, int2), tenantry.fence_open(uuid, int8) to {app}",
+    ),
+    // Functions and views.
+    ddl(
+        "definer function",
+        "alter function {schema}.project_count() owner to current_user; alter function {schema}.project_count() security definer",
+    ),
+    ddl(
+        "definer trigger",
+        "alter function {schema}.record_task() owner to current_user; alter function {schema}.record_task() security definer; alter function {schema}.record_task() set search_path = {schema}",
+    ),
+    ddl(
+        "definer function that changes",
+        "alter function {schema}.rename_project(int, text) owner to current_user; alter function {schema}.rename_project(int, text) security definer",
+    ),
+    ddl(
+        "view of a superuser without invoker",
+        "alter view {schema}.busy owner to current_user; alter view {schema}.busy reset (security_invoker); grant select on {schema}.busy to {app}",
+    ),
+    ddl(
+        "materialized view",
+        "create materialized view {schema}.totals as select tenant_id, id, name from {schema}.project; grant select on {schema}.totals to {app}; create function {schema}.refresh_totals() returns trigger language plpgsql security definer as $$ begin refresh materialized view {schema}.totals; return null; end $$; create trigger refreshed after insert on {schema}.project for each statement execute function {schema}.refresh_totals(); alter table {schema}.project enable always trigger refreshed",
+    ),
+    ddl(
+        "leakproof function",
+        "alter function {schema}.reveal(text) leakproof cost 0.00001",
+    ),
+    ddl(
+        "helper with a string body",
+        "create or replace function tenantry.tenant_id() returns uuid language sql stable as $$ select case when current_setting('backtrace_functions') = current_setting('tenantry.expect', true) then nullif(substr(current_setting('backtrace_functions'), 1, 32), '')::uuid end $$; grant create on schema {schema} to {app}",
+    ),
+    ddl("helper immutable", "alter function tenantry.tenant_id() immutable"),
+    // Constraints.
+    ddl("unscoped unique", "create unique index on {schema}.project (code)"),
+    ddl("unscoped key", "create unique index on {schema}.project (id)"),
+    ddl("unscoped key of a child", "create unique index on {schema}.note (id)"),
+    ddl(
+        "unscoped unique on an expression",
+        "create unique index on {schema}.person (lower(email))",
+    ),
+    ddl(
+        "unscoped exclusion",
+        "alter table {schema}.booking add exclude using gist (room with =, during with &&)",
+    ),
+    ddl(
+        "unscoped foreign key",
+        "create table {schema}.every_project (id int primary key); create function {schema}.note_project() returns trigger language plpgsql security definer as $$ begin insert into {schema}.every_project values (new.id) on conflict do nothing; return new; end $$; create trigger known before insert on {schema}.project for each row execute function {schema}.note_project(); alter table {schema}.project enable always trigger known; alter table {schema}.task drop constraint task_project_id_fkey; alter table {schema}.task add foreign key (project_id) references {schema}.every_project (id)",
+    ),
+    ddl(
+        "unscoped cascade",
+        "create function {schema}.cascade() returns trigger language plpgsql security definer as $$ begin delete from {schema}.task where project_id = old.id; return null; end $$; create trigger cascades after delete on {schema}.project for each row execute function {schema}.cascade()",
+    ),
+    ddl(
+        "rewrite rule",
+        "create table {schema}.copied (id int, name text); grant select on {schema}.copied to {app}; grant insert, select on {schema}.copied to {owner}; create view {schema}.totals as select count(*) from {schema}.copied; grant select on {schema}.totals to {app}; create rule copies as on insert to {schema}.slot do also insert into {schema}.copied values (new.id, new.place); alter table {schema}.slot enable always rule copies",
+    ),
+    // The mechanism.
+    ddl(
+        "expectation not checked",
+        "create or replace function tenantry.tenant_id() returns uuid language sql stable parallel safe begin atomic select nullif(substr(current_setting('backtrace_functions'), 1, 32), '')::uuid; end",
+    ),
+    ddl(
+        "carrier not checked",
+        "create or replace function tenantry.tenant_id() returns uuid language sql stable parallel safe begin atomic select nullif(substr(current_setting('tenantry.expect', true), 1, 32), '')::uuid; end",
+    ),
+    ddl(
+        "fence not compiled",
+        "create or replace function tenantry_private.compile_fence() returns void language sql begin atomic select; end",
+    ),
+    edit(
+        "counter not checked",
+        ENTER,
+        "substr(current_setting('backtrace_functions'), 33, 16) collate \"C\" < encode(substr(p_msg, 17, 8), 'hex')",
+        "true",
+    ),
+    edit(
+        "raw lane's mark not checked",
+        ENTER,
+        "substr(current_setting('backtrace_functions'), 50, 1) collate \"C\" < '2'",
+        "true",
+    ),
+    edit("reset tolerated", ENTER, "get_byte(p_msg, 24) & 1 = 1", "true"),
+    edit(
+        "backend not checked",
+        ENTER,
+        "substr(p_msg, 34, 4) = int4send(pg_backend_pid())",
+        "true",
+    ),
+    edit(
+        "expiry not checked",
+        ENTER,
+        "substr(p_msg, 26, 8) > timestamptz_send(clock_timestamp())",
+        "true",
+    ),
+    edit(
+        "signature not checked",
+        ENTER,
+        "sha256(m.ok || sha256(m.ik || p_msg)) = p_mac",
+        "true",
+    ),
+    edit(
+        "epoch not checked",
+        ENTER,
+        "substr(p_msg, 55, 4) = substr(int8send(f.epoch), 5, 4)",
+        "true",
+    ),
+    edit("fence not checked", ENTER, "f.state = 0", "true"),
+    edit(
+        "pooled tokens taken unasked",
+        "tenantry.enter_pooled(bytea, bytea)",
+        "and d.pooled",
+        "",
+    ),
+    edit(
+        "leaving forgets the counter",
+        "tenantry.leave()",
+        "where current_setting('backtrace_functions') <> ''",
+        "where set_config('backtrace_functions', '', false) is null",
+    ),
+    // Code's own steps.
+    fault(
+        "session not bound anew",
+        Shared,
+        Faults {
+            skip_enter: true,
+            ..NO_FAULTS
+        },
+    ),
+    fault(
+        "binding of the tenant before",
+        Shared,
+        Faults {
+            stale_binding: true,
+            ..NO_FAULTS
+        },
+    ),
+    fault(
+        "context not sent",
+        Shared,
+        Faults {
+            skip_expectation: true,
+            ..NO_FAULTS
+        },
+    ),
+    fault(
+        "another tenant's search path",
+        Schema,
+        Faults {
+            wrong_path: true,
+            ..NO_FAULTS
+        },
+    ),
+    fault(
+        "search path of the tenant before",
+        Schema,
+        Faults {
+            stale_path: true,
+            ..NO_FAULTS
+        },
+    ),
+    fault(
+        "nothing discarded",
+        Shared,
+        Faults {
+            kept: Some(Kept::Everything),
+            ..NO_FAULTS
+        },
+    ),
+    fault(
+        "prepared statements kept",
+        Shared,
+        Faults {
+            kept: Some(Kept::Statements),
+            ..NO_FAULTS
+        },
+    ),
+    fault(
+        "cursors kept",
+        Shared,
+        Faults {
+            kept: Some(Kept::Cursors),
+            ..NO_FAULTS
+        },
+    ),
+    fault(
+        "listeners kept",
+        Shared,
+        Faults {
+            kept: Some(Kept::Listeners),
+            ..NO_FAULTS
+        },
+    ),
+    fault(
+        "session locks kept",
+        Shared,
+        Faults {
+            kept: Some(Kept::Locks),
+            ..NO_FAULTS
+        },
+    ),
+    Mutation {
+        faults: Faults {
+            kept: Some(Kept::Temporary),
+            ..NO_FAULTS
+        },
+        ..ddl(
+            "temporary tables kept and granted",
+            "do $$ begin execute format('grant temporary on database %I to %I', current_database(), '{app}'); end $$",
+        )
+    },
+];
+
+/// Defects that another layer holds: the tester has to find nothing.
+pub(super) const HELD: &[Mutation] = &[
+    ddl(
+        "a second permissive policy over the floor",
+        "create policy open on {schema}.project using (true)",
+    ),
+    ddl("no floor", "drop policy tenantry_floor on {schema}.project"),
+    ddl(
+        "view without invoker, its owner bound by row security",
+        "alter view {schema}.busy reset (security_invoker)",
+    ),
+];
