@@ -53,50 +53,50 @@ pub(super) const CHANNELS: &[Channel] = &[
         closed_in: &[Schema, Database],
         closed_by: "own schema or database; ORDER BY",
         acts: &[
-            "insert into person (id, email) select i, 'b' || i || repeat('x', 200) from generate_series(1000, 1300) i",
+            "insert into trail (task_id, tasks, what) select i, i, repeat('x', 200) from generate_series(1000, 1300) i",
         ],
         probe: &[
-            "insert into person (id, email) values (100, 'first')",
-            "operator: delete from {schema}.person where tenant_id = '{b}'",
-            "operator: vacuum {schema}.person",
-            "insert into person (id, email) select i, 'a' || i || repeat('x', 200) from generate_series(101, 300) i",
-            "select id from person",
+            "insert into trail (task_id, tasks, what) values (100, 1, 'first')",
+            "operator: delete from {schema}.trail where tenant_id = '{b}'",
+            "operator: vacuum {schema}.trail",
+            "insert into trail (task_id, tasks, what) select i, i, repeat('x', 200) from generate_series(101, 300) i",
+            "select task_id from trail",
         ],
         ..REST
     },
     Channel {
         id: "sequences",
-        what: "a sequence of a shared table counts all tenants' rows: its gaps show how many others wrote",
-        closed_in: &[Schema, Database],
-        closed_by: "own schema or database; uuid keys",
+        what: "a sequence counts all rows of its table: its gaps show how many others wrote",
+        closed_in: &[Database],
+        closed_by: "own database; own schema, unless SQL from outside names another one's; uuid keys",
         acts: &["insert into note (body) values ('1'), ('2'), ('3')"],
-        probe: &["insert into note (body) values ('mine') returning id"],
+        probe: &["select nextval('{schema}.note_id_seq')"],
         ..REST
     },
     Channel {
         id: "plans",
-        what: "EXPLAIN shows estimates from statistics over all tenants' rows, and rows removed by filters",
-        closed_in: &[Schema, Database],
-        closed_by: "own schema or database; the gateway refuses EXPLAIN",
+        what: "EXPLAIN shows estimates from statistics over all rows of a table, and rows removed by filters",
+        closed_in: &[Database],
+        closed_by: "own database; own schema, unless SQL from outside names another one's",
         acts: &[
             "insert into event (id, day, kind) select i, '2024-05-05', 'x' from generate_series(1000, 4000) i",
             "operator: analyze {schema}.event",
         ],
-        probe: &["explain select * from event where kind = 'x'"],
+        probe: &["explain select * from {schema}.event where kind = 'x'"],
         ..REST
     },
     Channel {
         id: "sizes",
         what: "sizes of relations, and what pg_class and the statistics views count, hold all tenants' rows",
-        closed_in: &[Schema, Database],
+        closed_in: &[Database],
         hardening: Some(
             "revoke execute on function pg_relation_size(regclass, text), pg_table_size(regclass), pg_total_relation_size(regclass), pg_indexes_size(regclass) from public",
         ),
-        closed_by: "own schema or database; hardening (sizes; reltuples stays readable)",
+        closed_by: "own database; own schema, unless SQL from outside names another one's; hardening",
         acts: &[
             "insert into event (id, day, kind) select i, '2024-05-05', repeat('x', 100) from generate_series(1000, 4000) i",
         ],
-        probe: &["select pg_relation_size('event_early'::regclass)"],
+        probe: &["select pg_relation_size('{schema}.event_early'::regclass)"],
         ..REST
     },
     Channel {
@@ -185,16 +185,31 @@ pub(super) const CHANNELS: &[Channel] = &[
     },
     Channel {
         id: "locks",
-        what: "pg_locks shows who holds locks on which table; LOCK TABLE waits for other tenants, and they for it",
-        closed_in: &[Schema, Database],
-        hardening: None,
-        closed_by: "own schema or database; the scoped connections of the library refuse LOCK",
+        what: "LOCK TABLE, and CREATE RULE and CREATE TRIGGER before they are refused, wait for other tenants' writes to the table, and make them wait; pg_locks shows who holds what",
+        closed_in: &[Database],
+        closed_by: "own database; own schema, unless SQL from outside names another one's; the scoped connections of the library refuse all three",
         acts: &[
             "begin",
             "select 1 from project",
             "insert into slot (id, place) values (500, 500)",
         ],
-        probe: &["begin", "lock table slot in share mode", "rollback"],
+        probe: &["create rule r as on insert to {schema}.slot do also select 1"],
+        ..REST
+    },
+    Channel {
+        id: "refusals",
+        what: "a statement with a wrong expectation is refused only where a scan meets a row, be it another tenant's: else it shows nothing",
+        closed_in: &[Schema, Database],
+        closed_by: "own schema or database",
+        acts: &["operator: delete from {schema}.trail where tenant_id <> '{a}'"],
+        probe: &[
+            "delete from trail",
+            "begin",
+            "select 1",
+            "select set_config('tenantry.expect', repeat('0', 50), true)",
+            "select * from trail",
+            "rollback",
+        ],
         ..REST
     },
     Channel {

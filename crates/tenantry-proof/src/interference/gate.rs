@@ -113,9 +113,6 @@ async fn find(sites: &Sites, mutation: &Mutation, seed: u64, most: usize) -> Res
 
 async fn mutate(world: &World, mutation: &Mutation) -> Result<()> {
     let admin = &world.place(Owner::A).admin;
-    if !mutation.sql.is_empty() {
-        admin.batch_execute(&fill_in(world, mutation.sql)?).await?;
-    }
     if let Some((function, text, instead)) = mutation.edit {
         let row = admin
             .query_one("select pg_get_functiondef($1::text::regprocedure)", &[&function])
@@ -125,6 +122,9 @@ async fn mutate(world: &World, mutation: &Mutation) -> Result<()> {
             bail!("{function} does not hold `{text}`: the defect has to be seeded otherwise");
         }
         admin.batch_execute(&definition.replacen(text, instead, 1)).await?;
+    }
+    if !mutation.sql.is_empty() {
+        admin.batch_execute(&fill_in(world, mutation.sql)?).await?;
     }
     Ok(())
 }
@@ -136,6 +136,7 @@ fn fill_in(world: &World, sql: &str) -> Result<String> {
         .replace("{schema}", &world.schema(Owner::A))
         .replace("{c_schema}", &world.schema(Owner::C))
         .replace("{b_schema}", &world.schema(Owner::B))
+        .replace("{a}", &tenant(Owner::A).to_string())
         .replace("{b}", &tenant(Owner::B).to_string())
         .replace("'{app}'", &format!("'{}'", app.as_str()))
         .replace("{app}", app.as_str())
@@ -202,14 +203,20 @@ async fn probe(worlds: &[Arc<World>; 2], channel: &Channel) -> Result<Option<Fin
             None => acts.b[1].push(Step::sql("act", *act)),
         }
     }
-    let mut rounds = Vec::new();
+    let (mut rounds, mut open) = (Vec::new(), false);
     for sql in channel.probe {
         match sql.strip_prefix("operator: ") {
             Some(act) => {
                 rounds.push(std::mem::take(&mut asks));
                 asks.operator[1].push(fill_in_b(&worlds[1], act)?);
             }
-            None => asks.a.push(Step::sql("probe", *sql).ordered()),
+            None => {
+                let mut step = Step::sql("probe", fill_in_b(&worlds[1], sql)?).ordered();
+                // Stated at the beginning of a transaction, it holds for all of it.
+                step.lead = !open;
+                open = (open || *sql == "begin") && *sql != "rollback";
+                asks.a.push(step);
+            }
         }
     }
     rounds.push(asks);
@@ -217,11 +224,11 @@ async fn probe(worlds: &[Arc<World>; 2], channel: &Channel) -> Result<Option<Fin
         a: vec![Step::sql("listen", "listen between")],
         ..Round::default()
     };
+    // The same in both: the acts are the only difference. B's only, since operators' acts may reach everybody.
     let mut fill_b: [Vec<_>; 2] = Default::default();
-    // The same in both: the acts are the only difference.
     let program = grammar::program(1, 1, isolation);
     for rows in &mut fill_b {
-        rows.clone_from(&program.fill_b[0]);
+        rows.extend(program.fill_b[0].iter().filter(|row| row.owner == Owner::B).cloned());
     }
     let program = Program {
         travel: Travel {

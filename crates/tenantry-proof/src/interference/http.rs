@@ -161,7 +161,7 @@ impl Web {
         } else {
             (&self.theirs, &self.own)
         };
-        let nobodys = |at: u64| format!("00000000-0000-7000-8000-{at:012x}");
+        let nobodys = |at: u64| format!("00000000-0000-7000-8000-{:012x}", at & 0xffff_ffff_ffff);
         match id {
             Id::Own(at) => known(&own[kind], at).unwrap_or_else(|| nobodys(at)),
             Id::Theirs(at) => known(&theirs[kind], at).unwrap_or_else(|| nobodys(at)),

@@ -12,7 +12,7 @@ use super::lane::{Faults, Kept};
 pub(super) struct Mutation {
     pub(super) id: &'static str,
     pub(super) isolation: Isolation,
-    /// `{schema}`, `{c_schema}`, `{app}` and `{owner}` are filled in.
+    /// `{schema}`, `{c_schema}`, `{app}` and `{owner}` are filled in. Run after the edit.
     pub(super) sql: &'static str,
     /// What takes it back where it is the server's and not the database's.
     pub(super) undo: &'static str,
@@ -201,7 +201,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         "helper with a string body",
         "create or replace function tenantry.tenant_id() returns uuid language sql stable as $$ select case when current_setting('backtrace_functions') = current_setting('tenantry.expect', true) then nullif(substr(current_setting('backtrace_functions'), 1, 32), '')::uuid end $$; grant create on schema {schema} to {app}",
     ),
-    ddl("helper immutable", "alter function tenantry.tenant_id() immutable"),
+    Mutation {
+        edit: Some((
+            "tenantry_private.compile_fence()",
+            "language sql stable parallel safe begin atomic",
+            "language sql immutable parallel safe begin atomic",
+        )),
+        ..ddl("helper immutable", "select tenantry_private.compile_fence()")
+    },
     // Constraints.
     ddl("unscoped unique", "create unique index on {schema}.project (code)"),
     ddl("unscoped key", "create unique index on {schema}.project (id)"),

@@ -8,9 +8,20 @@
 pub(super) fn normalise(unit: &[u8], ordered: bool, database: &str) -> Vec<u8> {
     let mut plain = Vec::with_capacity(unit.len());
     let mut rows = Vec::new();
+    // Where the rows of the statement that runs begin.
+    let (mut rows_before, mut plain_before) = (0, 0);
     for message in messages(unit) {
         match message[0] {
             b'D' | b'N' | b'd' if !ordered => rows.push(message.to_vec()),
+            b'E' => {
+                rows.truncate(rows_before);
+                plain.truncate(plain_before);
+                plain.extend_from_slice(message);
+            }
+            b'C' => {
+                plain.extend_from_slice(message);
+                (rows_before, plain_before) = (rows.len(), plain.len());
+            }
             b'A' => plain.extend_from_slice(&message[9..]),
             _ => plain.extend_from_slice(message),
         }
@@ -51,6 +62,11 @@ pub(super) fn messages(mut unit: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Whether the server refused the step.
 pub(super) fn is_refused(unit: &[u8]) -> bool {
     messages(unit).any(|message| message[0] == b'E')
+}
+
+/// Whether it was the mechanism that refused the step: it does so where there is a row to decide on.
+pub(super) fn is_refused_by_us(unit: &[u8]) -> bool {
+    messages(unit).any(|message| message[0] == b'E' && message.windows(10).any(|window| window == b"tenantry: "))
 }
 
 /// Whether a row came that holds something.

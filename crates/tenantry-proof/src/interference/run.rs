@@ -321,6 +321,9 @@ impl Pair {
                 Kind::NotRefused
             } else if step.must == Must::ShowNothing && answers.iter().any(|answer| observe::shows_a_row(answer)) {
                 Kind::Shown
+            } else if step.must == Must::ShowNothing && answers.iter().any(|answer| observe::is_refused_by_us(answer)) {
+                // Neither showed a row; whether a scan met one to refuse on is the plan's affair (channel `refusals`).
+                continue;
             } else if self.differ(answers, step.ordered) {
                 Kind::Difference
             } else {

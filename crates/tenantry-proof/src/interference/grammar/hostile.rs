@@ -61,7 +61,7 @@ pub(super) const SHAPES: &[Shape] = &[
         one(g.rng.pick(&sql).clone())
     })
     .needs(Needs::RawLane),
-    shape("what others left behind", 7, |g| {
+    shape("what others left behind", 9, |g| {
         let sql = [
             "execute theirs",
             "fetch all from theirs",
@@ -79,13 +79,11 @@ pub(super) const SHAPES: &[Shape] = &[
             format!("alter table {table} no force row level security"),
             format!("drop policy tenantry_floor on {table}"),
             format!("create policy mine on {table} using (true)"),
-            format!("create trigger mine after insert on {table} execute function record_task()"),
             format!("create table probe (id int references {table})"),
             "create function mine() returns int language sql as 'select 1'".to_owned(),
             "create temp table project (id int, name text)".to_owned(),
             "create schema mine".to_owned(),
             "alter function reveal(text) leakproof".to_owned(),
-            "create rule r as on insert to project do also select 1".to_owned(),
             "drop table task".to_owned(),
             "create view mine as select * from project".to_owned(),
             "refresh materialized view totals".to_owned(),
@@ -108,7 +106,7 @@ pub(super) const SHAPES: &[Shape] = &[
         steps
     })
     .needs(Needs::RawLane),
-    shape("mechanism", 5, |g| {
+    shape("mechanism", 8, |g| {
         let (stranger, seal) = (g.stranger(), forged_seal(g.stranger()));
         let (id, epoch) = (tenant(stranger), epoch(stranger).0);
         let sql = [

@@ -299,7 +299,8 @@ fn operator_acts(b: &mut Grammar) -> Vec<String> {
             format!("select tenantry.fence_open('{id}', {epoch})"),
         ]
     } else {
-        vec!["analyze".to_owned()]
+        let (schema, table) = (super::site::schema_of(b.isolation, Owner::B), b.table());
+        vec![format!("analyze {schema}.{table}")]
     }
 }
 

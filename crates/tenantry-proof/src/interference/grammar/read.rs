@@ -158,16 +158,19 @@ pub(super) const SHAPES: &[Shape] = &[
             "select p.id, p.name from (select set_config('tenantry.expect', '{seal}', true) as e offset 0) e, lateral (select id, name from project where e.e <> '' offset 0) p"
         ))
     }),
+    shape("sequence", 2, |g| {
+        let sql = ["select last_value from note_id_seq", "select setval('note_id_seq', 1)"];
+        let sql: &&str = g.rng.pick(&sql);
+        vec![Step::sql("", *sql).must(Must::BeRefused)]
+    }),
+    shape("materialized view", 1, |_| one("select * from totals order by 1")),
     shape("no such thing", 2, |g| {
         let sql = [
-            "select * from totals order by 1",
             "select nothing from project",
             "select id + name from project",
             "selec 1",
             "grant all on project to public",
             "select project_count(1)",
-            "select last_value from note_id_seq",
-            "select setval('note_id_seq', 1)",
             "select 1 / 0",
             "select id, 100 / (id - 3) from project order by id",
             "select name::int from project where id = 1",
