@@ -331,7 +331,8 @@ impl Lane {
                 ..self.token(owner, high)
             };
             signed = self.key.sign(&own);
-            signed.message[..16].copy_from_slice(tenant(Owner::B).as_uuid().as_bytes());
+            // One of the same epoch.
+            signed.message[..16].copy_from_slice(tenant(Owner::C).as_uuid().as_bytes());
         }
         let function = if leaked == Leaked::Pooled {
             "enter_pooled"
@@ -342,8 +343,10 @@ impl Lane {
             .put_parse("", &format!("select tenantry.{function}($1, $2)"))?;
         self.connection
             .put_run("", [signed.message.as_slice(), &signed.mac], true, false)?;
+        // Named in full: a reset took the search path with it.
+        let schema = self.paths[0].split(',').next().unwrap_or("app").to_owned();
         self.connection
-            .put_parse("", "select id, name from project order by id")?;
+            .put_parse("", &format!("select id, name from {schema}.project order by id"))?;
         self.connection.put_run("", [], false, true)?;
         self.connection.put_sync();
         Ok(())

@@ -163,7 +163,8 @@ impl Ground {
                 fence::close(&client, tenant(Owner::D), Epoch::FIRST, fence::Closed::Gone).await?;
             }
         }
-        // Tables this small and this busy are cleaned by the driver; a worker would do it at its own times.
+        // As after the life of every connection from before: only the row is left to refuse the one that moved.
+        fence::forget(&client).await?;
         Ok(Mould {
             database,
             app_role: made.app_role,

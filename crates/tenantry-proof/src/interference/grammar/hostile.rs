@@ -40,7 +40,7 @@ pub(super) const SHAPES: &[Shape] = &[
         steps
     })
     .needs(Needs::RawLane),
-    shape("what a session shows", 6, |g| {
+    shape("what a session shows", 9, |g| {
         let names = [
             "search_path", "standard_conforming_strings", "row_security", "datestyle", "timezone", "statement_timeout",
             "default_transaction_read_only", "client_min_messages", "work_mem", "application_name", "tenantry.expect",
@@ -61,7 +61,7 @@ pub(super) const SHAPES: &[Shape] = &[
         one(g.rng.pick(&sql).clone())
     })
     .needs(Needs::RawLane),
-    shape("what others left behind", 9, |g| {
+    shape("what others left behind", 14, |g| {
         let sql = [
             "execute theirs",
             "fetch all from theirs",
@@ -72,7 +72,7 @@ pub(super) const SHAPES: &[Shape] = &[
         vec![Step::sql("", *g.rng.pick(&sql)).ordered()]
     })
     .needs(Needs::RawLane),
-    shape("objects", 5, |g| {
+    shape("objects", 6, |g| {
         let table = g.table();
         let sql = [
             format!("alter table {table} disable row level security"),
@@ -106,7 +106,7 @@ pub(super) const SHAPES: &[Shape] = &[
         steps
     })
     .needs(Needs::RawLane),
-    shape("mechanism", 8, |g| {
+    shape("mechanism", 14, |g| {
         let (stranger, seal) = (g.stranger(), forged_seal(g.stranger()));
         let (id, epoch) = (tenant(stranger), epoch(stranger).0);
         let sql = [
@@ -201,7 +201,7 @@ pub(super) const SHAPES: &[Shape] = &[
             .collect()
     })
     .needs(Needs::RawLane),
-    shape("token in the wrong hands", 5, |g| {
+    shape("token in the wrong hands", 12, |g| {
         let leaked = [
             Leaked::Used, Leaked::OtherBackend, Leaked::Expired, Leaked::Tampered, Leaked::StaleEpoch, Leaked::Gone,
             Leaked::AfterReset, Leaked::Pooled, Leaked::AfterLeave,
@@ -243,24 +243,15 @@ pub(super) fn poison(b: &mut Grammar) -> Vec<Step> {
         vec![format!(
             "create temp table project as select 1 as id, '{text}'::text as name"
         )],
-        vec!["set search_path = pg_catalog".to_owned()],
         vec![
             "set standard_conforming_strings = off".to_owned(),
-            "set datestyle = 'sql, dmy'".to_owned(),
+            "set default_transaction_read_only = on".to_owned(),
+            "set row_security = off".to_owned(),
+            "set search_path = pg_catalog".to_owned(),
         ],
-        vec!["set default_transaction_read_only = on".to_owned()],
-        vec![
-            "set statement_timeout = '1h'".to_owned(),
-            "set work_mem = '99MB'".to_owned(),
-        ],
-        vec!["set row_security = off".to_owned()],
         vec!["listen theirs".to_owned()],
         vec!["select pg_advisory_lock(4711)".to_owned()],
         vec!["begin".to_owned(), "select * from project for update".to_owned()],
-        vec![
-            "set timezone = 'Asia/Tokyo'".to_owned(),
-            "set client_min_messages = debug1".to_owned(),
-        ],
     ];
     let mut steps = Vec::new();
     for sql in b.rng.pick(&sql).clone() {

@@ -272,7 +272,8 @@ fn acts_of_b(b: &mut Grammar, travel: Travel, open: &mut bool, leave_open: bool)
     for _ in 0..b.rng.below(4) {
         steps.extend(b.next(travel));
     }
-    if travel.raw && b.rng.chance(60) {
+    if travel.raw && b.rng.chance(75) {
+        steps.extend(hostile::poison(b));
         steps.extend(hostile::poison(b));
     }
     if leave_open {

@@ -110,7 +110,7 @@ pub(super) const SHAPES: &[Shape] = &[
         ];
         one(*g.rng.pick(&sql))
     }),
-    shape("partition", 4, |g| {
+    shape("partition", 6, |g| {
         let (table, day) = (*g.rng.pick(&["event", "event_early", "event_late"]), g.day());
         one(format!("select id, day, kind from {table} where day >= {day}"))
     }),
@@ -121,7 +121,7 @@ pub(super) const SHAPES: &[Shape] = &[
         ];
         ordered(*g.rng.pick(&sql))
     }),
-    shape("function", 3, |g| {
+    shape("function", 6, |g| {
         let sql = [
             "select project_count()",
             "select id from project where reveal(name) order by id",
@@ -158,7 +158,7 @@ pub(super) const SHAPES: &[Shape] = &[
             "select p.id, p.name from (select set_config('tenantry.expect', '{seal}', true) as e offset 0) e, lateral (select id, name from project where e.e <> '' offset 0) p"
         ))
     }),
-    shape("sequence", 2, |g| {
+    shape("sequence", 3, |g| {
         let sql = ["select last_value from note_id_seq", "select setval('note_id_seq', 1)"];
         let sql: &&str = g.rng.pick(&sql);
         vec![Step::sql("", *sql).must(Must::BeRefused)]

@@ -54,7 +54,7 @@ pub(super) const SHAPES: &[Shape] = &[
         steps.push(end(g));
         steps
     }),
-    shape("prepared by the application", 9, prepared).needs(Needs::HotLane),
+    shape("prepared by the application", 20, prepared).needs(Needs::HotLane),
     shape("prepared by SQL", 4, |g| {
         let id = g.id();
         let mut steps = Vec::new();
