@@ -68,6 +68,11 @@ impl Drop for TestDatabase {
             "select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = '{}' and not active",
             self.name
         );
+        // `force` ends sessions only once it has the database's lock, which an open transaction of the test may hold.
+        let sessions = format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{}'",
+            self.name
+        );
         let drop = format!("drop database if exists {} with (force)", self.name);
         // The test's runtime may be shutting down, so this needs one of its own; a server that a test has stopped is
         // no reason to fail it.
@@ -81,6 +86,7 @@ impl Drop for TestDatabase {
                 tokio::spawn(connection);
                 // A slot would keep the database; in statements of their own, since a drop can't be in a transaction.
                 let _ = client.batch_execute(&slots).await;
+                let _ = client.batch_execute(&sessions).await;
                 client.batch_execute(&drop).await.map_err(std::io::Error::other)
             })
         })
