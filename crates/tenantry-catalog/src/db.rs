@@ -48,3 +48,10 @@ impl<C: GenericClient + Send + Sync> Db for C {
         GenericClient::execute(self, &statement, params).await
     }
 }
+
+/// A statement whose commit does not wait for the disk; it reads from `light`. A catalog that crashes may forget what it did, so
+/// it is for what can be found out or done again, of which an operation notes much: that a lease goes on, that a step begins,
+/// what a schema's own ledger says.
+pub(crate) fn light(statement: &str) -> String {
+    format!("with light as materialized (select set_config('synchronous_commit', 'off', true)) {statement}")
+}

@@ -4,7 +4,7 @@ use tenantry_catalog::{
     CatalogError, Transaction, plan_rule,
     plan_rule::PlanRule,
     server::{self, Server, Wish},
-    tenant_database::{self, DatabaseKind, NewTenantDatabase},
+    tenant_database::{self, DatabaseKind, NewTenantDatabase, TenantDatabase},
 };
 use tenantry_core::{Isolation, Plan, ServerId, TenantDatabaseId, TenantId, own_database_name};
 
@@ -16,7 +16,7 @@ pub(crate) struct Place {
     pub(crate) isolation: Isolation,
     pub(crate) server: Server,
     /// The server's shared tenant database, unless the tenant gets one of its own.
-    pub(crate) shared_database: Option<TenantDatabaseId>,
+    pub(crate) shared_database: Option<TenantDatabase>,
 }
 
 /// Why there is no place.
@@ -69,7 +69,7 @@ pub(crate) async fn take(
         Isolation::Database => None,
         Isolation::Shared | Isolation::Schema => {
             let shared = tenant_database::find_shared(transaction, server.id).await?;
-            Some(shared.ok_or(PlaceError::NoRoom)?.id)
+            Some(shared.ok_or(PlaceError::NoRoom)?)
         }
     };
     Ok(Place {
@@ -101,17 +101,17 @@ async fn why_none(transaction: &Transaction<'_>, wish: Wish<'_>) -> Result<Place
     )
 }
 
-/// Records the database that the tenant gets to itself; its operation makes it.
+/// Records the database that the tenant gets to itself, and its name; its operation makes it.
 pub(crate) async fn record_own_database(
     ops: &Ops,
     transaction: &Transaction<'_>,
     server: ServerId,
     tenant: TenantId,
-) -> Result<TenantDatabaseId, CatalogError> {
+) -> Result<(TenantDatabaseId, String), CatalogError> {
     let id = secret::tenant_database_id();
     let name = own_database_name(ops.catalog().installation(), tenant);
     record_database(ops, transaction, server, id, &name, DatabaseKind::Own).await?;
-    Ok(id)
+    Ok((id, name))
 }
 
 /// Records a tenant database with a password and a key of its own, before any of it exists.

@@ -9,7 +9,7 @@ mod failure;
 mod fence;
 mod journal;
 mod prepare;
-mod provision;
+pub(crate) mod provision;
 mod purge;
 mod site;
 mod undo;
@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 pub(crate) use failure::{Failure, chain};
-pub(crate) use journal::Journal;
+pub(crate) use journal::{Journal, Taken};
 pub(crate) use site::{administer, target};
 
 use crate::Ops;
@@ -132,6 +132,16 @@ impl Ops {
         });
         // A panic has been printed; the lease runs out and another runner takes over.
         let _ = task.await;
+    }
+
+    /// Runs an operation that was taken when it was made; returns as [`run_operation`](Self::run_operation) does.
+    ///
+    /// # Cancel safety
+    /// The operation goes on in a task of its own.
+    pub(crate) async fn run_taken(&self, taken: Taken) {
+        let ops = self.clone();
+        let journal = Journal::hold_on(self, taken);
+        let _ = tokio::spawn(async move { work::run(&ops, journal).await }).await;
     }
 
     /// Forgets what nobody asks for any more.

@@ -103,9 +103,10 @@ pub async fn record(
     let names: Vec<&str> = versions.iter().map(|version| version.1).collect();
     let checksums: Vec<&str> = versions.iter().map(|version| version.2).collect();
     db.execute(
-        "with site as (
+        "with light as materialized (select set_config('synchronous_commit', 'off', true)),
+         site as (
              select s.tenant_database, s.schema_name
-             from unnest($1::uuid[], $2::text[]) as s (tenant_database, schema_name)
+             from light, unnest($1::uuid[], $2::text[]) as s (tenant_database, schema_name)
              join tenant_database as d on d.id = s.tenant_database),
          cleared as (
              delete from app_migration_failure as f using site as s

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     CatalogError, Db,
+    db::light,
     text::{parsed, words},
 };
 
@@ -301,12 +302,6 @@ pub async fn claim(
         Ok((operation, lease))
     })
     .transpose()
-}
-
-/// A statement whose commit does not wait for the disk. A catalog that crashes may forget it: a lease that was not extended,
-/// a step that is begun again. Neither does harm, and an operation notes several.
-fn light(update: &str) -> String {
-    format!("with light as materialized (select set_config('synchronous_commit', 'off', true)) {update}")
 }
 
 /// Extends a lease that has not run out.

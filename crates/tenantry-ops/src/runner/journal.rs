@@ -23,8 +23,19 @@ pub(crate) struct Journal {
     pub(crate) operation: Operation,
     ops: Ops,
     lease: Lease,
+    /// What was recorded when the operation was made.
+    recorded: Option<Object>,
     lost: watch::Receiver<bool>,
     _heart: Heart,
+}
+
+/// A hold that counts once the transaction in which it was taken is committed; then [`Journal::hold_on`].
+#[must_use]
+pub(crate) struct Taken {
+    operation: Operation,
+    lease: Lease,
+    began: Instant,
+    recorded: Object,
 }
 
 /// Keeps the lease alive until it is dropped.
@@ -39,22 +50,53 @@ impl Drop for Heart {
 impl Journal {
     /// Takes an operation that is due: any, or the given one.
     pub(super) async fn claim(ops: &Ops, only: Option<OperationId>) -> Result<Option<Self>, CatalogError> {
-        let duration = ops.fleet().lease;
         let began = Instant::now();
         let client = ops.catalog().client().await?;
-        let claimed = operation::claim(&client, only, ops.runner().id, duration).await?;
+        let claimed = operation::claim(&client, only, ops.runner().id, ops.fleet().lease).await?;
+        Ok(claimed.map(|(operation, lease)| Self::start(ops, operation, lease, began, None)))
+    }
+
+    /// Takes an operation in the transaction that makes it, and records what it makes first: each by itself would be a commit
+    /// to wait for. If this process ends before it begins, another runner takes over when the lease has run out.
+    pub(crate) async fn take(
+        ops: &Ops,
+        transaction: &Transaction<'_>,
+        id: OperationId,
+        object: Object,
+    ) -> Result<Option<Taken>, CatalogError> {
+        let began = Instant::now();
+        let claimed = operation::claim(transaction, Some(id), ops.runner().id, ops.fleet().lease).await?;
         let Some((operation, lease)) = claimed else {
             return Ok(None);
         };
+        Ok(match operation_cleanup::record(transaction, lease, &object).await? {
+            Held::Yes => Some(Taken {
+                operation,
+                lease,
+                began,
+                recorded: object,
+            }),
+            Held::Lost => None,
+        })
+    }
+
+    /// Goes on with what was taken, now that it is committed.
+    pub(super) fn hold_on(ops: &Ops, taken: Taken) -> Self {
+        Self::start(ops, taken.operation, taken.lease, taken.began, Some(taken.recorded))
+    }
+
+    fn start(ops: &Ops, operation: Operation, lease: Lease, began: Instant, recorded: Option<Object>) -> Self {
+        let duration = ops.fleet().lease;
         let (sender, lost) = watch::channel(false);
         let heart = Heart(tokio::spawn(beat(ops.clone(), lease, duration, began, sender)));
-        Ok(Some(Self {
+        Self {
             operation,
             ops: ops.clone(),
             lease,
+            recorded,
             lost,
             _heart: heart,
-        }))
+        }
     }
 
     /// Runs work unless the lease is lost before it ends; then the work is dropped where it stands.
@@ -96,8 +138,10 @@ impl Journal {
 
     /// Records an object before it is made.
     pub(crate) async fn will_make(&self, object: &Object) -> Result<(), Failure> {
-        let client = self.ops.catalog().client().await?;
-        held(operation_cleanup::record(&client, self.lease, object).await?)?;
+        if self.recorded.as_ref() != Some(object) {
+            let client = self.ops.catalog().client().await?;
+            held(operation_cleanup::record(&client, self.lease, object).await?)?;
+        }
         failpoint::pass(&format!("{}.recorded_{}", self.operation.kind, object.kind)).await
     }
 

@@ -7,7 +7,7 @@ use tenantry_catalog::{
     placement::{self, Located},
     tenant::{self, Changed},
 };
-use tenantry_core::{Change, Isolation, SHARED_SCHEMA, TenantState};
+use tenantry_core::{Change, Isolation, SHARED_SCHEMA, ServerId, TenantState};
 use tenantry_engine::{fence, home, turn};
 use tokio_postgres::Client;
 
@@ -40,7 +40,7 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
         match *step {
             "rows" => rows(&site, &located).await?,
             "schema" => at_work = Some(schema(&site, &located).await?),
-            "database" => database(&site).await?,
+            "database" => database(&site, &located).await?,
             "bootstrap" => site.bootstrap().await?,
             "tables" => tables(&site, &located, at_work.take()).await?,
             _ => activate(ops, journal, &located).await?,
@@ -50,15 +50,33 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
     Ok(())
 }
 
+/// What a tenant's operation makes first.
+pub(crate) fn first_object(isolation: Isolation, server: ServerId, database: &str, schema: &str) -> Object {
+    let (kind, database_name, name) = match isolation {
+        Isolation::Shared => (ObjectKind::Rows, database, schema),
+        Isolation::Schema => (ObjectKind::Schema, database, schema),
+        // Belongs to the cluster.
+        Isolation::Database => (ObjectKind::Database, "", database),
+    };
+    Object {
+        kind,
+        server,
+        database_name: database_name.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+/// Records it, where that was not done with the operation itself.
+async fn will_make_first(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
+    let placement = &located.placement;
+    let database = &site.database;
+    let object = first_object(placement.isolation, database.server, &database.name, &placement.schema);
+    site.journal.will_make(&object).await
+}
+
 /// A tenant in shared tables: one transaction, in which its fence opens.
 async fn rows(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
-    let object = Object {
-        kind: ObjectKind::Rows,
-        server: site.database.server,
-        database_name: site.database.name.clone(),
-        name: located.placement.schema.clone(),
-    };
-    site.journal.will_make(&object).await?;
+    will_make_first(site, located).await?;
     let client = site.connect().await?;
     turn::begin(&client, site.journal.lock_key(), TURN).await?;
     site.journal.check().await?;
@@ -68,31 +86,28 @@ async fn rows(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
 }
 
 async fn schema(site: &Site<'_>, located: &Located) -> Result<Client, Failure> {
-    let object = Object {
-        kind: ObjectKind::Schema,
-        server: site.database.server,
-        database_name: site.database.name.clone(),
-        name: located.placement.schema.clone(),
-    };
-    site.journal.will_make(&object).await?;
+    will_make_first(site, located).await?;
     let client = site.connect().await?;
     site.take_turn(&client).await?;
-    let (tenant, epoch) = (located.placement.tenant, located.placement.epoch);
-    client.batch_execute("begin").await?;
-    home::create_schema(&client, site.installation(), site.database.id, tenant).await?;
-    fence::register(&client, tenant, epoch, true).await?;
-    client.batch_execute("commit").await?;
+    make_schema(site, located, &client).await?;
     Ok(client)
 }
 
-async fn database(site: &Site<'_>) -> Result<(), Failure> {
-    let object = Object {
-        kind: ObjectKind::Database,
-        server: site.database.server,
-        database_name: String::new(),
-        name: site.database.name.clone(),
-    };
-    site.journal.will_make(&object).await?;
+/// Its commit does not wait for the disk: that of the tables does, which follows on the same connection. A server that crashes
+/// in between has neither, so whoever goes on at the tables makes the schema first, which may be there.
+async fn make_schema(site: &Site<'_>, located: &Located, client: &Client) -> Result<(), Failure> {
+    let (tenant, epoch) = (located.placement.tenant, located.placement.epoch);
+    client
+        .batch_execute("begin; set local synchronous_commit = off")
+        .await?;
+    home::create_schema(client, site.installation(), site.database.id, tenant).await?;
+    fence::register(client, tenant, epoch, true).await?;
+    client.batch_execute("commit").await?;
+    Ok(())
+}
+
+async fn database(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
+    will_make_first(site, located).await?;
     site.make_database().await
 }
 
@@ -108,6 +123,9 @@ async fn tables(site: &Site<'_>, located: &Located, at_work: Option<Client>) -> 
         None => {
             let client = site.connect().await?;
             site.take_turn(&client).await?;
+            if located.placement.isolation == Isolation::Schema {
+                make_schema(site, located, &client).await?;
+            }
             client
         }
     };

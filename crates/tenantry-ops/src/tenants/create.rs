@@ -8,7 +8,13 @@ use tenantry_catalog::{
 use tenantry_core::{SHARED_SCHEMA, own_schema_name};
 
 use super::*;
-use crate::{PreparedOwner, members::add_first_owner, placing, secret};
+use crate::{
+    PreparedOwner,
+    members::add_first_owner,
+    placing,
+    runner::{Journal, Taken, provision},
+    secret,
+};
 
 impl Ops {
     /// Creates a tenant, makes its home, applies the application's migrations there, makes its first owner, and
@@ -44,9 +50,17 @@ impl Ops {
                     .map_err(TenantError::Owner)?,
             ),
         };
-        let (tenant, operation) = self
+        let recorded = self
             .record_tenant(authority, request, owner.as_ref(), idempotency_key)
             .await?;
+        let Recorded {
+            tenant,
+            operation,
+            taken,
+        } = recorded;
+        if let Some(taken) = taken {
+            self.run_taken(taken).await;
+        }
         self.finish_operation(operation).await?;
         self.get_tenant(&Authority::system("created"), &tenant.into()).await
     }
@@ -57,7 +71,7 @@ impl Ops {
         request: &TenantRequest,
         owner: Option<&PreparedOwner>,
         idempotency_key: Option<&str>,
-    ) -> Result<(TenantId, OperationId), TenantError> {
+    ) -> Result<Recorded, TenantError> {
         let caller = authority.actor();
         let hash = request_hash(request);
         let mut client = self.catalog().client().await?;
@@ -74,7 +88,11 @@ impl Ops {
                     tenant: Some(tenant),
                     operation: Some(operation),
                 } => {
-                    return Ok((tenant, operation));
+                    return Ok(Recorded {
+                        tenant,
+                        operation,
+                        taken: None,
+                    });
                 }
                 idempotency::Claim::Repeated { .. } | idempotency::Claim::Mismatch => {
                     return Err(TenantError::KeyReused);
@@ -102,9 +120,16 @@ impl Ops {
             Isolation::Shared | Isolation::Database => SHARED_SCHEMA.to_owned(),
             Isolation::Schema => own_schema_name(id),
         };
-        let database = match place.shared_database {
-            Some(database) => database,
-            None => placing::record_own_database(self, &transaction, place.server.id, id).await?,
+        let server = place.server.id;
+        let (database, home) = match place.shared_database {
+            Some(shared) => (
+                shared.id,
+                provision::first_object(place.isolation, server, &shared.name, &schema),
+            ),
+            None => {
+                let (own, name) = placing::record_own_database(self, &transaction, server, id).await?;
+                (own, provision::first_object(place.isolation, server, &name, &schema))
+            }
         };
         let at = NewPlacement {
             tenant: id,
@@ -136,9 +161,23 @@ impl Ops {
             after: Some(shown(&made)),
         };
         audit::record(&transaction, authority, act).await?;
+        let taken = Journal::take(self, &transaction, operation, home).await?;
         transaction.commit().await?;
-        Ok((id, operation))
+        Ok(Recorded {
+            tenant: id,
+            operation,
+            taken,
+        })
     }
+}
+
+/// A tenant that the catalog knows.
+struct Recorded {
+    tenant: TenantId,
+    /// Makes its home.
+    operation: OperationId,
+    /// `None` where the operation is of an earlier request.
+    taken: Option<Taken>,
 }
 
 /// What makes two requests the same. Passwords are left out: a fast hash of one would help to guess it.

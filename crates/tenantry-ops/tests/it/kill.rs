@@ -78,6 +78,33 @@ async fn a_creation_in_an_own_schema_killed_at_any_step_is_finished_by_another_p
     a_killed_creation_is_finished(Isolation::Schema).await;
 }
 
+/// The schema's commit does not wait for the disk: a server that crashes with the process may not have it any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_whose_server_forgot_the_schema_in_a_crash_makes_it_again() {
+    let fleet = Fleet::start().await;
+    let child = Process::start(
+        &fleet.catalog.url(),
+        "create-schema",
+        "forgotten",
+        "provision.before_tables=stop",
+    );
+    child.gets_killed_at("provision.before_tables").await;
+    let slug = TenantRef::Slug("forgotten".to_owned());
+    let tenant = fleet.ops.get_tenant(&operator(), &slug).await.unwrap();
+    let placement = tenant.placement.unwrap();
+    let admin = fleet.shared_admin().await;
+    let forgotten = format!("drop schema \"{}\"", placement.schema);
+    admin.batch_execute(&forgotten).await.unwrap();
+    let runner = tokio::spawn({
+        let ops = fleet.ops.clone();
+        async move { ops.run_operations().await }
+    });
+    let tenant = fleet.settled("forgotten").await;
+    assert_eq!(tenant.state, TenantState::Active);
+    fleet.add_contact(tenant.id, "new@example.com").await;
+    runner.abort();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_creation_in_an_own_database_killed_at_any_step_is_finished_by_another_process() {
     a_killed_creation_is_finished(Isolation::Database).await;
