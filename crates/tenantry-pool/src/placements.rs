@@ -31,7 +31,7 @@ impl Located {
             role: caller.role,
             epoch: self.home.placement.epoch,
             account: caller.account,
-            account_text: caller.account_text.as_deref(),
+            account_text: &caller.account_text,
             schema: &self.schema,
             search_path: &self.search_path,
             key: &self.home.key,

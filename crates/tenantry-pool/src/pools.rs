@@ -29,7 +29,7 @@ pub struct Caller {
     pub(crate) tenant: TenantId,
     pub(crate) role: Role,
     pub(crate) account: Option<AccountId>,
-    pub(crate) account_text: Option<String>,
+    pub(crate) account_text: String,
     /// Where the tenant lived at the last call.
     pub(crate) memo: Mutex<Option<Memo>>,
 }
@@ -42,7 +42,7 @@ impl Caller {
             tenant: context.tenant,
             role: context.role,
             account,
-            account_text: account.map(|account| account.to_string()),
+            account_text: account.map_or_else(String::new, |account| account.to_string()),
             memo: Mutex::new(None),
         }
     }

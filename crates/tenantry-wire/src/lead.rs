@@ -17,8 +17,9 @@ pub(crate) struct Lead<'a> {
     pub(crate) begin: Begin,
     /// State the seal that the session must be bound to.
     pub(crate) expect: Option<&'a str>,
-    /// State the account too, for policies inside the tenant; `enter` takes it from its token.
-    pub(crate) account: Option<&'a str>,
+    /// The account that goes with it, empty where nobody acts; `enter` takes it from its token. It is stated in any case: SQL that
+    /// hides a `set_config` could have left another one on the session.
+    pub(crate) account: &'a str,
 }
 
 /// The parameters of `tenantry.enter`, and the search path that goes with the binding.
@@ -47,9 +48,8 @@ pub(crate) enum Begin {
 #[repr(u8)]
 pub(crate) enum Fixed {
     Enter,
-    SearchPath,
+    EnterWithPath,
     Expect,
-    ExpectAndAccount,
     Begin,
     Commit,
     Rollback,
@@ -59,9 +59,13 @@ impl Fixed {
     pub(crate) fn sql(self) -> &'static str {
         match self {
             Self::Enter => "select tenantry.enter($1, $2)",
-            Self::SearchPath => "select pg_catalog.set_config('search_path', $1, false)",
-            Self::Expect => "select pg_catalog.set_config('tenantry.expect', $1, true)",
-            Self::ExpectAndAccount => {
+            // Setting a path looks its schemas up again, even where it is the same.
+            Self::EnterWithPath => {
+                "select tenantry.enter($1, $2), \
+                 case when pg_catalog.current_setting('search_path') operator(pg_catalog.<>) $3 \
+                      then pg_catalog.set_config('search_path', $3, false) end"
+            }
+            Self::Expect => {
                 "select pg_catalog.set_config('tenantry.expect', $1, true), \
                  pg_catalog.set_config('tenantry.account', $2, true)"
             }
@@ -75,8 +79,8 @@ impl Fixed {
     pub(crate) fn types(self) -> &'static [Oid] {
         match self {
             Self::Enter => &[BYTEA, BYTEA],
-            Self::SearchPath | Self::Expect => &[TEXT],
-            Self::ExpectAndAccount => &[TEXT, TEXT],
+            Self::EnterWithPath => &[BYTEA, BYTEA, TEXT],
+            Self::Expect => &[TEXT, TEXT],
             Self::Begin | Self::Commit | Self::Rollback => &[],
         }
     }
@@ -122,10 +126,7 @@ impl Connection {
             self.put_fixed(Fixed::Begin, &[])?;
         }
         if let Some(enter) = lead.enter {
-            self.put_fixed(Fixed::Enter, &[enter.message, enter.mac])?;
-            if let Some(path) = enter.search_path {
-                self.put_search_path(path)?;
-            }
+            self.put_enter(&enter)?;
         }
         if lead.begin == Begin::AfterEnter {
             if lead.enter.is_some() {
@@ -133,18 +134,20 @@ impl Connection {
             }
             self.put_fixed(Fixed::Begin, &[])?;
         }
-        match (lead.expect, lead.account) {
-            (Some(seal), Some(account)) => {
-                self.put_fixed(Fixed::ExpectAndAccount, &[seal.as_bytes(), account.as_bytes()])
-            }
-            (Some(seal), None) => self.put_fixed(Fixed::Expect, &[seal.as_bytes()]),
-            (None, _) => Ok(()),
+        match lead.expect {
+            Some(seal) => self.put_fixed(Fixed::Expect, &[seal.as_bytes(), lead.account.as_bytes()]),
+            None => Ok(()),
         }
     }
 
-    fn put_search_path(&mut self, path: &str) -> Result<(), Error> {
-        path.clone_into(&mut self.search_path);
-        self.put_fixed(Fixed::SearchPath, &[path.as_bytes()])
+    fn put_enter(&mut self, enter: &Enter<'_>) -> Result<(), Error> {
+        match enter.search_path {
+            Some(path) => {
+                path.clone_into(&mut self.search_path);
+                self.put_fixed(Fixed::EnterWithPath, &[enter.message, enter.mac, path.as_bytes()])
+            }
+            None => self.put_fixed(Fixed::Enter, &[enter.message, enter.mac]),
+        }
     }
 
     /// What was put so far takes effect by itself.

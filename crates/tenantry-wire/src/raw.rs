@@ -137,10 +137,8 @@ impl RawSession {
         connection.begin_call()?;
         connection.put_once(begin, &[], &[])?;
         // In both tiers inside of the transaction: the session is bound for no longer.
-        let enter = [signed.message.as_slice(), signed.mac.as_slice()];
-        connection.put_once(Fixed::Enter.sql(), Fixed::Enter.types(), &enter)?;
-        let path = [binding.search_path.as_bytes()];
-        connection.put_once(Fixed::SearchPath.sql(), Fixed::SearchPath.types(), &path)?;
+        let enter = [&signed.message[..], &signed.mac[..], binding.search_path.as_bytes()];
+        connection.put_once(Fixed::EnterWithPath.sql(), Fixed::EnterWithPath.types(), &enter)?;
         connection.finish_once().await
     }
 

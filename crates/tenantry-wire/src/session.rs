@@ -26,8 +26,8 @@ pub struct Binding<'a> {
     pub epoch: Epoch,
     /// The account that acts, if a person does.
     pub account: Option<AccountId>,
-    /// The same as text, made once by the caller.
-    pub account_text: Option<&'a str>,
+    /// The same as text, empty for nobody, made once by the caller.
+    pub account_text: &'a str,
     /// The schema that names are resolved in: statements are kept apart by it.
     pub schema: &'a Arc<str>,
     /// The whole search path that goes with it.

@@ -13,13 +13,10 @@ use super::Driver;
 // The fixed statements of the call protocol, in a form that any driver can send: parameters and result are texts. In the
 // sealed tier the seal may be read by anybody; messages and codes go as parameters, so that nobody sees them in
 // `pg_stat_activity`.
-const ENTER: &str = "select 'entered' as answer \
-    from tenantry.enter(pg_catalog.decode($1, 'hex'), pg_catalog.decode($2, 'hex'))";
-const ENTER_WITH_PATH: &str = "select pg_catalog.set_config('search_path', $3, false) as answer \
+// The path each time: SQL that hides its `set_config` could have pointed it at a third tenant's schema.
+const ENTER: &str = "select pg_catalog.set_config('search_path', $3, false) as answer \
     from tenantry.enter(pg_catalog.decode($1, 'hex'), pg_catalog.decode($2, 'hex'))";
 const EXPECT: &str = "select case when pg_catalog.set_config('tenantry.expect', $1, true) is not null \
-    then tenantry.tenant_id()::pg_catalog.text end as answer";
-const EXPECT_AND_ACCOUNT: &str = "select case when pg_catalog.set_config('tenantry.expect', $1, true) is not null \
     and pg_catalog.set_config('tenantry.account', $2, true) is not null \
     then tenantry.tenant_id()::pg_catalog.text end as answer";
 const WHO: &str = "select tenantry.tenant_id()::pg_catalog.text as answer";
@@ -121,13 +118,8 @@ impl<D: Driver> Session<D> {
             epoch: binding.epoch,
         });
         let (message, mac) = (hex::encode(signed.message), hex::encode(signed.mac));
-        if self.schema.is_none() {
-            let params = [message.as_str(), mac.as_str(), binding.search_path];
-            self.driver.ask(ENTER_WITH_PATH, &params).await?;
-            self.schema = Some(binding.schema.clone());
-        } else {
-            self.driver.ask(ENTER, &[&message, &mac]).await?;
-        }
+        self.driver.ask(ENTER, &[&message, &mac, binding.search_path]).await?;
+        self.schema = Some(binding.schema.clone());
         self.fresh = false;
         self.bound = Some(Bound {
             tenant: binding.tenant,
@@ -140,10 +132,7 @@ impl<D: Driver> Session<D> {
 
     async fn expect(&mut self, binding: &Binding<'_>) -> Result<Option<String>, Error> {
         let seal = self.bound.as_ref().map_or("", |bound| bound.seal.as_str());
-        match binding.account_text {
-            Some(account) => self.driver.ask(EXPECT_AND_ACCOUNT, &[seal, account]).await,
-            None => self.driver.ask(EXPECT, &[seal]).await,
-        }
+        self.driver.ask(EXPECT, &[seal, binding.account_text]).await
     }
 
     /// After a failure to begin: nothing is open, and the next call binds anew.

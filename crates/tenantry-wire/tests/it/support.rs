@@ -83,7 +83,7 @@ impl Sealed {
             role: Role::Member,
             epoch: Epoch::FIRST,
             account: None,
-            account_text: None,
+            account_text: "",
             schema: &self.schema,
             search_path: "app",
             key: &self.key,
