@@ -2,7 +2,7 @@
 //!
 //! It says where the time of a call goes, and it is steadier than a rate while others use the machine.
 
-use std::{fs, ops, path::PathBuf, time::Duration};
+use std::{fs, ops, time::Duration};
 
 /// Processor time used.
 #[derive(Clone, Copy, Default, Debug)]
@@ -50,40 +50,42 @@ impl CpuMeter {
 
     /// What was used since the processes began; zero where the system does not tell.
     pub(crate) fn read(&self) -> Cpu {
+        let time = |folder, ids: Vec<u32>| ids.into_iter().filter_map(|id| time(folder, id)).sum();
         Cpu {
-            server: self.postmaster.map(children_time).unwrap_or_default(),
-            client: threads_time(),
+            server: time("/proc", self.postmaster.map(children).unwrap_or_default()),
+            client: time("/proc/self/task", threads()),
         }
     }
 }
 
-fn threads_time() -> Duration {
-    let Ok(tasks) = fs::read_dir("/proc/self/task") else {
-        return Duration::ZERO;
-    };
-    tasks.flatten().filter_map(|task| time(task.path())).sum()
+/// The threads of this process.
+pub(super) fn threads() -> Vec<u32> {
+    numbers("/proc/self/task")
 }
 
-fn children_time(parent: u32) -> Duration {
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return Duration::ZERO;
-    };
+/// The processes below this one.
+pub(super) fn children(parent: u32) -> Vec<u32> {
+    let mut processes = numbers("/proc");
+    processes.retain(|process| parent_of(*process) == Some(parent));
     processes
-        .flatten()
-        .filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit())
-        .filter(|entry| parent_of(entry.path()) == Some(parent))
-        .filter_map(|entry| time(entry.path()))
-        .sum()
+}
+
+/// The folders there that are called by a number; none where the system has no such place.
+fn numbers(folder: &str) -> Vec<u32> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// The first figure of `schedstat`: nanoseconds on a processor.
-fn time(process: PathBuf) -> Option<Duration> {
-    let text = fs::read_to_string(process.join("schedstat")).ok()?;
+fn time(folder: &str, id: u32) -> Option<Duration> {
+    let text = fs::read_to_string(format!("{folder}/{id}/schedstat")).ok()?;
     text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
 /// The second field after the name, which may hold anything.
-fn parent_of(process: PathBuf) -> Option<u32> {
-    let text = fs::read_to_string(process.join("stat")).ok()?;
+fn parent_of(process: u32) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     text.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }

@@ -5,6 +5,7 @@ use tenantry_postgres::Binaries;
 
 use super::{
     access,
+    apart::Apart,
     cpu::CpuMeter,
     create, fleet, homes, http,
     measure::Plan,
@@ -43,6 +44,18 @@ pub(crate) const NAMES: &[&str] = &[
     "memory",
 ];
 
+/// Lines in which one caller calls one connection.
+const ONE_CONNECTION: &[&str] = &[
+    "point-1",
+    "rebind",
+    "usual",
+    "usual-sqlx",
+    "list",
+    "insert-1",
+    "own-schema",
+    "own-database",
+];
+
 /// Measures these lines on a private PostgreSQL of their own.
 ///
 /// # Errors
@@ -68,7 +81,12 @@ pub(crate) async fn run(
         match name {
             "costs" => findings.extend(homes::costs(&run).await?),
             "fleet" => findings.extend(fleet::all(&run).await?),
-            _ => findings.push(run.line(name).await?),
+            _ => {
+                let _apart = ONE_CONNECTION
+                    .contains(&name)
+                    .then(|| Apart::begin(run.world.cluster.pid()));
+                findings.push(run.line(name).await?);
+            }
         }
     }
     run.world.end().await?;
