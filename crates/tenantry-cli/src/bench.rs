@@ -16,6 +16,7 @@ mod queries;
 mod report;
 mod resolve;
 mod run;
+mod sealing;
 #[cfg(feature = "bench-sqlx")]
 mod usual_sqlx;
 mod world;

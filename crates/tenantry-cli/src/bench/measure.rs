@@ -68,6 +68,11 @@ impl Slice {
     fn rate(self) -> f64 {
         self.calls as f64 / self.elapsed.as_secs_f64()
     }
+
+    /// A time that all calls together took, for one of them.
+    pub(crate) fn per_call(self, time: Duration) -> Duration {
+        time.div_f64(self.calls.max(1) as f64)
+    }
 }
 
 impl<C: Caller> Side for Crowd<C> {

@@ -11,7 +11,7 @@ use super::{
     measure::Plan,
     memory,
     report::{Finding, Machine, Report},
-    resolve,
+    resolve, sealing,
     world::{CROWD, World},
 };
 
@@ -35,6 +35,7 @@ pub(crate) const NAMES: &[&str] = &[
     "insert-16",
     "own-schema",
     "own-database",
+    "sealing",
     "resolve",
     "http",
     "create-shared",
@@ -54,6 +55,7 @@ const ONE_CONNECTION: &[&str] = &[
     "insert-1",
     "own-schema",
     "own-database",
+    "sealing",
 ];
 
 /// Measures these lines on a private PostgreSQL of their own.
@@ -110,6 +112,7 @@ impl Run {
             "insert-16" => access::insert(self, name, CROWD).await,
             "own-schema" => access::own(self, name, &self.world.schema, "a schema").await,
             "own-database" => access::own(self, name, &self.world.database, "a database").await,
+            "sealing" => sealing::sealing(self).await,
             "resolve" => resolve::resolve(self).await,
             "http" => http::contact(self).await,
             "create-shared" => create::shared(self).await,
