@@ -256,6 +256,43 @@ async fn mechanism(fixture: &Fixture) -> Report {
     report
 }
 
+/// A fleet has more tables than the server has places for locks.
+#[tokio::test]
+async fn looking_as_the_application_never_locks_all_tables_at_once() {
+    let fixture = sealed().await;
+    let superuser = fixture.superuser().await;
+    let app = &fixture.made.app_role;
+    superuser
+        .batch_execute(&format!(
+            "do $$ begin for n in 1..450 loop
+               execute format('create table app.t%s (tenant_id uuid)', n);
+               execute format('grant select on app.t%s to {app}', n);
+             end loop; end $$"
+        ))
+        .await
+        .unwrap();
+    let watch = tokio::spawn(async move {
+        let sql = "select coalesce(max(held), 0) from
+                     (select count(*) as held from pg_locks
+                       where locktype = 'relation' and pid <> pg_backend_pid()
+                         and database = (select oid from pg_database where datname = current_database())
+                       group by pid) as session";
+        let mut most: i64 = 0;
+        while most < 450 {
+            most = most.max(superuser.query_one(sql, &[]).await.unwrap().get(0));
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    });
+    let report = mechanism(&fixture).await;
+    assert!(
+        of(&report, "MT106").is_empty(),
+        "the tables are empty: {:#?}",
+        report.findings
+    );
+    assert!(!watch.is_finished(), "all tables were locked at once");
+    watch.abort();
+}
+
 #[tokio::test]
 async fn a_database_knows_that_it_is_ours() {
     let fixture = sealed().await;

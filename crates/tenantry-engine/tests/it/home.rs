@@ -28,6 +28,56 @@ async fn an_own_schema_is_made_and_dropped(fixture: Fixture) {
     assert_eq!(drop().await.unwrap(), Outcome::AlreadySo);
 }
 
+/// A schema of thousands of tables would need more locks than the server has.
+#[tokio::test]
+async fn a_schema_of_many_tables_is_dropped_some_tables_at_a_time() {
+    let fixture = sealed().await;
+    let tenant = new_tenant();
+    let schema = own_schema_name(tenant);
+    home::create_schema(&fixture.client, &fixture.installation, fixture.id, tenant)
+        .await
+        .unwrap();
+    fixture
+        .client
+        .batch_execute(&format!(
+            "create table {schema}.parent (id int primary key, at int) ;
+             create table {schema}.parts (id int, part int) partition by list (part);
+             do $$ begin
+               for n in 1..120 loop
+                 execute format('create table {schema}.child_%s (id int references {schema}.parent)', n);
+                 execute format('create table {schema}.part_%s partition of {schema}.parts for values in (%s)', n, n);
+               end loop;
+             end $$;
+             create view {schema}.seen as select * from {schema}.child_1;
+             create materialized view {schema}.kept as select * from {schema}.parts;
+             create type {schema}.mood as enum ('fine');
+             create table public.dropped (at xid8, tables bigint);
+             create function public.note() returns event_trigger language plpgsql as $$ begin
+               insert into public.dropped
+               select pg_current_xact_id(), count(*) from pg_event_trigger_dropped_objects() where object_type = 'table';
+             end $$;
+             create event trigger note on sql_drop execute function public.note()"
+        ))
+        .await
+        .unwrap();
+    let dropped = home::drop_schema(&fixture.client, &fixture.installation, tenant).await;
+    assert_eq!(dropped.unwrap(), Outcome::Done);
+    let sql = "select max(tables), sum(tables)::bigint from
+                 (select sum(tables)::bigint as tables from public.dropped group by at) as transaction";
+    let row = fixture.client.query_one(sql, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (50, 242));
+    let left = "select count(*) from pg_namespace where nspname = $1";
+    assert_eq!(
+        fixture
+            .client
+            .query_one(left, &[&schema])
+            .await
+            .unwrap()
+            .get::<_, i64>(0),
+        0
+    );
+}
+
 #[tokio::test]
 async fn a_schema_without_our_mark_is_neither_taken_nor_dropped() {
     let fixture = sealed().await;
