@@ -24,6 +24,8 @@ pub struct FleetConfig {
     pub force_signed: bool,
     /// Which tenant databases are hardened when they are made.
     pub hardening: HardenedDatabases,
+    /// How many schemas are kept ready on each server for tenants that get one of their own; zero for none.
+    pub spare_schemas: usize,
     /// How long a deleted tenant can be recovered.
     pub retention: Duration,
     /// How long a runner may be silent before another takes its operation over.
@@ -49,6 +51,7 @@ impl Default for FleetConfig {
             patience: Patience::default(),
             force_signed: false,
             hardening: HardenedDatabases::default(),
+            spare_schemas: 0,
             retention: 30 * DAY,
             lease: Duration::from_secs(15),
             wait: Duration::from_secs(60),

@@ -26,6 +26,7 @@ mod safety;
 mod secret;
 mod servers;
 mod signing_keys;
+mod spares;
 mod tenants;
 
 pub use adopt::AdoptRowsError;

@@ -55,8 +55,10 @@ pub async fn start(config: Config, services: Services, application: Application)
     let address = listener.local_addr().map_err(listen_error)?;
     let upkeep = metrics::install();
     // Of every process, so that what one leaves behind when it is killed is finished by another.
-    let ops = services.ops.clone();
-    let runner = tokio::spawn(async move { ops.run_operations().await });
+    let (ops, spares) = (services.ops.clone(), services.ops.clone());
+    let runner = tokio::spawn(async move {
+        tokio::join!(ops.run_operations(), spares.keep_spares());
+    });
     let (cut, is_cut) = watch::channel(());
     let router = router::router(&config, services, application, Cut(is_cut));
     let (stop, stopped) = oneshot::channel();

@@ -5,7 +5,10 @@ use tenantry_sql::{Identifier, Literal};
 use tokio_postgres::{GenericClient, types::Type};
 
 use super::{HomeError, Outcome};
-use crate::{roles::Roles, sql_error::Doing};
+use crate::{
+    roles::Roles,
+    sql_error::{Doing, SqlError},
+};
 
 /// Makes a tenant's own schema in the connected tenant database, owned by the owner role, usable by the application role.
 ///
@@ -22,10 +25,22 @@ pub async fn create_schema(
     if is_ours(client, installation, tenant, &name).await? {
         return Ok(Outcome::AlreadySo);
     }
+    make(client, installation, database, &name, &mark(installation, tenant)).await?;
+    Ok(Outcome::Done)
+}
+
+/// Makes a schema with that mark.
+pub(super) async fn make(
+    client: &impl GenericClient,
+    installation: &InstallationId,
+    database: TenantDatabaseId,
+    name: &Identifier,
+    mark: &str,
+) -> Result<(), SqlError> {
     let roles = Roles::of(installation);
     let (owner, mover) = (&roles.owner, &roles.mover);
     let app = Roles::app(installation, database);
-    let mark = Literal::new(mark(installation, tenant)).expect("a mark holds no zero byte");
+    let mark = Literal::new(mark).expect("a mark holds no zero byte");
     // One message, hence one transaction: there is no moment without the mark.
     client
         .batch_execute(&format!(
@@ -34,8 +49,7 @@ pub async fn create_schema(
              grant usage on schema {name} to {app}, {mover}"
         ))
         .await
-        .doing("make the tenant's schema")?;
-    Ok(Outcome::Done)
+        .doing("make a schema")
 }
 
 /// Drops a tenant's own schema with all that is in it, some tables at a time. What was dropped stays dropped where it fails;
@@ -89,12 +103,13 @@ async fn some_tables(client: &impl GenericClient, schema: &Identifier) -> Result
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-fn mark(installation: &InstallationId, tenant: TenantId) -> String {
+/// What says that a schema is a tenant's.
+pub(super) fn mark(installation: &InstallationId, tenant: TenantId) -> String {
     format!("{} tenant {tenant}", Roles::mark(installation))
 }
 
 /// Whether the schema is there and ours; an error where it is there and not ours.
-async fn is_ours(
+pub(super) async fn is_ours(
     client: &impl GenericClient,
     installation: &InstallationId,
     tenant: TenantId,

@@ -20,7 +20,7 @@ pub use files::{File, Files, FilesError};
 pub use header::{Header, Mode, Reference};
 pub use ledger::{AppliedVersion, forget, read_all};
 pub use refusal::Refusal;
-pub use replay::{Replayed, replay};
+pub use replay::{Replayed, ledger_text, replay};
 pub use status::{Status, status};
 pub use target::{ByAdministrator, Patience, Target, TenantContext};
 

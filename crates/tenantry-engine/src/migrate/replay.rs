@@ -106,19 +106,28 @@ fn message(target: &Target, before: &[Version], pending: &[Version], patience: &
     text
 }
 
+/// The ledger of a placement that has all these versions, as a text to compare: number and checksum, in order.
+pub fn ledger_text(derived: &Derived) -> String {
+    as_text(&derived.versions)
+}
+
+fn as_text<'a>(versions: impl IntoIterator<Item = &'a Version>) -> String {
+    let rows: Vec<String> = versions
+        .into_iter()
+        .map(|version| format!("{} {}", version.version, version.checksum))
+        .collect();
+    rows.join(",")
+}
+
 /// A statement that fails unless the placement's ledger holds these versions and no other.
 ///
 /// The cast of the sentence is the error, as in the seal: it is not evaluated before the comparison is.
 fn expect(target: &Target, ledger: &[&Version]) -> String {
-    let expected: Vec<String> = ledger
-        .iter()
-        .map(|version| format!("{} {}", version.version, version.checksum))
-        .collect();
     format!(
         "select (case when l.held = {} then null else {} || left(l.held, 0) end)::int \
            from (select coalesce(string_agg(version || ' ' || checksum, ',' order by version), '') as held \
                    from tenantry_private.migration where schema = {}) l;\n",
-        literal(&expected.join(",")),
+        literal(&as_text(ledger.iter().copied())),
         literal(OTHER_LEDGER),
         literal(target.schema.as_str()),
     )

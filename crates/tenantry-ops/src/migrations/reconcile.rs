@@ -6,7 +6,7 @@ use tenantry_catalog::{
     tenant_database::{self, TenantDatabase},
 };
 use tenantry_core::OperatorScope;
-use tenantry_engine::migrate;
+use tenantry_engine::{home, migrate};
 
 use super::MigrationError;
 use crate::{
@@ -57,7 +57,9 @@ impl Ops {
     async fn reconcile(&self, database: &TenantDatabase) -> Result<u64, Failure> {
         let (admin, _) = administer(self, database.server).await?;
         let connection = admin.connect(&database.name).await?;
-        let ledger = migrate::read_all(&connection).await?;
+        let mut ledger = migrate::read_all(&connection).await?;
+        // A spare is nobody's placement.
+        ledger.retain(|(schema, ..)| !schema.starts_with(home::SPARE_PREFIX));
         let client = self.catalog().client().await?;
         Ok(fleet_state::reconcile(&client, database.id, &ledger).await?)
     }

@@ -8,7 +8,7 @@ use tenantry_catalog::{
     tenant::{self, Changed},
 };
 use tenantry_core::{Change, Isolation, SHARED_SCHEMA, ServerId, TenantState};
-use tenantry_engine::{fence, home, turn};
+use tenantry_engine::{fence, home, migrate, turn};
 use tokio_postgres::Client;
 
 use super::{
@@ -93,14 +93,27 @@ async fn schema(site: &Site<'_>, located: &Located) -> Result<Client, Failure> {
     Ok(client)
 }
 
-/// Its commit does not wait for the disk: that of the tables does, which follows on the same connection. A server that crashes
-/// in between has neither, so whoever goes on at the tables makes the schema first, which may be there.
+/// Takes a spare or makes the schema, and opens the tenant's fence.
+///
+/// The commit of an empty one does not wait for the disk: that of the tables does, which follows on the same connection. A server
+/// that crashes in between has neither, so whoever goes on at the tables makes the schema first, which may be there.
 async fn make_schema(site: &Site<'_>, located: &Located, client: &Client) -> Result<(), Failure> {
     let (tenant, epoch) = (located.placement.tenant, located.placement.epoch);
-    client
-        .batch_execute("begin; set local synchronous_commit = off")
-        .await?;
-    home::create_schema(client, site.installation(), site.database.id, tenant).await?;
+    let (ops, installation) = (site.ops, site.installation());
+    let derived = ops.derived().await?;
+    client.batch_execute("begin").await?;
+    let taken = match &derived {
+        Some(derived) if ops.fleet().spare_schemas > 0 => {
+            home::take_spare(client, installation, tenant, &migrate::ledger_text(derived)).await?
+        }
+        _ => false,
+    };
+    if !taken {
+        if derived.is_some_and(|derived| !derived.versions.is_empty()) {
+            client.batch_execute("set local synchronous_commit = off").await?;
+        }
+        home::create_schema(client, installation, site.database.id, tenant).await?;
+    }
     fence::register(client, tenant, epoch, true).await?;
     client.batch_execute("commit").await?;
     Ok(())

@@ -16,3 +16,4 @@ mod migrate_killed;
 mod names;
 mod runners;
 mod servers;
+mod spares;

@@ -1,0 +1,144 @@
+//! Schemas made in advance, and handed out.
+
+use std::sync::Arc;
+
+use tenantry_core::{Isolation, TenantState, own_schema_name};
+use tenantry_engine::migrate::Files;
+use tenantry_ops::{FleetConfig, Ops};
+
+use crate::{
+    child::Process,
+    fleet::{Fleet, config, files, operator, ops_on, request},
+};
+
+fn with(spares: usize) -> FleetConfig {
+    let mut config = config();
+    config.spare_schemas = spares;
+    config
+}
+
+/// The oids and names of the schemas that wait.
+async fn waiting(fleet: &Fleet) -> Vec<(u32, String)> {
+    let sql = "select oid, nspname::text from pg_namespace where starts_with(nspname::text, 'spare_') order by 2";
+    let rows = fleet.shared_admin().await.query(sql, &[]).await.unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+async fn oid_of(fleet: &Fleet, schema: &str) -> Option<u32> {
+    let sql = "select oid from pg_namespace where nspname = $1";
+    let row = fleet.shared_admin().await.query_opt(sql, &[&schema]).await.unwrap();
+    row.map(|row| row.get(0))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_becomes_the_next_tenants_schema_and_another_takes_its_place() {
+    let fleet = Fleet::start_with(with(2)).await;
+    assert_eq!(fleet.ops.make_spares().await.unwrap(), 2);
+    assert_eq!(fleet.ops.make_spares().await.unwrap(), 0);
+    let spares = waiting(&fleet).await;
+    let tenant = fleet.create("acme", Isolation::Schema).await.unwrap();
+    assert_eq!(oid_of(&fleet, &own_schema_name(tenant.id)).await, Some(spares[0].0));
+    assert_eq!(waiting(&fleet).await, spares[1..]);
+    // With what a tenant starts with, and its own.
+    assert_eq!(fleet.emails(tenant.id).await, ["help@example.com"]);
+    fleet.add_contact(tenant.id, "new@example.com").await;
+    // The fleet knows its version; a spare is nobody's place.
+    let status = fleet.ops.migration_status(&operator()).await.unwrap();
+    let own = status.iter().find(|site| site.schema == own_schema_name(tenant.id));
+    assert_eq!(own.map(|site| (site.version, site.pending.len())), Some((2, 0)), "{status:?}");
+    fleet.ops.reconcile_migrations(&operator()).await.unwrap();
+    assert_eq!(fleet.ops.migration_status(&operator()).await.unwrap(), status);
+
+    assert_eq!(fleet.ops.make_spares().await.unwrap(), 1);
+    assert_eq!(waiting(&fleet).await.len(), 2);
+    // It goes as every other tenant's does.
+    fleet.ops.delete_tenant(&operator(), &tenant.id.into()).await.unwrap();
+    fleet.ops.purge_tenant(&operator(), &tenant.id.into()).await.unwrap();
+    assert_eq!(oid_of(&fleet, &own_schema_name(tenant.id)).await, None);
+    // Fewer are wanted: none but those.
+    let fewer = ops_on(&fleet.catalog.url(), with(1)).await;
+    assert_eq!(fewer.make_spares().await.unwrap(), 0);
+    assert_eq!(waiting(&fleet).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_that_is_behind_is_not_handed_out_and_is_brought_to_the_newest_version() {
+    let fleet = Fleet::start_with(with(1)).await;
+    fleet.ops.make_spares().await.unwrap();
+    let spare = waiting(&fleet).await;
+    let mut newer = with(1);
+    let mut all: Vec<(String, String)> = files()
+        .as_slice()
+        .iter()
+        .map(|file| (file.name.clone(), file.text.clone()))
+        .collect();
+    all.push(("0003_more.sql".to_owned(), "alter table contacts add column phone text".to_owned()));
+    newer.migrations = Some(Arc::new(Files::from_embedded(all).unwrap()));
+    let ops = ops_on(&fleet.catalog.url(), newer).await;
+    let create = async |slug: &str| -> String {
+        let made = ops.create_tenant(&operator(), &request(slug, Isolation::Schema), None).await;
+        own_schema_name(made.unwrap().id)
+    };
+    let first = create("before").await;
+    assert_ne!(oid_of(&fleet, &first).await, Some(spare[0].0));
+    assert_eq!(ops.make_spares().await.unwrap(), 0, "it is mended, not replaced");
+    let second = create("after").await;
+    assert_eq!(oid_of(&fleet, &second).await, Some(spare[0].0));
+    let columns = "select count(*) from information_schema.columns where column_name = 'phone' and table_schema in ($1, $2)";
+    let row = fleet.shared_admin().await.query_one(columns, &[&first, &second]).await;
+    assert_eq!(row.unwrap().get::<_, i64>(0), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_want_the_only_spare_one_gets_it_and_all_get_a_schema() {
+    let fleet = Fleet::start_with(with(1)).await;
+    fleet.ops.make_spares().await.unwrap();
+    let spare = waiting(&fleet).await[0].0;
+    let slugs: Vec<String> = (b'a'..b'g').map(|letter| format!("tenant-{}", char::from(letter))).collect();
+    let keeper = tokio::spawn({
+        let ops: Ops = fleet.ops.clone();
+        async move { ops.keep_spares().await }
+    });
+    let creations = slugs.iter().map(|slug| fleet.create(slug, Isolation::Schema));
+    let tenants = futures_util::future::join_all(creations).await;
+    keeper.abort();
+    let mut got_it = 0;
+    for tenant in tenants {
+        let tenant = tenant.unwrap();
+        got_it += usize::from(oid_of(&fleet, &own_schema_name(tenant.id)).await == Some(spare));
+        assert_eq!(fleet.emails(tenant.id).await, ["help@example.com"]);
+    }
+    assert_eq!(got_it, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_dies_with_a_spare_in_its_hands_leaves_it_or_the_tenants_schema() {
+    let fleet = Fleet::start_with(with(3)).await;
+    assert_eq!(fleet.ops.make_spares().await.unwrap(), 3);
+    let before = waiting(&fleet).await;
+    for place in ["recorded_schema", "in_turn", "after_schema", "before_tables", "after_tables"] {
+        let slug = format!("killed-at-{}", place.replace('_', "-"));
+        let failpoint = format!("provision.{place}");
+        let child = Process::start(
+            &fleet.catalog.url(),
+            "create-schema",
+            &slug,
+            &format!("{failpoint}=stop"),
+        );
+        child.gets_killed_at(&failpoint).await;
+        let runner = tokio::spawn({
+            let ops = fleet.ops.clone();
+            async move { ops.run_operations().await }
+        });
+        let tenant = fleet.settled(&slug).await;
+        runner.abort();
+        assert_eq!(tenant.state, TenantState::Active, "killed at {place}");
+        let oid = oid_of(&fleet, &own_schema_name(tenant.id)).await.unwrap();
+        let left = waiting(&fleet).await;
+        let was_spare = before.iter().any(|(spare, _)| *spare == oid);
+        let gone = before.iter().filter(|spare| !left.contains(spare)).count();
+        assert!(was_spare || gone == 3, "killed at {place}: {left:?}");
+        assert_eq!(fleet.emails(tenant.id).await, ["help@example.com"]);
+    }
+    assert!(waiting(&fleet).await.is_empty(), "three tenants took the three spares");
+}
