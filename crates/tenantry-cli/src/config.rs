@@ -52,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) drain_timeout: Duration,
     /// `retention_days`: how long a deleted tenant can be resumed before it is purged.
     pub(crate) retention: Duration,
+    /// `spare_schemas`: how many schemas `serve` keeps ready on each server for tenants with one of their own.
+    pub(crate) spare_schemas: u16,
     /// `plans`: what a tenant's plan decides where the request leaves it open.
     pub(crate) plans: BTreeMap<String, PlanRule>,
     /// `hardening`: which tenant databases are hardened when they are made: `own`, `all` or `none`.
@@ -152,6 +154,7 @@ impl Config {
             migrations: layers.take_path("migrations")?,
             drain_timeout: Duration::from_secs(layers.take("drain_timeout_s")?.unwrap_or(30)),
             retention: Duration::from_secs(DAY_S * u64::from(layers.take::<u32>("retention_days")?.unwrap_or(30))),
+            spare_schemas: layers.take("spare_schemas")?.unwrap_or(0),
             plans: layers.take("plans")?.unwrap_or_default(),
             hardening: layers.take("hardening")?.unwrap_or_default(),
             audit_interval: match layers.take::<u32>("audit_interval_h")?.unwrap_or(24) {
@@ -178,6 +181,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("migrations", Kind::Text),
     ("drain_timeout_s", Kind::Toml),
     ("retention_days", Kind::Toml),
+    ("spare_schemas", Kind::Toml),
     ("plans", Kind::Toml),
     ("hardening", Kind::Text),
     ("audit_interval_h", Kind::Toml),

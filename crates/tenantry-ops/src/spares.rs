@@ -53,11 +53,18 @@ impl Ops {
         let databases = tenant_database::list_ready(&client).await?;
         drop(client);
         let mut made = 0;
-        for database in databases.iter().filter(|database| database.kind == DatabaseKind::Shared) {
+        for database in databases
+            .iter()
+            .filter(|database| database.kind == DatabaseKind::Shared)
+        {
             match self.make_spares_in(database).await {
                 Ok(more) => made += more,
                 Err(failure) => {
-                    tracing::warn!(database = database.name, error = failure.message(), "no spare schemas here");
+                    tracing::warn!(
+                        database = database.name,
+                        error = failure.message(),
+                        "no spare schemas here"
+                    );
                 }
             }
         }
@@ -101,7 +108,11 @@ impl Ops {
         let Err(failure) = self.migrate_spare(client, database, &spare.schema, derived).await else {
             return Ok(());
         };
-        tracing::warn!(schema = spare.schema, error = failure.message(), "a spare schema is made anew");
+        tracing::warn!(
+            schema = spare.schema,
+            error = failure.message(),
+            "a spare schema is made anew"
+        );
         home::drop_spare(client, self.catalog().installation(), &spare.schema).await?;
         Ok(())
     }

@@ -8,14 +8,14 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use tenantry_core::Isolation;
-use tenantry_ops::TenantRequest;
+use tenantry_ops::{Ops, TenantRequest};
 use uuid::Uuid;
 
 use super::{
     measure::Spread,
     report::{Finding, Target},
     run::Run,
-    world::{World, authority},
+    world::{self, World, authority},
 };
 
 /// Marks the lines of the server's log that tell a statement: database, virtual transaction.
@@ -96,12 +96,37 @@ pub(super) async fn schema(run: &Run) -> Result<Finding> {
 }
 
 pub(super) async fn make(world: &World, isolation: Isolation) -> Result<Duration> {
+    make_by(&world.ops, isolation).await
+}
+
+async fn make_by(ops: &Ops, isolation: Isolation) -> Result<Duration> {
     let slug = format!("made-{}", Uuid::new_v4().simple());
     let mut request = TenantRequest::new(slug.parse()?, slug.parse()?);
     request.isolation = Some(isolation);
     let begun = Instant::now();
-    world.ops.create_tenant(&authority(), &request, None).await?;
+    ops.create_tenant(&authority(), &request, None).await?;
     Ok(begun.elapsed())
+}
+
+/// A tenant that gets a schema made in advance.
+pub(super) async fn spare(run: &Run) -> Result<Finding> {
+    let count = run.plan.rounds.max(2) as usize;
+    let ops = world::ops_of(&run.world, |fleet| fleet.spare_schemas = count);
+    let made = ops.make_spares().await?;
+    ensure!(made == count, "{made} of {count} spares were made");
+    let mut times_ms = Vec::new();
+    for _ in 0..count {
+        times_ms.push(make_by(&ops, Isolation::Schema).await?.as_secs_f64() * 1e3);
+    }
+    ensure!(ops.make_spares().await? == count, "a spare was not handed out");
+    Ok(Finding::new(
+        "create-spare",
+        "creating a tenant with its own schema from a spare: whole operation",
+        "–",
+        Spread::of(times_ms),
+        Target::AtMost(20.0),
+    )
+    .unit("ms"))
 }
 
 async fn apply(world: &World, ddl: &str) -> Result<Duration> {

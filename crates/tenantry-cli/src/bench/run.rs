@@ -40,6 +40,7 @@ pub(crate) const NAMES: &[&str] = &[
     "http",
     "create-shared",
     "create-schema",
+    "create-spare",
     "costs",
     "fleet",
     "memory",
@@ -117,6 +118,7 @@ impl Run {
             "http" => http::contact(self).await,
             "create-shared" => create::shared(self).await,
             "create-schema" => create::schema(self).await,
+            "create-spare" => create::spare(self).await,
             "memory" => memory::serve(self).await,
             other => anyhow::bail!("there is no line `{other}`"),
         }

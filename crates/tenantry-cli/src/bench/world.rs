@@ -238,6 +238,13 @@ pub(crate) fn ops_with(catalog: Catalog, migrations: Arc<Files>) -> Ops {
     Ops::with_fleet(catalog, IdentityConfig::new(ISSUER, ISSUER), fleet)
 }
 
+/// The same use cases with something decided otherwise.
+pub(super) fn ops_of(world: &World, change: impl FnOnce(&mut FleetConfig)) -> Ops {
+    let mut fleet = world.ops.fleet().clone();
+    change(&mut fleet);
+    Ops::with_fleet(world.catalog.clone(), world.ops.identity().clone(), fleet)
+}
+
 fn handle(catalog: &Catalog, connections: usize) -> Result<Tenantry> {
     let pool = PoolConfig {
         connections_max: connections,

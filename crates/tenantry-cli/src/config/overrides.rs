@@ -44,6 +44,9 @@ pub(crate) struct Overrides {
     /// How long a deleted tenant can be resumed before it is purged [default: 30]
     #[arg(long, global = true, value_name = "DAYS", hide_short_help = true)]
     pub(crate) retention_days: Option<String>,
+    /// How many schemas `serve` keeps ready on each server for tenants with one of their own [default: 0]
+    #[arg(long, global = true, value_name = "NUMBER", hide_short_help = true)]
+    pub(crate) spare_schemas: Option<String>,
     /// Where tenants of each plan are placed, as a TOML table
     #[arg(long, global = true, value_name = "TABLE", hide_short_help = true)]
     pub(crate) plans: Option<String>,
@@ -79,6 +82,7 @@ impl Overrides {
             "migrations" => self.migrations.as_deref(),
             "drain_timeout_s" => self.drain_timeout_s.as_deref(),
             "retention_days" => self.retention_days.as_deref(),
+            "spare_schemas" => self.spare_schemas.as_deref(),
             "plans" => self.plans.as_deref(),
             "hardening" => self.hardening.as_deref(),
             "audit_interval_h" => self.audit_interval_h.as_deref(),

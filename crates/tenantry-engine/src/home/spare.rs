@@ -37,10 +37,7 @@ pub struct Spare {
 /// Where the database can't be asked.
 pub async fn may_make_spares(client: &Client) -> Result<bool, SqlError> {
     let row = client
-        .query_typed(
-            "select pg_catalog.pg_try_advisory_lock($1)",
-            &[(&MAKING, Type::INT8)],
-        )
+        .query_typed("select pg_catalog.pg_try_advisory_lock($1)", &[(&MAKING, Type::INT8)])
         .await
         .doing("ask for the turn to make spares")?;
     Ok(row.first().is_some_and(|row| row.get(0)))

@@ -45,7 +45,11 @@ async fn a_spare_becomes_the_next_tenants_schema_and_another_takes_its_place() {
     // The fleet knows its version; a spare is nobody's place.
     let status = fleet.ops.migration_status(&operator()).await.unwrap();
     let own = status.iter().find(|site| site.schema == own_schema_name(tenant.id));
-    assert_eq!(own.map(|site| (site.version, site.pending.len())), Some((2, 0)), "{status:?}");
+    assert_eq!(
+        own.map(|site| (site.version, site.pending.len())),
+        Some((2, 0)),
+        "{status:?}"
+    );
     fleet.ops.reconcile_migrations(&operator()).await.unwrap();
     assert_eq!(fleet.ops.migration_status(&operator()).await.unwrap(), status);
 
@@ -72,11 +76,16 @@ async fn a_spare_that_is_behind_is_not_handed_out_and_is_brought_to_the_newest_v
         .iter()
         .map(|file| (file.name.clone(), file.text.clone()))
         .collect();
-    all.push(("0003_more.sql".to_owned(), "alter table contacts add column phone text".to_owned()));
+    all.push((
+        "0003_more.sql".to_owned(),
+        "alter table contacts add column phone text".to_owned(),
+    ));
     newer.migrations = Some(Arc::new(Files::from_embedded(all).unwrap()));
     let ops = ops_on(&fleet.catalog.url(), newer).await;
     let create = async |slug: &str| -> String {
-        let made = ops.create_tenant(&operator(), &request(slug, Isolation::Schema), None).await;
+        let made = ops
+            .create_tenant(&operator(), &request(slug, Isolation::Schema), None)
+            .await;
         own_schema_name(made.unwrap().id)
     };
     let first = create("before").await;
@@ -84,7 +93,8 @@ async fn a_spare_that_is_behind_is_not_handed_out_and_is_brought_to_the_newest_v
     assert_eq!(ops.make_spares().await.unwrap(), 0, "it is mended, not replaced");
     let second = create("after").await;
     assert_eq!(oid_of(&fleet, &second).await, Some(spare[0].0));
-    let columns = "select count(*) from information_schema.columns where column_name = 'phone' and table_schema in ($1, $2)";
+    let columns =
+        "select count(*) from information_schema.columns where column_name = 'phone' and table_schema in ($1, $2)";
     let row = fleet.shared_admin().await.query_one(columns, &[&first, &second]).await;
     assert_eq!(row.unwrap().get::<_, i64>(0), 2);
 }
@@ -94,7 +104,9 @@ async fn of_many_who_want_the_only_spare_one_gets_it_and_all_get_a_schema() {
     let fleet = Fleet::start_with(with(1)).await;
     fleet.ops.make_spares().await.unwrap();
     let spare = waiting(&fleet).await[0].0;
-    let slugs: Vec<String> = (b'a'..b'g').map(|letter| format!("tenant-{}", char::from(letter))).collect();
+    let slugs: Vec<String> = (b'a'..b'g')
+        .map(|letter| format!("tenant-{}", char::from(letter)))
+        .collect();
     let keeper = tokio::spawn({
         let ops: Ops = fleet.ops.clone();
         async move { ops.keep_spares().await }
@@ -116,7 +128,13 @@ async fn a_process_that_dies_with_a_spare_in_its_hands_leaves_it_or_the_tenants_
     let fleet = Fleet::start_with(with(3)).await;
     assert_eq!(fleet.ops.make_spares().await.unwrap(), 3);
     let before = waiting(&fleet).await;
-    for place in ["recorded_schema", "in_turn", "after_schema", "before_tables", "after_tables"] {
+    for place in [
+        "recorded_schema",
+        "in_turn",
+        "after_schema",
+        "before_tables",
+        "after_tables",
+    ] {
         let slug = format!("killed-at-{}", place.replace('_', "-"));
         let failpoint = format!("provision.{place}");
         let child = Process::start(
