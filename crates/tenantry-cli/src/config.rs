@@ -54,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) retention: Duration,
     /// `spare_schemas`: how many schemas `serve` keeps ready on each server for tenants with one of their own.
     pub(crate) spare_schemas: u16,
+    /// `spare_databases`: how many databases `serve` keeps ready on each server for tenants with one of their own.
+    pub(crate) spare_databases: u16,
     /// `plans`: what a tenant's plan decides where the request leaves it open.
     pub(crate) plans: BTreeMap<String, PlanRule>,
     /// `hardening`: which tenant databases are hardened when they are made: `own`, `all` or `none`.
@@ -155,6 +157,7 @@ impl Config {
             drain_timeout: Duration::from_secs(layers.take("drain_timeout_s")?.unwrap_or(30)),
             retention: Duration::from_secs(DAY_S * u64::from(layers.take::<u32>("retention_days")?.unwrap_or(30))),
             spare_schemas: layers.take("spare_schemas")?.unwrap_or(0),
+            spare_databases: layers.take("spare_databases")?.unwrap_or(0),
             plans: layers.take("plans")?.unwrap_or_default(),
             hardening: layers.take("hardening")?.unwrap_or_default(),
             audit_interval: match layers.take::<u32>("audit_interval_h")?.unwrap_or(24) {
@@ -182,6 +185,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("drain_timeout_s", Kind::Toml),
     ("retention_days", Kind::Toml),
     ("spare_schemas", Kind::Toml),
+    ("spare_databases", Kind::Toml),
     ("plans", Kind::Toml),
     ("hardening", Kind::Text),
     ("audit_interval_h", Kind::Toml),

@@ -101,6 +101,7 @@ pub(crate) fn fleet(config: &Config) -> Result<FleetConfig, Failure> {
     let mut fleet = FleetConfig::default();
     fleet.retention = config.retention;
     fleet.spare_schemas = config.spare_schemas.into();
+    fleet.spare_databases = config.spare_databases.into();
     fleet.hardening = match config.hardening {
         Hardening::Own => HardenedDatabases::Own,
         Hardening::All => HardenedDatabases::All,

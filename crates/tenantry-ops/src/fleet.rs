@@ -26,6 +26,8 @@ pub struct FleetConfig {
     pub hardening: HardenedDatabases,
     /// How many schemas are kept ready on each server for tenants that get one of their own; zero for none.
     pub spare_schemas: usize,
+    /// How many databases are kept ready on each server for tenants that get one of their own; zero for none.
+    pub spare_databases: usize,
     /// How long a deleted tenant can be recovered.
     pub retention: Duration,
     /// How long a runner may be silent before another takes its operation over.
@@ -52,6 +54,7 @@ impl Default for FleetConfig {
             force_signed: false,
             hardening: HardenedDatabases::default(),
             spare_schemas: 0,
+            spare_databases: 0,
             retention: 30 * DAY,
             lease: Duration::from_secs(15),
             wait: Duration::from_secs(60),

@@ -15,8 +15,8 @@ use crate::{Ops, TenantRequest, secret};
 pub(crate) struct Place {
     pub(crate) isolation: Isolation,
     pub(crate) server: Server,
-    /// The server's shared tenant database, unless the tenant gets one of its own.
-    pub(crate) shared_database: Option<TenantDatabase>,
+    /// The database that is there: the server's shared one, or a spare one; else the tenant's is made.
+    pub(crate) database: Option<TenantDatabase>,
 }
 
 /// Why there is no place.
@@ -65,7 +65,10 @@ pub(crate) async fn take(
     let Some(server) = server::take_place(transaction, wish).await? else {
         return Err(why_none(transaction, wish).await?);
     };
-    let shared_database = match isolation {
+    let database = match isolation {
+        Isolation::Database if ops.fleet().spare_databases > 0 => {
+            tenant_database::take_spare(transaction, server.id).await?
+        }
         Isolation::Database => None,
         Isolation::Shared | Isolation::Schema => {
             let shared = tenant_database::find_shared(transaction, server.id).await?;
@@ -75,7 +78,7 @@ pub(crate) async fn take(
     Ok(Place {
         isolation,
         server,
-        shared_database,
+        database,
     })
 }
 

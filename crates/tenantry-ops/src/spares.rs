@@ -1,9 +1,15 @@
-//! Keeps spare schemas ready, at the newest version.
+//! Keeps spare schemas and databases ready, at the newest version.
+//!
+//! A spare schema is known to its database alone; a spare database is one of the catalog's that no tenant is placed in, made by
+//! the same operation as a server's shared one.
 
 use std::time::Duration;
 
+use serde_json::json;
 use tenantry_catalog::{
     CatalogError,
+    operation::{self, NewOperation, OperationKind},
+    server::{self, ServerState},
     tenant_database::{self, DatabaseKind, TenantDatabase},
 };
 use tenantry_engine::{
@@ -14,41 +20,80 @@ use tenantry_engine::{
 use tokio_postgres::Client;
 
 use crate::{
-    Ops,
+    Ops, placing,
     runner::{Failure, administer, chain, target},
+    secret,
 };
 
 /// How often a process looks whether spares are missing.
 const POLL: Duration = Duration::from_secs(1);
 
 impl Ops {
-    /// Keeps as many spare schemas as configured in each server's shared tenant database, until the future is dropped; nothing where
+    /// Keeps as many spare schemas and databases ready on each server as configured, until the future is dropped; nothing where
     /// none are wanted.
     ///
-    /// Any number of processes may do so: in each database one does at a time.
+    /// Any number of processes may do so.
     ///
     /// # Cancel safety
     /// What was begun is rolled back, or gone on with by whoever is next.
     pub async fn keep_spares(&self) {
-        if self.fleet().spare_schemas == 0 {
-            return;
-        }
-        loop {
-            if let Err(error) = self.make_spares().await {
-                tracing::warn!(error = %chain(&error), "spare schemas can't be made; trying again");
+        let fleet = self.fleet();
+        while fleet.spare_schemas > 0 || fleet.spare_databases > 0 {
+            let schemas = self.make_spare_schemas().await.err();
+            let databases = self.order_spare_databases().await.err();
+            for error in schemas.into_iter().chain(databases) {
+                tracing::warn!(error = %chain(&error), "spares can't be made; trying again");
             }
             tokio::time::sleep(POLL).await;
         }
     }
 
-    /// Makes the spares that are missing, brings those that are behind to the newest version, and drops those that are too many.
-    /// How many it made.
+    /// Begins the operations that make the spare databases that are missing; runners do the work. How many it began.
+    ///
+    /// # Errors
+    /// When the catalog fails.
+    pub async fn order_spare_databases(&self) -> Result<usize, CatalogError> {
+        let wanted = self.fleet().spare_databases;
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let mut client = self.catalog().client().await?;
+        let servers = server::list(&client).await?;
+        let mut ordered = 0;
+        for server in servers.iter().filter(|server| server.state == ServerState::Active) {
+            let transaction = client.transaction().await?;
+            let missing = wanted.saturating_sub(tenant_database::count_spares(&transaction, server.id).await?);
+            for _ in 0..missing {
+                let id = secret::tenant_database_id();
+                let name = format!("tn_{}_spare_{}", self.catalog().installation(), id.as_uuid().simple());
+                placing::record_database(self, &transaction, server.id, id, &name, DatabaseKind::Own).await?;
+                let work = NewOperation {
+                    id: secret::operation_id(),
+                    kind: OperationKind::PrepareDatabase,
+                    tenant: None,
+                    database: Some(id),
+                    input: &json!({}),
+                    run_after: None,
+                };
+                operation::insert(&transaction, &work).await?;
+            }
+            transaction.commit().await?;
+            ordered += missing;
+        }
+        Ok(ordered)
+    }
+
+    /// Makes the spare schemas that are missing in each server's shared tenant database, brings those that are behind to the newest
+    /// version, and drops those that are too many. How many it made. In each database one process does so at a time.
     ///
     /// A server that can't be reached is told in the log and passed over.
     ///
     /// # Errors
     /// When the catalog fails.
-    pub async fn make_spares(&self) -> Result<usize, CatalogError> {
+    pub async fn make_spare_schemas(&self) -> Result<usize, CatalogError> {
+        if self.fleet().spare_schemas == 0 {
+            return Ok(0);
+        }
         let client = self.catalog().client().await?;
         let databases = tenant_database::list_ready(&client).await?;
         drop(client);

@@ -3,9 +3,10 @@
 use secrecy::SecretString;
 use tenantry_core::{ServerId, TenantDatabaseId, Tier, seal::Key};
 use tokio_postgres::Row;
+use uuid::Uuid;
 
 use crate::{
-    Catalog, CatalogError, Column, Db,
+    Catalog, CatalogError, Column, Db, Transaction,
     text::{parsed, parsed_opt, words},
 };
 
@@ -203,6 +204,64 @@ pub async fn find_shared(db: &impl Db, server: ServerId) -> Result<Option<Tenant
         )
         .await?;
     row.map(|row| TenantDatabase::from_row(&row, 0)).transpose()
+}
+
+/// A database on this server that was made in advance, the oldest, for a tenant whose placement the same transaction records;
+/// `None` where there is none.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn take_spare(db: &impl Db, server: ServerId) -> Result<Option<TenantDatabase>, CatalogError> {
+    let mut seen: Vec<Uuid> = Vec::new();
+    loop {
+        let row = db
+            .query_opt(
+                &format!(
+                    "select {COLUMNS} from tenant_database as d
+                     where d.server = $1 and d.kind = 'own' and d.state = 'ready' and d.id <> all ($2)
+                       and not exists (select from placement as p where p.tenant_database = d.id)
+                     order by d.id limit 1 for update of d skip locked"
+                ),
+                &[server.as_uuid(), &seen],
+            )
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let spare = TenantDatabase::from_row(&row, 0)?;
+        // Once more under the lock: whoever held it before may have placed a tenant there since the statement began.
+        let taken = db
+            .query_opt(
+                "select from placement where tenant_database = $1",
+                &[spare.id.as_uuid()],
+            )
+            .await?;
+        if taken.is_none() {
+            return Ok(Some(spare));
+        }
+        seen.push(*spare.id.as_uuid());
+    }
+}
+
+/// How many databases of one tenant's own wait for their tenant on this server, those that are being made included. Until the
+/// transaction ends, nobody else counts them.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn count_spares(transaction: &Transaction<'_>, server: ServerId) -> Result<usize, CatalogError> {
+    transaction
+        .query_one(
+            "select pg_advisory_xact_lock(hashtextextended('tenantry spare databases', 0))::text",
+            &[],
+        )
+        .await?;
+    let row = transaction
+        .query_one(
+            "select count(*) from tenant_database as d
+             where d.server = $1 and d.kind = 'own' and d.state <> 'dropping'
+               and not exists (select from placement as p where p.tenant_database = d.id)",
+            &[server.as_uuid()],
+        )
+        .await?;
+    Ok(usize::try_from(row.get::<_, i64>(0)).unwrap_or_default())
 }
 
 /// Every tenant database that is ready, by server and name.

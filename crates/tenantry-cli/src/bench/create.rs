@@ -95,6 +95,47 @@ pub(super) async fn schema(run: &Run) -> Result<Finding> {
     )))
 }
 
+/// A tenant that gets a database made in advance.
+pub(super) async fn spare_database(run: &Run) -> Result<Finding> {
+    const COUNT: usize = 10;
+    let ops = world::ops_of(&run.world, |fleet| fleet.spare_databases = COUNT);
+    ensure!(
+        ops.order_spare_databases().await? == COUNT,
+        "not all spares are missing"
+    );
+    let runner = tokio::spawn({
+        let ops = ops.clone();
+        async move { ops.run_operations().await }
+    });
+    let until = Instant::now() + Duration::from_secs(60);
+    while !ops
+        .list_operations(&authority(), None, None, 1_000)
+        .await?
+        .iter()
+        .all(|operation| operation.state.is_final())
+    {
+        ensure!(Instant::now() < until, "the spare databases are not made");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    runner.abort();
+    let mut times_ms = Vec::new();
+    for _ in 0..COUNT {
+        times_ms.push(make_by(&ops, Isolation::Database).await?.as_secs_f64() * 1e3);
+    }
+    ensure!(
+        ops.order_spare_databases().await? == COUNT,
+        "a spare was not handed out"
+    );
+    Ok(Finding::new(
+        "create-spare-database",
+        "creating a tenant with its own database from a spare: whole operation",
+        "–",
+        Spread::of(times_ms),
+        Target::AtMost(50.0),
+    )
+    .unit("ms"))
+}
+
 pub(super) async fn make(world: &World, isolation: Isolation) -> Result<Duration> {
     make_by(&world.ops, isolation).await
 }
@@ -112,13 +153,13 @@ async fn make_by(ops: &Ops, isolation: Isolation) -> Result<Duration> {
 pub(super) async fn spare(run: &Run) -> Result<Finding> {
     let count = run.plan.rounds.max(2) as usize;
     let ops = world::ops_of(&run.world, |fleet| fleet.spare_schemas = count);
-    let made = ops.make_spares().await?;
+    let made = ops.make_spare_schemas().await?;
     ensure!(made == count, "{made} of {count} spares were made");
     let mut times_ms = Vec::new();
     for _ in 0..count {
         times_ms.push(make_by(&ops, Isolation::Schema).await?.as_secs_f64() * 1e3);
     }
-    ensure!(ops.make_spares().await? == count, "a spare was not handed out");
+    ensure!(ops.make_spare_schemas().await? == count, "a spare was not handed out");
     Ok(Finding::new(
         "create-spare",
         "creating a tenant with its own schema from a spare: whole operation",

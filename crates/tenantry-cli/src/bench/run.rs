@@ -41,6 +41,7 @@ pub(crate) const NAMES: &[&str] = &[
     "create-shared",
     "create-schema",
     "create-spare",
+    "create-spare-database",
     "costs",
     "fleet",
     "memory",
@@ -119,6 +120,7 @@ impl Run {
             "create-shared" => create::shared(self).await,
             "create-schema" => create::schema(self).await,
             "create-spare" => create::spare(self).await,
+            "create-spare-database" => create::spare_database(self).await,
             "memory" => memory::serve(self).await,
             other => anyhow::bail!("there is no line `{other}`"),
         }

@@ -47,6 +47,9 @@ pub(crate) struct Overrides {
     /// How many schemas `serve` keeps ready on each server for tenants with one of their own [default: 0]
     #[arg(long, global = true, value_name = "NUMBER", hide_short_help = true)]
     pub(crate) spare_schemas: Option<String>,
+    /// How many databases `serve` keeps ready on each server for tenants with one of their own [default: 0]
+    #[arg(long, global = true, value_name = "NUMBER", hide_short_help = true)]
+    pub(crate) spare_databases: Option<String>,
     /// Where tenants of each plan are placed, as a TOML table
     #[arg(long, global = true, value_name = "TABLE", hide_short_help = true)]
     pub(crate) plans: Option<String>,
@@ -83,6 +86,7 @@ impl Overrides {
             "drain_timeout_s" => self.drain_timeout_s.as_deref(),
             "retention_days" => self.retention_days.as_deref(),
             "spare_schemas" => self.spare_schemas.as_deref(),
+            "spare_databases" => self.spare_databases.as_deref(),
             "plans" => self.plans.as_deref(),
             "hardening" => self.hardening.as_deref(),
             "audit_interval_h" => self.audit_interval_h.as_deref(),

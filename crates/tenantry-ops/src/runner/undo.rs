@@ -44,7 +44,7 @@ pub(super) async fn undo(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
         operation_cleanup::settle(&client, journal.operation.id, object).await?;
     }
     match journal.operation.kind {
-        OperationKind::PrepareDatabase => forget_server(ops, journal).await,
+        OperationKind::PrepareDatabase => forget_database(ops, journal).await,
         _ => forget_tenant(ops, journal).await,
     }
 }
@@ -143,8 +143,8 @@ async fn forget_home(ops: &Ops, transaction: &Transaction<'_>, tenant: TenantId)
     Ok(())
 }
 
-/// A server whose tenant database could not be made is not registered; it can be added again.
-async fn forget_server(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
+/// A server whose shared tenant database could not be made is not registered; it can be added again.
+async fn forget_database(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let mut client = ops.catalog().client().await?;
     let transaction = client.transaction().await?;
     journal.hold(&transaction).await?;
@@ -152,7 +152,9 @@ async fn forget_server(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
         && let Some(database) = tenant_database::find(&transaction, id).await?
     {
         tenant_database::remove(&transaction, id).await?;
-        server::remove(&transaction, database.server).await?;
+        if database.kind == DatabaseKind::Shared {
+            server::remove(&transaction, database.server).await?;
+        }
     }
     change::announce(&transaction, Change::Servers).await?;
     journal.finish(&transaction, OperationState::Failed).await?;

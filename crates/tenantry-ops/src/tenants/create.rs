@@ -121,10 +121,10 @@ impl Ops {
             Isolation::Schema => own_schema_name(id),
         };
         let server = place.server.id;
-        let (database, home) = match place.shared_database {
-            Some(shared) => (
-                shared.id,
-                provision::first_object(place.isolation, server, &shared.name, &schema),
+        let (database, home) = match place.database {
+            Some(there) => (
+                there.id,
+                provision::first_object(place.isolation, server, &there.name, &schema),
             ),
             None => {
                 let (own, name) = placing::record_own_database(self, &transaction, server, id).await?;

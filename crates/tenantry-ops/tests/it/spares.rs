@@ -33,8 +33,8 @@ async fn oid_of(fleet: &Fleet, schema: &str) -> Option<u32> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spare_becomes_the_next_tenants_schema_and_another_takes_its_place() {
     let fleet = Fleet::start_with(with(2)).await;
-    assert_eq!(fleet.ops.make_spares().await.unwrap(), 2);
-    assert_eq!(fleet.ops.make_spares().await.unwrap(), 0);
+    assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 2);
+    assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 0);
     let spares = waiting(&fleet).await;
     let tenant = fleet.create("acme", Isolation::Schema).await.unwrap();
     assert_eq!(oid_of(&fleet, &own_schema_name(tenant.id)).await, Some(spares[0].0));
@@ -53,7 +53,7 @@ async fn a_spare_becomes_the_next_tenants_schema_and_another_takes_its_place() {
     fleet.ops.reconcile_migrations(&operator()).await.unwrap();
     assert_eq!(fleet.ops.migration_status(&operator()).await.unwrap(), status);
 
-    assert_eq!(fleet.ops.make_spares().await.unwrap(), 1);
+    assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 1);
     assert_eq!(waiting(&fleet).await.len(), 2);
     // It goes as every other tenant's does.
     fleet.ops.delete_tenant(&operator(), &tenant.id.into()).await.unwrap();
@@ -61,14 +61,14 @@ async fn a_spare_becomes_the_next_tenants_schema_and_another_takes_its_place() {
     assert_eq!(oid_of(&fleet, &own_schema_name(tenant.id)).await, None);
     // Fewer are wanted: none but those.
     let fewer = ops_on(&fleet.catalog.url(), with(1)).await;
-    assert_eq!(fewer.make_spares().await.unwrap(), 0);
+    assert_eq!(fewer.make_spare_schemas().await.unwrap(), 0);
     assert_eq!(waiting(&fleet).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spare_that_is_behind_is_not_handed_out_and_is_brought_to_the_newest_version() {
     let fleet = Fleet::start_with(with(1)).await;
-    fleet.ops.make_spares().await.unwrap();
+    fleet.ops.make_spare_schemas().await.unwrap();
     let spare = waiting(&fleet).await;
     let mut newer = with(1);
     let mut all: Vec<(String, String)> = files()
@@ -90,7 +90,7 @@ async fn a_spare_that_is_behind_is_not_handed_out_and_is_brought_to_the_newest_v
     };
     let first = create("before").await;
     assert_ne!(oid_of(&fleet, &first).await, Some(spare[0].0));
-    assert_eq!(ops.make_spares().await.unwrap(), 0, "it is mended, not replaced");
+    assert_eq!(ops.make_spare_schemas().await.unwrap(), 0, "it is mended, not replaced");
     let second = create("after").await;
     assert_eq!(oid_of(&fleet, &second).await, Some(spare[0].0));
     let columns =
@@ -102,7 +102,7 @@ async fn a_spare_that_is_behind_is_not_handed_out_and_is_brought_to_the_newest_v
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_want_the_only_spare_one_gets_it_and_all_get_a_schema() {
     let fleet = Fleet::start_with(with(1)).await;
-    fleet.ops.make_spares().await.unwrap();
+    fleet.ops.make_spare_schemas().await.unwrap();
     let spare = waiting(&fleet).await[0].0;
     let slugs: Vec<String> = (b'a'..b'g')
         .map(|letter| format!("tenant-{}", char::from(letter)))
@@ -126,7 +126,7 @@ async fn of_many_who_want_the_only_spare_one_gets_it_and_all_get_a_schema() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_dies_with_a_spare_in_its_hands_leaves_it_or_the_tenants_schema() {
     let fleet = Fleet::start_with(with(3)).await;
-    assert_eq!(fleet.ops.make_spares().await.unwrap(), 3);
+    assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 3);
     let before = waiting(&fleet).await;
     for place in [
         "recorded_schema",
@@ -159,4 +159,72 @@ async fn a_process_that_dies_with_a_spare_in_its_hands_leaves_it_or_the_tenants_
         assert_eq!(fleet.emails(tenant.id).await, ["help@example.com"]);
     }
     assert!(waiting(&fleet).await.is_empty(), "three tenants took the three spares");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_database_becomes_the_next_tenants_own_and_two_never_get_the_same() {
+    let mut config = config();
+    config.spare_databases = 2;
+    let fleet = Fleet::start_with(config).await;
+    assert_eq!(fleet.ops.order_spare_databases().await.unwrap(), 2);
+    assert_eq!(
+        fleet.ops.order_spare_databases().await.unwrap(),
+        0,
+        "two are on their way"
+    );
+    let runner = tokio::spawn({
+        let ops = fleet.ops.clone();
+        async move { ops.run_operations().await }
+    });
+    fleet.operations_end().await;
+    let creations = ["a", "b", "c"].map(|name| format!("tenant-{name}"));
+    let creations = creations.iter().map(|slug| fleet.create(slug, Isolation::Database));
+    let tenants = futures_util::future::join_all(creations).await;
+    let mut names = Vec::new();
+    for tenant in tenants {
+        let tenant = tenant.unwrap();
+        fleet.add_contact(tenant.id, "new@example.com").await;
+        assert_eq!(fleet.emails(tenant.id).await, ["help@example.com", "new@example.com"]);
+        names.push(tenant.placement.unwrap().database);
+    }
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 3, "each has one to itself: {names:?}");
+    let spares = names.iter().filter(|name| name.contains("_spare_")).count();
+    assert_eq!(spares, 2, "{names:?}");
+    assert_eq!(fleet.ops.order_spare_databases().await.unwrap(), 2);
+    fleet.operations_end().await;
+    runner.abort();
+}
+
+/// The server of a spare that can't be made stays, with its tenants.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_database_that_cannot_be_made_is_forgotten_and_nothing_else() {
+    let mut config = config();
+    config.spare_databases = 1;
+    config.attempts_max = 1;
+    let fleet = Fleet::start_with(config).await;
+    let tenant = fleet.create("acme", Isolation::Shared).await.unwrap();
+    fleet.ops.order_spare_databases().await.unwrap();
+    let client = fleet.ops.catalog().client().await.unwrap();
+    // Somebody has one of that name.
+    let sql = "select name from tenant_database where kind = 'own'";
+    let name: String = client.query_one(sql, &[]).await.unwrap().get(0);
+    let admin = fleet.shared_admin().await;
+    admin.batch_execute(&format!("create database {name}")).await.unwrap();
+    let runner = tokio::spawn({
+        let ops = fleet.ops.clone();
+        async move { ops.run_operations().await }
+    });
+    fleet.operations_end().await;
+    runner.abort();
+    let left = "select (select count(*) from tenant_database where kind = 'own'), (select count(*) from server)";
+    let row = client.query_one(left, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (0, 1));
+    fleet.add_contact(tenant.id, "new@example.com").await;
+    let theirs = admin
+        .execute("select from pg_database where datname = $1", &[&name])
+        .await;
+    assert_eq!(theirs.unwrap(), 1);
+    admin.batch_execute(&format!("drop database {name}")).await.unwrap();
 }
