@@ -8,7 +8,7 @@ pub struct PoolConfig {
     /// Connections to one tenant database. PostgreSQL serves a few per core best; several processes share a server.
     pub connections_max: usize,
     /// Callers that may wait for one tenant database; the next is refused at once, so that a stuck database does not
-    /// collect the whole process.
+    /// collect the whole process. Where it is a tenant with few waiters, the last one of the tenant with the most is refused instead.
     pub waiting_max: usize,
     /// How long a caller waits for a connection.
     pub wait_timeout: Duration,

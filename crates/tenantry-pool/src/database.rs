@@ -1,4 +1,4 @@
-//! The connections to one tenant database: bounded, lent in the order of asking, kept with their tenants.
+//! The connections to one tenant database: bounded, lent by turns, kept with their tenants.
 
 use std::{
     collections::VecDeque,
@@ -7,12 +7,14 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tenantry_core::TenantId;
 use tenantry_wire::{Binding, Connection, Endpoint, Options, Session};
 use tokio::sync::oneshot;
 
 use crate::{
     Error, Incarnation, PoolConfig,
     member::{Lease, Member, close},
+    queue::{FairQueue, Waiter},
     raw::RawPlace,
     timer::Timer,
 };
@@ -28,7 +30,7 @@ pub(crate) struct DatabasePool {
     inner: Mutex<Inner>,
 }
 
-/// While somebody waits nothing lies idle: what comes back goes to who has waited longest.
+/// While somebody waits nothing lies idle: what comes back goes to whose turn it is.
 #[derive(Default)]
 struct Inner {
     /// Least recently used first.
@@ -37,7 +39,7 @@ struct Inner {
         reason = "a member is taken out and put back for each call, and is half a kilobyte"
     )]
     idle: Vec<Box<Member>>,
-    waiting: VecDeque<Waiter<Result<Lease, Error>>>,
+    waiting: FairQueue<Result<Lease, Error>>,
     /// For a place, not for a connection: those of the raw lane serve one call each.
     raw_waiting: VecDeque<Waiter<RawPlace>>,
     /// All that exist, of both lanes: idle, lent, being opened, being closed.
@@ -47,11 +49,6 @@ struct Inner {
     opening: usize,
     /// Who has asked so far: the two lanes take turns by it.
     asked: u64,
-}
-
-struct Waiter<T> {
-    asked: u64,
-    sender: oneshot::Sender<T>,
 }
 
 /// How a pool stands.
@@ -107,13 +104,13 @@ impl DatabasePool {
         }
     }
 
-    /// Lends a connection, and waits for one in the order of asking.
+    /// Lends a connection, and waits for one: in the order of asking within a tenant, by turns among tenants.
     pub(crate) async fn lease(self: &Arc<Self>, binding: &Binding<'_>) -> Result<Lease, Error> {
         loop {
             if let Some(lease) = self.lease_idle(binding, Instant::now()) {
                 return Ok(lease);
             }
-            match self.queue_up() {
+            match self.queue_up(binding.tenant) {
                 Some(Ok(receiver)) => return self.wait(receiver).await,
                 Some(Err(waiting)) => return Err(Error::Full(waiting)),
                 None => {}
@@ -122,17 +119,21 @@ impl DatabasePool {
     }
 
     /// Takes a place in the queue; the queue's length where it is full; `None` where a connection has come back by now.
-    fn queue_up(self: &Arc<Self>) -> Option<Result<oneshot::Receiver<Result<Lease, Error>>, usize>> {
+    fn queue_up(self: &Arc<Self>, tenant: TenantId) -> Option<Result<oneshot::Receiver<Result<Lease, Error>>, usize>> {
         let mut inner = self.inner.lock();
         if !inner.idle.is_empty() {
             return None;
         }
         if let Some(waiting) = inner.is_full(self.config.waiting_max) {
-            return Some(Err(waiting));
+            // Not for what others ask: whoever has more waiters than anybody loses one.
+            match inner.waiting.pop_of_longest(tenant) {
+                Some(other) => drop(other.sender.send(Err(Error::Full(waiting)))),
+                None => return Some(Err(waiting)),
+            }
         }
         let (sender, receiver) = oneshot::channel();
         let asked = inner.next_turn();
-        inner.waiting.push_back(Waiter { asked, sender });
+        inner.waiting.push(tenant, Waiter { asked, sender });
         self.open_if_needed(&mut inner);
         Some(Ok(receiver))
     }
@@ -216,7 +217,7 @@ impl DatabasePool {
         self.give(member);
     }
 
-    /// Gives a connection to who has waited longest.
+    /// Gives a connection to whose turn it is.
     fn give(self: &Arc<Self>, mut member: Box<Member>) {
         debug_assert!(
             member.session.is_clean(),
@@ -229,7 +230,7 @@ impl DatabasePool {
             inner.open -= 1;
             return self.place_is_free(&mut inner);
         }
-        while let Some(waiter) = inner.waiting.pop_front() {
+        while let Some(waiter) = inner.waiting.pop() {
             match waiter.sender.send(Ok(Lease::new(member, self.clone()))) {
                 Ok(()) => return,
                 // This one gave up. The lease comes back whole, so nothing is given back twice.
@@ -323,7 +324,7 @@ impl DatabasePool {
             inner.open -= 1;
             self.serve_raw(&mut inner);
             if inner.open > inner.raw_open {
-                VecDeque::new()
+                FairQueue::default()
             } else {
                 std::mem::take(&mut inner.waiting)
             }
@@ -369,7 +370,7 @@ impl Inner {
     fn is_full(&mut self, waiting_max: usize) -> Option<usize> {
         if self.waiting.len() + self.raw_waiting.len() >= waiting_max {
             // Those who gave up are still in the queue until their turn comes.
-            self.waiting.retain(|waiter| !waiter.sender.is_closed());
+            self.waiting.sweep();
             self.raw_waiting.retain(|waiter| !waiter.sender.is_closed());
         }
         let waiting = self.waiting.len() + self.raw_waiting.len();

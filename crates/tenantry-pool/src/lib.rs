@@ -9,6 +9,7 @@ mod home;
 mod member;
 mod placements;
 mod pools;
+mod queue;
 mod raw;
 mod stream;
 mod timer;

@@ -50,6 +50,66 @@ async fn who_waits_is_served_in_the_order_of_asking() {
 }
 
 #[tokio::test]
+async fn a_tenant_that_asks_for_much_does_not_keep_another_waiting() {
+    let fixture = Fixture::new().await;
+    let pools = fixture.pools(small(1));
+    let mut holder = pools.begin(fixture.caller(0).into()).await.unwrap();
+    holder.query("select 1", &[]).await.unwrap();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut waiting = Vec::new();
+    // Thirty of one tenant, then one of another.
+    for n in 0..31 {
+        let tenant = usize::from(n == 30);
+        let (own, caller, order) = (pools.clone(), fixture.caller(tenant), order.clone());
+        waiting.push(tokio::spawn(async move {
+            own.query(&caller, "select 1", &[]).await.unwrap();
+            order.lock().await.push(tenant);
+        }));
+        while pools.status()[0].1.waiting <= n {
+            tokio::task::yield_now().await;
+        }
+    }
+    holder.commit().await.unwrap();
+    for task in waiting {
+        task.await.unwrap();
+    }
+    assert_eq!(order.lock().await.iter().position(|tenant| *tenant == 1), Some(1));
+}
+
+#[tokio::test]
+async fn a_queue_full_of_one_tenants_callers_refuses_the_last_of_those() {
+    let fixture = Fixture::new().await;
+    let config = PoolConfig {
+        waiting_max: 4,
+        ..small(1)
+    };
+    let pools = fixture.pools(config);
+    let mut holder = pools.begin(fixture.caller(0).into()).await.unwrap();
+    holder.query("select 1", &[]).await.unwrap();
+    let ask = |tenant: usize| {
+        let (own, caller) = (pools.clone(), fixture.caller(tenant));
+        tokio::spawn(async move { own.query(&caller, "select 1", &[]).await.map(|_| ()) })
+    };
+    let mut greedy = Vec::new();
+    for n in 0..4 {
+        greedy.push(ask(0));
+        while pools.status()[0].1.waiting <= n {
+            tokio::task::yield_now().await;
+        }
+    }
+    // One more of the same is refused; one of another takes the place of its last.
+    assert!(matches!(ask(0).await.unwrap(), Err(Error::Full(4))));
+    let other = ask(1);
+    let last = greedy.pop().unwrap().await.unwrap();
+    assert!(matches!(last, Err(Error::Full(4))), "{last:?}");
+    holder.commit().await.unwrap();
+    other.await.unwrap().unwrap();
+    for task in greedy {
+        task.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn waiting_has_a_limit_in_time_and_in_number() {
     let fixture = Fixture::new().await;
     let config = PoolConfig {
