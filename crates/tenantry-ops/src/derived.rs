@@ -1,17 +1,17 @@
 //! What the application's migrations become in every placement: worked out once, in a scratch database, and kept.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use tenantry_catalog::{
     app_derived,
     server::{self, ServerState},
 };
-use tenantry_core::seal::sha256;
+use tenantry_core::{ServerId, seal::sha256};
 use tenantry_engine::{
-    admin::ServerAdmin,
-    bootstrap, home,
+    bootstrap,
+    home::ScratchDatabase,
     isolate::{self, Derived},
-    migrate::Files,
+    migrate::{File, Files},
 };
 
 use crate::{
@@ -48,7 +48,7 @@ impl Ops {
     }
 
     async fn find_or_derive(&self, files: &Files) -> Result<Arc<Derived>, MigrationError> {
-        let key = key(files);
+        let key = key_of(files.as_slice());
         let client = self.catalog().client().await?;
         let kept = app_derived::find(&client, &key).await?;
         drop(client);
@@ -63,67 +63,66 @@ impl Ops {
         Ok(Arc::new(derived))
     }
 
-    /// Tries servers one after the other; any of them serves, and one may be away.
     async fn derive_somewhere(&self, files: &Files) -> Result<Derived, MigrationError> {
+        let mut servers = self.scratch_servers().await?;
+        loop {
+            let scratch = self.next_scratch(&mut servers).await?;
+            let derived = self.derive_on(&scratch, files).await;
+            scratch.remove().await;
+            match derived {
+                Err(MigrationError::Server(_)) if !servers.is_empty() => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Where migrations can be tried: any server serves, and one may be away.
+    pub(crate) async fn scratch_servers(&self) -> Result<VecDeque<ServerId>, MigrationError> {
         let client = self.catalog().client().await?;
         let mut servers = server::list(&client).await?;
-        drop(client);
         servers.sort_by_key(|server| (server.state != ServerState::Active, server.server_version));
+        Ok(servers.into_iter().map(|server| server.id).collect())
+    }
+
+    /// A scratch database on the first of the servers that makes one; those before it are struck off.
+    pub(crate) async fn next_scratch(
+        &self,
+        servers: &mut VecDeque<ServerId>,
+    ) -> Result<ScratchDatabase, MigrationError> {
         let mut failed = MigrationError::NoServer;
-        for server in servers {
-            let (admin, administration) = match administer(self, server.id).await {
-                Ok(reached) => reached,
-                Err(failure) => {
-                    failed = MigrationError::Server(failure.message());
-                    continue;
-                }
-            };
-            let installation = self.catalog().installation();
-            let made = bootstrap::server(&admin, installation, Some(&administration.mover_password)).await;
-            let derived = match made {
-                Ok(_) => self.derive_on(&admin, files).await,
-                Err(error) => Err(MigrationError::Server(error.to_string())),
-            };
-            match derived {
-                Err(error @ MigrationError::Server(_)) => failed = error,
-                other => return other,
+        while let Some(server) = servers.pop_front() {
+            match self.scratch_on(server).await {
+                Ok(scratch) => return Ok(scratch),
+                Err(failure) => failed = MigrationError::Server(failure.message()),
             }
         }
         Err(failed)
     }
 
-    async fn derive_on(&self, admin: &ServerAdmin, files: &Files) -> Result<Derived, MigrationError> {
+    async fn scratch_on(&self, server: ServerId) -> Result<ScratchDatabase, Failure> {
+        let (admin, administration) = administer(self, server).await?;
         let installation = self.catalog().installation();
+        bootstrap::server(&admin, installation, Some(&administration.mover_password)).await?;
+        Ok(ScratchDatabase::make(&admin, installation).await?)
+    }
+
+    async fn derive_on(&self, scratch: &ScratchDatabase, files: &Files) -> Result<Derived, MigrationError> {
         let failed = |error: &dyn std::fmt::Display| MigrationError::Server(error.to_string());
-        home::drop_old_scratch(admin, installation)
+        let client = scratch.connect().await.map_err(|error| failed(&error))?;
+        let owner = tenantry_engine::Roles::of(self.catalog().installation()).owner;
+        isolate::derive(&client, owner.as_str(), files)
             .await
-            .map_err(|error| failed(&error))?;
-        let name = home::scratch_name(installation);
-        home::create_database(admin, installation, &name)
-            .await
-            .map_err(|error| failed(&error))?;
-        let derived = async {
-            let client = admin.connect(&name).await.map_err(|error| failed(&error))?;
-            let owner = tenantry_engine::Roles::of(installation).owner;
-            isolate::derive(&client, owner.as_str(), files)
-                .await
-                .map_err(|error| match error {
-                    isolate::DeriveError::Scratch(cause) => failed(&cause),
-                    refused => MigrationError::Refused(refused.to_string()),
-                })
-        };
-        let derived = derived.await;
-        // Where this fails the next derivation drops it.
-        if let Err(error) = home::drop_scratch(admin, installation, &name).await {
-            tracing::warn!(database = name, %error, "a scratch database stays for now");
-        }
-        derived
+            .map_err(|error| match error {
+                isolate::DeriveError::Scratch(cause) => failed(&cause),
+                refused => MigrationError::Refused(refused.to_string()),
+            })
     }
 }
 
-fn key(files: &Files) -> [u8; 32] {
+/// Under what it is kept: these files, by this engine.
+pub(crate) fn key_of(files: &[File]) -> [u8; 32] {
     let mut text = isolate::ENGINE_VERSION.to_owned();
-    for file in files.as_slice() {
+    for file in files {
         text.push('\n');
         text.push_str(&file.name);
         text.push(' ');

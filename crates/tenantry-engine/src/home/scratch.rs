@@ -13,9 +13,93 @@ use crate::{
     sql_error::{Doing, SqlError},
 };
 
-/// No derivation takes as long.
-const OLD: Duration = Duration::from_secs(3600);
+/// What a scratch database's keeper locks; the parameter is its name.
+const KEY: &str = "pg_catalog.hashtextextended('tenantry scratch ' || $1::text, 0)";
+/// What the isolated form calls, where the scratch database was not bootstrapped.
+const STUBS: &str = "
+create schema if not exists tenantry;
+create or replace function tenantry.tenant_id() returns uuid language sql stable parallel safe begin atomic select null::uuid; end;
+create or replace function tenantry.account_id() returns uuid language sql stable parallel safe begin atomic select null::uuid; end;
+create or replace function tenantry.has_role(text) returns boolean language sql stable parallel safe begin atomic select false; end;
+create or replace function tenantry.may_write() returns boolean language sql stable parallel safe begin atomic select false; end;
+create or replace function tenantry.binding_may_write() returns boolean language sql stable parallel safe begin atomic select false; end;
+grant usage on schema tenantry to public;
+";
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// What every scratch database holds, whether or not it was bootstrapped: the functions that isolated tables call, and the
+/// schema for extensions.
+pub(crate) async fn prepare_scratch(client: &Client) -> Result<(), tokio_postgres::Error> {
+    let bootstrapped = client
+        .query_one("select to_regprocedure('tenantry.tenant_id()') is not null", &[])
+        .await?
+        .get::<_, bool>(0);
+    if !bootstrapped {
+        client.batch_execute(STUBS).await?;
+    }
+    client
+        .batch_execute(
+            "set client_min_messages = warning;
+             create schema if not exists tenantry_ext;
+             grant usage on schema tenantry_ext to public",
+        )
+        .await
+}
+
+/// A database to try migrations in, kept by a session: whoever finds one that nobody keeps may drop it.
+#[derive(Debug)]
+pub struct ScratchDatabase {
+    admin: ServerAdmin,
+    installation: InstallationId,
+    name: String,
+    /// Holds the lock that says that somebody uses it; the lock ends with the process, however that ends.
+    keeper: Client,
+}
+
+impl ScratchDatabase {
+    /// Makes one, after dropping those that processes left behind which died.
+    ///
+    /// # Errors
+    ///
+    /// Where the server can't be asked, or makes no databases.
+    ///
+    /// # Cancel safety
+    ///
+    /// The server may go on and make it; the next one that is made drops it.
+    pub async fn make(admin: &ServerAdmin, installation: &InstallationId) -> Result<Self, HomeError> {
+        drop_old_scratch(admin, installation).await?;
+        let name = scratch_name(installation);
+        let keeper = admin.connect_maintenance().await?;
+        keeper
+            .execute(&format!("select pg_advisory_lock({KEY})"), &[&name])
+            .await
+            .doing("keep a scratch database")?;
+        super::create_database(admin, installation, &name).await?;
+        Ok(Self {
+            admin: admin.clone(),
+            installation: installation.clone(),
+            name,
+            keeper,
+        })
+    }
+
+    /// A connection of the administrator's to it.
+    ///
+    /// # Errors
+    ///
+    /// Where the server does not answer.
+    pub async fn connect(&self) -> Result<Client, HomeError> {
+        Ok(self.admin.connect(&self.name).await?)
+    }
+
+    /// Drops it. Where that fails the next one that is made drops it too.
+    pub async fn remove(self) {
+        if let Err(error) = drop_scratch(&self.admin, &self.installation, &self.name).await {
+            tracing::warn!(database = self.name, %error, "a scratch database stays for now");
+        }
+        drop(self.keeper);
+    }
+}
 
 /// A name for a scratch database that nobody has; it tells when it was made.
 pub fn scratch_name(installation: &InstallationId) -> String {
@@ -43,7 +127,7 @@ pub async fn drop_scratch(admin: &ServerAdmin, installation: &InstallationId, na
     Ok(())
 }
 
-/// Drops the scratch databases that processes left behind which died.
+/// Drops the scratch databases that processes left behind which died: those whose keeper is gone.
 ///
 /// # Errors
 ///
@@ -59,23 +143,19 @@ pub async fn drop_old_scratch(admin: &ServerAdmin, installation: &InstallationId
         .doing("list scratch databases")?;
     for row in rows {
         let name: String = row.get(0);
-        if is_old(&name[prefix(installation).len()..]) {
+        let unkept = client
+            .query_one(&format!("select pg_try_advisory_lock({KEY})"), &[&name])
+            .await
+            .doing("look whether a scratch database is kept")?;
+        if unkept.get::<_, bool>(0) {
             drop_scratch(admin, installation, &name).await?;
+            client
+                .execute(&format!("select pg_advisory_unlock({KEY})"), &[&name])
+                .await
+                .doing("let a scratch database go")?;
         }
     }
     Ok(())
-}
-
-fn is_old(id: &str) -> bool {
-    let Some((seconds, _)) = Uuid::parse_str(id)
-        .ok()
-        .and_then(|id| id.get_timestamp())
-        .map(|at| at.to_unix())
-    else {
-        return false;
-    };
-    let made = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
-    made.elapsed().is_ok_and(|age| age > OLD)
 }
 
 /// Waits while a session whose client may be gone is still making the database: the server notices that only when it is

@@ -7,22 +7,12 @@ use super::{
     quote::ident,
     snapshot::{QUERY, Snapshot},
 };
-use crate::migrate::Statement;
+use crate::{home::prepare_scratch, migrate::Statement};
 
-/// The twin's schema.
-pub(super) const TWIN: &str = "tenantry_twin";
+/// The schema of the plain twin in a scratch database; after [`derive`](super::derive()) it has what all files make for a single
+/// customer.
+pub const TWIN: &str = "tenantry_twin";
 const SHADOW: &str = "tenantry_shadow";
-
-/// What the isolated form calls, where the scratch database was not bootstrapped.
-const STUBS: &str = "
-create schema if not exists tenantry;
-create or replace function tenantry.tenant_id() returns uuid language sql stable parallel safe begin atomic select null::uuid; end;
-create or replace function tenantry.account_id() returns uuid language sql stable parallel safe begin atomic select null::uuid; end;
-create or replace function tenantry.has_role(text) returns boolean language sql stable parallel safe begin atomic select false; end;
-create or replace function tenantry.may_write() returns boolean language sql stable parallel safe begin atomic select false; end;
-create or replace function tenantry.binding_may_write() returns boolean language sql stable parallel safe begin atomic select false; end;
-grant usage on schema tenantry to public;
-";
 
 /// A connection to an empty database that is thrown away afterwards.
 pub(super) struct Scratch<'a> {
@@ -36,19 +26,10 @@ impl<'a> Scratch<'a> {
     /// Makes the two schemas.
     pub(super) async fn prepare(client: &'a Client, owner: &str) -> Result<Scratch<'a>, Error> {
         let owner = ident(owner);
-        let bootstrapped = client
-            .query_one("select to_regprocedure('tenantry.tenant_id()') is not null", &[])
-            .await?
-            .get::<_, bool>(0);
-        if !bootstrapped {
-            client.batch_execute(STUBS).await?;
-        }
+        prepare_scratch(client).await?;
         client
             .batch_execute(&format!(
-                "set client_min_messages = warning;
-                 create schema if not exists tenantry_ext;
-                 grant usage on schema tenantry_ext to public;
-                 drop schema if exists {TWIN} cascade;
+                "drop schema if exists {TWIN} cascade;
                  drop schema if exists {SHADOW} cascade;
                  create schema {TWIN} authorization {owner};
                  create schema {SHADOW} authorization {owner}"
