@@ -67,6 +67,41 @@ pub async fn derive(client: &Client, owner: &str, files: &Files) -> Result<Deriv
     derived
 }
 
+/// The same for files of one tenant's own, on top of the fleet's: only theirs are returned.
+///
+/// # Errors
+///
+/// As [`derive`]; also a seed, since an overlay has one tenant, which is there.
+///
+/// # Cancel safety
+///
+/// As [`derive`].
+pub async fn derive_overlay(
+    client: &Client,
+    owner: &str,
+    files: &Files,
+    overlay: &Files,
+) -> Result<Derived, DeriveError> {
+    let seed = overlay.as_slice().iter().find(|file| file.header.mode == Mode::Seed);
+    if let Some(seed) = seed {
+        return Err(DeriveError::Refused(vec![Refusal {
+            file: seed.name.clone(),
+            line: 1,
+            reason: "a seed is for tenants to come, and this file is one tenant's own".into(),
+            mend: "declare `-- tenantry: each tenant`".into(),
+        }]));
+    }
+    let both = files.followed_by(overlay);
+    let derived = derive_as(client, owner, &both).await;
+    client.batch_execute("reset role; reset all").await?;
+    let mut derived = derived?;
+    derived.versions.drain(..files.as_slice().len());
+    for version in &mut derived.versions {
+        version.overlay = true;
+    }
+    Ok(derived)
+}
+
 async fn derive_as(client: &Client, owner: &str, files: &Files) -> Result<Derived, DeriveError> {
     let (statements, refusals) = read(files);
     if !refusals.is_empty() {
@@ -164,6 +199,7 @@ impl Deriver<'_> {
             mode: file.header.mode,
             transaction: file.header.transaction,
             instead_of: file.header.instead_of,
+            overlay: false,
             ends_transaction: parts.steps.iter().any(adds_label),
             extensions: parts.extensions.into_iter().collect(),
             steps: parts.steps,

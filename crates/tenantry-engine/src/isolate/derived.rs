@@ -45,6 +45,9 @@ pub struct Version {
     pub instead_of: Option<i64>,
     /// Whether what comes later needs its commit: a label added to an enum can't be used in the transaction that adds it.
     pub ends_transaction: bool,
+    /// Whether it belongs to one tenant's overlay, which is tracked apart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overlay: bool,
     /// Extensions that the administrator installs before it runs.
     pub extensions: Vec<String>,
     /// What runs, in this order.

@@ -109,7 +109,7 @@ pub async fn apply(
 }
 
 /// What the appliers of a placement take turns by: a number, as SQL.
-pub(super) fn turn_key(target: &Target) -> String {
+pub(crate) fn turn_key(target: &Target) -> String {
     let name =
         Literal::new(format!("tenantry migrate {}", target.schema.as_str())).expect("an identifier holds no zero byte");
     format!("hashtextextended({name}, 0)")
@@ -127,8 +127,8 @@ async fn apply_in_turn(
     let applied = Applied {
         versions: pending.iter().map(|version| version.version).collect(),
     };
-    if pending.len() == derived.versions.len() && provision(client, target, &pending, patience).await? == OneGo::Applied
-    {
+    let is_new = pending.len() == derived.versions.len() && !is_overlay(derived);
+    if is_new && provision(client, target, &pending, patience).await? == OneGo::Applied {
         pending.clear();
     } else {
         pending = self::pending(client, target, derived).await?;
@@ -137,7 +137,7 @@ async fn apply_in_turn(
         one(client, target, version, tenants, context, patience).await?;
     }
     // A placement made just now skipped the seeds.
-    if applied.versions.len() == derived.versions.len() {
+    if is_new {
         for tenant in tenants {
             data::seed(client, target, derived, *tenant, context, patience).await?;
         }
@@ -176,6 +176,11 @@ async fn one(
     outcome.map_err(|failure| explain(failure, patience))
 }
 
+/// One tenant's own files come on top of tables that may hold rows.
+fn is_overlay(derived: &Derived) -> bool {
+    derived.versions.iter().any(|version| version.overlay)
+}
+
 /// The versions that the ledger lacks.
 pub(super) async fn pending<'a>(
     client: &Client,
@@ -183,7 +188,7 @@ pub(super) async fn pending<'a>(
     derived: &'a Derived,
 ) -> Result<Vec<&'a Version>, ApplyError> {
     let schema = target.schema.as_str();
-    let ledger = ledger::read(client, schema).await?;
+    let ledger = ledger::read(client, &ledger::name(schema, is_overlay(derived))).await?;
     for row in ledger.values() {
         let version = derived.versions.iter().find(|version| version.version == row.version);
         let Some(version) = version else {
@@ -217,7 +222,7 @@ pub(super) async fn pending<'a>(
 }
 
 /// One applier per placement; the others wait here and then find nothing pending.
-async fn take_turn(client: &Client, target: &Target, patience: &Patience) -> Result<(), ApplyError> {
+pub(crate) async fn take_turn(client: &Client, target: &Target, patience: &Patience) -> Result<(), ApplyError> {
     // One message, which a failure undoes whole: the setting does not stay.
     let taken = client
         .batch_execute(&format!(
@@ -233,7 +238,7 @@ async fn take_turn(client: &Client, target: &Target, patience: &Patience) -> Res
 }
 
 /// Extensions stand once per database, installed by the administrator before a version needs them.
-async fn install(client: &Client, versions: &[&Version]) -> Result<(), ApplyError> {
+pub(crate) async fn install(client: &Client, versions: &[&Version]) -> Result<(), ApplyError> {
     for version in versions {
         for name in &version.extensions {
             // PostgreSQL took it as a name when it was derived.

@@ -1,6 +1,6 @@
 //! The application's migrations: a folder of `NNNN_name.sql`, or the same built into a program.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use sha2::{Digest, Sha256};
 
@@ -10,7 +10,12 @@ use super::header::Header;
 #[derive(Debug, Clone, Default)]
 pub struct Files {
     files: Vec<File>,
+    /// Files of single tenants, by slug.
+    overlays: BTreeMap<String, Vec<File>>,
 }
+
+/// The folder in which single tenants have folders.
+const TENANTS: &str = "tenants";
 
 /// One migration.
 #[derive(Debug, Clone)]
@@ -63,13 +68,33 @@ pub enum FilesError {
 }
 
 impl Files {
-    /// Reads every `.sql` file of a folder; other files and folders in it are left alone.
+    /// Reads every `.sql` file of a folder, and of the folders `tenants/<slug>` in it those of single tenants; other files and
+    /// folders are left alone.
     ///
     /// # Errors
     ///
     /// An unreadable folder, a name without a version, two files of one version, an unknown declaration.
     pub fn load(dir: impl AsRef<Path>) -> Result<Self, FilesError> {
         let dir = dir.as_ref();
+        let mut all = Self::load_flat(dir)?;
+        let tenants = dir.join(TENANTS);
+        if tenants.is_dir() {
+            let read = |source| FilesError::Read {
+                path: tenants.display().to_string(),
+                source,
+            };
+            for entry in fs::read_dir(&tenants).map_err(read)? {
+                let entry = entry.map_err(read)?;
+                if entry.path().is_dir() {
+                    let slug = entry.file_name().to_string_lossy().into_owned();
+                    all = all.with_overlay(slug, Self::load_flat(&entry.path())?);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn load_flat(dir: &Path) -> Result<Self, FilesError> {
         let read = |path: &Path| {
             let path = path.display().to_string();
             move |source| FilesError::Read { path, source }
@@ -113,7 +138,47 @@ impl Files {
                 });
             }
         }
-        Ok(Self { files })
+        Ok(Self {
+            files,
+            overlays: BTreeMap::new(),
+        })
+    }
+
+    /// The same with files of one tenant's own; they are named with their folder from here on.
+    #[must_use]
+    pub fn with_overlay(mut self, slug: impl Into<String>, files: Self) -> Self {
+        let slug = slug.into();
+        let mut files = files.files;
+        for file in &mut files {
+            file.name = format!("{TENANTS}/{slug}/{}", file.name);
+        }
+        if !files.is_empty() {
+            self.overlays.insert(slug, files);
+        }
+        self
+    }
+
+    /// The tenants, by slug, that have files of their own.
+    pub fn overlay_slugs(&self) -> impl Iterator<Item = &str> {
+        self.overlays.keys().map(String::as_str)
+    }
+
+    /// The files of one tenant's own.
+    #[must_use]
+    pub fn overlay(&self, slug: &str) -> Option<Self> {
+        let files = self.overlays.get(slug)?.clone();
+        Some(Self {
+            files,
+            overlays: BTreeMap::new(),
+        })
+    }
+
+    /// These and then those, each in its own order.
+    pub(crate) fn followed_by(&self, overlay: &Self) -> Self {
+        Self {
+            files: [self.files.as_slice(), overlay.files.as_slice()].concat(),
+            overlays: BTreeMap::new(),
+        }
     }
 
     /// The migrations, lowest version first.

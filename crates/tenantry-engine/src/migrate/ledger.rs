@@ -6,6 +6,24 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::{Client, Error, types::Type};
 
+/// Under which name a schema's own files stand in the ledger: apart from the fleet's.
+const OVERLAY: &str = "/overlay";
+
+/// The name of a version's ledger.
+pub(super) fn name(schema: &str, overlay: bool) -> String {
+    if overlay {
+        overlay_name(schema)
+    } else {
+        schema.to_owned()
+    }
+}
+
+/// The name of the ledger of one tenant's own files; no schema has it.
+#[must_use]
+pub fn overlay_name(schema: &str) -> String {
+    format!("{schema}{OVERLAY}")
+}
+
 /// A row of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppliedVersion {
@@ -77,7 +95,9 @@ pub async fn forget(client: &Client, schema: &str) -> Result<(), Error> {
         "delete from tenantry_private.migration_step where schema = $1",
         "delete from tenantry_private.migration_tenant where schema = $1",
     ] {
-        client.execute(statement, &[&schema]).await?;
+        for ledger in [schema.to_owned(), overlay_name(schema)] {
+            client.execute(statement, &[&ledger]).await?;
+        }
     }
     Ok(())
 }

@@ -122,7 +122,7 @@ pub(super) enum OneGo {
 
 /// How indexes are built that a migration makes concurrently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Building {
+pub(crate) enum Building {
     Concurrently,
     /// Where no table holds a row, and so nobody waits.
     Plainly,
@@ -221,7 +221,7 @@ pub(super) async fn step_by_step(
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     let acting = Acting::of(client, target, version).await?;
-    let schema = target.schema.as_str();
+    let schema = &super::ledger::name(target.schema.as_str(), version.overlay);
     let done: i32 = client
         .query_opt(
             "select done from tenantry_private.migration_step where schema = $1 and version = $2",
@@ -260,7 +260,7 @@ fn note_step(schema: &str, version: &Version, number: i32) -> String {
 }
 
 /// Whether PostgreSQL refuses the step in a transaction.
-fn stands_alone(step: &Step) -> bool {
+pub(super) fn stands_alone(step: &Step) -> bool {
     let Act::Sql(text) = &step.act else {
         return matches!(step.act, Act::Concurrent { .. });
     };
@@ -340,7 +340,7 @@ async fn clear_invalid(client: &Client, target: &Target, index: &str) -> Result<
 }
 
 /// Opens a version's transaction, still as the administrator.
-pub(super) fn begin(target: &Target, patience: &Patience) -> String {
+pub(crate) fn begin(target: &Target, patience: &Patience) -> String {
     format!(
         "begin; set local lock_timeout = {}; set local client_min_messages = warning; \
          set local check_function_bodies = off; set local search_path = {}, tenantry_ext;\n",
@@ -353,12 +353,12 @@ fn begin_as(target: &Target, role: &Identifier, patience: &Patience) -> String {
     begin(target, patience) + &act_as(role)
 }
 
-pub(super) fn act_as(role: &Identifier) -> String {
+pub(crate) fn act_as(role: &Identifier) -> String {
     format!("set local role {role};\n")
 }
 
 /// A step's text for this placement.
-pub(super) fn statement(target: &Target, step: &Step, building: Building) -> String {
+pub(crate) fn statement(target: &Target, step: &Step, building: Building) -> String {
     match &step.act {
         Act::Sql(text) => text.clone(),
         Act::Concurrent { sql, .. } if building == Building::Concurrently => {
@@ -385,7 +385,7 @@ pub(super) fn record_as(target: &Target, version: &Version, duration_ms: &str) -
     format!(
         "insert into tenantry_private.migration (schema, version, name, checksum, engine_version, duration_ms) \
          values ({}, {}, {}, {}, {}, {});\n",
-        text(target.schema.as_str()),
+        text(&super::ledger::name(target.schema.as_str(), version.overlay)),
         version.version,
         text(&version.name),
         text(&version.checksum),
@@ -400,7 +400,7 @@ fn text(text: &str) -> String {
 }
 
 /// After an error inside a transaction; outside of one it is only a warning.
-pub(super) async fn roll_back(client: &Client) -> Result<(), Error> {
+pub(crate) async fn roll_back(client: &Client) -> Result<(), Error> {
     client.batch_execute("rollback").await
 }
 
