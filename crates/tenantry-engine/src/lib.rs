@@ -12,6 +12,7 @@ pub mod password;
 mod roles;
 pub mod seal;
 mod sql_error;
+pub mod structure;
 pub mod survey;
 pub mod turn;
 

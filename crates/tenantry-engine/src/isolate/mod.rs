@@ -24,7 +24,10 @@ mod table;
 mod trigger;
 mod view;
 
-pub use derive::{DeriveError, derive};
+pub(crate) use quote::{ident, idents, literal};
+pub use scratch::TWIN;
+
+pub use derive::{DeriveError, derive, derive_overlay};
 pub use derived::{Act, Derived, FilledColumn, Grantee, IsolatedTable, Note, Step, Version};
 
 /// Changes when the same migrations would derive other steps.

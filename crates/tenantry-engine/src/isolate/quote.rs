@@ -3,22 +3,22 @@
 use tenantry_sql::{Identifier, Literal};
 
 /// A name.
-pub(super) fn name(name: &str) -> Identifier {
+pub(crate) fn name(name: &str) -> Identifier {
     Identifier::new(name).expect("the catalogs hold no empty or overlong names")
 }
 
 /// A name, quoted.
-pub(super) fn ident(text: &str) -> String {
+pub(crate) fn ident(text: &str) -> String {
     name(text).to_string()
 }
 
 /// Names with commas between them.
-pub(super) fn idents<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn idents<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(ident).collect::<Vec<_>>().join(", ")
 }
 
 /// A text constant.
-pub(super) fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     Literal::new(text)
         .expect("PostgreSQL's texts hold no zero byte")
         .to_string()

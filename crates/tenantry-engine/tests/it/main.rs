@@ -34,4 +34,5 @@ mod seal_plan;
 mod seal_signed;
 mod seal_support;
 mod seal_token;
+mod structure;
 mod support;
