@@ -26,6 +26,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "identity",
         sql: include_str!("../migrations/0002_identity.sql"),
     },
+    Migration {
+        version: 3,
+        name: "rollouts",
+        sql: include_str!("../migrations/0003_rollouts.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

@@ -37,6 +37,11 @@ pub struct Incarnation {
 pub trait PlacementSource: Send + Sync + 'static {
     /// Where the tenant lives now.
     async fn locate(&self, tenant: TenantId) -> Result<Home, LocateError>;
+
+    /// The same with the version of the application's tables there, where the source knows it.
+    async fn locate_versioned(&self, tenant: TenantId) -> Result<(Home, Option<i64>), LocateError> {
+        Ok((self.locate(tenant).await?, None))
+    }
 }
 
 /// Why a tenant has no home to go to.
@@ -52,6 +57,14 @@ pub enum LocateError {
     /// The tenant is being provisioned.
     #[error("the tenant is not ready yet")]
     NotReady,
+    /// The tenant's tables are older than what is required: they are being migrated.
+    #[error("the tenant's tables have version {version}, and {required} is required: migrate them")]
+    Behind {
+        /// The newest migration they have; 0 for none.
+        version: i64,
+        /// The one they need.
+        required: i64,
+    },
     /// The source could not be asked.
     #[error("the tenant's placement cannot be looked up: {0}")]
     Unavailable(String),

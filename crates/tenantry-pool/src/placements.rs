@@ -20,6 +20,8 @@ use crate::{Caller, Error, Home, LocateError, PlacementSource, PoolConfig, datab
 pub(crate) struct Located {
     pub(crate) home: Home,
     pub(crate) pool: Arc<DatabasePool>,
+    /// The version of the application's tables, where the source knows it.
+    pub(crate) schema_version: Option<i64>,
     schema: Arc<str>,
     search_path: String,
 }
@@ -101,25 +103,26 @@ impl Placements {
             return Ok(located);
         }
         let looked_up = self.cache.try_get_with(tenant, async {
-            let home = self.source.locate(tenant).await?;
+            let (home, version) = self.source.locate_versioned(tenant).await?;
             if home.placement.tenant != tenant {
                 return Err(LocateError::Unavailable(
                     "the source answered for another tenant".to_owned(),
                 ));
             }
-            Ok(Arc::new(self.located(home)))
+            Ok(Arc::new(self.located(home, version)))
         });
         looked_up
             .await
             .map_err(|error: Arc<LocateError>| Error::Locate(LocateError::clone(&error)))
     }
 
-    fn located(&self, home: Home) -> Located {
+    fn located(&self, home: Home, schema_version: Option<i64>) -> Located {
         let schema: Arc<str> = home.placement.schema.as_str().into();
         // Extensions last; temporary tables after everything, or one could stand in for a table.
         let search_path = format!("\"{}\", tenantry_ext, pg_temp", schema.replace('"', "\"\""));
         Located {
             pool: self.pool(&home),
+            schema_version,
             schema,
             search_path,
             home,

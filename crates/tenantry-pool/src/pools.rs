@@ -225,6 +225,16 @@ impl Pools {
     }
 
     /// The bounds of the pools.
+    /// The version of the application's tables in the caller's home, as it is remembered with the home; `None` where the
+    /// source of placements does not know it.
+    ///
+    /// # Errors
+    ///
+    /// Why the tenant has no home to go to.
+    pub async fn schema_version(&self, caller: &Caller) -> Result<Option<i64>, Error> {
+        Ok(self.locate(caller).await?.schema_version)
+    }
+
     pub(crate) fn config(&self) -> &Arc<PoolConfig> {
         &self.shared.config
     }

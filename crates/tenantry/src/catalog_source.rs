@@ -19,11 +19,16 @@ use crate::{Error, ErrorKind, SystemAudit};
 /// Asks the catalog where tenants live, and writes down there what the application does by itself.
 pub(crate) struct CatalogSource {
     catalog: Catalog,
+    /// What this application needs, whatever the installation requires.
+    schema_version_min: i64,
 }
 
 impl CatalogSource {
-    pub(crate) fn new(catalog: Catalog) -> Self {
-        Self { catalog }
+    pub(crate) fn new(catalog: Catalog, schema_version_min: i64) -> Self {
+        Self {
+            catalog,
+            schema_version_min,
+        }
     }
 
     async fn find(&self, tenant: TenantId) -> Result<Option<Located>, CatalogError> {
@@ -35,11 +40,22 @@ impl CatalogSource {
 #[async_trait]
 impl PlacementSource for CatalogSource {
     async fn locate(&self, tenant: TenantId) -> Result<Home, LocateError> {
+        Ok(self.locate_versioned(tenant).await?.0)
+    }
+
+    async fn locate_versioned(&self, tenant: TenantId) -> Result<(Home, Option<i64>), LocateError> {
         let found = self
             .find(tenant)
             .await
             .map_err(|error| LocateError::Unavailable(chain(&error)))?;
-        home(found.ok_or(LocateError::NotFound)?)
+        let found = found.ok_or(LocateError::NotFound)?;
+        let version = found.schema_version;
+        let required = self.schema_version_min.max(found.schema_version_min);
+        let home = home(found)?;
+        if version < required {
+            return Err(LocateError::Behind { version, required });
+        }
+        Ok((home, Some(version)))
     }
 }
 

@@ -21,6 +21,10 @@ pub struct Config {
     pub resolver: ResolverConfig,
     /// The bounds of the connection pools.
     pub pool: PoolConfig,
+    /// The newest of the application's migrations that this program can't do without: a tenant that lacks it is answered
+    /// [`ErrorKind::TenantMigrating`](crate::ErrorKind::TenantMigrating) until it is migrated. 0 for none; the
+    /// installation may require more.
+    pub schema_version_min: i64,
 }
 
 /// Why an application can't reach its tenants.
@@ -52,6 +56,7 @@ impl Config {
             master_key,
             resolver: ResolverConfig::new(NAME, NAME),
             pool: PoolConfig::default(),
+            schema_version_min: 0,
         }
     }
 
@@ -88,7 +93,7 @@ impl Tenantry {
     /// When the catalog can't be reached or opened, or the configuration can't be secure.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let catalog = Catalog::connect(config.catalog_url.expose_secret(), &config.master_key).await?;
-        Self::on_catalog(catalog, config.resolver, config.pool)
+        Self::over(catalog, config.resolver, config.pool, config.schema_version_min)
     }
 
     /// A handle on a catalog that is connected already.
@@ -96,8 +101,17 @@ impl Tenantry {
     /// # Errors
     /// When the resolver's configuration can't be secure.
     pub fn on_catalog(catalog: Catalog, resolver: ResolverConfig, pool: PoolConfig) -> Result<Self, ConnectError> {
+        Self::over(catalog, resolver, pool, 0)
+    }
+
+    fn over(
+        catalog: Catalog,
+        resolver: ResolverConfig,
+        pool: PoolConfig,
+        schema_version_min: i64,
+    ) -> Result<Self, ConnectError> {
         let resolver = Resolver::start(catalog.clone(), resolver).map_err(ConnectError::Resolver)?;
-        let source = Arc::new(CatalogSource::new(catalog.clone()));
+        let source = Arc::new(CatalogSource::new(catalog.clone(), schema_version_min));
         let tenantry = Self::from_source(source.clone(), source, pool).with_resolver(resolver);
         let follower = tokio::spawn(follow(catalog, tenantry.pools().clone()));
         Ok(tenantry.with_follower(follower))

@@ -44,6 +44,8 @@ pub enum ErrorKind {
     TenantSuspended,
     /// The tenant is being provisioned.
     TenantNotReady,
+    /// The tenant's tables are older than what is required; others are served.
+    TenantMigrating,
     /// The tenant is moving between placements.
     TenantMoving,
     /// The tenant's database or the catalog cannot be reached.

@@ -18,6 +18,7 @@ impl From<PoolError> for Error {
             PoolError::Locate(LocateError::NotFound) => (ErrorKind::TenantNotFound, None),
             PoolError::Locate(LocateError::Suspended) => (ErrorKind::TenantSuspended, None),
             PoolError::Locate(LocateError::NotReady) => (ErrorKind::TenantNotReady, None),
+            PoolError::Locate(LocateError::Behind { .. }) => (ErrorKind::TenantMigrating, None),
             PoolError::Moving => (ErrorKind::TenantMoving, None),
             PoolError::StatementTimeout(_) => (ErrorKind::Timeout, None),
             PoolError::WaitTimeout(_) | PoolError::Full(_) => (ErrorKind::PoolFull, None),
@@ -31,7 +32,11 @@ impl From<PoolError> for Error {
         }
         if matches!(
             kind,
-            ErrorKind::PoolFull | ErrorKind::TenantMoving | ErrorKind::TenantNotReady | ErrorKind::Unavailable
+            ErrorKind::PoolFull
+                | ErrorKind::TenantMigrating
+                | ErrorKind::TenantMoving
+                | ErrorKind::TenantNotReady
+                | ErrorKind::Unavailable
         ) {
             mapped = mapped.with_retry_after(RETRY_AFTER);
         }

@@ -143,6 +143,17 @@ impl Scope {
         Ok(self.pools().query(self.caller(), sql, params).await?.affected)
     }
 
+    /// The newest of the application's migrations that the tenant's tables have, 0 for none: while a roll-out runs, tenants
+    /// differ. It is remembered with the tenant's home and forgotten when it is migrated; `None` with a source of
+    /// placements that does not know it.
+    ///
+    /// # Errors
+    ///
+    /// The kinds about the tenant, and [`ErrorKind::Unavailable`].
+    pub async fn schema_version(&self) -> Result<Option<i64>, Error> {
+        Ok(self.pools().schema_version(self.caller()).await?)
+    }
+
     /// Whether the account has a membership in this tenant, to check a reference to a person before it is stored.
     ///
     /// # Errors

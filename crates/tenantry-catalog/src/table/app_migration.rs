@@ -35,7 +35,7 @@ pub async fn record_failure(db: &impl Db, site: SiteKey<'_>, version: i64, error
 pub async fn forget(db: &impl Db, database: TenantDatabaseId, schema: &str) -> Result<(), CatalogError> {
     db.execute(
         "with failures as (delete from app_migration_failure where tenant_database = $1 and schema_name = $2)
-         delete from app_migration where tenant_database = $1 and schema_name = $2",
+         delete from app_migration where tenant_database = $1 and schema_name in ($2, $2 || '/overlay')",
         &[database.as_uuid(), &schema],
     )
     .await?;

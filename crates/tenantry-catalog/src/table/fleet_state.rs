@@ -1,6 +1,6 @@
 //! How far every schema of the fleet is: one query over the catalog's copy of the ledgers, and no tenant database asked.
 
-use tenantry_core::{SHARED_SCHEMA, TenantDatabaseId, TenantId};
+use tenantry_core::{Change, SHARED_SCHEMA, TenantDatabaseId, TenantId};
 use uuid::Uuid;
 
 use super::{
@@ -25,6 +25,8 @@ pub struct SiteState {
     pub site: Site,
     /// The plan of the tenant that it belongs to.
     pub plan: Option<String>,
+    /// What stands in the tenant's settings under `labels`, if it is an object.
+    pub labels: Option<serde_json::Value>,
     /// The newest version it has; 0 for none.
     pub version: i64,
     /// How many versions it has.
@@ -52,7 +54,8 @@ pub async fn list(db: &impl Db, expected: &[Expected<'_>]) -> Result<Vec<SiteSta
                   left join expected as e on e.version = m.version and e.checksum = m.checksum
                   group by m.tenant_database, m.schema_name)
          select {COLUMNS}, s.name, x.schema_name, x.tenant, x.slug, x.plan,
-                coalesce(l.newest, 0), coalesce(l.versions, 0), coalesce(l.expected, 0), f.error
+                coalesce(l.newest, 0), coalesce(l.versions, 0), coalesce(l.expected, 0), f.error,
+                x.labels
          from ({sites}) as x
          join tenant_database as d on d.id = x.tenant_database
          join server as s on s.id = d.server
@@ -78,6 +81,7 @@ pub async fn list(db: &impl Db, expected: &[Expected<'_>]) -> Result<Vec<SiteSta
                 versions: count(row.get(16)),
                 expected: count(row.get(17)),
                 error: row.get(18),
+                labels: row.get(19),
             })
         })
         .collect()
@@ -85,6 +89,31 @@ pub async fn list(db: &impl Db, expected: &[Expected<'_>]) -> Result<Vec<SiteSta
 
 fn count(rows: i64) -> usize {
     usize::try_from(rows).unwrap_or(usize::MAX)
+}
+
+/// Which of single tenants' own migrations have been applied: database, schema, number, checksum.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list_overlays(db: &impl Db) -> Result<Vec<(TenantDatabaseId, String, i64, String)>, CatalogError> {
+    let rows = db
+        .query(
+            "select tenant_database, split_part(schema_name, '/', 1), version, checksum
+             from app_migration where schema_name like '%/overlay'",
+            &[],
+        )
+        .await?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            (
+                TenantDatabaseId::from_uuid(row.get(0)),
+                row.get(1),
+                row.get(2),
+                row.get(3),
+            )
+        })
+        .collect())
 }
 
 /// Records that these schemas have these versions, as number, name and checksum; none of them is a straggler any more.
@@ -116,6 +145,58 @@ pub async fn record(
          from site as s, unnest($3::bigint[], $4::text[], $5::text[]) as v (version, name, checksum)
          on conflict do nothing",
         &[&databases, &schemas, &numbers, &names, &checksums],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The version below which no tenant is served; 0 for none.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn minimum(db: &impl Db) -> Result<i64, CatalogError> {
+    Ok(db
+        .query_one("select schema_version_min from installation", &[])
+        .await?
+        .get(0))
+}
+
+/// Sets it, and gives what it was. Every process hears of it.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_minimum(db: &impl Db, version: i64) -> Result<i64, CatalogError> {
+    let before = db
+        .query_one(
+            "update installation as i set schema_version_min = $1 from installation as old
+             where old.singleton = i.singleton
+             returning old.schema_version_min",
+            &[&version],
+        )
+        .await?;
+    crate::change::announce(db, Change::Servers).await?;
+    Ok(before.get(0))
+}
+
+/// Tells every process that the tenants of these schemas have another version: what they remember of a home is void.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn announce(db: &impl Db, sites: &[(TenantDatabaseId, String)]) -> Result<(), CatalogError> {
+    // Of shared tables all tenants are concerned: one word for all of them.
+    if sites.iter().any(|(_, schema)| schema == SHARED_SCHEMA) {
+        return crate::change::announce(db, Change::Servers).await;
+    }
+    let databases: Vec<Uuid> = sites.iter().map(|(database, _)| *database.as_uuid()).collect();
+    let schemas: Vec<&str> = sites.iter().map(|(_, schema)| schema.as_str()).collect();
+    db.execute(
+        "with concerned as (
+             select 'tenant:' || p.tenant as payload
+             from unnest($1::uuid[], $2::text[]) as s (tenant_database, schema_name)
+             join placement as p on p.tenant_database = s.tenant_database and p.schema_name = s.schema_name),
+         logged as (insert into change (payload) select payload from concerned returning payload)
+         select pg_notify($3, payload) from logged",
+        &[&databases, &schemas, &crate::change::CHANNEL],
     )
     .await?;
     Ok(())

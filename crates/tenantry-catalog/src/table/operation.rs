@@ -30,6 +30,8 @@ words! {
         Resume = "resume",
         /// Removes a deleted tenant's rows and home for good; begins when the retention time has ended.
         Purge = "purge",
+        /// Brings the schemas of the fleet to the newest of the application's migrations.
+        Migrate = "migrate",
     }
 }
 
@@ -44,7 +46,8 @@ words! {
         Undoing = "undoing",
         /// It did what it should. Final.
         Done = "done",
-        /// It did nothing: what it had made is removed again, and `error` says why. Final.
+        /// It did nothing: what it had made is removed again, and `error` says why. Of a migration: some schemas stayed
+        /// behind, and `progress` lists them. Final.
         Failed = "failed",
         /// Called off before it began. Final.
         Cancelled = "cancelled",
@@ -216,6 +219,20 @@ pub async fn find_live(db: &impl Db, tenant: TenantId) -> Result<Option<Operatio
     row.as_ref().map(Operation::from_row).transpose()
 }
 
+/// The live operation of a kind that concerns the whole fleet, if there is one.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn find_live_of_fleet(db: &impl Db, kind: OperationKind) -> Result<Option<Operation>, CatalogError> {
+    let row = db
+        .query_opt(
+            &format!("select {COLUMNS} from operation where kind = $1 and tenant is null and tenant_database is null and {LIVE}"),
+            &[&kind.as_str()],
+        )
+        .await?;
+    row.as_ref().map(Operation::from_row).transpose()
+}
+
 /// The tenant's latest operation of a kind.
 ///
 /// # Errors
@@ -350,6 +367,23 @@ pub async fn begin_step(db: &impl Db, lease: Lease, step: &str) -> Result<Held, 
                  where id = $1 and fencing = $2 and lease_until >= now()",
             ),
             &[lease.operation.as_uuid(), &lease.fencing, &step],
+        )
+        .await?;
+    Ok(Held::from_rows(rows))
+}
+
+/// Records how far it is within a step.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn note_progress(db: &impl Db, lease: Lease, progress: &Value) -> Result<Held, CatalogError> {
+    let rows = db
+        .execute(
+            &light(
+                "update operation set progress = $3, updated_at = now() from light
+                 where id = $1 and fencing = $2 and lease_until >= now()",
+            ),
+            &[lease.operation.as_uuid(), &lease.fencing, progress],
         )
         .await?;
     Ok(Held::from_rows(rows))

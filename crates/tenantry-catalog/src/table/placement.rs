@@ -20,6 +20,10 @@ pub struct Located {
     pub secrets: Secrets,
     /// The server's address, as its administrator. The application's differs in role and password only.
     pub admin_url: secrecy::SecretString,
+    /// The newest of the application's migrations there, as the catalog knows it; 0 for none.
+    pub schema_version: i64,
+    /// The version below which the installation serves nobody; 0 for none.
+    pub schema_version_min: i64,
 }
 
 /// Places a new tenant; nobody is routed there before [`set_ready`].
@@ -62,7 +66,10 @@ pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result
     const SQL: &str = "select t.state, p.isolation, p.schema_name, p.epoch, p.ready,
             d.app_password_sealed, d.seal_keys_sealed,
             d.id, d.server, d.name, d.kind, d.state, d.app_role, d.tier, d.bootstrap_version, d.system_identifier,
-            d.database_oid, s.admin_url_sealed
+            d.database_oid, s.admin_url_sealed,
+            coalesce((select max(m.version) from app_migration as m
+                      where m.tenant_database = p.tenant_database and m.schema_name = p.schema_name), 0),
+            (select i.schema_version_min from installation as i)
          from tenant as t
          join placement as p on p.tenant = t.id
          join tenant_database as d on d.id = p.tenant_database
@@ -87,6 +94,8 @@ pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result
         ready: row.get(4),
         secrets: open_secrets(catalog, database.id, row.get(5), row.get(6))?,
         admin_url: super::server::open_admin_url(catalog, database.server, row.get(17))?,
+        schema_version: row.get(18),
+        schema_version_min: row.get(19),
         database,
     }))
 }
@@ -132,10 +141,11 @@ pub struct Site {
 /// Every schema with the application's tables: the shared ones, and those of tenants that are neither being made nor
 /// purged (those get or need no migrations). `$3` is the schema of shared tables.
 pub(super) const SITES: &str = "
-    select id as tenant_database, $3::text as schema_name, null::uuid as tenant, null::text as slug, null::text as plan
+    select id as tenant_database, $3::text as schema_name, null::uuid as tenant, null::text as slug, null::text as plan,
+           null::jsonb as labels
     from tenant_database where kind = 'shared'
     union all
-    select p.tenant_database, p.schema_name, t.id, t.slug, t.plan
+    select p.tenant_database, p.schema_name, t.id, t.slug, t.plan, t.settings -> 'labels'
     from placement as p
     join tenant as t on t.id = p.tenant
     where p.isolation <> 'shared' and p.ready and t.state <> 'purged'";
@@ -147,6 +157,22 @@ pub(super) const SITES: &str = "
 pub async fn list_sites(db: &impl Db) -> Result<Vec<Site>, CatalogError> {
     let states = super::fleet_state::list(db, &[]).await?;
     Ok(states.into_iter().map(|state| state.site).collect())
+}
+
+/// Which of these tenants, by slug, live in shared tables.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn in_shared_tables(db: &impl Db, slugs: &[&str]) -> Result<Vec<String>, CatalogError> {
+    let rows = db
+        .query(
+            "select t.slug from tenant as t join placement as p on p.tenant = t.id
+             where t.slug = any($1) and p.isolation = 'shared' and t.state <> 'purged'
+             order by t.slug desc",
+            &[&slugs],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// The tenants whose rows stand in one schema.

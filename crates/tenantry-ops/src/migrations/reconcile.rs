@@ -2,10 +2,10 @@
 
 use futures_util::{StreamExt as _, stream};
 use tenantry_catalog::{
-    fleet_state,
+    change, fleet_state,
     tenant_database::{self, TenantDatabase},
 };
-use tenantry_core::OperatorScope;
+use tenantry_core::{Change, OperatorScope};
 use tenantry_engine::{home, migrate};
 
 use super::MigrationError;
@@ -61,6 +61,10 @@ impl Ops {
         // A spare is nobody's placement.
         ledger.retain(|(schema, ..)| !schema.starts_with(home::SPARE_PREFIX));
         let client = self.catalog().client().await?;
-        Ok(fleet_state::reconcile(&client, database.id, &ledger).await?)
+        let corrected = fleet_state::reconcile(&client, database.id, &ledger).await?;
+        if corrected > 0 {
+            change::announce(&client, Change::Servers).await?;
+        }
+        Ok(corrected)
     }
 }

@@ -1,7 +1,7 @@
 //! In which order a roll-out reaches the fleet, and when it stops. Pure: who goes when follows from ids alone, so that a
 //! roll-out that was killed goes on in the same order.
 
-use std::time::Duration;
+use std::{fmt, str::FromStr, time::Duration};
 
 use tenantry_catalog::fleet_state::SiteState;
 use tenantry_core::seal::sha256;
@@ -16,6 +16,8 @@ pub struct Rollout {
     pub only_failed: bool,
     /// Tenants that go first, by slug: a wave of their own.
     pub canaries: Vec<String>,
+    /// Tenants that go after the canaries, a wave for each label in this order.
+    pub labels: Vec<Label>,
     /// Up to how many percent of the schemas of single tenants each wave reaches, growing; what is left goes last.
     pub waves: Vec<u8>,
     /// How long to wait between waves.
@@ -34,12 +36,61 @@ impl Default for Rollout {
             only: Vec::new(),
             only_failed: false,
             canaries: Vec::new(),
+            labels: Vec::new(),
             waves: Vec::new(),
             pause: Duration::ZERO,
             budget: FailureBudget::Any,
             // Two keep a server's disk and one of its cores busy and leave the rest to the application.
             per_server: 2,
             connections_max: 16,
+        }
+    }
+}
+
+/// What a tenant is marked with: `plan=free`, `server=first`, or any of the `labels` in its settings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Label {
+    /// `plan`, `server`, or a name of one's own.
+    pub name: String,
+    /// The value that it has to have.
+    pub value: String,
+}
+
+impl Label {
+    fn is_of(&self, state: &SiteState) -> bool {
+        match self.name.as_str() {
+            "plan" => state.plan.as_deref() == Some(&self.value),
+            "server" => state.site.server == self.value,
+            name => state
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(name))
+                .is_some_and(|value| *value == *self.value),
+        }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.value)
+    }
+}
+
+/// The text is no label.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a label is written name=value, like plan=free")]
+pub struct NoLabel;
+
+impl FromStr for Label {
+    type Err = NoLabel;
+
+    fn from_str(text: &str) -> Result<Self, NoLabel> {
+        match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok(Self {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            }),
+            _ => Err(NoLabel),
         }
     }
 }
@@ -53,6 +104,27 @@ pub enum FailureBudget {
     Count(usize),
     /// So many percent of the schemas that are to be migrated.
     Percent(f64),
+}
+
+/// The text is no number of failures.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a number like 3, or a share like 1%")]
+pub struct NoBudget;
+
+impl FromStr for FailureBudget {
+    type Err = NoBudget;
+
+    fn from_str(text: &str) -> Result<Self, NoBudget> {
+        let Some(percent) = text.strip_suffix('%') else {
+            return text.parse().map(Self::Count).map_err(|_| NoBudget);
+        };
+        let percent: f64 = percent.trim().parse().map_err(|_| NoBudget)?;
+        if (0.0..=100.0).contains(&percent) {
+            Ok(Self::Percent(percent))
+        } else {
+            Err(NoBudget)
+        }
+    }
 }
 
 impl FailureBudget {
@@ -107,8 +179,13 @@ pub(super) fn waves(
     let (canaries, mut own): (Vec<_>, Vec<_>) = own
         .into_iter()
         .partition(|state| slug(state).is_some_and(|slug| rollout.canaries.iter().any(|canary| canary == slug)));
-    own.sort_by_cached_key(place);
     let mut waves = vec![wave("canaries".to_owned(), canaries)];
+    for label in &rollout.labels {
+        let labelled;
+        (labelled, own) = own.into_iter().partition(|state| label.is_of(state));
+        waves.push(wave(label.to_string(), labelled));
+    }
+    own.sort_by_cached_key(place);
     let (total, mut done) = (own.len(), 0);
     for percent in rollout
         .waves
@@ -197,7 +274,8 @@ mod tests {
                 tenant: slug.map(|_| TenantId::from_uuid(Uuid::nil())),
                 slug: slug.map(str::to_owned),
             },
-            plan: None,
+            plan: (slug == Some("t5")).then(|| "free".to_owned()),
+            labels: (slug == Some("t6")).then(|| serde_json::json!({ "ring": "early" })),
             version: 1,
             versions: 1,
             expected: 1,
@@ -235,6 +313,37 @@ mod tests {
             shape(&rollout, |_| true),
             expected.map(|(name, sites)| (name.to_owned(), sites))
         );
+    }
+
+    #[test]
+    fn labelled_tenants_go_in_waves_of_their_own() {
+        let rollout = Rollout {
+            labels: vec!["ring=early".parse().unwrap(), "plan=free".parse().unwrap()],
+            ..Rollout::default()
+        };
+        let all = waves(fleet(), |_| true, &rollout).unwrap();
+        let of = |at: usize| {
+            (
+                all[at].name.as_str(),
+                all[at].sites[0].site.slug.as_deref(),
+                all[at].sites.len(),
+            )
+        };
+        assert_eq!(of(0), ("ring=early", Some("t6"), 1));
+        assert_eq!(of(1), ("plan=free", Some("t5"), 1));
+        assert_eq!(all[2].sites.len(), 18);
+        for text in ["", "plan", "=free", "plan="] {
+            assert_eq!(text.parse::<Label>(), Err(NoLabel), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_or_a_share_is_a_budget() {
+        assert_eq!("3".parse(), Ok(FailureBudget::Count(3)));
+        assert_eq!("1.5%".parse(), Ok(FailureBudget::Percent(1.5)));
+        for text in ["", "%", "-1", "101%", "few", "NaN%"] {
+            assert_eq!(text.parse::<FailureBudget>(), Err(NoBudget), "{text}");
+        }
     }
 
     #[test]

@@ -37,6 +37,10 @@ impl From<Error> for Problem {
             ErrorKind::TenantNotReady => {
                 Self::new(Code::TenantMigrating, "The tenant is being prepared; try again.").retry_after(wait)
             }
+            ErrorKind::TenantMigrating => {
+                tracing::warn!(%error, "a tenant is behind and is not served");
+                Self::new(Code::TenantMigrating, "The tenant is being migrated; try again.").retry_after(wait)
+            }
             ErrorKind::TenantMoving => {
                 Self::new(Code::TenantMoving, "The tenant is moving; try again.").retry_after(wait)
             }

@@ -15,7 +15,7 @@ use axum::{
 use tower::{Layer, Service};
 
 use super::Problem;
-use crate::{Credentials, HeaderField, Tenantry, Verified};
+use crate::{Credentials, ErrorKind, HeaderField, Tenantry, Verified};
 
 static TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -77,7 +77,15 @@ where
             let resolved: Result<Verified, _> = tenantry.resolve(&credentials(&parts)).await;
             match resolved {
                 Ok(verified) => {
-                    parts.extensions.insert(tenantry.scope(verified));
+                    let scope = tenantry.scope(verified);
+                    // Remembered with the tenant's home, where the handler's own call would look as well. What else is
+                    // wrong with the home, a handler may not need to know.
+                    if let Err(error) = scope.schema_version().await
+                        && error.kind() == ErrorKind::TenantMigrating
+                    {
+                        return Ok(Problem::from(error).into_response());
+                    }
+                    parts.extensions.insert(scope);
                     inner.call(Request::from_parts(parts, body)).await
                 }
                 Err(error) => Ok(Problem::from(error).into_response()),
