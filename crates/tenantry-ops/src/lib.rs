@@ -39,7 +39,9 @@ pub use hardening::{DatabaseHardening, HardenedDatabases, HardeningChange};
 pub use login::{AccountSession, LoggedIn, Login, LoginError, Me};
 pub use members::{MemberError, NewMember, PreparedOwner, add_first_owner};
 pub use migrations::{
-    FailureBudget, MigrationError, MigrationReport, Reconciled, Rollout, RolloutError, RolloutProgress, SiteStatus,
+    DiffedMigration, DriftState, FailureBudget, Label, MigrationError, MigrationReport, NoBudget, NoLabel, Reconciled,
+    Rehearsal, Rollout, RolloutError, RolloutFieldError, RolloutProgress, RolloutRequest, SiteDifference, SiteStatus,
+    VerifiedSite, Verify,
 };
 pub use operations::OperationError;
 pub use operator_keys::{OperatorKeyError, OperatorKeyRequest};

@@ -8,6 +8,7 @@
 mod failure;
 mod fence;
 mod journal;
+mod migrate;
 mod prepare;
 pub(crate) mod provision;
 mod purge;
@@ -41,6 +42,7 @@ pub fn steps(kind: OperationKind, isolation: Isolation) -> &'static [&'static st
         OperationKind::PrepareDatabase => prepare::STEPS,
         OperationKind::Suspend => &["fence"],
         OperationKind::Resume => &["fence", "activate"],
+        OperationKind::Migrate => migrate::STEPS,
         OperationKind::Purge => &["fence", "retention", "purged", "remove", "forget"],
         _ => &[],
     }

@@ -1,10 +1,12 @@
 //! `tenantry migrate`: every tenant to the application's newest migration.
 
+mod diff;
 mod options;
+mod plan;
+mod verify;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use tenantry_engine::isolate::{Act, Derived, Grantee, Version};
 use tenantry_ops::{MigrationError, MigrationReport, Ops, Reconciled, Rollout, SiteStatus};
 
 use self::options::RolloutOptions;
@@ -12,7 +14,7 @@ use crate::{
     config::Config,
     connect::{self, authority},
     failure::Failure,
-    output::{Answer, List, Output, table},
+    output::{Answer, Done, List, Output, table},
     progress::Progress,
 };
 
@@ -20,13 +22,26 @@ use crate::{
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Show what each migration becomes when it is isolated, and where it is missing
-    Plan(Plan),
+    Plan(plan::Plan),
     /// Apply what is missing, each schema in its own transaction, wave after wave
     Apply(RolloutOptions),
     /// Try again where the last attempt failed
     Retry(RolloutOptions),
     /// Show which version each schema has
     Status(Status),
+    /// Serve only tenants whose tables have this migration; the others are answered `tenant-migrating` until they have it
+    Require(Require),
+    /// Write the next migration from a desired schema
+    Diff(diff::Options),
+    /// Compare every schema with what its migrations make, show what differs as SQL, and repair what is safe
+    Verify(verify::Options),
+}
+
+/// What tenants have to have.
+#[derive(Args, Debug)]
+pub(crate) struct Require {
+    /// The number of a migration; 0 serves everybody
+    migration: i64,
 }
 
 /// What to believe.
@@ -35,14 +50,6 @@ pub(crate) struct Status {
     /// Ask every tenant database and correct the catalog's copy first: after a restore, or work by hand
     #[arg(long)]
     reconcile: bool,
-}
-
-/// What to show of the plan.
-#[derive(Args, Debug)]
-pub(crate) struct Plan {
-    /// Also show the SQL that runs in each placement
-    #[arg(long)]
-    sql: bool,
 }
 
 /// A schema with the application's tables.
@@ -154,128 +161,22 @@ impl Answer for Report {
     }
 }
 
-/// What the migrations become, and who lacks which.
-#[derive(Serialize)]
-struct Planned {
-    migrations: Vec<PlannedVersion>,
-    sites: Vec<Site>,
-}
-
-#[derive(Serialize)]
-struct PlannedVersion {
-    version: i64,
-    name: String,
-    notes: Vec<PlannedNote>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    steps: Vec<PlannedStep>,
-}
-
-#[derive(Serialize)]
-struct PlannedNote {
-    line: u32,
-    object: String,
-    text: String,
-}
-
-#[derive(Serialize)]
-struct PlannedStep {
-    line: u32,
-    sql: String,
-}
-
-impl Planned {
-    fn new(derived: &Derived, sites: Vec<SiteStatus>, sql: bool) -> Self {
-        Self {
-            migrations: derived
-                .versions
-                .iter()
-                .map(|version| PlannedVersion::new(version, sql))
-                .collect(),
-            sites: sites.into_iter().map(Site::from).collect(),
-        }
-    }
-}
-
-impl PlannedVersion {
-    fn new(version: &Version, sql: bool) -> Self {
-        let notes = version.notes.iter().map(|note| PlannedNote {
-            line: note.line,
-            object: note.object.clone(),
-            text: note.text.clone(),
-        });
-        let steps = version.steps.iter().map(|step| PlannedStep {
-            line: step.line,
-            sql: text_of(&step.act),
-        });
-        Self {
-            version: version.version,
-            name: version.name.clone(),
-            notes: notes.collect(),
-            steps: if sql { steps.collect() } else { Vec::new() },
-        }
-    }
-}
-
-fn text_of(act: &Act) -> String {
-    match act {
-        Act::Sql(sql) => sql.clone(),
-        Act::Concurrent { sql, .. } => format!("{sql} -- concurrently where there are rows"),
-        Act::Grant { privileges, on, to } => {
-            let to = match to {
-                Grantee::Application => "the application's role",
-                Grantee::Mover => "the mover's role",
-            };
-            format!("grant {privileges} on {on} to {to}")
-        }
-    }
-}
-
-impl Answer for Planned {
-    fn text(&self) -> String {
-        let mut text = String::new();
-        for migration in &self.migrations {
-            text.push_str(&format!("{}\n", migration.name));
-            for note in &migration.notes {
-                text.push_str(&format!("  line {}: {}: {}\n", note.line, note.object, note.text));
-            }
-            for step in &migration.steps {
-                text.push_str(&format!(
-                    "  -- line {}\n  {};\n",
-                    step.line,
-                    step.sql.replace('\n', "\n  ")
-                ));
-            }
-        }
-        let behind: Vec<&Site> = self.sites.iter().filter(|site| !site.pending.is_empty()).collect();
-        match behind.as_slice() {
-            [] => text.push_str(&format!("\nAll {} schemas have every one of them.", self.sites.len())),
-            behind => {
-                let rows = behind.iter().map(|site| site.row());
-                text.push_str(&format!(
-                    "\n{} of {} schemas lack some:\n{}",
-                    behind.len(),
-                    self.sites.len(),
-                    table(["tenant", "server", "version", "lacks", "error"], rows)
-                ));
-            }
-        }
-        text
-    }
-}
-
 /// Runs the command.
 pub(super) async fn run(command: Command, config: &Config, output: Output) -> Result<(), Failure> {
     let ops = connect::ops(config).await?;
     let progress = Progress::start(output);
     progress.step("working out what the migrations become");
     match command {
-        Command::Plan(plan) => run_plan(&ops, plan.sql, output, &progress).await,
+        Command::Plan(options) => plan::run(&ops, config, &options, output, &progress).await,
         Command::Apply(options) => run_apply(&ops, &options.rollout()?, output, &progress).await,
         Command::Retry(options) => {
             let mut rollout = options.rollout()?;
             rollout.only_failed = true;
             run_apply(&ops, &rollout, output, &progress).await
         }
+        Command::Require(require) => run_require(&ops, require.migration, output, &progress).await,
+        Command::Diff(options) => diff::run(&ops, config, &options, output, &progress).await,
+        Command::Verify(options) => verify::run(&ops, options, output, &progress).await,
         Command::Status(status) => run_status(&ops, status.reconcile, output, &progress).await,
     }
 }
@@ -312,11 +213,25 @@ fn unanswered(first: &Reconciled, count: usize) -> String {
     )
 }
 
-async fn run_plan(ops: &Ops, sql: bool, output: Output, progress: &Progress) -> Result<(), Failure> {
-    let derived = ops.derive_migrations().await?.ok_or(MigrationError::NoMigrations)?;
-    let sites = ops.migration_status(&authority()).await?;
+async fn run_require(ops: &Ops, version: i64, output: Output, progress: &Progress) -> Result<(), Failure> {
+    let required = ops.require_schema_version(&authority(), version).await;
     progress.end();
-    Ok(output.answer(&Planned::new(&derived, sites, sql))?)
+    match required {
+        Err(error @ MigrationError::NoSuchVersion(_)) => return Err(Failure::usage(error.to_string())),
+        required => required?,
+    }
+    let sites = ops.migration_status(&authority()).await?;
+    let behind = sites.iter().filter(|site| site.version < version).count();
+    Ok(output.answer(&Done {
+        text: match version {
+            0 => "every tenant is served, whatever its version".to_owned(),
+            _ => format!(
+                "only tenants with migration {version} are served; {behind} of {} schemas lack it",
+                sites.len()
+            ),
+        },
+        json: serde_json::json!({ "schema_version_min": version, "behind": behind, "schemas": sites.len() }),
+    })?)
 }
 
 async fn run_apply(ops: &Ops, rollout: &Rollout, output: Output, progress: &Progress) -> Result<(), Failure> {

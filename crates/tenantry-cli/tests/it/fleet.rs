@@ -456,3 +456,153 @@ async fn databases_are_hardened_and_the_doctor_names_what_protects() {
         .run(&["server", "harden", "first", "--database", "nobody"])
         .fails(1);
 }
+
+#[tokio::test]
+async fn drift_is_shown_as_sql_fails_the_command_and_is_repaired() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "acme", "--isolation", "schema"]);
+    let clean = installation.json(&["migrate", "verify"]);
+    assert_eq!((&clean["schemas"], &clean["right"]), (&2.into(), &2.into()), "{clean}");
+
+    let home = installation.json(&["tenant", "show", "acme"])["placement"].clone();
+    let client = cluster().await.connect(home["database"].as_str().unwrap()).await;
+    let schema = home["schema"].as_str().unwrap();
+    client
+        .batch_execute(&format!(
+            "drop policy tenantry_floor on {schema}.notes; create table {schema}.mine (id int)"
+        ))
+        .await
+        .unwrap();
+    let found = installation.run(&["migrate", "verify", "--json"]);
+    assert_eq!(found.code, 1, "{found:?}");
+    assert!(found.stderr.contains("--repair"), "{found:?}");
+    let report: Value = serde_json::from_str(&found.stdout).unwrap();
+    let site = report["sites"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|site| site["tenant"] == "acme")
+        .unwrap();
+    let line = |at: usize, field: &str| site["differences"][at][field].as_str().unwrap_or_default().to_owned();
+    assert_eq!(line(0, "object"), "policy tenantry_floor on table notes", "{report}");
+    assert_eq!(
+        (line(0, "change"), line(0, "state")),
+        ("missing".to_owned(), "repairable".to_owned())
+    );
+    assert_eq!(
+        (line(1, "object"), line(1, "state")),
+        ("table mine".to_owned(), "left".to_owned())
+    );
+    let shown = installation.run(&["migrate", "verify", "--tenant", "acme"]);
+    assert_eq!(shown.code, 1);
+    assert!(
+        shown
+            .stdout
+            .contains("create policy \"tenantry_floor\" on \"notes\" as restrictive for all")
+            && shown.stdout.contains("drop table \"mine\""),
+        "{}",
+        shown.stdout
+    );
+
+    let repaired = installation.run(&["migrate", "verify", "--repair"]);
+    assert_eq!(repaired.code, 1, "the table stays: {repaired:?}");
+    assert!(
+        repaired.stdout.contains("repaired") && repaired.stdout.contains("may hold rows"),
+        "{repaired:?}"
+    );
+    client
+        .batch_execute(&format!("drop table {schema}.mine"))
+        .await
+        .unwrap();
+    assert_eq!(installation.json(&["migrate", "verify"])["right"], 2);
+    installation.run(&["migrate", "verify", "--tenant", "nobody"]).fails(2);
+}
+
+#[tokio::test]
+async fn a_plan_tells_what_pending_files_do_and_the_linter_what_stops_the_application() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "acme", "--isolation", "schema"]);
+    installation.folder.write(
+        "migrations/0002_body.sql",
+        "alter table notes add column body text;\nalter table notes add constraint body_is check (body <> '');\n",
+    );
+    let plan = installation.json(&["migrate", "plan"]);
+    let file = &plan["rehearsals"][0]["files"][0];
+    assert_eq!(file["locks"][0]["table"], "notes", "{plan}");
+    assert_eq!(file["locks"][0]["mode"], "AccessExclusiveLock", "{plan}");
+    assert_eq!(file["scans"][0], "notes", "{plan}");
+    assert!(plan["lint"].is_null(), "{plan}");
+    let text = installation.run(&["migrate", "plan"]).stdout;
+    assert!(
+        text.contains("locks notes: AccessExclusiveLock (reads and writes wait)")
+            && text.contains("reads every row of notes"),
+        "{text}"
+    );
+    let linted = installation.run(&["migrate", "plan", "--lint", "--json"]);
+    assert_eq!(linted.code, 1, "{linted:?}");
+    let plan: Value = serde_json::from_str(&linted.stdout).unwrap();
+    assert_eq!(plan["lint"][0]["rule"], "constraint-missing-not-valid", "{plan}");
+    assert_eq!(plan["lint"][0]["line"], 2, "{plan}");
+}
+
+#[tokio::test]
+async fn only_a_version_that_there_is_can_be_required() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "acme"]);
+    let required = installation.json(&["migrate", "require", "1"]);
+    assert_eq!(
+        (&required["schema_version_min"], &required["behind"]),
+        (&1.into(), &0.into())
+    );
+    let error = installation.run(&["migrate", "require", "7"]);
+    assert!(error.fails(2).contains("no migration has the number 7"), "{error:?}");
+    installation.json(&["migrate", "require", "0"]);
+}
+
+#[tokio::test]
+async fn a_desired_schema_is_written_as_the_next_migration() {
+    let installation = Installation::with_server().await;
+    let wanted = NOTES.replace("title text not null", "title text not null, body text");
+    installation.folder.write("schema.sql", &wanted);
+    let shown = installation.json(&["migrate", "diff", "--to", "schema.sql", "--dry-run"]);
+    assert!(shown["file"].is_null(), "{shown}");
+    let written = installation.json(&["migrate", "diff", "--to", "schema.sql", "--name", "body"]);
+    let file = written["file"].as_str().unwrap();
+    assert!(file.ends_with("migrations/0002_body.sql"), "{written}");
+    let text = std::fs::read_to_string(installation.folder.path().join("migrations/0002_body.sql")).unwrap();
+    assert_eq!(text, "alter table \"notes\" add column \"body\" text;\n");
+    let again = installation.run(&["migrate", "diff", "--to", "schema.sql"]);
+    assert_eq!(
+        (again.code, again.stdout.trim_end()),
+        (0, "the migrations make this schema already")
+    );
+    installation.folder.write("schema.sql", NOTES);
+    let run = installation.run(&["migrate", "diff", "--to", "schema.sql"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(
+        run.stdout
+            .contains("-- not done: column body of table notes: its values go with it"),
+        "{run:?}"
+    );
+    installation.run(&["migrate", "diff", "--to", "none.sql"]).fails(2);
+    installation
+        .run(&["migrate", "diff", "--to", "schema.sql", "--name", "../x"])
+        .fails(2);
+}
+
+/// A folder of a tenant's own beside the fleet's files.
+#[tokio::test]
+async fn a_tenants_own_folder_reaches_that_tenant_only() {
+    let installation = Installation::with_server().await;
+    for slug in ["plain", "special"] {
+        installation.json(&["tenant", "create", slug, "--isolation", "schema"]);
+    }
+    installation.folder.write(
+        "migrations/tenants/special/0001_extra.sql",
+        "alter table notes add column extra text;\n",
+    );
+    let applied = installation.json(&["migrate", "apply"]);
+    assert_eq!(applied["applied"].as_array().unwrap().len(), 1, "{applied}");
+    assert_eq!(applied["applied"][0]["tenant"], "special", "{applied}");
+    assert_eq!(installation.json(&["migrate", "verify"])["right"], 3);
+}

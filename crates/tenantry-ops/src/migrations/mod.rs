@@ -1,9 +1,15 @@
 //! The application's migrations over the whole fleet: each schema in transactions of its own, one failure stopping
 //! nobody else unless a budget is set.
 
+mod diff;
+mod minimum;
+mod operation;
+mod overlay;
 mod reconcile;
+mod rehearse;
 mod rollout;
 mod state;
+mod verify;
 mod workers;
 
 use std::time::Duration;
@@ -14,19 +20,26 @@ use tenantry_catalog::{
     CatalogError,
     fleet_state::{self, SiteState},
 };
-use tenantry_core::{OperatorScope, TenantId};
+use tenantry_core::{OperationId, OperatorScope, TenantId};
 use tenantry_engine::isolate::Derived;
 
 use crate::{
     Authority, Forbidden, Ops,
     audit::{self, Act},
 };
+use overlay::Overlays;
 use rollout::waves;
 use workers::{Outcome, Workers};
 
+pub use diff::DiffedMigration;
+pub use operation::{RolloutFieldError, RolloutRequest};
+pub(crate) use operation::{outcome_of, progress_of};
 pub use reconcile::Reconciled;
-pub use rollout::{FailureBudget, Rollout, RolloutError};
+pub use rehearse::Rehearsal;
+pub use rollout::{FailureBudget, Label, NoBudget, NoLabel, Rollout, RolloutError};
 pub(crate) use state::rows as ledger_rows;
+pub use verify::{DriftState, SiteDifference, VerifiedSite, Verify};
+pub(crate) use workers::note_overlay;
 
 /// A schema with the application's tables, and how far it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,6 +113,20 @@ pub enum MigrationError {
     /// The roll-out can't be as it is wanted.
     #[error(transparent)]
     Rollout(#[from] RolloutError),
+    /// A field of a request says what can't be.
+    #[error(transparent)]
+    Field(#[from] RolloutFieldError),
+    /// A tenant in shared tables has files of its own.
+    #[error(
+        "the tenant `{0}` lives in shared tables, which can't be customised for one: give it the isolation `schema` or `database`, or take `tenants/{0}` away"
+    )]
+    SharedOverlay(String),
+    /// Another roll-out has not ended.
+    #[error("a roll-out is running already, as operation {0}: wait for it")]
+    Running(OperationId),
+    /// No migration has this number.
+    #[error("no migration has the number {0}")]
+    NoSuchVersion(i64),
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -138,8 +165,10 @@ impl Ops {
         authority.require_operator(OperatorScope::Migrations)?;
         let derived = self.derive_migrations().await?.ok_or(MigrationError::NoMigrations)?;
         let all = self.fleet_state(&derived).await?;
-        let current = all.iter().filter(|state| state::is_current(state, &derived)).count();
-        let waves = waves(all, |state| !state::is_current(state, &derived), rollout)?;
+        let overlays = self.overlays(&all).await?;
+        let is_current = |state: &SiteState| state::is_current(state, &derived) && overlays.pending(state).is_empty();
+        let current = all.iter().filter(|state| is_current(state)).count();
+        let waves = waves(all, |state| !is_current(state), rollout)?;
         let report = Mutex::new(MigrationReport {
             target: state::newest(&derived),
             current,
@@ -154,12 +183,14 @@ impl Ops {
             let name = wave.name.clone();
             let on_outcome = |outcome: Outcome| {
                 let mut report = report.lock();
-                report.add(outcome, &derived);
+                report.add(outcome, &derived, &overlays);
                 progress(report.progress(&name, total));
                 !rollout.budget.is_spent(report.failed.len(), total)
             };
             progress(report.lock().progress(&name, total));
-            Workers::new(self, &derived, rollout, &on_outcome).run(wave).await?;
+            Workers::new(self, &derived, &overlays, rollout, &on_outcome)
+                .run(wave)
+                .await?;
             if rollout.budget.is_spent(report.lock().failed.len(), total) {
                 break;
             }
@@ -181,7 +212,11 @@ impl Ops {
         authority.require_operator(OperatorScope::Read)?;
         let derived = self.derive_migrations().await?.ok_or(MigrationError::NoMigrations)?;
         let all = self.fleet_state(&derived).await?;
-        Ok(all.into_iter().map(|state| status_of(state, &derived)).collect())
+        let overlays = self.overlays(&all).await?;
+        Ok(all
+            .into_iter()
+            .map(|state| status_of(state, &derived, &overlays))
+            .collect())
     }
 
     async fn fleet_state(&self, derived: &Derived) -> Result<Vec<SiteState>, CatalogError> {
@@ -212,17 +247,17 @@ impl MigrationReport {
         self.applied.len() + self.failed.len()
     }
 
-    fn add(&mut self, outcome: Outcome, derived: &Derived) {
+    fn add(&mut self, outcome: Outcome, derived: &Derived, overlays: &Overlays) {
         match outcome.error {
             Some(error) => self.failed.push(SiteStatus {
                 error: Some(error),
-                ..status_of(outcome.state, derived)
+                ..status_of(outcome.state, derived, overlays)
             }),
             None => self.applied.push(SiteStatus {
                 version: self.target,
                 pending: Vec::new(),
                 error: None,
-                ..status_of(outcome.state, derived)
+                ..status_of(outcome.state, derived, overlays)
             }),
         }
     }
@@ -237,9 +272,11 @@ impl MigrationReport {
     }
 }
 
-fn status_of(state: SiteState, derived: &Derived) -> SiteStatus {
+fn status_of(state: SiteState, derived: &Derived, overlays: &Overlays) -> SiteStatus {
+    let mut pending = state::pending(&state, derived);
+    pending.extend(overlays.pending(&state));
     SiteStatus {
-        pending: state::pending(&state, derived),
+        pending,
         error: state::oddity(&state, derived).or(state.error),
         server: state.site.server,
         database: state.site.database.name,

@@ -22,7 +22,7 @@ use tenantry_engine::{
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_postgres::Client;
 
-use super::{MigrationError, Rollout, rollout::Wave, state};
+use super::{MigrationError, Rollout, overlay::Overlays, rollout::Wave, state};
 use crate::{
     Ops,
     runner::{Failure, administer, target},
@@ -49,6 +49,7 @@ pub(super) struct Outcome {
 pub(super) struct Workers<'a> {
     ops: &'a Ops,
     derived: &'a Derived,
+    overlays: &'a Overlays,
     rollout: &'a Rollout,
     permits: Semaphore,
     servers: Mutex<HashMap<ServerId, Arc<OnceCell<ServerAdmin>>>>,
@@ -74,12 +75,14 @@ impl<'a> Workers<'a> {
     pub(super) fn new(
         ops: &'a Ops,
         derived: &'a Derived,
+        overlays: &'a Overlays,
         rollout: &'a Rollout,
         on_outcome: &'a (dyn Fn(Outcome) -> bool + Sync),
     ) -> Self {
         Self {
             ops,
             derived,
+            overlays,
             rollout,
             permits: Semaphore::new(rollout.connections_max),
             servers: Mutex::default(),
@@ -133,8 +136,23 @@ impl<'a> Workers<'a> {
         Ok(())
     }
 
-    /// In one message where the schema is as the catalog believes, else step by step.
+    /// The fleet's files, then the tenant's own.
     async fn migrate(&self, state: &SiteState, connected: &mut Option<Connected>) -> Result<(), Failure> {
+        self.migrate_fleet(state, connected).await?;
+        let Some(overlay) = self.overlays.of(state) else {
+            return Ok(());
+        };
+        let site = &state.site;
+        let target = target(self.ops.catalog().installation(), &site.database, &site.schema)?;
+        let tenants: Vec<_> = site.tenant.into_iter().collect();
+        let client = self.connection(state, connected).await?;
+        let patience = &self.ops.fleet().patience;
+        migrate::apply(client, &target, overlay, &tenants, &ByAdministrator, patience).await?;
+        note_overlay(self.ops, site.database.id, &site.schema, overlay).await
+    }
+
+    /// In one message where the schema is as the catalog believes, else step by step.
+    async fn migrate_fleet(&self, state: &SiteState, connected: &mut Option<Connected>) -> Result<(), Failure> {
         let site = &state.site;
         let target = target(self.ops.catalog().installation(), &site.database, &site.schema)?;
         let patience = &self.ops.fleet().patience;
@@ -210,7 +228,8 @@ impl<'a> Workers<'a> {
             return Ok(());
         }
         let client = self.ops.catalog().client().await?;
-        fleet_state::record(&client, &sites, &state::rows(self.derived)).await
+        fleet_state::record(&client, &sites, &state::rows(self.derived)).await?;
+        fleet_state::announce(&client, &sites).await
     }
 
     async fn note_failure(&self, state: &SiteState, failure: Failure) -> Result<String, CatalogError> {
@@ -231,6 +250,18 @@ impl<'a> Workers<'a> {
         app_migration::record_failure(&client, key, state::newest(self.derived), &message).await?;
         Ok(message)
     }
+}
+
+/// Tells the catalog which of its own files a schema has.
+pub(crate) async fn note_overlay(
+    ops: &Ops,
+    database: TenantDatabaseId,
+    schema: &str,
+    overlay: &Derived,
+) -> Result<(), Failure> {
+    let client = ops.catalog().client().await?;
+    let site = (database, migrate::overlay_name(schema));
+    Ok(fleet_state::record(&client, &[site], &state::rows(overlay)).await?)
 }
 
 fn pop(queue: &Mutex<VecDeque<SiteState>>) -> Option<SiteState> {

@@ -150,6 +150,23 @@ impl Journal {
         held(operation::finish(transaction, self.lease, state, None).await?)
     }
 
+    /// The same with the reason why it failed.
+    pub(super) async fn finish_because(
+        &self,
+        transaction: &Transaction<'_>,
+        state: OperationState,
+        reason: Option<&Reason>,
+    ) -> Result<(), Failure> {
+        let error = reason.map(|reason| (reason.code, reason.message.as_str()));
+        held(operation::finish(transaction, self.lease, state, error).await?)
+    }
+
+    /// Records how far it is within a step.
+    pub(super) async fn note_progress(&self, progress: &serde_json::Value) -> Result<(), Failure> {
+        let client = self.ops.catalog().client().await?;
+        held(operation::note_progress(&client, self.lease, progress).await?)
+    }
+
     /// Frees the operation for a later try.
     pub(super) async fn put_off(&self, reason: &Reason, pause: Duration) -> Result<(), CatalogError> {
         let client = self.ops.catalog().client().await?;

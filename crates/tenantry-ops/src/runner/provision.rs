@@ -82,6 +82,7 @@ async fn will_make_first(site: &Site<'_>, located: &Located) -> Result<(), Failu
 
 /// A tenant in shared tables: one transaction, in which its fence opens.
 async fn rows(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
+    site.customise(None, located).await?;
     will_make_first(site, located).await?;
     let client = site.connect().await?;
     turn::begin(&client, site.journal.lock_key(), TURN).await?;
@@ -152,6 +153,7 @@ async fn tables(site: &Site<'_>, located: &Located, at_work: Option<Client>) -> 
         fence::register(&client, located.placement.tenant, located.placement.epoch, true).await?;
     }
     site.migrate(&client, &located.placement.schema).await?;
+    site.customise(Some(&client), located).await?;
     site.seed(&client, located).await
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 use tenantry_catalog::{
-    fleet_state,
+    directory, fleet_state,
     placement::{self, Located},
     server::{self, Administration},
     tenant_database::{self, Secrets, TenantDatabase},
@@ -21,7 +21,10 @@ use tenantry_engine::{
 use tokio_postgres::Client;
 
 use super::{Failure, Journal};
-use crate::{Ops, failpoint, migrations::ledger_rows};
+use crate::{
+    MigrationError, Ops, failpoint,
+    migrations::{ledger_rows, note_overlay},
+};
 
 /// How long a runner that was overtaken may hold on to the server before its session is ended.
 pub(super) const TURN: Duration = Duration::from_secs(3);
@@ -184,6 +187,38 @@ impl<'a> Site<'a> {
         )
         .await?;
         record_versions(self.ops, &self.database, schema, &derived).await
+    }
+
+    /// The tenant's own files, where it has some. A tenant in shared tables can't.
+    pub(super) async fn customise(&self, client: Option<&Client>, located: &Located) -> Result<(), Failure> {
+        let files = self.ops.fleet().migrations.as_ref();
+        if files.is_none_or(|files| files.overlay_slugs().next().is_none()) {
+            return Ok(());
+        }
+        let tenant = located.placement.tenant;
+        let catalog = self.ops.catalog().client().await?;
+        let Some(slug) = directory::tenant(&catalog, tenant).await?.map(|tenant| tenant.slug) else {
+            return Ok(());
+        };
+        drop(catalog);
+        let refused = |error: MigrationError| match error {
+            MigrationError::Catalog(error) => error.into(),
+            MigrationError::Server(message) => Failure::retry("server_unreachable", message),
+            other => Failure::permanent("migration_refused", other.to_string()),
+        };
+        if !files.is_some_and(|files| files.overlay_slugs().any(|known| known == slug)) {
+            return Ok(());
+        }
+        let Some(client) = client else {
+            return Err(refused(MigrationError::SharedOverlay(slug)));
+        };
+        let Some(overlay) = self.ops.overlay(&slug).await.map_err(refused)? else {
+            return Ok(());
+        };
+        let target = target(self.installation(), &self.database, &located.placement.schema)?;
+        let patience = &self.ops.fleet().patience;
+        migrate::apply(client, &target, &overlay, &[tenant], &ByAdministrator, patience).await?;
+        note_overlay(self.ops, self.database.id, &located.placement.schema, &overlay).await
     }
 
     /// Gives a new tenant what it starts with, as far as its schema has the migrations for it.

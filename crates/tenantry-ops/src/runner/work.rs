@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tenantry_catalog::operation::{OperationKind, OperationState};
 
-use super::{Failure, Journal, failure::Reason, fence, prepare, provision, purge, undo};
+use super::{Failure, Journal, failure::Reason, fence, migrate, prepare, provision, purge, undo};
 use crate::Ops;
 
 /// The pause before the first new try; it doubles.
@@ -45,11 +45,12 @@ async fn drive(ops: &Ops, journal: &mut Journal) -> Result<(), Failure> {
     }
 }
 
-/// Cuts a try that hangs; dropping it closes its connections. A purge deletes as long as there are rows.
+/// Cuts a try that hangs; dropping it closes its connections. A purge deletes as long as there are rows, and a roll-out goes on
+/// as long as there are schemas.
 async fn in_time(ops: &Ops, journal: &Journal, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    const PURGE: Duration = Duration::from_secs(24 * 3600);
+    const LONG: Duration = Duration::from_secs(24 * 3600);
     let patience = match journal.operation.kind {
-        OperationKind::Purge => PURGE,
+        OperationKind::Purge | OperationKind::Migrate => LONG,
         _ => ops.fleet().patience_per_try,
     };
     match tokio::time::timeout(patience, work).await {
@@ -90,6 +91,7 @@ async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
         OperationKind::Suspend => fence::suspend(ops, journal).await,
         OperationKind::Resume => fence::resume(ops, journal).await,
         OperationKind::Purge => purge::forward(ops, journal).await,
+        OperationKind::Migrate => migrate::forward(ops, journal).await,
         kind => {
             let message = format!("this program does not know the operation {kind}: use the one that made it");
             Err(Failure::retry("unknown", message))

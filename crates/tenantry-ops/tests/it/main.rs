@@ -13,6 +13,8 @@ mod kill;
 mod lifecycle;
 mod migrate;
 mod migrate_killed;
+mod migrate_overlay;
+mod migrate_verify;
 mod names;
 mod runners;
 mod servers;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use tenantry_ops::{FailureBudget, Rollout};
+use tenantry_ops::{Label, NoBudget, Rollout};
 
 use crate::failure::Failure;
 
@@ -16,6 +16,9 @@ pub(crate) struct RolloutOptions {
     /// A tenant that goes before all others; may be repeated
     #[arg(long = "canary", value_name = "SLUG")]
     canaries: Vec<String>,
+    /// Tenants with this plan, on this server, or with this label in their settings go next, as a wave; may be repeated
+    #[arg(long = "wave-of", value_name = "NAME=VALUE")]
+    labels: Vec<Label>,
     /// Up to how many percent of the tenants with a schema or database of their own each wave reaches, like 5,25
     #[arg(long, value_delimiter = ',', value_name = "PERCENT")]
     waves: Vec<u8>,
@@ -43,43 +46,16 @@ impl RolloutOptions {
         let mut rollout = Rollout::default();
         rollout.only.clone_from(&self.tenants);
         rollout.canaries.clone_from(&self.canaries);
+        rollout.labels.clone_from(&self.labels);
         rollout.waves.clone_from(&self.waves);
         rollout.pause = Duration::from_secs(self.pause);
         rollout.per_server = self.per_server.unwrap_or(rollout.per_server);
         rollout.connections_max = self.connections.unwrap_or(rollout.connections_max);
         if let Some(text) = &self.max_failures {
-            rollout.budget = budget(text).ok_or_else(|| {
-                Failure::usage(format!(
-                    "--max-failures takes a number like 3, or a share like 1%: not `{text}`"
-                ))
-            })?;
+            rollout.budget = text
+                .parse()
+                .map_err(|error: NoBudget| Failure::usage(format!("--max-failures takes {error}: not `{text}`")))?;
         }
         Ok(rollout)
-    }
-}
-
-fn budget(text: &str) -> Option<FailureBudget> {
-    match text.strip_suffix('%') {
-        Some(percent) => {
-            let percent: f64 = percent.trim().parse().ok()?;
-            (0.0..=100.0)
-                .contains(&percent)
-                .then_some(FailureBudget::Percent(percent))
-        }
-        None => text.parse().ok().map(FailureBudget::Count),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_or_a_share_is_a_budget() {
-        assert_eq!(budget("3"), Some(FailureBudget::Count(3)));
-        assert_eq!(budget("1.5%"), Some(FailureBudget::Percent(1.5)));
-        for text in ["", "%", "-1", "101%", "few", "NaN%"] {
-            assert_eq!(budget(text), None, "{text}");
-        }
     }
 }

@@ -1,0 +1,48 @@
+//! The version below which a tenant is not served.
+
+use serde_json::json;
+use tenantry_catalog::fleet_state;
+use tenantry_core::OperatorScope;
+
+use super::MigrationError;
+use crate::{
+    Authority, Ops,
+    audit::{self, Act},
+};
+
+impl Ops {
+    /// From now on only tenants are served whose tables have this version; 0 serves everybody. Every process hears of it;
+    /// the others are answered `tenant-migrating` until a roll-out has reached them.
+    ///
+    /// # Errors
+    /// See [`MigrationError`]; [`MigrationError::NoSuchVersion`] where no migration has the number.
+    pub async fn require_schema_version(&self, authority: &Authority, version: i64) -> Result<(), MigrationError> {
+        authority.require_operator(OperatorScope::Migrations)?;
+        let derived = self.derive_migrations().await?.ok_or(MigrationError::NoMigrations)?;
+        if version != 0 && !derived.versions.iter().any(|known| known.version == version) {
+            return Err(MigrationError::NoSuchVersion(version));
+        }
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        let before = fleet_state::set_minimum(&transaction, version).await?;
+        let act = Act {
+            action: "migration.require",
+            tenant: None,
+            target: version.to_string(),
+            before: Some(json!({ "schema_version_min": before })),
+            after: Some(json!({ "schema_version_min": version })),
+        };
+        audit::record(&transaction, authority, act).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// The version below which no tenant is served; 0 for none.
+    ///
+    /// # Errors
+    /// See [`MigrationError`].
+    pub async fn required_schema_version(&self, authority: &Authority) -> Result<i64, MigrationError> {
+        authority.require_operator(OperatorScope::Read)?;
+        let client = self.catalog().client().await?;
+        Ok(fleet_state::minimum(&client).await?)
+    }
+}

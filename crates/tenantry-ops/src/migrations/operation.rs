@@ -1,0 +1,157 @@
+//! A roll-out as an operation: asked for by one process, run by any, resumed where one was killed.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tenantry_catalog::operation::{self, NewOperation, Operation, OperationKind};
+use tenantry_core::{OperationId, OperatorScope};
+use uuid::Uuid;
+
+use super::{MigrationError, MigrationReport, Rollout, RolloutProgress, rollout::waves, state};
+use crate::{
+    Authority, Ops,
+    audit::{self, Act},
+};
+
+/// How many schemas that stayed behind stand in an operation's progress; the status tells of all.
+const LISTED_MAX: usize = 100;
+
+/// A roll-out that is asked for, as it is stored with its operation.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RolloutRequest {
+    /// Only these tenants, by slug; all where it is empty.
+    pub tenants: Vec<String>,
+    /// Only schemas whose last attempt failed.
+    pub only_failed: bool,
+    /// Tenants that go first, by slug.
+    pub canaries: Vec<String>,
+    /// Labels whose tenants go next, `name=value`, a wave each.
+    pub wave_of: Vec<String>,
+    /// Up to how many percent each wave reaches.
+    pub waves: Vec<u8>,
+    /// How many seconds to wait between waves.
+    pub pause_seconds: u32,
+    /// How many failures are too many: a number or a share, `1%`.
+    pub max_failures: Option<String>,
+}
+
+/// Which field of a request says what can't be.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct RolloutFieldError {
+    /// The field.
+    pub field: &'static str,
+    /// What it should be.
+    pub reason: String,
+}
+
+impl RolloutRequest {
+    /// The roll-out that is meant.
+    ///
+    /// # Errors
+    /// The field that says nothing.
+    pub fn rollout(&self) -> Result<Rollout, RolloutFieldError> {
+        let mut rollout = Rollout {
+            only: self.tenants.clone(),
+            only_failed: self.only_failed,
+            canaries: self.canaries.clone(),
+            waves: self.waves.clone(),
+            pause: std::time::Duration::from_secs(self.pause_seconds.into()),
+            ..Rollout::default()
+        };
+        for label in &self.wave_of {
+            rollout
+                .labels
+                .push(label.parse().map_err(|error| field("wave_of", error))?);
+        }
+        if let Some(text) = &self.max_failures {
+            rollout.budget = text.parse().map_err(|error| field("max_failures", error))?;
+        }
+        Ok(rollout)
+    }
+}
+
+fn field(field: &'static str, reason: impl std::fmt::Display) -> RolloutFieldError {
+    RolloutFieldError {
+        field,
+        reason: reason.to_string(),
+    }
+}
+
+impl Ops {
+    /// Asks for a roll-out over the fleet; whichever process runs operations does it. What can't be is refused here.
+    ///
+    /// # Errors
+    /// See [`MigrationError`]; [`MigrationError::Running`] while another one has not ended.
+    pub async fn start_rollout(
+        &self,
+        authority: &Authority,
+        request: &RolloutRequest,
+    ) -> Result<Operation, MigrationError> {
+        authority.require_operator(OperatorScope::Migrations)?;
+        let rollout = request.rollout()?;
+        let derived = self.derive_migrations().await?.ok_or(MigrationError::NoMigrations)?;
+        let all = self.fleet_state(&derived).await?;
+        waves(all, |state| !state::is_current(state, &derived), &rollout)?;
+        let input = serde_json::to_value(request).map_err(|error| MigrationError::Server(error.to_string()))?;
+        let new = NewOperation {
+            id: OperationId::from_uuid(Uuid::now_v7()),
+            kind: OperationKind::Migrate,
+            tenant: None,
+            database: None,
+            input: &input,
+            run_after: None,
+        };
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        if !operation::insert(&transaction, &new).await? {
+            let running = operation::find_live_of_fleet(&transaction, OperationKind::Migrate).await?;
+            return Err(match running {
+                Some(running) => MigrationError::Running(running.id),
+                None => MigrationError::Server("another roll-out has just ended: ask again".to_owned()),
+            });
+        }
+        let act = Act {
+            action: "migration.start",
+            tenant: None,
+            target: new.id.to_string(),
+            before: None,
+            after: Some(input.clone()),
+        };
+        audit::record(&transaction, authority, act).await?;
+        let made = operation::find(&transaction, new.id).await?;
+        transaction.commit().await?;
+        made.ok_or_else(|| MigrationError::Server("the operation is gone".to_owned()))
+    }
+}
+
+/// How far it is, for the operation's `progress`.
+pub(crate) fn progress_of(progress: &RolloutProgress) -> Value {
+    json!({
+        "wave": progress.wave,
+        "done": progress.done,
+        "total": progress.total,
+        "failed": progress.failed,
+    })
+}
+
+/// What it did, for the same.
+pub(crate) fn outcome_of(report: &MigrationReport) -> Value {
+    let behind = report.failed.iter().take(LISTED_MAX).map(|site| {
+        json!({
+            "tenant": site.slug,
+            "server": site.server,
+            "schema": site.schema,
+            "version": site.version,
+            "error": site.error,
+        })
+    });
+    json!({
+        "version": report.target,
+        "applied": report.applied.len(),
+        "current": report.current,
+        "failed": report.failed.len(),
+        "left": report.left,
+        "behind": behind.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,135 @@
+//! Files of single tenants, on top of the fleet's: only for those with a schema or a database of their own.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tenantry_catalog::{
+    app_derived,
+    fleet_state::{self, SiteState},
+    placement,
+};
+use tenantry_engine::{
+    home::ScratchDatabase,
+    isolate::{self, DeriveError, Derived},
+    migrate::Files,
+};
+
+use super::MigrationError;
+use crate::{Ops, derived::key_of};
+
+/// The overlays of a fleet, and how far each is as the catalog knows it.
+#[derive(Default)]
+pub(super) struct Overlays {
+    by_slug: HashMap<String, Overlay>,
+}
+
+struct Overlay {
+    derived: Arc<Derived>,
+    had: Vec<(i64, String)>,
+}
+
+impl Overlays {
+    /// What a schema's own files become, if it has some.
+    pub(super) fn of(&self, state: &SiteState) -> Option<&Derived> {
+        let overlay = self.by_slug.get(state.site.slug.as_ref()?)?;
+        Some(&overlay.derived)
+    }
+
+    /// The names of a schema's own files that it lacks.
+    pub(super) fn pending(&self, state: &SiteState) -> Vec<String> {
+        let Some(overlay) = state.site.slug.as_ref().and_then(|slug| self.by_slug.get(slug)) else {
+            return Vec::new();
+        };
+        let has =
+            |version: i64, checksum: &str| overlay.had.iter().any(|(had, sum)| *had == version && sum == checksum);
+        let versions = overlay.derived.versions.iter();
+        versions
+            .filter(|version| !has(version.version, &version.checksum))
+            .map(|version| version.name.clone())
+            .collect()
+    }
+}
+
+impl Ops {
+    /// The overlays of these schemas.
+    pub(super) async fn overlays(&self, sites: &[SiteState]) -> Result<Overlays, MigrationError> {
+        let mut overlays = Overlays::default();
+        let Some(files) = &self.fleet().migrations else {
+            return Ok(overlays);
+        };
+        let slugs: Vec<&str> = files.overlay_slugs().collect();
+        if slugs.is_empty() {
+            return Ok(overlays);
+        }
+        let client = self.catalog().client().await?;
+        if let Some(shared) = placement::in_shared_tables(&client, &slugs).await?.pop() {
+            return Err(MigrationError::SharedOverlay(shared));
+        }
+        let had = fleet_state::list_overlays(&client).await?;
+        drop(client);
+        for state in sites {
+            let Some(slug) = &state.site.slug else { continue };
+            let Some(derived) = self.overlay(slug).await? else {
+                continue;
+            };
+            let had = had
+                .iter()
+                .filter(|row| row.0 == state.site.database.id && row.1 == state.site.schema)
+                .map(|row| (row.2, row.3.clone()))
+                .collect();
+            overlays.by_slug.insert(slug.clone(), Overlay { derived, had });
+        }
+        Ok(overlays)
+    }
+
+    /// What a tenant's own files become on top of the fleet's; worked out once, and kept in the catalog.
+    pub(crate) async fn overlay(&self, slug: &str) -> Result<Option<Arc<Derived>>, MigrationError> {
+        let Some(files) = self.fleet().migrations.clone() else {
+            return Ok(None);
+        };
+        let Some(overlay) = files.overlay(slug) else {
+            return Ok(None);
+        };
+        let key = key_of([files.as_slice(), overlay.as_slice()].concat().as_slice());
+        let client = self.catalog().client().await?;
+        let kept = app_derived::find(&client, &key).await?;
+        drop(client);
+        if let Some(derived) = kept.and_then(|text| serde_json::from_str(&text).ok()) {
+            return Ok(Some(Arc::new(derived)));
+        }
+        let derived = self.derive_overlay_somewhere(&files, &overlay).await?;
+        let text = serde_json::to_string(&derived).map_err(|error| MigrationError::Server(error.to_string()))?;
+        let client = self.catalog().client().await?;
+        app_derived::keep(&client, &key, &text).await?;
+        Ok(Some(Arc::new(derived)))
+    }
+
+    async fn derive_overlay_somewhere(&self, files: &Files, overlay: &Files) -> Result<Derived, MigrationError> {
+        let mut servers = self.scratch_servers().await?;
+        loop {
+            let scratch = self.next_scratch(&mut servers).await?;
+            let derived = self.derive_overlay_on(&scratch, files, overlay).await;
+            scratch.remove().await;
+            match derived {
+                Err(MigrationError::Server(_)) if !servers.is_empty() => {}
+                other => return other,
+            }
+        }
+    }
+
+    async fn derive_overlay_on(
+        &self,
+        scratch: &ScratchDatabase,
+        files: &Files,
+        overlay: &Files,
+    ) -> Result<Derived, MigrationError> {
+        let failed = |error: &dyn std::fmt::Display| MigrationError::Server(error.to_string());
+        let client = scratch.connect().await.map_err(|error| failed(&error))?;
+        let owner = tenantry_engine::Roles::of(self.catalog().installation()).owner;
+        isolate::derive_overlay(&client, owner.as_str(), files, overlay)
+            .await
+            .map_err(|error| match error {
+                DeriveError::Scratch(cause) => failed(&cause),
+                refused => MigrationError::Refused(refused.to_string()),
+            })
+    }
+}

@@ -1,0 +1,78 @@
+//! A roll-out over the fleet. It resumes by itself: what is done is in the ledgers.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tenantry_catalog::operation::OperationState;
+
+use super::{Failure, Journal, failure::Reason};
+use crate::{
+    Authority, MigrationError, Ops, RolloutRequest,
+    migrations::{outcome_of, progress_of},
+};
+
+/// How often the operation's progress is written down.
+const NOTED_EVERY: Duration = Duration::from_millis(500);
+
+pub(super) const STEPS: &[&str] = &["migrate"];
+
+pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
+    journal.begin(STEPS[0]).await?;
+    let request: RolloutRequest = serde_json::from_value(journal.operation.input.clone()).map_err(|error| {
+        Failure::retry(
+            "unknown",
+            format!("this program does not know such a roll-out: {error}"),
+        )
+    })?;
+    let rollout = match request.rollout() {
+        Ok(rollout) => rollout,
+        Err(error) => return fail(ops, journal, "rollout_refused", error.to_string()).await,
+    };
+    let authority = Authority::system(format!("operation {}", journal.operation.id));
+    let seen = Mutex::new(None);
+    let progress = |progress| *seen.lock() = Some(progress);
+    let work = ops.roll_out(&authority, &rollout, &progress);
+    tokio::pin!(work);
+    let report = loop {
+        tokio::select! {
+            // The work goes on where it was when the other arm has ended.
+            report = &mut work => break report,
+            () = tokio::time::sleep(NOTED_EVERY) => {
+                let news = seen.lock().take();
+                if let Some(news) = news {
+                    journal.note_progress(&progress_of(&news)).await?;
+                }
+            }
+        }
+    };
+    let report = match report {
+        Ok(report) => report,
+        Err(MigrationError::Catalog(error)) => return Err(error.into()),
+        Err(error @ MigrationError::Server(_)) => return Err(Failure::retry("server_unreachable", error.to_string())),
+        Err(error) => return fail(ops, journal, "rollout_refused", error.to_string()).await,
+    };
+    journal.note_progress(&outcome_of(&report)).await?;
+    journal.end(STEPS[0]).await?;
+    if report.failed.is_empty() {
+        return finish(ops, journal, OperationState::Done, None).await;
+    }
+    let message = format!(
+        "{} schemas stayed behind and {} were not tried: mend what `progress` names and start again",
+        report.failed.len(),
+        report.left
+    );
+    fail(ops, journal, "schemas_left_behind", message).await
+}
+
+async fn fail(ops: &Ops, journal: &Journal, code: &'static str, message: String) -> Result<(), Failure> {
+    let reason = Reason { code, message };
+    finish(ops, journal, OperationState::Failed, Some(&reason)).await
+}
+
+async fn finish(ops: &Ops, journal: &Journal, state: OperationState, reason: Option<&Reason>) -> Result<(), Failure> {
+    let mut client = ops.catalog().client().await?;
+    let transaction = client.transaction().await?;
+    journal.hold(&transaction).await?;
+    journal.finish_because(&transaction, state, reason).await?;
+    Ok(transaction.commit().await?)
+}

@@ -1,0 +1,249 @@
+//! Files of single tenants on top of the fleet's, and a migration from a desired schema.
+
+use std::sync::Arc;
+
+use tenantry_core::Isolation;
+use tenantry_engine::migrate::Files;
+use tenantry_ops::{FleetConfig, MigrationError, TenantError, VerifiedSite, Verify};
+
+use crate::fleet::{Fleet, config, files, operator, ops_on};
+
+const OWN: (&str, &str) = (
+    "0001_fax.sql",
+    "alter table contacts add column fax text; create table faxes (id int primary key, contact uuid references contacts);",
+);
+
+/// The usual files, some more, and these of the tenant `special`.
+fn with(more: &[(&str, &str)], own: &[(&str, &str)]) -> FleetConfig {
+    let all = files()
+        .as_slice()
+        .iter()
+        .map(|file| (file.name.clone(), file.text.clone()))
+        .collect::<Vec<_>>();
+    let more = more.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    let all = Files::from_embedded(all.into_iter().chain(more)).unwrap();
+    let mut config = config();
+    config.migrations = Some(Arc::new(
+        all.with_overlay("special", Files::from_embedded(own.iter().copied()).unwrap()),
+    ));
+    config
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_tenant_is_customised_and_stays_so_across_the_fleets_migrations() {
+    for isolation in [Isolation::Schema, Isolation::Database] {
+        let fleet = Fleet::start().await;
+        let special = fleet.create("special", isolation).await.unwrap();
+        let usual = fleet.create("usual", Isolation::Schema).await.unwrap();
+        let ops = ops_on(&fleet.catalog.url(), with(&[], &[OWN])).await;
+        let status = ops.migration_status(&operator()).await.unwrap();
+        let pending: Vec<_> = status
+            .iter()
+            .map(|site| (site.slug.as_deref(), site.pending.clone()))
+            .collect();
+        let own = vec!["tenants/special/0001_fax.sql".to_owned()];
+        assert!(pending.contains(&(Some("special"), own)), "{pending:?}");
+        assert!(pending.contains(&(Some("usual"), Vec::new())), "{pending:?}");
+
+        let report = ops.apply_migrations(&operator()).await.unwrap();
+        assert_eq!((report.applied.len(), report.failed.len()), (1, 0), "{report:?}");
+        let report = ops.apply_migrations(&operator()).await.unwrap();
+        assert_eq!(report.applied.len(), 0, "{report:?}");
+        let client = fleet.enter(special.id).await.unwrap();
+        client.execute("update contacts set fax = '1'", &[]).await.unwrap();
+        client.execute("insert into faxes (id) values (1)", &[]).await.unwrap();
+        let theirs = fleet.enter(usual.id).await.unwrap();
+        assert!(theirs.execute("update contacts set fax = '1'", &[]).await.is_err());
+
+        // The fleet goes on, the tenant's own is kept, and both are tracked.
+        let more = [("0003_phone.sql", "alter table contacts add column phone text;")];
+        let later = [
+            OWN,
+            (
+                "0002_pager.sql",
+                "-- tenantry: each tenant\nupdate contacts set fax = '2';",
+            ),
+        ];
+        let ops = ops_on(&fleet.catalog.url(), with(&more, &later)).await;
+        let report = ops.apply_migrations(&operator()).await.unwrap();
+        assert!(report.failed.is_empty() && report.applied.len() >= 3, "{report:?}");
+        let fax: String = client
+            .query_one("select fax from contacts where phone is null", &[])
+            .await
+            .unwrap()
+            .get(0);
+        assert_eq!(fax, "2");
+        // What is its own is no drift, and a difference in it is.
+        let verified = ops
+            .verify_migrations(&operator(), &Verify::default(), &|_| {})
+            .await
+            .unwrap();
+        assert!(verified.iter().all(VerifiedSite::is_right), "{verified:#?}");
+        let home = special.placement.unwrap();
+        let admin = tenantry_testing::cluster().await.connect(&home.database).await;
+        admin
+            .batch_execute(&format!("drop policy tenantry_floor on {}.faxes", home.schema))
+            .await
+            .unwrap();
+        let verified = ops
+            .verify_migrations(&operator(), &Verify::default(), &|_| {})
+            .await
+            .unwrap();
+        let wrong: Vec<_> = verified.iter().filter(|site| !site.is_right()).collect();
+        assert_eq!(wrong.len(), 1);
+        assert_eq!(wrong[0].differences[0].object, "policy tenantry_floor on table faxes");
+
+        let edited = with(&more, &[("0001_fax.sql", "alter table contacts add column fax int;")]);
+        let ops = ops_on(&fleet.catalog.url(), edited).await;
+        let report = ops.apply_migrations(&operator()).await.unwrap();
+        assert_eq!(report.failed.len(), 1, "{report:?}");
+        let error = report.failed[0].error.as_ref().unwrap();
+        assert!(error.contains("tenants/special/0001_fax.sql"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_tenant_gets_its_own_files_and_one_in_shared_tables_is_refused() {
+    let fleet = Fleet::start_with(with(&[], &[OWN])).await;
+    let refused = fleet.create("special", Isolation::Shared).await;
+    let Err(TenantError::Failed { message, .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(message.contains("`schema` or `database`"), "{message}");
+    let special = fleet.create("special", Isolation::Schema).await.unwrap();
+    let client = fleet.enter(special.id).await.unwrap();
+    client.execute("insert into faxes (id) values (1)", &[]).await.unwrap();
+    let report = fleet.ops.apply_migrations(&operator()).await.unwrap();
+    assert_eq!(report.applied.len(), 0, "{report:?}");
+    // Purged, it leaves no trace in the ledger.
+    drop(client);
+    fleet.ops.delete_tenant(&operator(), &special.id.into()).await.unwrap();
+    fleet.ops.purge_tenant(&operator(), &special.id.into()).await.unwrap();
+    let admin = fleet.shared_admin().await;
+    let left = admin
+        .query_one(
+            "select count(*) from tenantry_private.migration where schema <> 'app'",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!(left.get::<_, i64>(0), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_lives_in_shared_tables_already_stops_a_run_with_a_sentence() {
+    let fleet = Fleet::start().await;
+    fleet.create("special", Isolation::Shared).await.unwrap();
+    let ops = ops_on(&fleet.catalog.url(), with(&[], &[OWN])).await;
+    let refused = ops.apply_migrations(&operator()).await.unwrap_err();
+    assert!(matches!(refused, MigrationError::SharedOverlay(_)), "{refused:?}");
+    assert!(refused.to_string().contains("`schema` or `database`"), "{refused}");
+}
+
+const DESIRED: &str = "
+create type mood as enum ('sad', 'glad');
+create table contacts (
+  id uuid primary key default gen_random_uuid(),
+  email text unique,
+  name text not null default 'nobody',
+  phone text,
+  mood mood not null default 'glad',
+  constraint named check (name <> ''));
+create index contacts_name on contacts (lower(name));
+create table notes (id bigint generated always as identity primary key,
+                    contact uuid not null references contacts (id) on delete cascade, text varchar(100) not null);
+create table tags (id serial primary key, tag text not null unique, parent int references tags (id));
+create table tagged (tag int not null references tags (id), contact uuid not null references contacts (id), primary key (tag, contact));
+create view named as select id, name from contacts;
+comment on table tags is 'What contacts are about';
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_desired_schema_becomes_a_migration_that_says_what_it_leaves_to_people() {
+    let fleet = Fleet::start().await;
+    fleet.create("acme", Isolation::Schema).await.unwrap();
+    let diffed = fleet.ops.diff_migrations(&operator(), DESIRED, "wanted").await.unwrap();
+    assert_eq!(diffed.name, "0003_wanted.sql");
+    let refused: Vec<_> = diffed
+        .statements
+        .iter()
+        .filter(|statement| statement.refused.is_some())
+        .map(|statement| statement.object.as_str())
+        .collect();
+    assert_eq!(
+        refused,
+        [
+            "column text of table notes",
+            "constraint notes_contact_fkey of table notes"
+        ],
+        "{}",
+        diffed.text
+    );
+    assert_eq!(diffed.remaining, Vec::<String>::new(), "{}", diffed.text);
+    assert!(!diffed.is_whole());
+    assert!(
+        diffed
+            .text
+            .contains("-- alter table \"notes\" alter column \"text\" type character varying(100);"),
+        "{}",
+        diffed.text
+    );
+
+    // The file is a migration like any other, and reaches the fleet.
+    let all = files()
+        .as_slice()
+        .iter()
+        .map(|file| (file.name.clone(), file.text.clone()))
+        .collect::<Vec<_>>();
+    let all = Files::from_embedded(all.into_iter().chain([(diffed.name.clone(), diffed.text.clone())])).unwrap();
+    let mut config = config();
+    config.migrations = Some(Arc::new(all));
+    let ops = ops_on(&fleet.catalog.url(), config).await;
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    assert!(report.failed.is_empty(), "{report:?}");
+    let again = ops.diff_migrations(&operator(), DESIRED, "again").await.unwrap();
+    let left: Vec<_> = again
+        .statements
+        .iter()
+        .map(|statement| statement.object.as_str())
+        .collect();
+    assert_eq!(left, refused, "{}", again.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_is_dropped_where_no_row_goes_with_it_and_reference_tables_are_declared() {
+    let fleet = Fleet::start().await;
+    let same: String = files().as_slice()[0].text.clone();
+    let diffed = fleet.ops.diff_migrations(&operator(), &same, "same").await.unwrap();
+    assert!(diffed.is_empty() && diffed.is_whole(), "{}", diffed.text);
+    let less = "create table contacts (id uuid primary key default gen_random_uuid(), name text not null);";
+    let diffed = fleet.ops.diff_migrations(&operator(), less, "less").await.unwrap();
+    assert!(
+        diffed
+            .text
+            .contains("alter table \"contacts\" drop constraint \"contacts_email_key\";\n"),
+        "{}",
+        diffed.text
+    );
+    assert!(diffed.text.contains("-- drop table \"notes\";"), "{}", diffed.text);
+    assert!(
+        diffed
+            .text
+            .contains("-- alter table \"contacts\" drop column \"email\";"),
+        "{}",
+        diffed.text
+    );
+    let more = format!("-- tenantry: reference countries\n{same} create table countries (code text primary key);");
+    let diffed = fleet.ops.diff_migrations(&operator(), &more, "more").await.unwrap();
+    assert!(
+        diffed.text.starts_with("-- tenantry: reference countries\n"),
+        "{}",
+        diffed.text
+    );
+    assert!(diffed.is_whole(), "{:?}", diffed.remaining);
+    let wrong = fleet
+        .ops
+        .diff_migrations(&operator(), "create materialized view v as select 1 as a;", "no")
+        .await;
+    assert!(matches!(wrong, Err(MigrationError::Refused(_))), "{wrong:?}");
+}
