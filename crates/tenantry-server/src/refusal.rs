@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tenantry::axum::{Code, Problem};
-use tenantry_ops::{ApiKeyError, CatalogError, LoginError, MemberError, OperationError, TenantError};
+use tenantry_ops::{
+    ApiKeyError, CatalogError, LoginError, MemberError, MigrationError, OperationError, RolloutError, TenantError,
+};
 
 /// When to come again after a failure that passes by itself.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -66,6 +68,40 @@ pub(crate) fn of_operation(error: OperationError) -> Problem {
         OperationError::NotFound => Problem::not_found(),
         OperationError::Catalog(error) => of_catalog(&error),
         error => internal(&error),
+    }
+}
+
+pub(crate) fn of_migration(error: MigrationError) -> Problem {
+    match &error {
+        MigrationError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
+        MigrationError::Field(field) => Problem::field(Code::InvalidField, field.field, field.reason.clone()),
+        MigrationError::Rollout(refused) => match refused {
+            RolloutError::NoSuchSite(_) => Problem::field(Code::InvalidReference, "tenants", refused.to_string()),
+            RolloutError::Waves(_) => Problem::field(Code::InvalidField, "waves", refused.to_string()),
+            _ => Problem::new(Code::InvalidField, sentence(refused)),
+        },
+        MigrationError::Running(_) => Problem::new(Code::Conflict, sentence(&error)),
+        MigrationError::NoMigrations | MigrationError::NoServer | MigrationError::SharedOverlay(_) => {
+            Problem::new(Code::Conflict, sentence(&error))
+        }
+        // An operator reads it: it names files of the application, not rows.
+        MigrationError::Refused(reason) => {
+            tracing::error!(reason, "the application's migrations are refused");
+            Problem::new(
+                Code::Conflict,
+                "A migration is refused; the server's log and `tenantry migrate plan` say which.",
+            )
+        }
+        MigrationError::Server(reason) => {
+            tracing::warn!(reason, "migrations can't be tried");
+            Problem::new(
+                Code::Unavailable,
+                "No server answers on which the migrations could be tried; try again.",
+            )
+            .retry_after(OPERATION_RETRY_AFTER)
+        }
+        MigrationError::Catalog(catalog) => of_catalog(catalog),
+        _ => internal(&error),
     }
 }
 

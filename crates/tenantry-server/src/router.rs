@@ -8,7 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     Application, Config, Services,
     layer::{self, Cut},
-    routes::{api_keys, auth, health, jwks, members, metrics, openapi as document, operations, tenants},
+    routes::{api_keys, auth, health, jwks, members, metrics, migrations, openapi as document, operations, tenants},
 };
 
 #[derive(utoipa::OpenApi)]
@@ -30,6 +30,7 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(tenants::suspend_tenant))
         .routes(routes!(tenants::resume_tenant))
         .routes(routes!(operations::get_operation))
+        .routes(routes!(migrations::start_rollout))
         .routes(routes!(members::list_members, members::add_member))
         .routes(routes!(members::update_member, members::remove_member))
         .routes(routes!(api_keys::list_api_keys, api_keys::create_api_key))

@@ -6,6 +6,7 @@ pub(crate) mod health;
 pub(crate) mod jwks;
 pub(crate) mod members;
 pub(crate) mod metrics;
+pub(crate) mod migrations;
 mod named;
 pub(crate) mod openapi;
 pub(crate) mod operations;

@@ -46,6 +46,7 @@ const ACCESS: &[(&str, &str, Access)] = &[
     ("POST", "/v1/tenants/{id}/suspend", Operator),
     ("POST", "/v1/tenants/{id}/resume", Operator),
     ("GET", "/v1/operations/{id}", Operator),
+    ("POST", "/v1/migrations", Operator),
     ("POST", "/v1/tenants/{id}/members", Admin),
     ("GET", "/v1/tenants/{id}/members", Admin),
     ("PATCH", "/v1/tenants/{id}/members/{account}", Admin),

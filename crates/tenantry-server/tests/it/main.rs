@@ -10,6 +10,7 @@ mod credentials;
 mod faults;
 mod harness;
 mod isolation;
+mod migrations;
 mod openapi;
 mod roles;
 mod shutdown;

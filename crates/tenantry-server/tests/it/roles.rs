@@ -166,6 +166,8 @@ async fn only_operators_administer_the_fleet() {
     ] {
         tenant.client.send(method, &path, None).await.refused(403, "forbidden");
     }
+    let rollout = tenant.client.post("/v1/migrations", json!({})).await;
+    rollout.refused(403, "forbidden");
     let new = json!({ "slug": "mine", "name": "Mine" });
     tenant.client.post("/v1/tenants", new).await.refused(403, "forbidden");
     tenant

@@ -3,6 +3,7 @@
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
+#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) request: String,
     pub(crate) status: u16,

@@ -7,7 +7,7 @@ use jsonwebtoken::EncodingKey;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tenantry::{PoolConfig, ResolverConfig, Tenantry};
-use tenantry_catalog::{Catalog, MasterKey, signing_key};
+use tenantry_catalog::{Catalog, MasterKey, fleet_state, signing_key};
 use tenantry_core::{AccessClaims, OperatorScopes};
 use tenantry_engine::migrate::Files;
 use tenantry_ops::{Authority, FleetConfig, IdentityConfig, OperatorKeyRequest, Ops, ServerRequest};
@@ -218,6 +218,33 @@ impl App {
         let pair = Ed25519KeyPair::generate().expect("a key pair");
         let private = pair.to_pkcs8v1().expect("a private key");
         again(token, &EncodingKey::from_ed_der(private.as_ref()), 0)
+    }
+
+    /// The newest of the application's migrations.
+    pub(crate) async fn newest_version(&self) -> i64 {
+        let client = self.catalog.client().await.unwrap();
+        let row = client
+            .query_one("select max(version) from app_migration", &[])
+            .await
+            .unwrap();
+        row.get(0)
+    }
+
+    /// Lets the catalog believe that the tenant's own schema lacks it.
+    pub(crate) async fn forget_newest_version(&self, tenant: &Tenant) {
+        let client = self.catalog.client().await.unwrap();
+        let sql = "delete from app_migration as m using placement as p
+                   where p.tenant_database = m.tenant_database and p.schema_name = m.schema_name
+                     and p.tenant::text = $1 and m.version = (select max(version) from app_migration)";
+        assert_eq!(client.execute(sql, &[&tenant.id]).await.unwrap(), 1);
+    }
+
+    /// Requires a version of everybody.
+    pub(crate) async fn require_version(&self, version: i64) {
+        let mut client = self.catalog.client().await.unwrap();
+        let transaction = client.transaction().await.unwrap();
+        fleet_state::set_minimum(&transaction, version).await.unwrap();
+        transaction.commit().await.unwrap();
     }
 
     /// Asks until it is so, for at most a second: what ends rights must bite by then.
