@@ -6,6 +6,7 @@ mod interference;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::runtime::Builder;
 
 /// What can be proved.
 #[derive(Parser)]
@@ -17,11 +18,11 @@ enum Proof {
     Prove(interference::Options),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let done = match Proof::parse() {
-        Proof::Attack(options) => attack::run(&options).await,
-        Proof::Prove(options) => interference::run(&options).await,
+        Proof::Attack(options) => on(Builder::new_multi_thread(), attack::run(&options)),
+        // One thread: the servers do the work, and threads that wake each other cost them their core.
+        Proof::Prove(options) => on(Builder::new_current_thread(), interference::run(&options)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -30,4 +31,8 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn on(mut runtime: Builder, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    runtime.enable_all().build()?.block_on(work)
 }

@@ -5,15 +5,20 @@ use std::{sync::Arc, time::Instant};
 use anyhow::{Context as _, Result, bail};
 use tenantry_core::Isolation;
 use tenantry_sql::Identifier;
+use tenantry_testing::{TestCluster, cluster, second_cluster};
+use tokio::sync::{Mutex, OnceCell};
 
 use super::{
-    channels::{CHANNELS, Channel, Way},
+    channels::{self, CHANNELS, Channel},
     grammar,
+    http::{self, Webs},
     lane::Faults,
-    mutations::{HELD, MUTATIONS, Mutation},
+    library::Calls,
+    mutations::{FURTHER, HELD, MUTATIONS, Mutation},
     run::{Finding, Kind, Pair},
     site::{Ground, Site, World, tenant},
     step::{Owner, Program, Round, Step, Travel},
+    ways::{Comparers, Extent, Libraries, Mode, Way, program_of, search, seed_of},
 };
 
 /// A defect that is not found in so many statements is not found.
@@ -27,24 +32,38 @@ pub(super) struct Outcome {
 }
 
 /// Runs programs on each defect until it is found.
-pub(super) async fn mutations(sites: &Sites, seed: u64, share: Share) -> Result<Vec<Outcome>> {
+pub(super) async fn mutations(grounds: &Grounds, seed: u64, share: Share) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
     for (number, mutation) in MUTATIONS.iter().enumerate() {
         if share.holds(number) {
-            let found = find(sites, mutation, seed, STATEMENTS_MAX).await?;
-            let outcome = Outcome { id: mutation.id, found };
-            outcome.print();
-            outcomes.push(outcome);
+            let mode = Mode::plain(mutation.isolation);
+            outcomes.push(seek(grounds, mutation, mode, seed).await?);
         }
     }
     Ok(outcomes)
 }
 
+/// The same for the defects of the other server, tier and ways.
+pub(super) async fn further(grounds: &Grounds, seed: u64) -> Result<Vec<Outcome>> {
+    let mut outcomes = Vec::new();
+    for further in FURTHER {
+        outcomes.push(seek(grounds, &further.mutation, further.mode(), seed).await?);
+    }
+    Ok(outcomes)
+}
+
+async fn seek(grounds: &Grounds, mutation: &Mutation, mode: Mode, seed: u64) -> Result<Outcome> {
+    let found = find(grounds, mutation, mode, seed, STATEMENTS_MAX).await?;
+    let outcome = Outcome { id: mutation.id, found };
+    outcome.print();
+    Ok(outcome)
+}
+
 /// Runs programs on defects that another layer holds; gives those of which something was found.
-pub(super) async fn held(sites: &Sites, seed: u64, statements: usize) -> Result<Vec<Outcome>> {
+pub(super) async fn held(grounds: &Grounds, seed: u64, statements: usize) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
     for mutation in HELD {
-        let found = find(sites, mutation, seed, statements).await?;
+        let found = find(grounds, mutation, Mode::plain(mutation.isolation), seed, statements).await?;
         outcomes.push(Outcome { id: mutation.id, found });
     }
     Ok(outcomes)
@@ -62,51 +81,107 @@ impl Share {
     }
 }
 
-/// The templates of the worlds.
-pub(super) struct Sites {
-    sites: Vec<Site>,
+/// The servers with the templates of the worlds, each made when it is first needed.
+#[derive(Default)]
+pub(super) struct Grounds {
+    first: OnceCell<Ground>,
+    second: OnceCell<Ground>,
+    sites: Mutex<Vec<(Mode, Arc<Site>)>>,
 }
 
-impl Sites {
-    pub(super) async fn new(ground: &Ground) -> Result<Self> {
-        let mut sites = Vec::new();
-        for isolation in Isolation::ALL {
-            sites.push(ground.site(isolation).await?);
-        }
-        Ok(Self { sites })
-    }
-
-    pub(super) fn of(&self, isolation: Isolation) -> &Site {
-        self.sites
-            .iter()
-            .find(|site| site.isolation == isolation)
-            .expect("there is one for each")
-    }
-}
-
-async fn find(sites: &Sites, mutation: &Mutation, seed: u64, most: usize) -> Result<Option<(usize, Finding)>> {
-    let worlds = sites.of(mutation.isolation).pair().await?;
-    for world in &worlds {
-        mutate(world, mutation)
+impl Grounds {
+    async fn ground(&self, second: bool) -> Result<&Ground> {
+        let ground = if second { &self.second } else { &self.first };
+        ground
+            .get_or_try_init(async || Ground::new(Self::server(second).await).await)
             .await
-            .with_context(|| format!("seed the defect `{}`", mutation.id))?;
     }
-    let mut pair = Pair::new(&worlds, mutation.faults);
-    let (mut compared, mut number, mut found) = (0, 0, None);
-    while compared < most && found.is_none() {
-        let program = grammar::program(seed, number, mutation.isolation);
-        number += 1;
-        match pair.compare(&program).await {
-            Some(finding) if finding.kind == Kind::Broken => {
-                bail!("`{}` could not be run: {:?}", mutation.id, finding.answers);
-            }
-            Some(finding) => found = Some((compared + finding.statements, finding)),
-            None => compared += program.statements(),
+
+    /// PostgreSQL 15, or 18.
+    pub(super) async fn server(second: bool) -> &'static TestCluster {
+        if second {
+            second_cluster().await
+        } else {
+            cluster().await
         }
     }
-    if !mutation.undo.is_empty() {
-        let admin = &worlds[0].place(Owner::A).admin;
-        admin.batch_execute(&fill_in(&worlds[0], mutation.undo)?).await?;
+
+    pub(super) async fn site(&self, mode: Mode) -> Result<Arc<Site>> {
+        // The tenants' way does not matter to where they live.
+        let key = Mode { way: Way::Wire, ..mode };
+        let mut sites = self.sites.lock().await;
+        if let Some((_, site)) = sites.iter().find(|(made, _)| *made == key) {
+            return Ok(site.clone());
+        }
+        let site = Arc::new(self.ground(mode.second).await?.site(mode.isolation, mode.tier).await?);
+        sites.push((key, site.clone()));
+        Ok(site)
+    }
+}
+
+/// Worlds with a defect.
+pub(super) struct Seeded {
+    pub(super) comparers: Comparers,
+    /// What takes back that part of it that is the server's.
+    undo: Option<(Arc<World>, String)>,
+}
+
+impl Seeded {
+    pub(super) async fn new(grounds: &Grounds, mutation: &Mutation, mode: Mode) -> Result<Self> {
+        if mode.way == Way::Http {
+            let webs = Webs::start(Grounds::server(mode.second).await, mode.isolation).await?;
+            webs.seed_defect(mutation.sql).await?;
+            return Ok(Self {
+                comparers: Comparers::Http(vec![webs]),
+                undo: None,
+            });
+        }
+        let worlds = grounds.site(mode).await?.pair().await?;
+        for world in &worlds {
+            mutate(world, mutation)
+                .await
+                .with_context(|| format!("seed the defect `{}`", mutation.id))?;
+        }
+        let comparers = match mode.way {
+            Way::Library => Comparers::Library(vec![Libraries::new(&worlds, Calls::Scoped, 4).await?]),
+            Way::Outside => Comparers::Library(vec![Libraries::new(&worlds, Calls::Outside, 4).await?]),
+            _ => Comparers::Wire(vec![Pair::new(&worlds, mutation.faults).refilling()]),
+        };
+        let undo = (!mutation.undo.is_empty()).then(|| (worlds[0].clone(), mutation.undo.to_owned()));
+        Ok(Self { comparers, undo })
+    }
+
+    pub(super) async fn undo(&self) -> Result<()> {
+        if let Some((world, sql)) = &self.undo {
+            world.place(Owner::A).admin.batch_execute(&fill_in(world, sql)?).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn find(
+    grounds: &Grounds,
+    mutation: &Mutation,
+    mode: Mode,
+    seed: u64,
+    most: usize,
+) -> Result<Option<(usize, Finding)>> {
+    let mut seeded = Seeded::new(grounds, mutation, mode).await?;
+    let extent = Extent::of(most as u64);
+    let program = |number| program_of(seed, number, mode);
+    let found = match &mut seeded.comparers {
+        Comparers::Wire(pairs) => search(pairs, extent, program).await.finding(),
+        Comparers::Library(libraries) => search(libraries, extent, program).await.finding(),
+        Comparers::Http(webs) => {
+            let requests = |number| http::requests(seed_of(seed, mode.way), number);
+            search(webs, extent, requests).await.finding()
+        }
+    };
+    seeded.undo().await?;
+    if let Some((_, finding)) = &found
+        && finding.kind == Kind::Broken
+    {
+        bail!("`{}` could not be run: {:?}", mutation.id, finding.answers);
     }
     Ok(found)
 }
@@ -161,11 +236,11 @@ impl Probed {
 /// Probes every channel in every isolation, and where hardening closes it, hardened.
 ///
 /// The worlds of a mode serve all its probes: what one leaves behind can only make a closed channel look open.
-pub(super) async fn channels(sites: &Sites) -> Result<Vec<Probed>> {
+pub(super) async fn channels(grounds: &Grounds) -> Result<Vec<Probed>> {
     let mut probed = Vec::new();
-    let probes = || CHANNELS.iter().filter(|channel| channel.way != Way::Unprobed);
+    let probes = || CHANNELS.iter().filter(|channel| channel.way != channels::Way::Unprobed);
     for isolation in Isolation::ALL {
-        let worlds = sites.of(isolation).pair().await?;
+        let worlds = grounds.site(Mode::plain(isolation)).await?.pair().await?;
         for channel in probes() {
             probed.push(Probed {
                 id: channel.id,
@@ -175,7 +250,7 @@ pub(super) async fn channels(sites: &Sites) -> Result<Vec<Probed>> {
             });
         }
     }
-    let worlds = sites.of(Isolation::Shared).pair().await?;
+    let worlds = grounds.site(Mode::plain(Isolation::Shared)).await?.pair().await?;
     for hardening in probes().filter_map(|channel| channel.hardening) {
         for world in &worlds {
             world.place(Owner::A).admin.batch_execute(hardening).await?;
@@ -194,7 +269,7 @@ pub(super) async fn channels(sites: &Sites) -> Result<Vec<Probed>> {
 
 async fn probe(worlds: &[Arc<World>; 2], channel: &Channel) -> Result<Option<Finding>> {
     let isolation = worlds[0].isolation;
-    let shared_backend = channel.way == Way::InTurn && isolation != Isolation::Database;
+    let shared_backend = channel.way == channels::Way::InTurn && isolation != Isolation::Database;
     let (mut acts, mut asks) = (Round::default(), Round::default());
     for act in channel.acts {
         match act.strip_prefix("operator: ") {
@@ -240,7 +315,7 @@ async fn probe(worlds: &[Arc<World>; 2], channel: &Channel) -> Result<Option<Fin
         fill_b,
         rounds: [listen, acts].into_iter().chain(rounds).collect(),
     };
-    let mut pair = Pair::new(worlds, Faults::default());
+    let mut pair = Pair::new(worlds, Faults::default()).refilling();
     let finding = pair.compare(&program).await;
     if let Some(finding) = &finding
         && finding.kind == Kind::Broken

@@ -1,13 +1,15 @@
-//! HTTP as A's and B's way: the same requests to two servers with everything behind them, as sequences.
+//! HTTP as A's and B's way: the same requests to two servers with everything behind them, as sequences that begin without
+//! rows.
 //!
 //! Ids and times are made by the servers, so the normaliser names each id by the order in which A first saw it and takes
 //! times, request ids and cursors out. Everything else of an answer counts: status, headers, body.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use reqwest::Method;
 use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tenantry::{PoolConfig, ResolverConfig, Tenantry};
 use tenantry_catalog::{Catalog, MasterKey};
@@ -15,18 +17,24 @@ use tenantry_core::{Isolation, OperatorScopes};
 use tenantry_engine::migrate::Files;
 use tenantry_ops::{Authority, FleetConfig, IdentityConfig, OperatorKeyRequest, Ops, ServerRequest};
 use tenantry_server::{Application, Config, Server, Services};
-use tenantry_testing::{TestDatabase, cluster, database};
+use tenantry_testing::{TestCluster, TestDatabase, database_on};
+use tokio_postgres::Client;
 
 use super::{
     rng::Rng,
     run::{Finding, Kind},
+    shrink::{Shrinks, keep},
+    ways::Compares,
 };
 
 const PASSWORD: &str = "correct horse battery 7";
 const KINDS: [&str; 3] = ["contacts", "projects", "tasks"];
 
+/// How many requests of A make a program.
+const TURNS: u64 = 40;
+
 /// A server with a catalog, an operator and two tenants.
-pub(super) struct Web {
+struct Web {
     client: reqwest::Client,
     base: String,
     tokens: [String; 2],
@@ -34,12 +42,14 @@ pub(super) struct Web {
     own: [Vec<String>; 3],
     theirs: [Vec<String>; 3],
     names: HashMap<String, usize>,
+    /// Of each tenant: its database, as superuser, and its schema there.
+    homes: Vec<(Client, String)>,
     _server: Server,
     _catalog: TestDatabase,
 }
 
 /// One request; ids are positions among those that are known.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Ask {
     List(usize, String),
     Get(usize, Id),
@@ -50,7 +60,7 @@ enum Ask {
     Members,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Id {
     Own(u64),
     Theirs(u64),
@@ -58,11 +68,10 @@ enum Id {
 }
 
 impl Web {
-    pub(super) async fn start(isolation: Isolation) -> Result<Self> {
+    async fn start(cluster: &TestCluster, isolation: Isolation) -> Result<Self> {
         // Whoever is second finds the first one's provider, which is the same.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let cluster = cluster().await;
-        let catalog_database = database().await;
+        let catalog_database = database_on(cluster).await;
         let catalog = Catalog::connect(&catalog_database.url(), &MasterKey::from_bytes([7; 32])).await?;
         let mut fleet = FleetConfig::default();
         fleet.migrations = Some(Arc::new(Files::from_embedded(
@@ -106,13 +115,41 @@ impl Web {
             own: Default::default(),
             theirs: Default::default(),
             names: HashMap::new(),
+            homes: Vec::new(),
             _server: server,
             _catalog: catalog_database,
         };
         for (tenant, slug) in ["alpha-ltd", "beta-ltd"].into_iter().enumerate() {
             web.tokens[tenant] = web.tenant(operator_key.expose_secret(), slug, isolation).await?;
         }
+        let homes = web
+            ._catalog
+            .connect()
+            .await
+            .query(
+                "select d.name, p.schema_name from tenantry_catalog.placement p join tenantry_catalog.tenant_database d on d.id = p.tenant_database",
+                &[],
+            )
+            .await?;
+        for home in homes {
+            let client = cluster.connect(home.get(0)).await;
+            web.homes.push((client, home.get(1)));
+        }
         Ok(web)
+    }
+
+    /// Takes out all rows, so that a program begins as any other.
+    async fn empty(&mut self) -> Result<()> {
+        for (client, schema) in &self.homes {
+            let deletes = KINDS.map(|kind| format!("delete from {schema}.{kind};")).concat();
+            client
+                .batch_execute(&format!("set session_replication_role = replica; {deletes}"))
+                .await?;
+        }
+        self.own = Default::default();
+        self.theirs = Default::default();
+        self.names.clear();
+        Ok(())
     }
 
     async fn tenant(&self, operator: &str, slug: &str, isolation: Isolation) -> Result<String> {
@@ -282,39 +319,226 @@ fn ask(rng: &mut Rng, canary: &str) -> Ask {
     }
 }
 
-/// Sends so many requests of A to both servers, with B's in between, other ones in each world; what A could tell the
-/// worlds apart by.
-pub(super) async fn compare(webs: &mut [Web; 2], seed: u64, requests: u64) -> Result<Option<Finding>> {
-    let mut rng = Rng::of(seed, &[4]);
-    let [first, second] = webs;
-    let mut of_b = [Rng::of(seed, &[5]), Rng::of(seed, &[6])];
-    let mut trace = Vec::new();
-    for number in 0..requests {
-        for (world, web) in [&mut *first, &mut *second].into_iter().enumerate() {
-            for _ in 0..of_b[world].below(3) {
-                let canary = format!("B{world}canary");
-                let asked = ask(&mut of_b[world], &canary);
-                if of_b[world].chance(10) {
-                    // B's client goes away.
-                    let _ = tokio::time::timeout(std::time::Duration::from_millis(1), web.ask(1, &asked)).await;
-                } else {
-                    web.ask(1, &asked).await?;
+/// What is asked of the servers.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Requests {
+    turns: Vec<Turn>,
+}
+
+/// Requests of B in each world, then one of A in both.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Turn {
+    b: [Vec<AskOfB>; 2],
+    a: Vec<Ask>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct AskOfB {
+    ask: Ask,
+    /// B's client does not wait for the answer.
+    leaves: bool,
+}
+
+/// The requests of a seed.
+pub(super) fn requests(seed: u64, number: u64) -> Requests {
+    let mut rng = Rng::of(seed, &[number, 4]);
+    let mut of_b = [5, 6].map(|stream| Rng::of(seed, &[number, stream]));
+    let turns = (0..TURNS).map(|_| {
+        let b = [0, 1].map(|world| {
+            let rng = &mut of_b[world];
+            let canary = format!("B{world}canary");
+            let asks = (0..rng.below(3)).map(|_| AskOfB {
+                ask: ask(rng, &canary),
+                leaves: rng.chance(10),
+            });
+            asks.collect()
+        });
+        Turn {
+            b,
+            a: vec![ask(&mut rng, "a")],
+        }
+    });
+    Requests { turns: turns.collect() }
+}
+
+/// Two worlds of servers.
+pub(super) struct Webs {
+    webs: [Web; 2],
+}
+
+impl Webs {
+    pub(super) async fn start(cluster: &TestCluster, isolation: Isolation) -> Result<Self> {
+        Ok(Self {
+            webs: [
+                Web::start(cluster, isolation).await?,
+                Web::start(cluster, isolation).await?,
+            ],
+        })
+    }
+
+    /// Seeds a defect in A's database of both worlds; `{schema}` is filled in.
+    pub(super) async fn seed_defect(&self, sql: &str) -> Result<()> {
+        for web in &self.webs {
+            let (client, schema) = web.homes.first().context("no tenants")?;
+            client.batch_execute(&sql.replace("{schema}", schema)).await?;
+        }
+        Ok(())
+    }
+
+    async fn run(&mut self, requests: &Requests) -> Result<Option<Finding>> {
+        for web in &mut self.webs {
+            web.empty().await?;
+        }
+        let [first, second] = &mut self.webs;
+        let mut asked = 0;
+        for turn in &requests.turns {
+            for (world, web) in [&mut *first, &mut *second].into_iter().enumerate() {
+                for of_b in &turn.b[world] {
+                    if of_b.leaves {
+                        let _ = tokio::time::timeout(Duration::from_millis(1), web.ask(1, &of_b.ask)).await;
+                    } else {
+                        web.ask(1, &of_b.ask).await?;
+                    }
+                }
+            }
+            for ask in &turn.a {
+                asked += 1;
+                let (one, other) = tokio::join!(first.ask(0, ask), second.ask(0, ask));
+                let (one, other) = (one?, other?);
+                if one != other || one.contains("canary") {
+                    return Ok(Some(Finding {
+                        kind: Kind::Difference,
+                        statements: asked,
+                        step: ask.to_string(),
+                        shape: ask.shape().to_owned(),
+                        answers: [one, other],
+                    }));
                 }
             }
         }
-        let asked = ask(&mut rng, "a");
-        let (one, other) = tokio::join!(first.ask(0, &asked), second.ask(0, &asked));
-        let (one, other) = (one?, other?);
-        trace.push(format!("{asked:?}"));
-        if one != other || one.contains("canary") {
-            return Ok(Some(Finding {
-                kind: Kind::Difference,
-                statements: usize::try_from(number).map_err(|_| anyhow!("too many"))? + 1,
-                step: trace.split_off(trace.len().saturating_sub(8)).join("\n  "),
-                shape: "request".to_owned(),
-                answers: [one, other],
-            }));
+        Ok(None)
+    }
+}
+
+impl Compares for Webs {
+    type Program = Requests;
+
+    async fn compare(&mut self, requests: &Requests) -> Option<Finding> {
+        self.run(requests).await.unwrap_or_else(|error| {
+            Some(Finding {
+                kind: Kind::Broken,
+                statements: requests.statements(),
+                step: "the whole program".to_owned(),
+                shape: "-".to_owned(),
+                answers: [format!("{error:#}"), String::new()],
+            })
+        })
+    }
+}
+
+/// A request that may be left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Atom {
+    OfA(usize, usize),
+    OfB(usize, usize, usize),
+}
+
+impl Shrinks for Requests {
+    type Atom = Atom;
+    const ORDER: &'static [fn(&Atom) -> bool] = &[
+        |atom| matches!(atom, Atom::OfA(..)),
+        |atom| matches!(atom, Atom::OfB(..)),
+        |atom| matches!(atom, Atom::OfA(..)),
+    ];
+
+    fn atoms(&self) -> Vec<Atom> {
+        let mut atoms = Vec::new();
+        for (number, turn) in self.turns.iter().enumerate() {
+            atoms.extend((0..turn.a.len()).map(|ask| Atom::OfA(number, ask)));
+            for world in 0..2 {
+                atoms.extend((0..turn.b[world].len()).map(|ask| Atom::OfB(number, world, ask)));
+            }
+        }
+        atoms
+    }
+
+    fn leave_out(&self, without: &[Atom]) -> Self {
+        let keeps = |atom: Atom| !without.contains(&atom);
+        let mut smaller = self.clone();
+        for (number, turn) in smaller.turns.iter_mut().enumerate() {
+            keep(&mut turn.a, |ask| keeps(Atom::OfA(number, ask)));
+            for world in 0..2 {
+                keep(&mut turn.b[world], |ask| keeps(Atom::OfB(number, world, ask)));
+            }
+        }
+        smaller
+    }
+
+    fn tidy(&mut self) {
+        self.turns
+            .retain(|turn| !turn.a.is_empty() || turn.b.iter().any(|asks| !asks.is_empty()));
+    }
+
+    fn statements(&self) -> usize {
+        self.turns.iter().map(|turn| turn.a.len()).sum()
+    }
+
+    fn shapes(&self) -> impl Iterator<Item = &str> {
+        self.turns.iter().flat_map(|turn| &turn.a).map(|ask| ask.shape())
+    }
+}
+
+impl Ask {
+    fn shape(&self) -> &'static str {
+        match self {
+            Self::List(..) => "list by HTTP",
+            Self::Get(..) => "get by HTTP",
+            Self::Create(..) => "create by HTTP",
+            Self::Change(..) => "change by HTTP",
+            Self::Delete(..) => "delete by HTTP",
+            Self::Me | Self::Members => "account by HTTP",
         }
     }
-    Ok(None)
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(at) => write!(f, "{{own {at}}}"),
+            Self::Theirs(at) => write!(f, "{{the other's {at}}}"),
+            Self::Nobodys(at) => write!(f, "{{nobody's {at}}}"),
+        }
+    }
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::List(kind, query) => write!(f, "GET /app/{}?{query}", KINDS[*kind]),
+            Self::Get(kind, id) => write!(f, "GET /app/{}/{id}", KINDS[*kind]),
+            Self::Create(kind, body, None) => write!(f, "POST /app/{} {body}", KINDS[*kind]),
+            Self::Create(kind, body, Some(id)) => write!(f, "POST /app/{} {body} in {id}", KINDS[*kind]),
+            Self::Change(kind, id, body) => write!(f, "PATCH /app/{}/{id} {body}", KINDS[*kind]),
+            Self::Delete(kind, id) => write!(f, "DELETE /app/{}/{id}", KINDS[*kind]),
+            Self::Me => f.write_str("GET /v1/auth/me"),
+            Self::Members => f.write_str("GET /v1/tenants/alpha-ltd/members"),
+        }
+    }
+}
+
+impl fmt::Display for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for turn in &self.turns {
+            for (world, asks) in turn.b.iter().enumerate() {
+                for of_b in asks {
+                    let leaves = if of_b.leaves { " (and leaves)" } else { "" };
+                    writeln!(f, "  b in world {world}{leaves}: {}", of_b.ask)?;
+                }
+            }
+            for ask in &turn.a {
+                writeln!(f, "  a: {ask}")?;
+            }
+        }
+        Ok(())
+    }
 }

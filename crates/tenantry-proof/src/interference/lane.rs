@@ -4,8 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use tenantry_core::{
-    Role,
-    seal::{Key, Signed, Token},
+    Role, Tier,
+    seal::{Key, SEAL_LEN, Signed, Token, sha256},
 };
 use uuid::Uuid;
 
@@ -54,6 +54,7 @@ enum Unit {
 pub(super) struct Lane {
     connection: Connection,
     key: Key,
+    tier: Tier,
     paths: [String; 3],
     travel: Travel,
     faults: Faults,
@@ -61,9 +62,13 @@ pub(super) struct Lane {
     /// The carrier is empty: the next token is one for a fresh backend.
     fresh: bool,
     seal: String,
+    /// Of the newest token, and of the newest that bound the session by itself.
     counter: u64,
+    bound_counter: u64,
     turns_of_a: u64,
-    prepared: bool,
+    /// Which statements the session holds: the expectation, and those of [`PREPARED`].
+    expect_is_prepared: bool,
+    prepared: [bool; PREPARED.len()],
     path_is_set: bool,
     units: Vec<Unit>,
 }
@@ -83,6 +88,7 @@ impl Lane {
         Ok(Self {
             connection,
             key: place.key.clone(),
+            tier: world.tier,
             paths: [Owner::A, Owner::B, Owner::C].map(|owner| world.search_path(owner)),
             travel: Travel {
                 shared_backend: false,
@@ -94,8 +100,10 @@ impl Lane {
             fresh: true,
             seal: String::new(),
             counter: 0,
+            bound_counter: 0,
             turns_of_a: 0,
-            prepared: false,
+            expect_is_prepared: false,
+            prepared: [false; PREPARED.len()],
             path_is_set: false,
             units: Vec::new(),
         })
@@ -121,7 +129,12 @@ impl Lane {
     fn forget(&mut self) {
         self.bound = None;
         self.fresh = true;
-        self.prepared = false;
+        self.forget_statements();
+    }
+
+    fn forget_statements(&mut self) {
+        self.expect_is_prepared = false;
+        self.prepared = [false; PREPARED.len()];
     }
 
     /// The next acts begin a new turn, also where their tenant had the last one.
@@ -153,18 +166,27 @@ impl Lane {
         if self.travel.raw && was_bound {
             self.discard(owner)?;
         }
-        self.counter = self.next_counter(owner);
-        let signed = self.key.sign(&self.token(owner, self.counter));
+        let signed = self.next_token(owner);
         self.seal = signed.seal();
+        self.bound_counter = self.counter;
+        // All of it under one Sync, as the pool sends it.
         self.put_enter(&signed)?;
+        self.put_path(owner)?;
+        if !self.expect_is_prepared {
+            self.connection.put_parse(
+                "expect",
+                // No row: what is observed is the step's.
+                match self.tier {
+                    Tier::Sealed => "select where pg_catalog.set_config('tenantry.expect', $1, true) is null",
+                    Tier::Signed => "select where tenantry.enter($1, $2) is null",
+                },
+            )?;
+            self.expect_is_prepared = true;
+        }
         self.connection.put_sync();
         self.units.push(Unit::Control(owner));
         self.bound = Some(owner);
         self.fresh = false;
-        self.put_path(owner)?;
-        if !self.prepared {
-            self.prepare(owner)?;
-        }
         Ok(())
     }
 
@@ -182,7 +204,9 @@ impl Lane {
                 // Last, since it clears the carrier.
                 self.put_control(owner, "reset all")?;
                 self.fresh = true;
-                self.prepared = kept == Kept::Statements;
+                if kept != Kept::Statements {
+                    self.forget_statements();
+                }
             }
         }
         Ok(())
@@ -197,12 +221,18 @@ impl Lane {
         self.turns_of_a * 100_000
     }
 
+    fn next_token(&mut self, owner: Owner) -> Signed {
+        self.counter = self.next_counter(owner);
+        self.key.sign(&self.token(owner, self.counter))
+    }
+
     fn token(&self, owner: Owner, counter: u64) -> Token {
         Token {
             tenant: tenant(owner),
             counter,
             fresh: self.fresh,
-            raw: self.travel.raw,
+            // A token of the raw lane serves one transaction there, so it would in the signed tier serve one statement.
+            raw: self.travel.raw && self.tier == Tier::Sealed,
             role: Role::Member,
             now_us: now_us(),
             backend_pid: self.connection.pid,
@@ -227,36 +257,61 @@ impl Lane {
             _ => &self.paths[1],
         };
         self.path_is_set = true;
-        let sql = format!(
-            "select pg_catalog.set_config('search_path', '{path}', false), pg_catalog.set_config('lock_timeout', '200ms', false)"
-        );
-        self.put_control(owner, &sql)
+        self.connection.put_parse(
+            "",
+            "select pg_catalog.set_config('search_path', $1, false), pg_catalog.set_config('lock_timeout', '200ms', false)",
+        )?;
+        self.connection.put_run("", [path.as_bytes()], false, false)
     }
 
-    fn prepare(&mut self, owner: Owner) -> Result<()> {
-        self.connection.put_parse(
-            "expect",
-            // No row: what is observed is the step's.
-            "select where pg_catalog.set_config('tenantry.expect', $1, true) is null",
-        )?;
-        if !self.travel.raw {
-            for (number, sql) in PREPARED.iter().enumerate() {
-                self.connection.put_parse(&format!("app{number}"), sql)?;
-            }
+    /// The application's statement, prepared with its first use on a session: B may have been the first in one world only,
+    /// so that is not part of what A observes.
+    fn prepare(&mut self, owner: Owner, number: usize) -> Result<()> {
+        if self.prepared[number] {
+            return Ok(());
         }
+        self.connection.put_parse(&format!("app{number}"), PREPARED[number])?;
         self.connection.put_sync();
         self.units.push(Unit::Control(owner));
-        self.prepared = true;
+        self.prepared[number] = true;
         Ok(())
     }
 
-    fn put_lead(&mut self, step: &Step) -> Result<()> {
-        if step.lead && !self.faults.skip_expectation {
-            let seal = std::mem::take(&mut self.seal);
-            self.connection.put_run("expect", [seal.as_bytes()], false, false)?;
-            self.seal = seal;
+    /// What proves the context of a step: in the sealed tier what it expects, in the signed one a token of its own.
+    fn put_lead(&mut self, owner: Owner, step: &Step) -> Result<()> {
+        if !step.lead || self.faults.skip_expectation {
+            return Ok(());
         }
-        Ok(())
+        match self.tier {
+            Tier::Sealed => {
+                let seal = std::mem::take(&mut self.seal);
+                self.connection.put_run("expect", [seal.as_bytes()], false, false)?;
+                self.seal = seal;
+                Ok(())
+            }
+            Tier::Signed => {
+                let signed = self.next_token(owner);
+                let values = [signed.message.as_slice(), &signed.mac];
+                self.connection.put_run("expect", values, true, false)
+            }
+        }
+    }
+
+    /// The same as text, for the simple protocol.
+    fn lead_text(&mut self, owner: Owner) -> String {
+        match self.tier {
+            Tier::Sealed => format!(
+                "select where pg_catalog.set_config('tenantry.expect', '{}', true) is null",
+                self.seal
+            ),
+            Tier::Signed => {
+                let signed = self.next_token(owner);
+                let [message, mac] = [signed.message.as_slice(), &signed.mac].map(hex);
+                format!(
+                    "select where tenantry.enter(pg_catalog.decode('{message}', 'hex'), pg_catalog.decode('{mac}', 'hex')) is null"
+                )
+            }
+        }
     }
 
     /// Puts one act of a tenant into the outbox.
@@ -264,7 +319,7 @@ impl Lane {
         self.take_turn(owner)?;
         match &step.act {
             Act::Sql(sql) => {
-                self.put_lead(step)?;
+                self.put_lead(owner, step)?;
                 self.connection.put_parse("", sql)?;
                 self.connection.put_run("", [], false, true)?;
                 if sql.contains("from stdin") {
@@ -273,28 +328,44 @@ impl Lane {
                 self.connection.put_sync();
             }
             Act::Prepared(number, values) => {
-                self.put_lead(step)?;
+                self.prepare(owner, *number)?;
+                self.put_lead(owner, step)?;
                 let values = values.iter().map(String::as_bytes);
                 self.connection.put_run(&format!("app{number}"), values, false, true)?;
                 self.connection.put_sync();
             }
             Act::Simple(sql) if step.lead && !self.faults.skip_expectation => {
-                let seal = &self.seal;
-                self.connection.put_query(&format!(
-                    "select where pg_catalog.set_config('tenantry.expect', '{seal}', true) is null; {sql}"
-                ))?;
+                let lead = self.lead_text(owner);
+                self.connection.put_query(&format!("{lead}; {sql}"))?;
             }
             Act::Simple(sql) => self.connection.put_query(sql)?,
             Act::Replay(leaked) => self.put_replay(owner, *leaked)?,
         }
         self.units.push(Unit::Step(owner));
-        if unbinds(&step.act) {
-            self.wipe(owner)?;
+        match &step.act {
+            Act::Replay(leaked) => self.unbind_after(*leaked),
+            act if unbinds(act) => self.wipe(owner)?,
+            _ => {}
         }
         Ok(())
     }
 
+    /// A token that was refused leaves the binding as it was; what went before it may have taken the binding away.
+    fn unbind_after(&mut self, leaked: Leaked) {
+        match leaked {
+            Leaked::AfterReset | Leaked::Pooled => {
+                self.bound = None;
+                self.fresh = true;
+            }
+            Leaked::AfterLeave => self.bound = None,
+            _ => {}
+        }
+    }
+
     fn put_replay(&mut self, owner: Owner, leaked: Leaked) -> Result<()> {
+        if leaked == Leaked::Statement {
+            return self.put_statement();
+        }
         let high = self.counter + 50_000;
         let theirs = |fresh, raw, counter| Token {
             fresh,
@@ -303,7 +374,8 @@ impl Lane {
         };
         let mut token = theirs(false, false, high);
         match leaked {
-            Leaked::Used => token.counter = self.counter - 1,
+            Leaked::Used => token.counter = self.bound_counter - 1,
+            Leaked::OnRawLane if self.tier == Tier::Signed => token.counter = self.bound_counter - 1,
             Leaked::OtherBackend => token.backend_pid += 1,
             Leaked::Expired => token.now_us -= 31_000_000,
             Leaked::StaleEpoch => token.epoch = tenantry_core::Epoch::FIRST,
@@ -319,9 +391,9 @@ impl Lane {
             Leaked::AfterLeave => {
                 self.put_control(owner, "select tenantry.leave()")?;
                 token.fresh = true;
-                token.counter = self.counter - 1;
+                token.counter = self.bound_counter - 1;
             }
-            Leaked::Tampered | Leaked::OnRawLane => {}
+            Leaked::Tampered | Leaked::OnRawLane | Leaked::Statement => {}
         }
         let mut signed = self.key.sign(&token);
         if leaked == Leaked::Tampered {
@@ -343,6 +415,32 @@ impl Lane {
             .put_parse("", &format!("select tenantry.{function}($1, $2)"))?;
         self.connection
             .put_run("", [signed.message.as_slice(), &signed.mac], true, false)?;
+        self.put_look()
+    }
+
+    /// What the signed tier leaves in a setting, genuine and B's, of a transaction of this backend that is over.
+    fn put_statement(&mut self) -> Result<()> {
+        let counter = self.counter + 50_000;
+        let message = self.key.sign(&self.token(Owner::B, counter)).message;
+        let mut payload = message[..SEAL_LEN].to_vec();
+        payload.push(self.key.id());
+        payload.extend(self.connection.pid.to_be_bytes());
+        payload.extend((now_us() - 5_000_000 - SINCE_2000_US).to_be_bytes());
+        let (inner, outer) = self.key.blocks();
+        let mac = sha256(&[&outer[..], &sha256(&[&inner[..], &payload].concat())].concat());
+        self.connection.put_parse(
+            "",
+            // No row.
+            "select where pg_catalog.set_config('tenantry.signed', $1, true) is null or pg_catalog.set_config('tenantry.expect', $2, true) is null",
+        )?;
+        let [statement, seal] = [hex(&[&payload[..], &mac].concat()), hex(&message[..SEAL_LEN])];
+        self.connection
+            .put_run("", [statement.as_bytes(), seal.as_bytes()], false, false)?;
+        self.put_look()
+    }
+
+    /// A look at what is open now.
+    fn put_look(&mut self) -> Result<()> {
         // Named in full: a reset took the search path with it.
         let schema = self.paths[0].split(',').next().unwrap_or("app").to_owned();
         self.connection
@@ -388,11 +486,18 @@ pub(super) struct Flushed {
 /// After these the driver binds the session anew, as the pool would open another.
 fn unbinds(act: &Act) -> bool {
     let (Act::Sql(text) | Act::Simple(text)) = act else {
-        return matches!(act, Act::Replay(_));
+        return false;
     };
-    ["reset all", "discard all", "tenantry.leave", "tenantry.enter"]
+    ["reset all", "discard all", "tenantry.leave"]
         .iter()
         .any(|word| text.contains(word))
+}
+
+/// From the Unix epoch to PostgreSQL's.
+const SINCE_2000_US: i64 = 946_684_800_000_000;
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn now_us() -> i64 {

@@ -12,9 +12,10 @@ use anyhow::Result;
 use async_trait::async_trait;
 use postgres_types::{FromSql, Type};
 use tenantry::{
-    Error, Home, Incarnation, LocateError, PlacementSource, PoolConfig, Row, Scope, SystemAudit, Tenantry, Transaction,
+    Error, Home, Incarnation, LocateError, PlacementSource, PoolConfig, RawRows, Row, Scope, SystemAudit, Tenantry,
+    Transaction,
 };
-use tenantry_core::{Placement, ServerId, TenantDatabaseId, TenantId, Tier};
+use tenantry_core::{Placement, ServerId, TenantDatabaseId, TenantId};
 use tenantry_wire::Endpoint;
 use uuid::Uuid;
 
@@ -24,10 +25,20 @@ use super::{
     step::{Act, Must, Owner, PREPARED, Program, Round, Step},
 };
 
+/// Which of the library's calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Calls {
+    /// Those for the application's own statements.
+    Scoped,
+    /// The raw lane's, each on a connection of its own.
+    Outside,
+}
+
 /// One world through the library.
 pub(super) struct Library {
     world: Arc<World>,
     index: usize,
+    calls: Calls,
     a: Scope,
     b: Scope,
 }
@@ -52,7 +63,7 @@ impl SystemAudit for NoAudit {
 
 impl Library {
     /// With so many connections for both tenants.
-    pub(super) async fn new(world: Arc<World>, index: usize, connections: usize) -> Result<Self> {
+    pub(super) async fn new(world: Arc<World>, index: usize, calls: Calls, connections: usize) -> Result<Self> {
         let homes = [Owner::A, Owner::B].map(|owner| home(&world, owner));
         let homes = homes.into_iter().collect::<Result<HashMap<_, _>>>()?;
         let pool = PoolConfig {
@@ -65,11 +76,12 @@ impl Library {
             b: tenantry.system_context(tenant(Owner::B), "proof").await?,
             world,
             index,
+            calls,
         })
     }
 
-    /// What A observes of each step. Fails where C's rows change or A does not see all of its own.
-    async fn run(&self, program: &Program) -> Result<Vec<String>> {
+    /// What A observes of each step, and what became of C's rows and of A's.
+    async fn run(&self, program: &Program) -> Result<Seen> {
         let before = self.world.digest(Owner::C).await?;
         let mut seen = Vec::new();
         for (number, round) in program.rounds.iter().enumerate() {
@@ -83,16 +95,26 @@ impl Library {
                 seen.extend(own.await);
             }
         }
-        let told = self.a.query(&census(str::to_owned), &[]).await?;
-        let told: String = told[0].get(0)?;
+        let told = match self.a.query(&census(str::to_owned), &[]).await {
+            Ok(told) => told[0].get(0)?,
+            Err(error) => told_of(&error),
+        };
         let schema = self.world.schema(Owner::A);
         let id = tenant(Owner::A);
         let sql = census(|table| format!("{schema}.{table} where tenant_id = '{id}'"));
         let held: String = self.world.place(Owner::A).admin.query_one(&sql, &[]).await?.get(0);
-        let after = self.world.digest(Owner::C).await?;
-        anyhow::ensure!(before == after, "the rows of a tenant that does nothing have changed");
-        anyhow::ensure!(told == held, "A does not see its own rows: {told} but {held}");
-        Ok(seen)
+        Ok(Seen {
+            steps: seen,
+            integrity: [before, self.world.digest(Owner::C).await?],
+            census: [held, told],
+        })
+    }
+
+    async fn call(&self, scope: &Scope, step: &Step, way: usize) -> String {
+        match self.calls {
+            Calls::Scoped => call(scope, step, way).await,
+            Calls::Outside => outside(scope, step, way).await,
+        }
     }
 
     /// Each of B's calls may be dropped after so many polls.
@@ -102,7 +124,7 @@ impl Library {
                 0 => 1 + position as u32 % 7,
                 _ => u32::MAX,
             };
-            let call = call(&self.b, step, number + position);
+            let call = self.call(&self.b, step, number + position);
             DropAfter {
                 call: Box::pin(call),
                 polls,
@@ -117,12 +139,13 @@ impl Library {
         for (position, step) in round.a.iter().enumerate() {
             let word = first_words(step);
             let observed = match (word.as_str(), transaction.take()) {
-                ("begin", None) => match self.a.begin().await {
+                // SQL from outside has no transactions over several calls.
+                ("begin", None) if self.calls == Calls::Scoped => match self.a.begin().await {
                     Ok(begun) => {
                         transaction = Some(begun);
                         "begun".to_owned()
                     }
-                    Err(error) => told(&error),
+                    Err(error) => told_of(&error),
                 },
                 ("commit", Some(open)) => outcome(open.commit().await),
                 ("rollback", Some(open)) => outcome(open.rollback().await),
@@ -131,7 +154,7 @@ impl Library {
                     transaction = Some(open);
                     observed
                 }
-                (_, None) => call(&self.a, step, number + position).await,
+                (_, None) => self.call(&self.a, step, number + position).await,
             };
             seen.push(observed);
         }
@@ -140,6 +163,13 @@ impl Library {
         }
         seen
     }
+}
+
+/// What one world answered to a program.
+struct Seen {
+    steps: Vec<String>,
+    integrity: [String; 2],
+    census: [String; 2],
 }
 
 fn home(world: &World, owner: Owner) -> Result<(TenantId, Home)> {
@@ -168,7 +198,7 @@ fn home(world: &World, owner: Owner) -> Result<(TenantId, Home)> {
         },
         endpoint: Arc::new(endpoint),
         key: place.key.clone(),
-        tier: Tier::Sealed,
+        tier: world.tier,
         incarnation: Some(Incarnation {
             system_identifier,
             database_oid,
@@ -185,6 +215,41 @@ fn first_words(step: &Step) -> String {
     }
 }
 
+/// One statement of the raw lane, or several with semicolons between them.
+async fn outside(scope: &Scope, step: &Step, way: usize) -> String {
+    let (sql, values) = statement(step);
+    let values: Vec<Option<&str>> = values.iter().map(|value| Some(value.as_str())).collect();
+    let raw = match way % 3 {
+        0 if step.must == Must::BeEqual => scope.raw().read_only(),
+        _ => scope.raw(),
+    };
+    let results = if values.is_empty() && way.is_multiple_of(2) && step.must == Must::BeEqual {
+        raw.script(&format!("{sql}; select count(*) from task")).await
+    } else {
+        raw.query(&sql, &values).await.map(|rows| vec![rows])
+    };
+    match results {
+        Ok(results) => results
+            .iter()
+            .map(|result| raw_rows(result, step.ordered))
+            .collect::<Vec<_>>()
+            .join("; "),
+        Err(error) => told_of(&error),
+    }
+}
+
+fn raw_rows(result: &RawRows, ordered: bool) -> String {
+    let line = |row: &Vec<Option<String>>| {
+        let cells = result.columns.iter().zip(row);
+        cells.map(|(name, value)| format!("{name}={value:?} ")).collect()
+    };
+    let mut lines: Vec<String> = result.rows.iter().map(line).collect();
+    if !ordered {
+        lines.sort_unstable();
+    }
+    format!("{} {}", result.affected, lines.join("; "))
+}
+
 /// The statement and its parameters; each step goes through another of the library's calls.
 async fn call(scope: &Scope, step: &Step, way: usize) -> String {
     let (sql, values) = statement(step);
@@ -195,7 +260,7 @@ async fn call(scope: &Scope, step: &Step, way: usize) -> String {
     match way % 5 {
         0 => match scope.execute(&sql, &values).await {
             Ok(count) => format!("{count}"),
-            Err(error) => told(&error),
+            Err(error) => told_of(&error),
         },
         1 => streamed(scope, &sql, &values, step.ordered).await,
         2 if step.shape == "insert several" => {
@@ -204,7 +269,7 @@ async fn call(scope: &Scope, step: &Step, way: usize) -> String {
             let rows: [&[&(dyn tenantry::ToSql + Sync)]; 3] = [&[&first, &name], &[&second, &name], &[&third, &name]];
             match scope.insert_many("project", &["id", "name"], &rows).await {
                 Ok(count) => format!("{count}"),
-                Err(error) => told(&error),
+                Err(error) => told_of(&error),
             }
         }
         3 if step.must == Must::BeEqual => {
@@ -219,7 +284,7 @@ async fn call(scope: &Scope, step: &Step, way: usize) -> String {
                 .await;
             match done {
                 Ok((first, second)) => format!("{}; {}", rows(first, step.ordered), rows(second, true)),
-                Err(error) => told(&error),
+                Err(error) => told_of(&error),
             }
         }
         _ => rows(scope.query(&sql, &values).await, step.ordered),
@@ -243,12 +308,12 @@ async fn inside(transaction: &mut Transaction, step: &Step) -> String {
 async fn streamed(scope: &Scope, sql: &str, values: tenantry::Params<'_>, ordered: bool) -> String {
     let mut all = Vec::new();
     match scope.query_stream(sql, values).await {
-        Err(error) => return told(&error),
+        Err(error) => return told_of(&error),
         Ok(mut stream) => loop {
             match stream.next().await {
                 Ok(Some(row)) => all.push(row),
                 Ok(None) => break,
-                Err(error) => return told(&error),
+                Err(error) => return told_of(&error),
             }
         },
     }
@@ -258,12 +323,12 @@ async fn streamed(scope: &Scope, sql: &str, values: tenantry::Params<'_>, ordere
 async fn copied(scope: &Scope, sql: &str) -> String {
     let mut lines = Vec::new();
     match scope.copy_out(sql).await {
-        Err(error) => return told(&error),
+        Err(error) => return told_of(&error),
         Ok(mut data) => loop {
             match data.next().await {
                 Ok(Some(piece)) => lines.push(String::from_utf8_lossy(&piece).into_owned()),
                 Ok(None) => break,
-                Err(error) => return told(&error),
+                Err(error) => return told_of(&error),
             }
         },
     }
@@ -287,7 +352,7 @@ impl<'a> FromSql<'a> for Raw {
 fn rows(result: Result<Vec<Row>, Error>, ordered: bool) -> String {
     let rows = match result {
         Ok(rows) => rows,
-        Err(error) => return told(&error),
+        Err(error) => return told_of(&error),
     };
     let mut lines: Vec<String> = rows.iter().map(line).collect();
     if !ordered {
@@ -312,12 +377,12 @@ fn line(row: &Row) -> String {
 fn outcome(result: Result<(), Error>) -> String {
     match result {
         Ok(()) => "done".to_owned(),
-        Err(error) => told(&error),
+        Err(error) => told_of(&error),
     }
 }
 
 /// All that an error says.
-fn told(error: &Error) -> String {
+fn told_of(error: &Error) -> String {
     let database = error.database().map(|db| {
         format!(
             "{} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
@@ -376,8 +441,8 @@ pub(super) async fn compare(worlds: &mut [Library; 2], program: &Program) -> Opt
         round.a.retain(|step| !is_declared(step));
     }
     let (first, second) = tokio::join!(worlds[0].run(&program), worlds[1].run(&program));
-    let whole = |answers| Finding {
-        kind: Kind::Broken,
+    let whole = |kind, answers| Finding {
+        kind,
         statements: program.statements(),
         step: "the whole program".to_owned(),
         shape: "-".to_owned(),
@@ -385,16 +450,19 @@ pub(super) async fn compare(worlds: &mut [Library; 2], program: &Program) -> Opt
     };
     let (first, second) = match (first, second) {
         (Ok(first), Ok(second)) => (first, second),
-        (first, second) => return Some(whole([first, second].map(|seen| format!("{seen:?}")))),
+        (first, second) => {
+            let told = |seen: Result<Seen>| seen.map_or_else(|error| format!("{error:#}"), |_| "done".to_owned());
+            return Some(whole(Kind::Broken, [told(first), told(second)]));
+        }
     };
     let steps = program.rounds.iter().flat_map(|round| &round.a);
     for (position, step) in steps.enumerate() {
-        let (first, second) = (first.get(position)?, second.get(position)?);
+        let (first, second) = (first.steps.get(position)?, second.steps.get(position)?);
         let kind = if first != second {
             Kind::Difference
         } else if step.must == Must::BeRefused && !first.starts_with("ERROR") {
             Kind::NotRefused
-        } else if step.must == Must::ShowNothing && first.contains("=\"") {
+        } else if shows_nothing(step, worlds[0].calls) && shows_a_value(first) {
             Kind::Shown
         } else {
             continue;
@@ -407,5 +475,23 @@ pub(super) async fn compare(worlds: &mut [Library; 2], program: &Program) -> Opt
             answers: [first.clone(), second.clone()],
         });
     }
+    for seen in [&first, &second] {
+        if seen.integrity[0] != seen.integrity[1] {
+            return Some(whole(Kind::Integrity, seen.integrity.clone()));
+        }
+        if seen.census[0] != seen.census[1] {
+            return Some(whole(Kind::Incomplete, seen.census.clone()));
+        }
+    }
     None
+}
+
+/// On the raw lane each call has a context of its own, whatever a call before it took away.
+fn shows_nothing(step: &Step, calls: Calls) -> bool {
+    step.must == Must::ShowNothing && (step.lead || calls == Calls::Scoped)
+}
+
+/// Whether a line of a row is in the observation.
+fn shows_a_value(observed: &str) -> bool {
+    !observed.starts_with("ERROR") && ["=\"", "=Some(\"", "=null"].iter().any(|mark| observed.contains(mark))
 }

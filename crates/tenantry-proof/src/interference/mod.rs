@@ -13,6 +13,7 @@ mod lane;
 mod library;
 mod mutations;
 mod observe;
+mod report;
 mod rng;
 mod run;
 mod schema;
@@ -21,27 +22,24 @@ mod site;
 mod step;
 #[cfg(test)]
 mod tests;
+mod ways;
 mod wire;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
-use anyhow::{Context as _, Result, bail};
-use tenantry_core::Isolation;
-use tenantry_testing::{cluster, second_cluster};
+use anyhow::{Result, bail};
+use tenantry_core::{Isolation, Tier};
 
 use self::{
-    gate::{Share, Sites},
-    lane::Faults,
-    library::Library,
-    run::{Finding, Pair},
-    site::Ground,
-    step::Program,
+    gate::{Grounds, Outcome, Share},
+    report::Acts,
+    ways::{Comparers, Compares, Extent, Mode, Tally, Way, program_of, search, seed_of},
 };
 
 /// How much to compare.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// How many statements to compare, over all isolations and drivers.
+    /// How many statements to compare, over all isolations, tiers and ways.
     #[arg(long, default_value_t = 50_000)]
     statements: u64,
     /// The seed of every program.
@@ -50,10 +48,19 @@ pub(crate) struct Options {
     /// Only this isolation: shared, schema or database.
     #[arg(long)]
     isolation: Option<Isolation>,
+    /// Only this tier: sealed or signed.
+    #[arg(long)]
+    tier: Option<Tier>,
+    /// Only this way.
+    #[arg(long)]
+    way: Option<Way>,
     /// On the second server (PostgreSQL 18) instead of the first.
     #[arg(long)]
     second: bool,
-    /// Only this program of the seed, by the raw connection.
+    /// How many pairs of worlds work side by side, where the way is the wire.
+    #[arg(long, default_value_t = 2)]
+    pairs: usize,
+    /// Only this program of the seed; names isolation and way too, if they are not the default.
     #[arg(long)]
     only: Option<u64>,
     /// Runs a program that an earlier run wrote.
@@ -78,241 +85,165 @@ pub(crate) struct Options {
 
 /// Compares the worlds.
 pub(crate) async fn run(options: &Options) -> Result<()> {
-    let cluster = if options.second {
-        second_cluster().await
-    } else {
-        cluster().await
-    };
-    let ground = Ground::new(cluster).await?;
-    let sites = Sites::new(&ground).await?;
+    let grounds = Grounds::default();
     if options.channels {
-        return print_channels(&sites).await;
+        return print_channels(&grounds).await;
     }
     if options.mutations {
-        return print_mutations(&sites, options).await;
+        return print_mutations(&grounds, options).await;
     }
     if let Some(path) = &options.replay {
-        return replay(&sites, path).await;
+        return report::replay(&grounds, path).await;
     }
     let mut shapes = BTreeMap::new();
-    let isolations: Vec<Isolation> = match options.isolation {
-        Some(isolation) => vec![isolation],
-        None => Isolation::ALL.to_vec(),
-    };
-    let share = options.statements / isolations.len() as u64;
-    for isolation in isolations {
-        // A tenth through the library, the rest by raw connections.
-        compare_raw(&sites, isolation, options, share - share / 10, &mut shapes).await?;
-        compare_library(&sites, isolation, options.seed, share / 10).await?;
-        compare_http(isolation, options.seed, (share / 100).clamp(20, 2_000)).await?;
+    for (mode, statements) in shares(options) {
+        compare(&grounds, mode, options, statements, &mut shapes).await?;
     }
     println!("shapes: {}", count(&shapes));
     Ok(())
 }
 
-fn count(shapes: &BTreeMap<String, u64>) -> String {
-    let all: Vec<String> = grammar::shape_names()
+/// The modes that are asked for, each with as many statements as it gets.
+fn shares(options: &Options) -> Vec<(Mode, u64)> {
+    let isolations = options.isolation.map_or(Isolation::ALL.to_vec(), |only| vec![only]);
+    let tiers = match (options.tier, options.only) {
+        (Some(only), _) => vec![only],
+        (None, Some(_)) => vec![Tier::Sealed],
+        (None, None) => vec![Tier::Sealed, Tier::Signed],
+    };
+    let ways = match (options.way, options.only) {
+        (Some(only), _) => vec![only],
+        (None, Some(_)) => vec![Way::Wire],
+        (None, None) => Way::ALL.to_vec(),
+    };
+    let mut modes = Vec::new();
+    for isolation in isolations {
+        for tier in &tiers {
+            for way in &ways {
+                let mode = Mode {
+                    isolation,
+                    tier: *tier,
+                    way: *way,
+                    second: options.second,
+                };
+                let named = ways.len() == 1 && tiers.len() == 1;
+                modes.push((mode, if named { 1 } else { way.share(*tier) }));
+            }
+        }
+    }
+    let total: u64 = modes.iter().map(|(_, share)| share).sum();
+    let of = |share: u64| options.statements * share / total.max(1);
+    modes.retain(|(_, share)| *share > 0);
+    modes
         .into_iter()
-        .map(|name| format!("{name} {}", shapes.get(name).copied().unwrap_or(0)))
-        .collect();
-    all.join(", ")
+        .map(|(mode, share)| (mode, of(share).max(20)))
+        .collect()
 }
 
-async fn compare_raw(
-    sites: &Sites,
-    isolation: Isolation,
+fn count(shapes: &BTreeMap<String, u64>) -> String {
+    let missing = grammar::shape_names()
+        .into_iter()
+        .filter(|name| !shapes.contains_key(*name));
+    let all = shapes.iter().map(|(name, count)| format!("{name} {count}"));
+    all.chain(missing.map(|name| format!("{name} 0")))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+async fn compare(
+    grounds: &Grounds,
+    mode: Mode,
     options: &Options,
     statements: u64,
     shapes: &mut BTreeMap<String, u64>,
 ) -> Result<()> {
-    let worlds = sites.of(isolation).pair().await?;
-    let mut pair = Pair::new(&worlds, Faults::default());
-    let begun = Instant::now();
-    let (mut compared, mut number, mut failed) = (0, options.only.unwrap_or(0), 0);
-    while compared < statements {
-        let program = grammar::program(options.seed, number, isolation);
-        if let Some(finding) = pair.compare(&program).await {
-            if options.keep_going {
-                println!("{isolation}, program {number}: {}", describe(&finding));
-                failed += 1;
-                number += 1;
-                compared += finding.statements as u64;
-                continue;
-            }
-            return Err(report(&mut pair, isolation, &program, finding, options, number).await);
-        }
-        for step in program.rounds.iter().flat_map(|round| &round.a) {
-            *shapes.entry(step.shape.clone()).or_default() += 1;
-        }
-        compared += program.statements() as u64;
-        number += 1;
-        if options.only.is_some() {
-            break;
-        }
-    }
-    if failed > 0 {
-        bail!("{failed} of {number} programs found something");
-    }
-    tell(&format!("{isolation}, raw"), compared, number, begun);
-    Ok(())
-}
-
-fn tell(what: &str, compared: u64, programs: u64, begun: Instant) {
-    let seconds = begun.elapsed().as_secs_f64();
-    let rate = compared as f64 / seconds;
-    println!(
-        "{what:<18} {compared:>9} statements compared in {programs:>7} programs, 0 differences, {seconds:>7.1} s, {rate:>6.0}/s"
-    );
-}
-
-async fn compare_library(sites: &Sites, isolation: Isolation, seed: u64, statements: u64) -> Result<()> {
-    let worlds = sites.of(isolation).pair().await?;
-    let mut pair = Pair::new(&worlds, Faults::default());
-    let begun = Instant::now();
-    let (mut compared, mut number) = (0, 0);
-    // One backend for both tenants, then several.
-    for connections in [1, 4] {
-        let [first, second] = &worlds;
-        let mut libraries = [
-            Library::new(first.clone(), 0, connections).await?,
-            Library::new(second.clone(), 1, connections).await?,
-        ];
-        let until = compared + statements / 2;
-        while compared < until {
-            let program = grammar::program(seed ^ 0x11b, number, isolation);
-            pair.fill(&program).await?;
-            if let Some(finding) = library::compare(&mut libraries, &program).await {
-                bail!(
-                    "{isolation}, library, seed {seed}, program {number}, {connections} connections: {}",
-                    describe(&finding)
-                );
-            }
-            compared += program.statements() as u64;
-            number += 1;
-        }
-    }
-    tell(&format!("{isolation}, library"), compared, number, begun);
-    Ok(())
-}
-
-async fn compare_http(isolation: Isolation, seed: u64, requests: u64) -> Result<()> {
-    let mut webs = [http::Web::start(isolation).await?, http::Web::start(isolation).await?];
-    let begun = Instant::now();
-    if let Some(finding) = http::compare(&mut webs, seed, requests).await? {
-        bail!("{isolation}, HTTP, seed {seed}: {}", describe(&finding));
-    }
-    tell(&format!("{isolation}, HTTP"), requests, 1, begun);
-    Ok(())
-}
-
-async fn report(
-    pair: &mut Pair,
-    isolation: Isolation,
-    program: &Program,
-    finding: Finding,
-    options: &Options,
-    number: u64,
-) -> anyhow::Error {
-    println!(
-        "{isolation}, seed {}, program {number}: {}",
-        options.seed,
-        describe(&finding)
-    );
-    let (small, small_finding) = shrink::shrink(pair, program, finding).await;
-    let written =
-        serde_json::to_string_pretty(&(isolation.to_string(), &small)).map(|text| std::fs::write(&options.write, text));
-    print_program(&small);
-    let kept = match written {
-        Ok(Ok(())) => format!("replay it: cargo xtask prove --replay {}", options.write.display()),
-        other => format!("it could not be written: {other:?}"),
+    let extent = Extent {
+        statements,
+        only: options.only,
+        keep_going: options.keep_going,
     };
-    anyhow::anyhow!(
-        "a tenant can tell the worlds apart: {}; {kept}",
-        describe(&small_finding)
-    )
+    let program = |number| program_of(options.seed, number, mode);
+    let mut comparers = Comparers::new(grounds, mode, options.pairs).await?;
+    let begun = Instant::now();
+    match &mut comparers {
+        Comparers::Wire(pairs) => {
+            let tally = search(pairs, extent, program).await;
+            conclude(pairs, tally, mode, options, begun, shapes).await
+        }
+        Comparers::Library(libraries) => {
+            let tally = search(libraries, extent, program).await;
+            conclude(libraries, tally, mode, options, begun, shapes).await
+        }
+        Comparers::Http(webs) => {
+            let requests = |number| http::requests(seed_of(options.seed, mode.way), number);
+            let tally = search(webs, extent, requests).await;
+            conclude(webs, tally, mode, options, begun, shapes).await
+        }
+    }
 }
 
-fn describe(finding: &Finding) -> String {
-    format!(
-        "{:?} at statement {} ({}): {}\n  in one world: {}\n  in the other: {}",
-        finding.kind, finding.statements, finding.shape, finding.step, finding.answers[0], finding.answers[1]
-    )
-}
-
-fn print_program(program: &Program) {
-    println!("the smallest program: {:?}", program.travel);
-    for row in &program.fill {
-        println!(
-            "  row of {:?} in both: {} ({})",
-            row.owner,
-            schema::TABLES[row.table].0,
-            row.values
+/// Prints what a search came to, or fails by what it found.
+async fn conclude<C: Compares>(
+    comparers: &mut [C],
+    tally: Tally<C::Program>,
+    mode: Mode,
+    options: &Options,
+    begun: Instant,
+    shapes: &mut BTreeMap<String, u64>,
+) -> Result<()>
+where
+    Acts: From<C::Program>,
+{
+    let seconds = begun.elapsed().as_secs_f64();
+    if let Some(found) = tally.found {
+        return Err(report::found(comparers, mode, options.seed, found, &options.write).await);
+    }
+    if tally.failed > 0 {
+        bail!(
+            "{mode}: {} of {} programs found something",
+            tally.failed,
+            tally.programs
         );
     }
-    for (world, rows) in program.fill_b.iter().enumerate() {
-        for row in rows {
-            println!(
-                "  row of {:?} in world {world}: {} ({})",
-                row.owner,
-                schema::TABLES[row.table].0,
-                row.values
-            );
-        }
+    for (shape, count) in tally.shapes {
+        *shapes.entry(shape).or_default() += count;
     }
-    for round in &program.rounds {
-        for world in 0..2 {
-            for act in &round.operator[world] {
-                println!("  operator in world {world}: {act}");
-            }
-            for step in &round.b[world] {
-                println!("  b in world {world}: {}", step.text());
-            }
-        }
-        let fenced = if round.fenced { " (fenced)" } else { "" };
-        for step in &round.a {
-            println!("  a{fenced}: {}", step.text());
-        }
-    }
+    println!(
+        "{:<26} {:>9} statements compared in {:>7} programs, 0 differences, {seconds:>7.1} s, {:>6.0}/s",
+        mode.to_string(),
+        tally.compared,
+        tally.programs,
+        tally.compared as f64 / seconds
+    );
+    Ok(())
 }
 
-async fn replay(sites: &Sites, path: &PathBuf) -> Result<()> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let (isolation, program): (String, Program) = serde_json::from_str(&text)?;
-    let isolation: Isolation = isolation.parse().map_err(|_| anyhow::anyhow!("no such isolation"))?;
-    let worlds = sites.of(isolation).pair().await?;
-    print_program(&program);
-    match Pair::new(&worlds, Faults::default()).compare(&program).await {
-        Some(finding) => bail!("{}", describe(&finding)),
-        None => {
-            println!("0 differences in {} statements", program.statements());
-            Ok(())
-        }
-    }
-}
-
-async fn print_mutations(sites: &Sites, options: &Options) -> Result<()> {
+async fn print_mutations(grounds: &Grounds, options: &Options) -> Result<()> {
     let begun = Instant::now();
     let share = Share { of: options.every };
-    let outcomes = gate::mutations(sites, options.seed, share).await?;
+    let outcomes = gate::mutations(grounds, options.seed, share).await?;
     println!("{}", gate::summary(&outcomes, begun));
-    let held = gate::held(sites, options.seed, 2_000).await?;
+    println!();
+    let further = gate::further(grounds, options.seed).await?;
+    let not_found = |outcomes: &[Outcome]| outcomes.iter().any(|outcome| outcome.found.is_none());
+    let held = gate::held(grounds, options.seed, 2_000).await?;
     for outcome in &held {
         let verdict = match &outcome.found {
-            Some((_, finding)) => describe(finding),
+            Some((_, finding)) => finding.to_string(),
             None => "held by another layer".to_owned(),
         };
         println!("{:<52} {verdict}", outcome.id);
     }
-    if outcomes.iter().any(|outcome| outcome.found.is_none()) || held.iter().any(|outcome| outcome.found.is_some()) {
+    if not_found(&outcomes) || not_found(&further) || held.iter().any(|outcome| outcome.found.is_some()) {
         bail!("the gate is not passed");
     }
     Ok(())
 }
 
-async fn print_channels(sites: &Sites) -> Result<()> {
+async fn print_channels(grounds: &Grounds) -> Result<()> {
     channels::print();
     println!();
-    let probed = gate::channels(sites).await?;
+    let probed = gate::channels(grounds).await?;
     for probe in &probed {
         let declared = if probe.closed { "closed" } else { "open" };
         let found = if probe.finding.is_some() {
@@ -326,7 +257,7 @@ async fn print_channels(sites: &Sites) -> Result<()> {
             probe.id, probe.mode
         );
         if let (false, Some(finding)) = (probe.as_declared(), &probe.finding) {
-            println!("{}", describe(finding));
+            println!("{finding}");
         }
     }
     if probed.iter().any(|probe| !probe.as_declared()) {

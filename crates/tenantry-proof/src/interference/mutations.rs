@@ -4,9 +4,15 @@
 //! left to the driver ([`Faults`]). What one layer alone holds is broken together with the layers under it: the floor is
 //! a second lock on each policy, and a defect in front of a lock that holds is none ([`HELD`] has those).
 
-use tenantry_core::Isolation::{self, Schema, Shared};
+use tenantry_core::{
+    Isolation::{self, Schema, Shared},
+    Tier,
+};
 
-use super::lane::{Faults, Kept};
+use super::{
+    lane::{Faults, Kept},
+    ways::{Mode, Way},
+};
 
 /// A seeded defect.
 pub(super) struct Mutation {
@@ -399,5 +405,148 @@ pub(super) const HELD: &[Mutation] = &[
     ddl(
         "view without invoker, its owner bound by row security",
         "alter view {schema}.busy reset (security_invoker)",
+    ),
+];
+
+/// A defect of another server, tier or way.
+pub(super) struct Further {
+    pub(super) mutation: Mutation,
+    pub(super) tier: Tier,
+    pub(super) way: Way,
+    pub(super) second: bool,
+}
+
+impl Further {
+    pub(super) fn mode(&self) -> Mode {
+        Mode {
+            isolation: self.mutation.isolation,
+            tier: self.tier,
+            way: self.way,
+            second: self.second,
+        }
+    }
+}
+
+const fn on_second(mutation: Mutation) -> Further {
+    Further {
+        mutation,
+        tier: Tier::Sealed,
+        way: Way::Wire,
+        second: true,
+    }
+}
+
+const fn signed(mutation: Mutation) -> Further {
+    Further {
+        mutation,
+        tier: Tier::Signed,
+        way: Way::Wire,
+        second: false,
+    }
+}
+
+const fn by(way: Way, mutation: Mutation) -> Further {
+    Further {
+        mutation,
+        tier: Tier::Sealed,
+        way,
+        second: false,
+    }
+}
+
+const CURRENT_SEAL: &str = "tenantry_private.current_seal()";
+
+/// What the other server, the signed tier, the library, its raw lane and HTTP have to find.
+pub(super) const FURTHER: &[Further] = &[
+    on_second(ddl(
+        "PostgreSQL 18: row security disabled",
+        "alter table {schema}.project disable row level security",
+    )),
+    on_second(ddl(
+        "PostgreSQL 18: unscoped unique",
+        "create unique index on {schema}.project (code)",
+    )),
+    on_second(edit(
+        "PostgreSQL 18: signature not checked",
+        ENTER,
+        "sha256(m.ok || sha256(m.ik || p_msg)) = p_mac",
+        "true",
+    )),
+    signed(ddl(
+        "signed: row security disabled",
+        "alter table {schema}.project disable row level security",
+    )),
+    signed(edit(
+        "signed: statement's signature not checked",
+        "tenantry_private.verify_signed(text, int4)",
+        "tenantry_private.sign_signed(v_payload, get_byte(v_payload, p_kid_at)) = p_signed",
+        "true",
+    )),
+    signed(edit(
+        "signed: statement of another transaction taken",
+        CURRENT_SEAL,
+        "substr(v_payload, 31, 8) = timestamptz_send(transaction_timestamp())",
+        "true",
+    )),
+    signed(edit(
+        "signed: expectation not compared",
+        CURRENT_SEAL,
+        "encode(substr(v_payload, 1, 25), 'hex') = current_setting('tenantry.expect', true)",
+        "true",
+    )),
+    signed(edit(
+        "signed: counter not checked",
+        ENTER,
+        "substr(v_payload, 1, 8) < substr(p_msg, 17, 8)",
+        "true",
+    )),
+    by(
+        Way::Library,
+        ddl(
+            "library: row security disabled",
+            "alter table {schema}.project disable row level security",
+        ),
+    ),
+    by(
+        Way::Library,
+        ddl(
+            "library: unscoped unique on an expression",
+            "create unique index on {schema}.person (lower(email))",
+        ),
+    ),
+    by(
+        Way::Library,
+        ddl(
+            "library: definer function that changes",
+            "alter function {schema}.rename_project(int, text) owner to current_user; alter function {schema}.rename_project(int, text) security definer",
+        ),
+    ),
+    by(
+        Way::Outside,
+        ddl(
+            "raw lane: row security disabled",
+            "alter table {schema}.task disable row level security",
+        ),
+    ),
+    by(
+        Way::Outside,
+        ddl(
+            "raw lane: view of a superuser without invoker",
+            "alter view {schema}.busy owner to current_user; alter view {schema}.busy reset (security_invoker); grant select on {schema}.busy to {app}",
+        ),
+    ),
+    by(
+        Way::Http,
+        ddl(
+            "HTTP: row security disabled",
+            "alter table {schema}.contacts disable row level security",
+        ),
+    ),
+    by(
+        Way::Http,
+        ddl(
+            "HTTP: unscoped unique",
+            "create unique index on {schema}.contacts (email)",
+        ),
     ),
 ];

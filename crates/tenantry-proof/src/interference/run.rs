@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use anyhow::Result;
 use tenantry_core::Isolation;
+use tokio_postgres::Statement;
 
 use super::{
     lane::{Faults, Flushed, Lane},
@@ -52,6 +53,16 @@ pub(super) struct Driver {
     a: Option<Lane>,
     b: Option<Lane>,
     programs: usize,
+    resting: Option<Resting>,
+    /// Counts A's rows and digests C's; prepared once, as it is run with every program.
+    count: Option<Statement>,
+}
+
+/// The rows of those who do nothing, C and D, as they stand: the same for many programs.
+struct Resting {
+    rows: Vec<FillRow>,
+    /// Of C's, as it was after the last program.
+    digest: String,
 }
 
 /// What one world answered to a program.
@@ -74,6 +85,8 @@ impl Driver {
             a: None,
             b: None,
             programs: 0,
+            resting: None,
+            count: None,
         }
     }
 
@@ -82,13 +95,43 @@ impl Driver {
         if seen.is_err() {
             self.a = None;
             self.b = None;
+            self.resting = None;
         }
         seen
     }
 
+    /// The next program finds all rows made anew.
+    fn refill(&mut self) {
+        self.resting = None;
+    }
+
+    /// What A's rows come to, and the digest of C's.
+    async fn count(&mut self) -> Result<(String, String)> {
+        let (a, c) = (self.world.place(Owner::A), self.world.place(Owner::C));
+        let digest = self.world.digest_sql(Owner::C)?;
+        let (schema, id) = (self.world.schema(Owner::A), tenant(Owner::A));
+        let census = census(|table| format!("{schema}.{table} where tenant_id = '{id}'"));
+        if self.world.isolation == Isolation::Database {
+            let held = a.admin.query_one(&census, &[]).await?.get(0);
+            return Ok((held, c.admin.query_one(&digest, &[]).await?.get(0)));
+        }
+        let count = match &self.count {
+            Some(count) => count,
+            None => {
+                let both = format!("select ({census}), ({digest})");
+                self.count.insert(a.admin.prepare(&both).await?)
+            }
+        };
+        let row = a.admin.query_one(count, &[]).await?;
+        Ok((row.get(0), row.get(1)))
+    }
+
     async fn attempt(&mut self, program: &Program) -> Result<Seen> {
         self.fill(program).await?;
-        let before = self.world.digest(Owner::C).await?;
+        let before = match &self.resting {
+            Some(resting) if !resting.digest.is_empty() => resting.digest.clone(),
+            _ => self.count().await?.1,
+        };
         if self.a.is_none() {
             self.a = Some(Lane::open(&self.world, Owner::A, self.faults).await?);
         }
@@ -122,36 +165,47 @@ impl Driver {
             .pop()
             .and_then(|unit| observe::first_value(&unit))
             .unwrap_or_default();
-        let schema = self.world.schema(Owner::A);
-        let id = tenant(Owner::A);
-        let sql = census(|table| format!("{schema}.{table} where tenant_id = '{id}'"));
-        let held: String = self.world.place(Owner::A).admin.query_one(&sql, &[]).await?.get(0);
+        let (held, after) = self.count().await?;
+        if let Some(resting) = &mut self.resting {
+            resting.digest.clone_from(&after);
+        }
         Ok(Seen {
             steps: all.steps,
             refused_binding: all.controls.into_iter().next(),
-            integrity: [before, self.world.digest(Owner::C).await?],
+            integrity: [before, after],
             census: [held, told],
         })
     }
 
-    /// A's rows first: where a defect lets tenants collide, A's are there in both worlds.
+    /// A's rows first: where a defect lets tenants collide, A's are there in both worlds. Rows of C and D that stand there
+    /// already stay.
     async fn fill(&mut self, program: &Program) -> Result<()> {
         let isolation = self.world.isolation;
         let truncate = self.programs.is_multiple_of(TRUNCATE_EVERY);
         self.programs += 1;
+        let resting = program.fill_b[self.index].iter().filter(|row| row.owner >= Owner::C);
+        let stay = !truncate && matches!(&self.resting, Some(there) if there.rows.iter().eq(resting.clone()));
+        if !stay {
+            self.resting = None;
+        }
         for (number, place) in self.world.places().iter().enumerate() {
             let owners: &[Owner] = match (isolation, number) {
                 (Isolation::Database, 0) => &[Owner::A],
                 (Isolation::Database, _) => &[Owner::B, Owner::C, Owner::D],
                 _ => &[Owner::A, Owner::B, Owner::C, Owner::D],
             };
+            let moves = |owner: &&Owner| !stay || **owner < Owner::C;
+            let owners: Vec<Owner> = owners.iter().filter(moves).copied().collect();
             let mut sql =
                 "begin; set local session_replication_role = replica; set local client_min_messages = error;\n"
                     .to_owned();
             let mut schemas: Vec<String> = owners.iter().map(|owner| schema_of(isolation, *owner)).collect();
             schemas.dedup();
             for schema in &schemas {
-                empty(&mut sql, schema, truncate);
+                match truncate {
+                    true => write!(sql, "truncate {};", tables_of(schema).join(", "))?,
+                    false => empty(&mut sql, schema, if stay { &owners } else { &[] })?,
+                }
                 write!(sql, "select setval('{schema}.note_id_seq', 1000);")?;
             }
             let rows = program.fill.iter().chain(&program.fill_b[self.index]);
@@ -159,23 +213,36 @@ impl Driver {
             sql.push_str("commit;");
             let done = place.admin.batch_execute(&sql).await;
             if let Err(error) = done {
+                self.resting = None;
                 place.admin.batch_execute("rollback").await?;
                 anyhow::bail!("can't fill the world: {error:?}");
             }
+        }
+        if !stay {
+            self.resting = Some(Resting {
+                rows: resting.cloned().collect(),
+                digest: String::new(),
+            });
         }
         Ok(())
     }
 }
 
-fn empty(sql: &mut String, schema: &str, truncate: bool) {
-    let names: Vec<String> = TABLES.iter().map(|(table, _)| format!("{schema}.{table}")).collect();
-    if truncate {
-        sql.push_str(&format!("truncate {};", names.join(", ")));
-    } else {
-        for name in names {
-            sql.push_str(&format!("delete from {name};"));
-        }
+fn tables_of(schema: &str) -> Vec<String> {
+    TABLES.iter().map(|(table, _)| format!("{schema}.{table}")).collect()
+}
+
+/// Takes out the rows of these owners, or all.
+fn empty(sql: &mut String, schema: &str, owners: &[Owner]) -> Result<()> {
+    let ids: Vec<String> = owners.iter().map(|owner| format!("'{}'", tenant(*owner))).collect();
+    let which = match ids.as_slice() {
+        [] => String::new(),
+        ids => format!(" where tenant_id in ({})", ids.join(", ")),
+    };
+    for table in tables_of(schema) {
+        write!(sql, "delete from {table}{which};")?;
     }
+    Ok(())
 }
 
 fn insert<'a>(sql: &mut String, isolation: Isolation, rows: impl Iterator<Item = &'a FillRow>) -> Result<()> {
@@ -274,6 +341,7 @@ async fn fence(world: &World, function: &str, state: &str) -> Result<()> {
 pub(super) struct Pair {
     drivers: [Driver; 2],
     databases: [String; 2],
+    refills: bool,
 }
 
 impl Pair {
@@ -282,7 +350,15 @@ impl Pair {
         Self {
             drivers: [driver(0), driver(1)],
             databases: [0, 1].map(|index| worlds[index].place(Owner::A).name().to_owned()),
+            refills: false,
         }
+    }
+
+    /// Fills everything anew for each program: where a defect lets tenants collide, rows that stand there already would
+    /// keep A's out.
+    pub(super) fn refilling(mut self) -> Self {
+        self.refills = true;
+        self
     }
 
     /// Fills both worlds for a program.
@@ -310,7 +386,11 @@ impl Pair {
                 });
             }
         };
-        self.judge(program, &first, &second)
+        let found = self.judge(program, &first, &second);
+        if found.is_some() || self.refills {
+            self.drivers.iter_mut().for_each(Driver::refill);
+        }
+        found
     }
 
     fn judge(&self, program: &Program, first: &Seen, second: &Seen) -> Option<Finding> {

@@ -42,6 +42,13 @@ pub(super) fn epoch(owner: Owner) -> Epoch {
     }
 }
 
+/// A world is thrown away, and most of what is tried in it is refused: neither needs to be written down.
+const QUIET: [&str; 3] = [
+    "synchronous_commit = off",
+    "log_min_messages = 'panic'",
+    "update_process_title = off",
+];
+
 const OWNERS: [Owner; 4] = [Owner::A, Owner::B, Owner::C, Owner::D];
 
 /// What all templates share.
@@ -63,6 +70,7 @@ struct Mould {
 /// The template of the worlds of one isolation: one database, or A's and the others'.
 pub(super) struct Site {
     pub(super) isolation: Isolation,
+    tier: Tier,
     cluster: TestCluster,
     owner: Identifier,
     moulds: Vec<Mould>,
@@ -81,6 +89,7 @@ pub(super) struct Place {
 /// One world.
 pub(super) struct World {
     pub(super) isolation: Isolation,
+    pub(super) tier: Tier,
     pub(super) cluster: TestCluster,
     /// The role that owns the application's tables.
     pub(super) owner: Identifier,
@@ -114,24 +123,25 @@ impl Ground {
         })
     }
 
-    pub(super) async fn site(&self, isolation: Isolation) -> Result<Site> {
+    pub(super) async fn site(&self, isolation: Isolation, tier: Tier) -> Result<Site> {
         let groups: &[&[Owner]] = match isolation {
             Isolation::Database => &[&[Owner::A], &[Owner::B, Owner::C, Owner::D]],
             _ => &[&OWNERS],
         };
         let mut moulds = Vec::new();
         for owners in groups {
-            moulds.push(self.mould(isolation, owners).await?);
+            moulds.push(self.mould(isolation, tier, owners).await?);
         }
         Ok(Site {
             isolation,
+            tier,
             cluster: self.cluster.clone(),
             owner: Roles::of(&self.installation).owner,
             moulds,
         })
     }
 
-    async fn mould(&self, isolation: Isolation, owners: &[Owner]) -> Result<Mould> {
+    async fn mould(&self, isolation: Isolation, tier: Tier, owners: &[Owner]) -> Result<Mould> {
         let database = database_on(&self.cluster).await;
         let admin = ServerAdmin::new(database.config())?;
         let id = TenantDatabaseId::from_uuid(Uuid::now_v7());
@@ -140,10 +150,10 @@ impl Ground {
             database: id,
             name: database.name(),
             credentials: None,
-            force_signed: false,
+            force_signed: tier == Tier::Signed,
         };
         let made = bootstrap::database(&admin, &request).await?;
-        anyhow::ensure!(made.tier == Tier::Sealed, "the server does not allow the sealed tier");
+        anyhow::ensure!(made.tier == tier, "the server does not allow the tier {tier}");
         let client = admin.connect(database.name()).await?;
         if isolation == Isolation::Schema {
             for owner in owners {
@@ -200,6 +210,7 @@ impl Site {
         }
         Ok(World {
             isolation: self.isolation,
+            tier: self.tier,
             cluster: self.cluster.clone(),
             owner: self.owner.clone(),
             places,
@@ -229,7 +240,10 @@ impl Mould {
         let app = Identifier::new(self.app_role.as_str())?;
         maintenance
             .batch_execute(&format!(
-                "revoke all on database {name} from public; grant connect on database {name} to {app}"
+                "revoke all on database {name} from public; grant connect on database {name} to {app}; {}",
+                QUIET
+                    .map(|setting| format!("alter database {name} set {setting};"))
+                    .concat()
             ))
             .await?;
         let admin = database.connect().await;
@@ -289,6 +303,11 @@ impl World {
 
     /// What all of this tenant's rows come to; for a tenant with a schema of its own, all that stands in it.
     pub(super) async fn digest(&self, owner: Owner) -> Result<String> {
+        let row = self.place(owner).admin.query_one(&self.digest_sql(owner)?, &[]).await?;
+        Ok(row.get(0))
+    }
+
+    pub(super) fn digest_sql(&self, owner: Owner) -> Result<String> {
         let whole_schema = self.isolation == Isolation::Schema;
         let schema = Identifier::new(self.schema(owner))?;
         let id = tenant(owner).as_uuid().to_string();
@@ -303,12 +322,10 @@ impl World {
                 format!("select '{table}' || t::text as x from {schema}.{table} t{filter}")
             })
             .collect();
-        let sql = format!(
+        Ok(format!(
             "select coalesce(md5(string_agg(x, ',' order by x collate \"C\")), 'nothing') from ({}) all_rows",
             parts.join(" union all ")
-        );
-        let row = self.place(owner).admin.query_one(&sql, &[]).await?;
-        Ok(row.get(0))
+        ))
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) enum Leaked {
     OnRawLane,
     /// Made for a fresh backend, shown after `leave`.
     AfterLeave,
+    /// No token: what the signed tier left in a setting of an earlier transaction.
+    Statement,
 }
 
 /// How a step is sent.

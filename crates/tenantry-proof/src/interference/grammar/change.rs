@@ -88,7 +88,7 @@ pub(super) const SHAPES: &[Shape] = &[
         let (table, id) = (g.table(), g.id());
         one(format!("delete from {table} where id = {id} returning *"))
     }),
-    shape("delete everything", 2, |g| {
+    shape("delete everything", 5, |g| {
         let table = *g
             .rng
             .pick(&["note", "event", "trail", "booking", "slot", "event_early", "task"]);
@@ -165,14 +165,14 @@ pub(super) const SHAPES: &[Shape] = &[
         ];
         one(g.rng.pick(&sql).clone())
     }),
-    shape("trail of a trigger", 2, |g| {
+    shape("trail of a trigger", 3, |g| {
         let sql = [
             "select task_id, tasks, what from trail order by 1, 2, 3",
             "select count(*), sum(tasks) from trail",
         ];
         ordered(*g.rng.pick(&sql))
     }),
-    shape("procedure and function", 2, |g| {
+    shape("procedure and function", 5, |g| {
         let (id, text) = (g.id(), g.text());
         let sql = [
             format!("call close_task({id})"),
@@ -180,7 +180,7 @@ pub(super) const SHAPES: &[Shape] = &[
         ];
         one(g.rng.pick(&sql).clone())
     }),
-    shape("row of another tenant", 5, |g| {
+    shape("row of another tenant", 9, |g| {
         let (id, stranger, text) = (g.id(), tenant(g.stranger()), g.text());
         let sql = [
             format!("insert into project (tenant_id, id, name) values ('{stranger}', {id}, '{text}')"),
@@ -193,7 +193,7 @@ pub(super) const SHAPES: &[Shape] = &[
         let step = Step::sql("", g.rng.pick(&sql).clone());
         vec![step.must(Must::BeRefused)]
     }),
-    shape("change of the tenant column", 5, |g| {
+    shape("change of the tenant column", 9, |g| {
         let (table, stranger, id) = (g.table(), tenant(g.stranger()), g.id());
         let which = if g.rng.chance(50) {
             format!(" where id = {id}")

@@ -58,7 +58,7 @@ pub(super) const SHAPES: &[Shape] = &[
             "select tenantry.tenant_id(), tenantry.account_id(), tenantry.may_write(), tenantry.has_role('owner')".to_owned(),
             "select current_user = session_user, current_schemas(false)".to_owned(),
         ];
-        one(g.rng.pick(&sql).clone())
+        (0..TRIES).map(|_| Step::sql("", g.rng.pick(&sql).clone())).collect()
     })
     .needs(Needs::RawLane),
     shape("what others left behind", 14, |g| {
@@ -69,7 +69,7 @@ pub(super) const SHAPES: &[Shape] = &[
             "select * from pg_temp.project",
             "deallocate theirs",
         ];
-        vec![Step::sql("", *g.rng.pick(&sql)).ordered()]
+        (0..TRIES).map(|_| Step::sql("", *g.rng.pick(&sql)).ordered()).collect()
     })
     .needs(Needs::RawLane),
     shape("objects", 6, |g| {
@@ -91,8 +91,7 @@ pub(super) const SHAPES: &[Shape] = &[
             "copy project to '/dev/null'".to_owned(),
             "copy (select 1) to program 'id'".to_owned(),
         ];
-        let sql = g.rng.pick(&sql).clone();
-        vec![Step::sql("", sql).must(Must::BeRefused)]
+        refused(g, &sql)
     })
     .needs(Needs::RawLane),
     shape("acting as the owner", 3, |_| {
@@ -128,8 +127,7 @@ pub(super) const SHAPES: &[Shape] = &[
             "select tenantry.enter(decode(repeat('00', 58), 'hex'), decode(repeat('00', 32), 'hex'))".to_owned(),
             "select tenantry.enter(null, null)".to_owned(),
         ];
-        let sql = g.rng.pick(&sql).clone();
-        vec![Step::sql("", sql).must(Must::BeRefused)]
+        refused(g, &sql)
     })
     .needs(Needs::RawLane),
     shape("forged expectation", 4, |g| {
@@ -139,6 +137,21 @@ pub(super) const SHAPES: &[Shape] = &[
         inside_a_transaction(vec![
             Step::sql("", format!("select set_config('tenantry.expect', '{seal}', {local})")).inside(),
             // An error where there is a row to decide on; on an empty table nothing is decided.
+            Step::sql("", format!("select * from {table}")).inside().must(Must::ShowNothing),
+        ])
+    })
+    .needs(Needs::RawLane),
+    shape("forged statement", 3, |g| {
+        // In the form that the signed tier leaves in a setting, for this backend and this very transaction; no key signed it.
+        let (table, seal) = (g.table(), forged_seal(g.stranger()));
+        inside_a_transaction(vec![
+            Step::sql(
+                "",
+                format!(
+                    "select length(set_config('tenantry.signed', '{seal}01' || encode(int4send(pg_backend_pid()) || timestamptz_send(transaction_timestamp()), 'hex') || repeat('00', 32), true)), set_config('tenantry.expect', '{seal}', true)"
+                ),
+            )
+            .inside(),
             Step::sql("", format!("select * from {table}")).inside().must(Must::ShowNothing),
         ])
     })
@@ -204,14 +217,21 @@ pub(super) const SHAPES: &[Shape] = &[
     shape("token in the wrong hands", 12, |g| {
         let leaked = [
             Leaked::Used, Leaked::OtherBackend, Leaked::Expired, Leaked::Tampered, Leaked::StaleEpoch, Leaked::Gone,
-            Leaked::AfterReset, Leaked::Pooled, Leaked::AfterLeave,
+            Leaked::AfterReset, Leaked::Pooled, Leaked::AfterLeave, Leaked::Statement,
         ];
-        let leaked = *g.rng.pick(&leaked);
-        replay(leaked)
+        (0..TRIES).flat_map(|_| replay(*g.rng.pick(&leaked))).collect()
     })
     .needs(Needs::HotLane),
     shape("token on the raw lane", 2, |_| replay(Leaked::OnRawLane)).needs(Needs::RawLane),
 ];
+
+/// Many of these attempts differ in kind, and each finds a defect that no other does: several at a time.
+const TRIES: usize = 3;
+
+fn refused(g: &mut Grammar, sql: &[String]) -> Vec<Step> {
+    let one = |_| Step::sql("", g.rng.pick(sql).clone()).must(Must::BeRefused);
+    (0..TRIES).map(one).collect()
+}
 
 /// By itself, without an expectation.
 fn bare(sql: &str) -> Step {
@@ -221,7 +241,13 @@ fn bare(sql: &str) -> Step {
 }
 
 fn replay(leaked: Leaked) -> Vec<Step> {
-    let mut step = Step::sql("", "").inside().must(Must::BeRefused);
+    // A statement is read where there is a row to decide on, a token at once.
+    let must = if leaked == Leaked::Statement {
+        Must::ShowNothing
+    } else {
+        Must::BeRefused
+    };
+    let mut step = Step::sql("", "").inside().must(must);
     step.act = Act::Replay(leaked);
     vec![step]
 }
