@@ -54,6 +54,14 @@ const fn edit(id: &'static str, function: &'static str, text: &'static str, inst
     }
 }
 
+/// In `tenant_id()`, by the function that writes it: each fence that closes or opens writes it anew.
+const fn compiled(id: &'static str, text: &'static str, instead: &'static str) -> Mutation {
+    Mutation {
+        edit: Some(("tenantry_private.compile_fence()", text, instead)),
+        ..ddl(id, "select tenantry_private.compile_fence()")
+    }
+}
+
 const fn fault(id: &'static str, isolation: Isolation, faults: Faults) -> Mutation {
     Mutation {
         isolation,
@@ -207,14 +215,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         "helper with a string body",
         "create or replace function tenantry.tenant_id() returns uuid language sql stable as $$ select case when current_setting('backtrace_functions') = current_setting('tenantry.expect', true) then nullif(substr(current_setting('backtrace_functions'), 1, 32), '')::uuid end $$; grant create on schema {schema} to {app}",
     ),
-    Mutation {
-        edit: Some((
-            "tenantry_private.compile_fence()",
-            "language sql stable parallel safe begin atomic",
-            "language sql immutable parallel safe begin atomic",
-        )),
-        ..ddl("helper immutable", "select tenantry_private.compile_fence()")
-    },
+    compiled(
+        "helper immutable",
+        "language sql stable parallel safe begin atomic",
+        "language sql immutable parallel safe begin atomic",
+    ),
     // Constraints.
     ddl("unscoped unique", "create unique index on {schema}.project (code)"),
     ddl("unscoped key", "create unique index on {schema}.project (id)"),
@@ -240,13 +245,15 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         "create table {schema}.copied (id int, name text); grant select on {schema}.copied to {app}; grant insert, select on {schema}.copied to {owner}; create view {schema}.totals as select count(*) from {schema}.copied; grant select on {schema}.totals to {app}; create rule copies as on insert to {schema}.slot do also insert into {schema}.copied values (new.id, new.place); alter table {schema}.slot enable always rule copies",
     ),
     // The mechanism.
-    ddl(
+    compiled(
         "expectation not checked",
-        "create or replace function tenantry.tenant_id() returns uuid language sql stable parallel safe begin atomic select nullif(substr(current_setting('backtrace_functions'), 1, 32), '')::uuid; end",
+        "case coalesce(current_setting('tenantry.expect', true), '')",
+        "case current_setting('backtrace_functions')",
     ),
-    ddl(
+    compiled(
         "carrier not checked",
-        "create or replace function tenantry.tenant_id() returns uuid language sql stable parallel safe begin atomic select nullif(substr(current_setting('tenantry.expect', true), 1, 32), '')::uuid; end",
+        "when current_setting('backtrace_functions') then $t$ || v_tenant || $t$",
+        "when current_setting('tenantry.expect', true) then substr(current_setting('tenantry.expect', true), 1, 32)",
     ),
     ddl(
         "fence not compiled",
