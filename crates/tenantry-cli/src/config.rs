@@ -60,7 +60,8 @@ pub(crate) struct Config {
     pub(crate) plans: BTreeMap<String, PlanRule>,
     /// `hardening`: which tenant databases are hardened when they are made: `own`, `all` or `none`.
     pub(crate) hardening: Hardening,
-    /// `audit_interval_h`: how often `serve` audits the tenant databases after its start; 0 for never.
+    /// `audit_interval_h`: how often `serve` audits the tenant databases after its start, in hours or parts of one; 0 for
+    /// never.
     pub(crate) audit_interval: Option<Duration>,
     /// `audit_accepted`: the file with the audit's findings that are accepted; `tenantry-audit.toml` where it is left out.
     pub(crate) audit_accepted: Option<PathBuf>,
@@ -160,15 +161,19 @@ impl Config {
             spare_databases: layers.take("spare_databases")?.unwrap_or(0),
             plans: layers.take("plans")?.unwrap_or_default(),
             hardening: layers.take("hardening")?.unwrap_or_default(),
-            audit_interval: match layers.take::<u32>("audit_interval_h")?.unwrap_or(24) {
-                0 => None,
-                hours => Some(Duration::from_secs(3600 * u64::from(hours))),
-            },
+            audit_interval: interval(layers.take("audit_interval_h")?.unwrap_or(24.0))?,
             audit_accepted: layers.take_path("audit_accepted")?,
             log: layers.take("log")?,
             log_format: layers.take("log_format")?.unwrap_or_default(),
         })
     }
+}
+
+/// So many hours, parts of one too; 0 for never.
+fn interval(hours: f64) -> Result<Option<Duration>, ConfigError> {
+    let interval = Duration::try_from_secs_f64(hours * 3600.0)
+        .map_err(|_| ConfigError::new("`audit_interval_h` must be hours, or 0 for never".to_owned()))?;
+    Ok((!interval.is_zero()).then_some(interval))
 }
 
 /// Every key, and how its text in the environment or in an option is read.

@@ -3,11 +3,15 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use reqwest::StatusCode;
 use rustix::process::{Pid, Signal};
 use tenantry_testing::cluster;
+use tokio_postgres::Client;
 
 use crate::fleet::Installation;
 
@@ -44,6 +48,73 @@ impl Drop for Serve {
     }
 }
 
+/// The role that the application connects as to a tenant database.
+async fn application_role(client: &Client) -> String {
+    client
+        .query_one(
+            "select rolname from pg_roles
+             where rolname like 'tn\\_%\\_app' and has_database_privilege(oid, current_database(), 'connect')",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_breaks_while_it_serves_is_found_by_the_next_audit() {
+    let installation = Installation::with_server().await;
+    let tenant = installation.json(&["tenant", "create", "acme", "--isolation", "database"]);
+    let client = cluster()
+        .await
+        .connect(tenant["placement"]["database"].as_str().unwrap())
+        .await;
+    let role = application_role(&client).await;
+    // Each second.
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--audit-interval-h", "0.0003"];
+    let mut child = installation
+        .command(&arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let mut http = String::new();
+    BufReader::new(stdout).read_line(&mut http).unwrap();
+    let serve = Serve {
+        child,
+        http: http.trim().to_owned(),
+    };
+    let (found, finds) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if line.contains("MT041") {
+                let _ = found.send(line);
+            }
+        }
+    });
+    // It was sound when it started.
+    assert!(finds.recv_timeout(Duration::from_secs(2)).is_err());
+    client
+        .batch_execute(&format!("alter role {role} bypassrls"))
+        .await
+        .unwrap();
+    let line = finds.recv_timeout(Duration::from_secs(30)).unwrap();
+    client
+        .batch_execute(&format!("alter role {role} nobypassrls"))
+        .await
+        .unwrap();
+    assert!(
+        line.contains(&role) && line.to_lowercase().contains("bypassrls"),
+        "{line}"
+    );
+    // Said, and served on: what was let in at the start is not thrown out.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let live = reqwest::get(format!("{}/health/live", serve.http)).await.unwrap();
+    assert_eq!(live.status(), StatusCode::OK);
+    assert_eq!(serve.terminate(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_serves_and_ends_well_when_asked_to() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -63,15 +134,7 @@ async fn it_does_not_start_where_the_application_role_could_bypass_row_security(
     let tenant = installation.json(&["tenant", "create", "acme", "--isolation", "database"]);
     let database = tenant["placement"]["database"].as_str().unwrap();
     let client = cluster().await.connect(database).await;
-    let role: String = client
-        .query_one(
-            "select rolname from pg_roles
-             where rolname like 'tn\\_%\\_app' and has_database_privilege(oid, current_database(), 'connect')",
-            &[],
-        )
-        .await
-        .unwrap()
-        .get(0);
+    let role = application_role(&client).await;
     client
         .batch_execute(&format!("alter role {role} bypassrls"))
         .await
