@@ -17,7 +17,7 @@ async fn a_thousand_tables_are_audited_in_two_seconds() {
     let database = database().await;
     let mut client = database.connect().await;
     let app = format!("web_{}", installation_id());
-    for statement in &many_tables(&app) {
+    for statement in &many_tables(&app, TABLES) {
         client
             .batch_execute(statement)
             .await
@@ -43,14 +43,51 @@ async fn a_thousand_tables_are_audited_in_two_seconds() {
         .unwrap();
 }
 
+#[tokio::test]
+async fn an_audit_of_more_tables_asks_no_more_often() {
+    let (few, many) = (statements_of_an_audit(10).await, statements_of_an_audit(200).await);
+    println!("{few} statements");
+    assert!(few > 0);
+    assert_eq!(few, many);
+}
+
+/// By the server's log, which here has a line for each.
+async fn statements_of_an_audit(tables: usize) -> usize {
+    let database = database().await;
+    let app = format!("web_{}", installation_id());
+    let maker = database.connect().await;
+    for statement in &many_tables(&app, tables) {
+        maker.batch_execute(statement).await.unwrap();
+    }
+    let name = database.name();
+    maker
+        .batch_execute(&format!("alter database {name} set log_min_duration_statement = 0"))
+        .await
+        .unwrap();
+    let mut client = database.connect().await;
+    let report = audit::audit(&mut client, &Subject::of(app.as_str())).await.unwrap();
+    assert_eq!(report.tenant_tables, tables);
+    let log = std::fs::read_to_string(database.cluster().log_file()).unwrap();
+    let mark = format!("@{name} ");
+    let count = log
+        .lines()
+        .filter(|line| line.contains(&mark) && line.contains("duration:"))
+        .count();
+    maker
+        .batch_execute(&format!("drop owned by {app}; drop role {app}"))
+        .await
+        .unwrap();
+    count
+}
+
 /// A tenth of them is not protected. `do` with commits can't stand in a message with other statements.
-fn many_tables(app: &str) -> Vec<String> {
+fn many_tables(app: &str, tables: usize) -> Vec<String> {
     vec![
         format!("create role {app} login"),
         format!("create schema app; grant usage on schema app to {app}"),
         format!(
             "do $$ begin
-               for i in 1..{TABLES} loop
+               for i in 1..{tables} loop
                  execute format('create table app.t%s (tenant_id uuid not null, id uuid not null, parent uuid, body text, made_at timestamptz, primary key (tenant_id, id))', i);
                  execute format('create index on app.t%s (tenant_id, made_at)', i);
                  if i > 1 then
