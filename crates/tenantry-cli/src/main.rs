@@ -13,6 +13,7 @@ mod password;
 mod progress;
 mod shutdown;
 mod telemetry;
+mod upgrade;
 
 use std::process::ExitCode;
 

@@ -18,6 +18,7 @@ mod slug;
 pub mod sqlstate;
 mod tenant;
 mod tier;
+mod version;
 
 pub use account::{Email, EmailError, MembershipStatus, PersonName, PersonNameError};
 pub use change::Change;
@@ -35,3 +36,4 @@ pub use role::{Role, UnknownRole};
 pub use slug::{Slug, SlugError};
 pub use tenant::{Plan, PlanError, TenantName, TenantNameError, TenantState, UnknownTenantState};
 pub use tier::{Tier, UnknownTier, protection};
+pub use version::TENANT_DATABASE_VERSION;

@@ -28,6 +28,7 @@ mod servers;
 mod signing_keys;
 mod spares;
 mod tenants;
+mod upgrade;
 
 pub use adopt::AdoptRowsError;
 pub use api_keys::{ApiKeyError, ApiKeyRequest};
@@ -60,3 +61,4 @@ pub use tenantry_catalog::{
     tenant_database::DatabaseKind,
 };
 pub use tenants::{FirstOwner, SETTINGS_LEN_MAX, TenantError, TenantRef, TenantRequest};
+pub use upgrade::{OutdatedDatabase, UpgradeError, UpgradedDatabase};

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use tenantry_catalog::{
     Catalog, CatalogError, audit_log,
     placement::{self, Located},
-    tenant_database::DatabaseState,
+    tenant_database::{DatabaseState, TenantDatabase},
 };
-use tenantry_core::{TenantId, TenantState};
+use tenantry_core::{TENANT_DATABASE_VERSION, TenantId, TenantState};
 use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource};
 use tenantry_wire::Endpoint;
 
@@ -71,6 +71,7 @@ fn home(located: Located) -> Result<Home, LocateError> {
     if !located.ready || database.state != DatabaseState::Ready {
         return Err(LocateError::NotReady);
     }
+    require_current(database)?;
     let incomplete = |what: &str| LocateError::Unavailable(format!("the catalog does not know the database's {what}"));
     let mut endpoint = Endpoint::from_url(located.admin_url.expose_secret())
         .map_err(|error| LocateError::Unavailable(error.to_string()))?;
@@ -91,6 +92,18 @@ fn home(located: Located) -> Result<Home, LocateError> {
         incarnation: Some(incarnation),
         placement: located.placement,
     })
+}
+
+/// What an older bootstrap made may lack what our statements call; a newer one still has it.
+fn require_current(database: &TenantDatabase) -> Result<(), LocateError> {
+    match database.bootstrap_version {
+        Some(version) if version < TENANT_DATABASE_VERSION => Err(LocateError::Unavailable(format!(
+            "the tenant database `{}` was made ready by an older Tenantry (version {version}, this one needs \
+             {TENANT_DATABASE_VERSION}): start this version's `tenantry serve`, or run its `tenantry migrate apply`",
+            database.name
+        ))),
+        _ => Ok(()),
+    }
 }
 
 #[async_trait]

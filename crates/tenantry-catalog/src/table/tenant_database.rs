@@ -278,6 +278,28 @@ pub async fn list_ready(db: &impl Db) -> Result<Vec<TenantDatabase>, CatalogErro
     rows.iter().map(|row| TenantDatabase::from_row(row, 0)).collect()
 }
 
+/// Every tenant database that is ready and whose bootstrap has another version, with its server's name.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list_of_other_versions(db: &impl Db, version: i32) -> Result<Vec<(String, TenantDatabase)>, CatalogError> {
+    let rows = db
+        .query(
+            &format!(
+                "select {COLUMNS}, s.name
+                 from tenant_database as d
+                 join server as s on s.id = d.server
+                 where d.state = 'ready' and d.bootstrap_version is distinct from $1
+                 order by s.name, d.name"
+            ),
+            &[&version],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.get(10), TenantDatabase::from_row(row, 0)?)))
+        .collect()
+}
+
 /// Its secrets.
 ///
 /// # Errors

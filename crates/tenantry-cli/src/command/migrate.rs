@@ -16,6 +16,7 @@ use crate::{
     failure::Failure,
     output::{Answer, Done, List, Output, table},
     progress::Progress,
+    upgrade,
 };
 
 /// What to do with migrations.
@@ -241,6 +242,8 @@ async fn run_apply(ops: &Ops, rollout: &Rollout, output: Output, progress: &Prog
             at.wave, at.done, at.total, at.failed
         ));
     };
+    progress.step("bringing tenant databases up to date");
+    let left = upgrade::left_behind(ops).await?;
     let report = ops.roll_out(&authority(), rollout, &show).await;
     progress.end();
     let report = match report {
@@ -248,6 +251,12 @@ async fn run_apply(ops: &Ops, rollout: &Rollout, output: Output, progress: &Prog
         report => Report::from(report?),
     };
     output.answer(&report)?;
+    if !left.is_empty() {
+        return Err(Failure::failed(format!(
+            "{}: mend that and run `tenantry migrate apply` again",
+            upgrade::told(&left)
+        )));
+    }
     match report.failed.len() {
         0 => Ok(()),
         failed => Err(Failure::failed(format!(

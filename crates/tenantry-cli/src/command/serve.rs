@@ -13,7 +13,7 @@ use crate::{
     connect,
     failure::Failure,
     output::{Done, Output},
-    shutdown,
+    shutdown, upgrade,
 };
 
 /// Everything else is configuration.
@@ -29,6 +29,8 @@ pub(super) async fn run(arguments: Arguments, config: Config, output: Output) ->
     let mut stop = shutdown::Signals::listen()?;
     let ops = connect::ops(&config).await?;
     let catalog = ops.catalog().clone();
+    let waiting = upgrade::bring_up_to_date(&ops).await?;
+    let later = upgrade::Later::start(ops.clone(), &waiting);
     watch::refuse_critical_findings(&ops, &config, arguments.accept_critical_findings).await?;
     let watch = watch::Watch::start(ops.clone(), config.clone());
     let running = start(&config, ops, catalog).await?;
@@ -37,7 +39,7 @@ pub(super) async fn run(arguments: Arguments, config: Config, output: Output) ->
         json: serde_json::json!({ "http": format!("http://{}", running.server.address()) }),
     })?;
     stop.received().await;
-    drop(watch);
+    drop((watch, later));
     tracing::info!("stopping: requests that have begun may end");
     running.stop().await;
     Ok(())

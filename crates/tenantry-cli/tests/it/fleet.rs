@@ -38,6 +38,11 @@ impl Installation {
         installation
     }
 
+    /// A connection to its catalog.
+    pub(crate) async fn catalog(&self) -> tokio_postgres::Client {
+        cluster().await.connect(self.catalog.name()).await
+    }
+
     fn environment(&self) -> [(&'static str, String); 2] {
         [
             ("TENANTRY_CATALOG_URL", self.catalog.url()),

@@ -175,3 +175,74 @@ async fn it_does_not_start_where_the_application_role_could_bypass_row_security(
         .await
         .unwrap();
 }
+
+/// Installations of an older Tenantry: each of their databases is refused until it is up to date.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_brings_older_databases_up_to_date_and_refuses_newer_ones() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let installation = Installation::with_server().await;
+    let tenant = installation.json(&["tenant", "create", "acme", "--isolation", "database"]);
+    let database = tenant["placement"]["database"].as_str().unwrap();
+    let admin = cluster().await.connect(database).await;
+    let version = async || -> i32 {
+        let sql = "select version from tenantry_private.tenant_database";
+        admin.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    let now = version().await;
+    let catalog = installation.catalog().await;
+    let set = async |version: i32| {
+        let sql = "update tenantry_catalog.tenant_database set bootstrap_version = $1";
+        catalog.execute(sql, &[&version]).await.unwrap();
+        let sql = "update tenantry_private.tenant_database set version = $1";
+        admin.execute(sql, &[&version]).await.unwrap();
+    };
+
+    set(now - 1).await;
+    let doctor = installation.run(&["doctor"]);
+    assert!(
+        doctor.code == 1
+            && doctor
+                .stdout
+                .contains(&format!("has version {}, this program needs {now}", now - 1)),
+        "{doctor:?}"
+    );
+    let serve = Serve::start(&installation);
+    assert_eq!(version().await, now);
+    assert_eq!(serve.terminate(), 0);
+
+    set(now - 1).await;
+    installation.json(&["migrate", "apply"]);
+    assert_eq!(version().await, now);
+    installation.run(&["doctor"]);
+
+    set(now + 1).await;
+    for command in [
+        &["serve", "--listen", "127.0.0.1:0", "--log", "off"][..],
+        &["migrate", "apply"],
+    ] {
+        let refused = installation.run(command);
+        let error = refused.fails(1);
+        assert!(
+            error.contains("newer Tenantry") && error.contains("update this program"),
+            "{error}"
+        );
+    }
+    let doctor = installation.run(&["doctor"]);
+    assert!(
+        doctor.code == 1 && doctor.stdout.contains("newer Tenantry"),
+        "{doctor:?}"
+    );
+    assert_eq!(version().await, now + 1);
+
+    // What an administrator may not do any more is told by name, and nothing is served.
+    set(now - 1).await;
+    admin
+        .batch_execute("comment on schema app is 'somebody else''s'")
+        .await
+        .unwrap();
+    let refused = installation.run(&["serve", "--listen", "127.0.0.1:0", "--log", "off"]);
+    let error = refused.fails(1);
+    assert!(error.contains(database) && error.contains("start again"), "{error}");
+    let applied = installation.run(&["migrate", "apply", "--log", "off"]);
+    assert!(applied.fails(1).contains(database), "{applied:?}");
+}

@@ -16,7 +16,7 @@ pub use harden::{GROUPS, Group, Hardening, Left, harden, hardening, unharden};
 pub use server::{Mover, Server, server};
 
 /// The version of what bootstrap makes in a database. A database with a higher one belongs to a newer Tenantry.
-pub const VERSION: i32 = 2;
+pub const VERSION: i32 = tenantry_core::TENANT_DATABASE_VERSION;
 
 /// The oldest PostgreSQL that has `grant set on parameter` and security-invoker views.
 pub const OLDEST_SERVER_VERSION: i32 = 150_000;

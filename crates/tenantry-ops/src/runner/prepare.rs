@@ -18,6 +18,7 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
     let id = journal.operation.database;
     let id = id.ok_or_else(|| Failure::permanent("no_database", "the operation names no tenant database"))?;
     let mut site = Site::of_database(ops, journal, id).await?;
+    site.bring_up_to_date().await?;
     let begun = STEPS
         .iter()
         .position(|step| *step == journal.operation.step)

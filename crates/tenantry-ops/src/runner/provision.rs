@@ -29,6 +29,7 @@ pub(super) const fn steps(isolation: Isolation) -> &'static [&'static str] {
 
 pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let (mut site, located) = Site::of_tenant(ops, journal).await?;
+    site.bring_up_to_date().await?;
     // A connection with the operation's turn taken, kept for the steps that follow each other in one database.
     let mut at_work = None;
     let isolation = located.placement.isolation;

@@ -22,8 +22,9 @@ use tokio_postgres::Client;
 
 use super::{Failure, Journal};
 use crate::{
-    MigrationError, Ops, failpoint,
+    Authority, MigrationError, Ops, failpoint,
     migrations::{ledger_rows, note_overlay},
+    upgrade,
 };
 
 /// How long a runner that was overtaken may hold on to the server before its session is ended.
@@ -153,6 +154,23 @@ impl<'a> Site<'a> {
         tenant_database::set_bootstrapped(&transaction, self.database.id, found).await?;
         transaction.commit().await?;
         self.secrets.keys = keys.to_vec();
+        self.database.bootstrap_version = Some(made.version);
+        Ok(())
+    }
+
+    /// A database that an older Tenantry made ready, or was making, gets what this one's migrations need. One that has had
+    /// no bootstrap yet is left to its step.
+    pub(super) async fn bring_up_to_date(&mut self) -> Result<(), Failure> {
+        if self.database.bootstrap_version.is_none() || upgrade::require_current(&self.database).is_ok() {
+            return Ok(());
+        }
+        let authority = Authority::system("operation");
+        upgrade::bring_up_to_date(self.ops, &authority, &self.database).await?;
+        let client = self.ops.catalog().client().await?;
+        let database = tenant_database::find(&client, self.database.id).await?;
+        self.database =
+            database.ok_or_else(|| Failure::permanent("no_database", "the tenant database is not known"))?;
+        self.secrets = tenant_database::secrets(self.ops.catalog(), &client, self.database.id).await?;
         Ok(())
     }
 
@@ -261,12 +279,13 @@ impl Journal {
     }
 }
 
-/// Where migrations go.
+/// Where migrations go; refused where the database lacks what they call.
 pub(crate) fn target(
     installation: &InstallationId,
     database: &TenantDatabase,
     schema: &str,
 ) -> Result<migrate::Target, Failure> {
+    upgrade::require_current(database)?;
     let roles = tenantry_engine::Roles::of(installation);
     let schema = schema.parse_identifier()?;
     Ok(migrate::Target {

@@ -27,8 +27,8 @@ impl Drop for Process {
 
 impl Process {
     /// Starts a child that does something with a tenant: `create-<isolation>`, `suspend`, `resume`, `delete`, `purge`,
-    /// `add-server` (the slug is the address), `migrate` or `rehearse` (the slug is how many migrations there are) or `run`
-    /// (whatever is due).
+    /// `add-server` (the slug is the address), `migrate` or `rehearse` (the slug is how many migrations there are), `upgrade` or
+    /// `run` (whatever is due).
     pub(crate) fn start(catalog: &str, act: &str, slug: &str, failpoints: &str) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
             .args([
@@ -93,6 +93,7 @@ fn acts_as_a_process_of_its_own() {
             "resume" => drop(ops.resume_tenant(&operator(), &tenant).await),
             "delete" => drop(ops.delete_tenant(&operator(), &tenant).await),
             "purge" => drop(ops.purge_tenant(&operator(), &tenant).await),
+            "upgrade" => drop(ops.upgrade_databases(&operator()).await),
             "run" => ops.run_operations().await,
             "rehearse" => crate::migrate_verify::rehearse(&catalog, slug.parse().unwrap()).await,
             "migrate" => drop(ops.apply_migrations(&operator()).await),

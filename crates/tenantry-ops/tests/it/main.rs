@@ -19,3 +19,4 @@ mod names;
 mod runners;
 mod servers;
 mod spares;
+mod upgrade;

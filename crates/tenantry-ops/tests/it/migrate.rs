@@ -8,7 +8,8 @@ use tenantry_ops::{FailureBudget, FleetConfig, MigrationError, Ops, Rollout, Rol
 
 use crate::fleet::{Fleet, config, files, operator, ops_on};
 
-fn with(text: &str) -> FleetConfig {
+/// The usual migrations and one more.
+pub(crate) fn with(text: &str) -> FleetConfig {
     let mut all: Vec<(String, String)> = files()
         .as_slice()
         .iter()

@@ -105,3 +105,26 @@ async fn a_tenant_for_a_server_that_is_away_is_not_half_made() {
     );
     app.tenant_server.heal();
 }
+
+/// A program never meets a database of an older Tenantry half prepared: `serve` brings it up to date first, and until then
+/// its tenants are refused.
+#[tokio::test]
+async fn a_database_that_is_out_of_date_is_not_used() {
+    let app = App::start().await;
+    for tenant in &app.tenants {
+        tenant.client.get("/app/contacts").await.expect(200);
+    }
+    app.in_catalog("update tenant_database set bootstrap_version = bootstrap_version - 1")
+        .await;
+    for tenant in &app.tenants {
+        app.within_a_second(async || tenant.client.get("/app/contacts").await.status == 503)
+            .await;
+        tenant.client.get("/app/contacts").await.refused(503, "unavailable");
+    }
+    app.in_catalog("update tenant_database set bootstrap_version = bootstrap_version + 1")
+        .await;
+    for tenant in &app.tenants {
+        app.within_a_second(async || tenant.client.get("/app/contacts").await.status == 200)
+            .await;
+    }
+}

@@ -51,6 +51,7 @@ impl PrivateCatalog {
         let ops = connect::ops_on(catalog, config)?;
         progress.step("preparing the server");
         world::register(&ops, cluster).await?;
+        world::bring_up_to_date(&ops).await?;
         Ok(ops)
     }
 

@@ -30,6 +30,7 @@ use crate::{
     failure::Failure,
     password,
     progress::Progress,
+    upgrade,
 };
 
 /// The private server's name in the fleet.
@@ -78,6 +79,7 @@ impl World {
         })?;
         progress.step("preparing the server");
         register(&ops, cluster).await?;
+        bring_up_to_date(&ops).await?;
         let operator_key = operator_key(&ops, folder, &mut state).await?;
         progress.step("making tenants in shared tables, a schema and a database");
         make_tenants(&ops, folder, &mut state).await?;
@@ -148,6 +150,15 @@ async fn until_ready(ops: &Ops) -> anyhow::Result<()> {
             anyhow::bail!("the private server is not ready: {}", problems.join("; "));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The private server runs: nothing here has to wait for a later time.
+pub(super) async fn bring_up_to_date(ops: &Ops) -> Result<(), Failure> {
+    let waiting = upgrade::bring_up_to_date(ops).await?;
+    match waiting.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::failed(format!("{}: start again", upgrade::told(&waiting)))),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Servers, tenants, operations and how far migrations are.
 
-use tenantry_core::{TenantState, protection};
+use tenantry_core::{TENANT_DATABASE_VERSION, TenantState, protection};
 use tenantry_ops::{
-    DatabaseFinding, DatabaseHardening, HardenedDatabases, Operation, OperationState, Ops, SiteStatus, TenantFilter,
+    DatabaseFinding, DatabaseHardening, HardenedDatabases, Operation, OperationState, Ops, OutdatedDatabase,
+    SiteStatus, TenantFilter, UpgradeError,
 };
 
 use super::Finding;
@@ -13,6 +14,7 @@ const LOOKED_AT: i64 = 1_000;
 
 pub(super) async fn look(ops: &Ops) -> Vec<Finding> {
     let mut findings = servers(ops).await;
+    findings.push(versions(ops).await);
     findings.push(safety(ops).await);
     findings.push(hardening(ops).await);
     findings.push(operations(ops).await);
@@ -58,6 +60,39 @@ async fn servers(ops: &Ops) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// Whether this program may use every tenant database as it is.
+async fn versions(ops: &Ops) -> Finding {
+    const CHECK: &str = "tenant databases";
+    match ops.outdated_databases(&authority()).await {
+        Ok(outdated) if outdated.is_empty() => Finding::well(
+            CHECK,
+            format!("all have version {TENANT_DATABASE_VERSION}, as this program"),
+        ),
+        Ok(outdated) => Finding::wrong(
+            CHECK,
+            outdated.iter().map(behind).collect::<Vec<_>>().join("\n"),
+            "`tenantry migrate apply` brings them up to date; `tenantry serve` does when it starts, and refuses their tenants before",
+        ),
+        Err(error @ UpgradeError::Newer { .. }) => Finding::wrong(
+            CHECK,
+            error.to_string(),
+            "use the release of tenantry that the servers use",
+        ),
+        Err(error) => Finding::failed(CHECK, error),
+    }
+}
+
+fn behind(outdated: &OutdatedDatabase) -> String {
+    let version = outdated.version.map_or_else(
+        || "an unknown version".to_owned(),
+        |version| format!("version {version}"),
+    );
+    format!(
+        "{} on {} has {version}, this program needs {TENANT_DATABASE_VERSION}",
+        outdated.database, outdated.server
+    )
 }
 
 async fn safety(ops: &Ops) -> Finding {

@@ -7,8 +7,8 @@ use jsonwebtoken::EncodingKey;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tenantry::{PoolConfig, ResolverConfig, Tenantry};
-use tenantry_catalog::{Catalog, MasterKey, fleet_state, signing_key};
-use tenantry_core::{AccessClaims, OperatorScopes};
+use tenantry_catalog::{Catalog, MasterKey, change, fleet_state, signing_key};
+use tenantry_core::{AccessClaims, Change, OperatorScopes};
 use tenantry_engine::migrate::Files;
 use tenantry_ops::{Authority, FleetConfig, IdentityConfig, OperatorKeyRequest, Ops, ServerRequest};
 use tenantry_server::{Application, Config, Server, Services};
@@ -245,6 +245,13 @@ impl App {
         let transaction = client.transaction().await.unwrap();
         fleet_state::set_minimum(&transaction, version).await.unwrap();
         transaction.commit().await.unwrap();
+    }
+
+    /// Changes the catalog by hand, as tests of what another process did.
+    pub(crate) async fn in_catalog(&self, sql: &str) {
+        let client = self.catalog.client().await.unwrap();
+        client.batch_execute(sql).await.unwrap();
+        change::announce(&client, Change::Servers).await.unwrap();
     }
 
     /// Asks until it is so, for at most a second: what ends rights must bite by then.
