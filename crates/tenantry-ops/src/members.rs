@@ -52,7 +52,7 @@ pub enum MemberError {
     #[error("this person is a member already")]
     AlreadyMember,
     /// The tenant would be left without an owner.
-    #[error("a tenant keeps at least one owner: make another member an owner first")]
+    #[error("a tenant keeps at least one owner: make another member an owner first, who has accepted or logged in")]
     LastOwner,
     /// Too many passwords are being hashed.
     #[error("too many requests that set passwords at once")]
@@ -183,7 +183,7 @@ impl Ops {
             return Err(Forbidden.into());
         }
         if before.role == Role::Owner && role != Role::Owner {
-            keep_an_owner(&transaction, tenant, account, before.status).await?;
+            keep_an_owner(&transaction, tenant, account, before).await?;
         }
         recheck(&transaction, authority, tenant, before.role.max(role)).await?;
         membership::set_role(&transaction, tenant, account, role).await?;
@@ -229,7 +229,7 @@ impl Ops {
             return Err(Forbidden.into());
         }
         if before.role == Role::Owner {
-            keep_an_owner(&transaction, tenant, account, before.status).await?;
+            keep_an_owner(&transaction, tenant, account, before).await?;
         }
         if !leaving {
             recheck(&transaction, authority, tenant, before.role).await?;
@@ -370,15 +370,15 @@ async fn lock_live_tenant(db: &impl Db, tenant: TenantId) -> Result<(), MemberEr
     }
 }
 
-/// An owner who has not accepted yet does not keep a tenant: the person may never come.
+/// An owner who has not shown up yet does not keep a tenant: the person may never come. It makes no difference whether the
+/// account was there before the invitation, or the answer would tell.
 async fn keep_an_owner(
     db: &impl Db,
     tenant: TenantId,
     account: AccountId,
-    status: MembershipStatus,
+    before: membership::Stored,
 ) -> Result<(), MemberError> {
-    let counts = status == MembershipStatus::Active;
-    if counts && membership::count_other_owners(db, tenant, account).await? == 0 {
+    if !before.awaited && membership::count_other_owners(db, tenant, account).await? == 0 {
         return Err(MemberError::LastOwner);
     }
     Ok(())

@@ -122,7 +122,7 @@ pub(crate) fn of_member(error: MemberError) -> Problem {
         MemberError::AlreadyMember => Problem::field(Code::AlreadyMember, "email", "this person is a member already"),
         MemberError::LastOwner => Problem::new(
             Code::LastOwner,
-            "A tenant keeps at least one owner; make another member an owner first.",
+            "A tenant keeps at least one owner; make another member an owner first, who has accepted or logged in.",
         ),
         MemberError::Busy => busy(),
         MemberError::Catalog(error) => of_catalog(&error),

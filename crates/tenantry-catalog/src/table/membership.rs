@@ -65,6 +65,8 @@ pub struct Stored {
     pub role: Role,
     /// Whether it opens the tenant.
     pub status: MembershipStatus,
+    /// Whether the person has still to show up: to accept, or to log in to an account made with the membership.
+    pub awaited: bool,
 }
 
 /// Which members a list shows. Newest first.
@@ -164,7 +166,7 @@ pub async fn insert(db: &impl Db, new: &NewMembership<'_>) -> Result<bool, Catal
 pub async fn get(db: &impl Db, tenant: TenantId, account: AccountId) -> Result<Option<Stored>, CatalogError> {
     let row = db
         .query_opt(
-            "select role, status
+            "select role, status, awaited
              from membership
              where tenant = $1 and account = $2",
             &[tenant.as_uuid(), account.as_uuid()],
@@ -174,6 +176,7 @@ pub async fn get(db: &impl Db, tenant: TenantId, account: AccountId) -> Result<O
         Ok(Stored {
             role: role(&row, 0)?,
             status: status(&row, 1)?,
+            awaited: row.get(2),
         })
     })
     .transpose()
@@ -272,7 +275,7 @@ pub async fn of_account(db: &impl Db, account: AccountId) -> Result<Vec<Place>, 
         .collect()
 }
 
-/// How many active owners the tenant has besides this account.
+/// How many owners the tenant has besides this account who have shown up.
 ///
 /// # Errors
 /// When the catalog fails.
@@ -282,7 +285,8 @@ pub async fn count_other_owners(db: &impl Db, tenant: TenantId, account: Account
             "select count(*)
              from membership as m
              join account as a on a.id = m.account
-             where m.tenant = $1 and m.account <> $2 and m.role = 'owner' and m.status = 'active' and a.active",
+             where m.tenant = $1 and m.account <> $2 and m.role = 'owner' and m.status = 'active'
+                   and not m.awaited and a.active",
             &[tenant.as_uuid(), account.as_uuid()],
         )
         .await?;

@@ -274,6 +274,14 @@ async fn the_last_owner_stays_also_when_two_leave_at_once() {
         .await
         .refused(409, "last-owner");
 
+    // Whoever was only invited keeps no tenant.
+    let invited = json!({ "email": "invited@example.com", "password": PASSWORD, "role": "owner" });
+    let invited = app.operator.post(&members, invited).await.expect(201);
+    assert_eq!(invited["status"], "invited");
+    app.operator.delete(&first).await.refused(409, "last-owner");
+    let invited = format!("{members}/{}", invited["account_id"].as_str().unwrap());
+    app.operator.delete(&invited).await.expect(204);
+
     let second = app.member(tenant, "owner").await;
     let account = second.get("/v1/auth/me").await.expect(200)["account_id"]
         .as_str()
