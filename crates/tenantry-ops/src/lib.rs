@@ -12,6 +12,7 @@ mod derived;
 mod failpoint;
 mod fleet;
 mod hardening;
+mod idempotency;
 mod login;
 mod members;
 mod migrations;

@@ -13,6 +13,7 @@ use tenantry_core::{
 use crate::{
     Authority, Forbidden, Ops, TenantRef,
     audit::{self, Act},
+    idempotency::{KeyError, Keyed},
     password::{Busy, Password},
     secret,
 };
@@ -57,9 +58,25 @@ pub enum MemberError {
     /// Too many passwords are being hashed.
     #[error("too many requests that set passwords at once")]
     Busy,
+    /// The idempotency key has no usable form.
+    #[error("an idempotency key has 1 to 255 characters")]
+    KeyMalformed,
+    /// The idempotency key was used for another request.
+    #[error("this idempotency key was used for another request")]
+    KeyReused,
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+}
+
+impl From<KeyError> for MemberError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Malformed => Self::KeyMalformed,
+            KeyError::Reused => Self::KeyReused,
+            KeyError::Catalog(error) => Self::Catalog(error),
+        }
+    }
 }
 
 impl From<Busy> for MemberError {
@@ -87,6 +104,23 @@ impl Ops {
         tenant: TenantId,
         new: &NewMember,
     ) -> Result<Member, MemberError> {
+        self.add_member_once(authority, tenant, new, None).await
+    }
+
+    /// The same. With an idempotency key, the same request again is the same request: it answers with the member that the
+    /// first one made.
+    ///
+    /// # Errors
+    /// See [`MemberError`].
+    pub async fn add_member_once(
+        &self,
+        authority: &Authority,
+        tenant: TenantId,
+        new: &NewMember,
+        idempotency_key: Option<&str>,
+    ) -> Result<Member, MemberError> {
+        let sameness = json!(["member.add", tenant, new.email, new.name, new.role]);
+        let keyed = Keyed::new(authority, idempotency_key, &sameness)?;
         let acting = acting_role(authority, tenant)?;
         if !acting.may_manage(new.role) {
             return Err(Forbidden.into());
@@ -102,11 +136,16 @@ impl Ops {
         let transaction = client.transaction().await?;
         lock_live_tenant(&transaction, tenant).await?;
         recheck(&transaction, authority, tenant, new.role).await?;
+        if keyed.claim(&transaction).await?.is_some() {
+            let account = account::find(&transaction, new.email.as_str()).await?;
+            return get(&transaction, tenant, account.ok_or(MemberError::NotFound)?.id).await;
+        }
         let (account, added) = join(&transaction, tenant, &owner, new.role, true).await?;
         if !added {
             return Err(MemberError::AlreadyMember);
         }
         let member = get(&transaction, tenant, account).await?;
+        keyed.record(&transaction, tenant, None).await?;
         change::announce(&transaction, Change::Account(account)).await?;
         let act = Act {
             action: "member.add",

@@ -13,6 +13,7 @@ use tenantry_core::{
 use crate::{
     Authority, Forbidden, MemberError, Ops, Password,
     audit::{self, Act},
+    idempotency::KeyError,
     placing::PlaceError,
 };
 
@@ -146,10 +147,12 @@ pub enum TenantError {
         needs: &'static str,
     },
     /// Another operation works on the tenant.
-    #[error("operation {operation} works on this tenant: wait for it")]
+    #[error("the tenant's {kind} is still under way (operation {operation}): try again when it has ended")]
     Busy {
         /// Which.
         operation: OperationId,
+        /// What it does.
+        kind: OperationKind,
     },
     /// The idempotency key has no usable form.
     #[error("an idempotency key has 1 to 255 characters")]
@@ -179,6 +182,16 @@ pub enum TenantError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+}
+
+impl From<KeyError> for TenantError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Malformed => Self::KeyMalformed,
+            KeyError::Reused => Self::KeyReused,
+            KeyError::Catalog(error) => Self::Catalog(error),
+        }
+    }
 }
 
 impl From<tokio_postgres::Error> for TenantError {

@@ -70,11 +70,16 @@ pub async fn record(
     db: &impl Db,
     request: Request<'_>,
     tenant: TenantId,
-    operation: OperationId,
+    operation: Option<OperationId>,
 ) -> Result<(), CatalogError> {
     db.execute(
         "update idempotency set tenant = $3, operation = $4 where caller = $1 and key = $2",
-        &[&request.caller, &request.key, tenant.as_uuid(), operation.as_uuid()],
+        &[
+            &request.caller,
+            &request.key,
+            tenant.as_uuid(),
+            &operation.map(|operation| *operation.as_uuid()),
+        ],
     )
     .await?;
     Ok(())

@@ -1,7 +1,6 @@
 //! Creating a tenant: everything the catalog has to know in one transaction, then the operation that makes its home.
 
 use tenantry_catalog::{
-    idempotency,
     placement::{self, NewPlacement},
     tenant::NewTenant,
 };
@@ -10,6 +9,7 @@ use tenantry_core::{SHARED_SCHEMA, own_schema_name};
 use super::*;
 use crate::{
     PreparedOwner,
+    idempotency::Keyed,
     members::add_first_owner,
     placing,
     runner::{Journal, Taken, provision},
@@ -38,9 +38,7 @@ impl Ops {
         check_settings(request.settings.as_ref())?;
         let profile = &request.profile;
         check_profile(Some(&profile.address), Some(&profile.phone), Some(&profile.website))?;
-        if idempotency_key.is_some_and(|key| key.is_empty() || key.len() > 255) {
-            return Err(TenantError::KeyMalformed);
-        }
+        let keyed = Keyed::new(authority, idempotency_key, &sameness(request))?;
         // Outside of the transaction: hashing takes tens of milliseconds.
         let owner = match &request.admin {
             None => None,
@@ -50,14 +48,11 @@ impl Ops {
                     .map_err(TenantError::Owner)?,
             ),
         };
-        let recorded = self
-            .record_tenant(authority, request, owner.as_ref(), idempotency_key)
-            .await?;
         let Recorded {
             tenant,
             operation,
             taken,
-        } = recorded;
+        } = self.record_tenant(authority, request, owner.as_ref(), &keyed).await?;
         if let Some(taken) = taken {
             self.run_taken(taken).await;
         }
@@ -70,34 +65,16 @@ impl Ops {
         authority: &Authority,
         request: &TenantRequest,
         owner: Option<&PreparedOwner>,
-        idempotency_key: Option<&str>,
+        keyed: &Keyed<'_>,
     ) -> Result<Recorded, TenantError> {
-        let caller = authority.actor();
-        let hash = request_hash(request);
         let mut client = self.catalog().client().await?;
         let transaction = client.transaction().await?;
-        let repeat = idempotency_key.map(|key| idempotency::Request {
-            caller: &caller,
-            key,
-            hash: &hash,
-        });
-        if let Some(repeat) = repeat {
-            match idempotency::claim(&transaction, repeat).await? {
-                idempotency::Claim::New => {}
-                idempotency::Claim::Repeated {
-                    tenant: Some(tenant),
-                    operation: Some(operation),
-                } => {
-                    return Ok(Recorded {
-                        tenant,
-                        operation,
-                        taken: None,
-                    });
-                }
-                idempotency::Claim::Repeated { .. } | idempotency::Claim::Mismatch => {
-                    return Err(TenantError::KeyReused);
-                }
-            }
+        if let Some(again) = keyed.claim(&transaction).await? {
+            return Ok(Recorded {
+                tenant: again.tenant,
+                operation: again.operation.ok_or(TenantError::KeyReused)?,
+                taken: None,
+            });
         }
         let id = secret::tenant_id();
         let operation = secret::operation_id();
@@ -148,9 +125,7 @@ impl Ops {
             run_after: None,
         };
         operation::insert(&transaction, &work).await?;
-        if let Some(repeat) = repeat {
-            idempotency::record(&transaction, repeat, id, operation).await?;
-        }
+        keyed.record(&transaction, id, Some(operation)).await?;
         let made = tenant::find(&transaction, id).await?.ok_or(TenantError::NotFound)?;
         change::announce(&transaction, Change::Tenant(id)).await?;
         let act = Act {
@@ -181,8 +156,8 @@ struct Recorded {
 }
 
 /// What makes two requests the same. Passwords are left out: a fast hash of one would help to guess it.
-fn request_hash(request: &TenantRequest) -> [u8; 32] {
-    let text = json!([
+fn sameness(request: &TenantRequest) -> Value {
+    json!([
         "tenant.create",
         request.slug,
         request.name,
@@ -195,6 +170,5 @@ fn request_hash(request: &TenantRequest) -> [u8; 32] {
         request.profile.phone,
         request.profile.website,
         request.admin.as_ref().map(|admin| json!([admin.email, admin.name])),
-    ]);
-    tenantry_core::seal::sha256(text.to_string().as_bytes())
+    ])
 }

@@ -1,7 +1,22 @@
 //! Suspend, resume, delete, purge: the catalog's word first, since every process hears it within a second; then the
 //! fence in the tenant's database, as an operation, so that it happens even if that database is away just now.
 
+use std::time::{Duration, Instant};
+
 use super::*;
+use crate::idempotency::{Again, Keyed};
+
+/// How long a recovery waits for a deletion that has begun to be asleep; it closes a fence meanwhile.
+const DELETION_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks.
+const DELETION_LOOK: Duration = Duration::from_millis(50);
+
+/// A change of a tenant's state that is recorded.
+struct Begun {
+    tenant: TenantId,
+    /// What makes it so in the tenant's database; none where it was so already.
+    operation: Option<OperationId>,
+}
 
 impl Ops {
     /// Stops serving a tenant; its rows stay.
@@ -12,38 +27,75 @@ impl Ops {
     /// # Errors
     /// See [`TenantError`].
     pub async fn suspend_tenant(&self, authority: &Authority, tenant: &TenantRef) -> Result<Tenant, TenantError> {
+        self.suspend_tenant_once(authority, tenant, None).await
+    }
+
+    /// The same. With an idempotency key, the same request again is the same request.
+    ///
+    /// # Errors
+    /// See [`TenantError`].
+    pub async fn suspend_tenant_once(
+        &self,
+        authority: &Authority,
+        tenant: &TenantRef,
+        idempotency_key: Option<&str>,
+    ) -> Result<Tenant, TenantError> {
         authority.require_operator(OperatorScope::Tenants)?;
+        let begun = self.begin_suspend(authority, tenant, idempotency_key).await?;
+        if let Some(operation) = begun.operation {
+            match self.finish_operation(operation).await {
+                // The catalog's word stands; the fence follows.
+                Err(TenantError::StillRunning { .. }) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.get_tenant(&Authority::system("suspended"), &begun.tenant.into())
+            .await
+    }
+
+    async fn begin_suspend(
+        &self,
+        authority: &Authority,
+        tenant: &TenantRef,
+        idempotency_key: Option<&str>,
+    ) -> Result<Begun, TenantError> {
         let mut client = self.catalog().client().await?;
         let transaction = client.transaction().await?;
         let before = find_locked(&transaction, tenant).await?;
-        if before.state == TenantState::Suspended {
-            return Ok(before);
-        }
-        if !before.state.may_become(TenantState::Suspended) {
-            return Err(TenantError::State {
-                state: before.state,
-                needs: "only an active tenant can be suspended",
+        let keyed = Keyed::new(authority, idempotency_key, &json!(["tenant.suspend", before.id]))?;
+        if let Some(Again { operation, .. }) = keyed.claim(&transaction).await? {
+            return Ok(Begun {
+                tenant: before.id,
+                operation,
             });
         }
-        let operation = begin(&transaction, before.id, OperationKind::Suspend).await?;
-        must_change(tenant::set_state(&transaction, before.id, before.state, TenantState::Suspended).await?)?;
-        record_state(
-            &transaction,
-            authority,
-            "tenant.suspend",
-            &before,
-            TenantState::Suspended,
-        )
-        .await?;
-        transaction.commit().await?;
-        drop(client);
-        match self.finish_operation(operation).await {
-            // The catalog's word stands; the fence follows.
-            Err(TenantError::StillRunning { .. }) | Ok(()) => {}
-            Err(error) => return Err(error),
+        let mut operation = None;
+        if before.state != TenantState::Suspended {
+            if !before.state.may_become(TenantState::Suspended) {
+                return Err(TenantError::State {
+                    state: before.state,
+                    needs: "only an active tenant can be suspended",
+                });
+            }
+            operation = Some(begin(&transaction, before.id, OperationKind::Suspend).await?);
+            must_change(tenant::set_state(&transaction, before.id, before.state, TenantState::Suspended).await?)?;
         }
-        self.get_tenant(&Authority::system("suspended"), &before.id.into())
-            .await
+        keyed.record(&transaction, before.id, operation).await?;
+        if operation.is_some() {
+            record_state(
+                &transaction,
+                authority,
+                "tenant.suspend",
+                &before,
+                TenantState::Suspended,
+            )
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(Begun {
+            tenant: before.id,
+            operation,
+        })
     }
 
     /// Serves a suspended tenant again, or recovers a deleted one within its retention time.
@@ -51,28 +103,76 @@ impl Ops {
     /// # Errors
     /// See [`TenantError`].
     pub async fn resume_tenant(&self, authority: &Authority, tenant: &TenantRef) -> Result<Tenant, TenantError> {
+        self.resume_tenant_once(authority, tenant, None).await
+    }
+
+    /// The same. With an idempotency key, the same request again is the same request.
+    ///
+    /// # Errors
+    /// See [`TenantError`].
+    pub async fn resume_tenant_once(
+        &self,
+        authority: &Authority,
+        tenant: &TenantRef,
+        idempotency_key: Option<&str>,
+    ) -> Result<Tenant, TenantError> {
         authority.require_operator(OperatorScope::Tenants)?;
+        let deadline = Instant::now() + DELETION_PATIENCE;
+        let begun = loop {
+            match self.begin_resume(authority, tenant, idempotency_key).await {
+                // A deletion that has only just begun closes the fence, and can be called off when it sleeps.
+                Err(TenantError::Busy {
+                    kind: OperationKind::Purge,
+                    ..
+                }) if Instant::now() < deadline => tokio::time::sleep(DELETION_LOOK).await,
+                begun => break begun?,
+            }
+        };
+        if let Some(operation) = begun.operation {
+            self.finish_operation(operation).await?;
+        }
+        self.get_tenant(&Authority::system("resumed"), &begun.tenant.into())
+            .await
+    }
+
+    async fn begin_resume(
+        &self,
+        authority: &Authority,
+        tenant: &TenantRef,
+        idempotency_key: Option<&str>,
+    ) -> Result<Begun, TenantError> {
         let mut client = self.catalog().client().await?;
         let transaction = client.transaction().await?;
         let before = find_locked(&transaction, tenant).await?;
-        match before.state {
-            TenantState::Active => return Ok(before),
-            TenantState::Suspended | TenantState::Deleted => {}
+        let keyed = Keyed::new(authority, idempotency_key, &json!(["tenant.resume", before.id]))?;
+        if let Some(Again { operation, .. }) = keyed.claim(&transaction).await? {
+            return Ok(Begun {
+                tenant: before.id,
+                operation,
+            });
+        }
+        let operation = match before.state {
+            TenantState::Active => None,
+            TenantState::Suspended | TenantState::Deleted => {
+                call_off_purge(&transaction, before.id).await?;
+                Some(begin(&transaction, before.id, OperationKind::Resume).await?)
+            }
             TenantState::Provisioning | TenantState::Purged => {
-                let needs = "only a suspended or deleted tenant can be resumed";
                 return Err(TenantError::State {
                     state: before.state,
-                    needs,
+                    needs: "only a suspended or deleted tenant can be resumed",
                 });
             }
+        };
+        keyed.record(&transaction, before.id, operation).await?;
+        if operation.is_some() {
+            record_state(&transaction, authority, "tenant.resume", &before, TenantState::Active).await?;
         }
-        call_off_purge(&transaction, before.id).await?;
-        let operation = begin(&transaction, before.id, OperationKind::Resume).await?;
-        record_state(&transaction, authority, "tenant.resume", &before, TenantState::Active).await?;
         transaction.commit().await?;
-        drop(client);
-        self.finish_operation(operation).await?;
-        self.get_tenant(&Authority::system("resumed"), &before.id.into()).await
+        Ok(Begun {
+            tenant: before.id,
+            operation,
+        })
     }
 
     /// Marks a tenant deleted: refused like a suspended one, and purged by the returned operation once the retention
@@ -176,7 +276,8 @@ async fn begin(
     }
     let live = operation::find_live(transaction, tenant).await?;
     Err(TenantError::Busy {
-        operation: live.map_or(id, |live| live.id),
+        operation: live.as_ref().map_or(id, |live| live.id),
+        kind: live.map_or(kind, |live| live.kind),
     })
 }
 
@@ -186,7 +287,10 @@ async fn call_off_purge(transaction: &Transaction<'_>, tenant: TenantId) -> Resu
             if operation::cancel(transaction, live.id).await? {
                 Ok(())
             } else {
-                Err(TenantError::Busy { operation: live.id })
+                Err(TenantError::Busy {
+                    operation: live.id,
+                    kind: live.kind,
+                })
             }
         }
         _ => Ok(()),

@@ -56,13 +56,19 @@ impl Process {
         lines.map_while(Result::ok).any(|line| line == said)
     }
 
-    /// The same without blocking the runtime; then kills it.
-    pub(crate) async fn gets_killed_at(mut self, place: &str) {
+    /// The same without blocking the runtime.
+    pub(crate) async fn comes_to(mut self, place: &str) -> Self {
         let place = place.to_owned();
-        let stopped = tokio::task::spawn_blocking(move || {
+        let came = tokio::task::spawn_blocking(move || {
             assert!(self.stops_at(&place), "the child never came to {place}");
+            self
         });
-        stopped.await.unwrap();
+        came.await.unwrap()
+    }
+
+    /// The same; then kills it.
+    pub(crate) async fn gets_killed_at(self, place: &str) {
+        drop(self.comes_to(place).await);
     }
 }
 

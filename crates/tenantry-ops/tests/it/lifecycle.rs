@@ -5,7 +5,10 @@ use std::time::Duration;
 use tenantry_core::{Isolation, TenantState};
 use tenantry_ops::{OperationState, TenantError, TenantFilter, TenantRef};
 
-use crate::fleet::{Fleet, operator};
+use crate::{
+    child::Process,
+    fleet::{Fleet, operator},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspended_tenant_is_refused_by_its_database_until_it_is_resumed() {
@@ -27,6 +30,38 @@ async fn a_suspended_tenant_is_refused_by_its_database_until_it_is_resumed() {
         assert_eq!(fleet.emails(tenant.id).await, ["help@example.com"]);
         fleet.ops.resume_tenant(&operator(), &tenant.id.into()).await.unwrap();
     }
+}
+
+/// The deletion goes on in another process, and stands at its first step.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_waits_for_a_deletion_that_has_only_just_begun() {
+    let fleet = Fleet::start().await;
+    let tenant = fleet.create("acme", Isolation::Shared).await.unwrap();
+    let child = Process::start(&fleet.catalog.url(), "delete", "acme", "purge.after_fence=nap");
+    let _child = child.comes_to("purge.after_fence").await;
+    let recovered = fleet.ops.resume_tenant(&operator(), &tenant.id.into()).await.unwrap();
+    assert_eq!((recovered.state, recovered.purge_after), (TenantState::Active, None));
+    assert_eq!(fleet.emails(tenant.id).await, ["help@example.com"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_in_the_way_is_told_with_what_it_does() {
+    let fleet = Fleet::start().await;
+    let tenant = fleet.create("acme", Isolation::Shared).await.unwrap();
+    let child = Process::start(&fleet.catalog.url(), "suspend", "acme", "suspend.before_fence=stop");
+    let child = child.comes_to("suspend.before_fence").await;
+    let busy = fleet
+        .ops
+        .resume_tenant(&operator(), &tenant.id.into())
+        .await
+        .unwrap_err();
+    assert!(matches!(busy, TenantError::Busy { .. }), "{busy:?}");
+    let told = busy.to_string();
+    assert!(
+        told.contains("suspend is still under way") && told.contains("try again"),
+        "{told}"
+    );
+    drop(child);
 }
 
 #[tokio::test(flavor = "multi_thread")]

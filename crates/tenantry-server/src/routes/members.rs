@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
+    idempotency::IdempotencyKey,
     named::tenant_id,
     page::{Page, PageParams, Paging},
     words,
@@ -139,12 +140,15 @@ pub(crate) struct MemberPath {
 }
 
 /// Add a user to a tenant: at once if the e-mail has no account, else by an invitation.
-#[utoipa::path(post, path = "/v1/tenants/{id}/members", tag = "members", params(("id" = String, Path, description = "Id or slug")),
+#[utoipa::path(post, path = "/v1/tenants/{id}/members", tag = "members",
+    params(("id" = String, Path, description = "Id or slug"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key is the same request.")),
     request_body = NewMemberBody, responses((status = 201, body = MemberBody), (status = 409)))]
 pub(crate) async fn add_member(
     State(services): State<Services>,
     Caller(authority): Caller,
     Path(tenant): Path<String>,
+    key: IdempotencyKey,
     Body(body): Body<NewMemberBody>,
 ) -> Result<(StatusCode, Json<MemberBody>), Problem> {
     let tenant = tenant_id(&services, &authority, &tenant).await?;
@@ -156,7 +160,7 @@ pub(crate) async fn add_member(
     };
     let member = services
         .ops
-        .add_member(&authority, tenant, &new)
+        .add_member_once(&authority, tenant, &new, key.as_deref())
         .await
         .map_err(refusal::of_member)?;
     Ok((StatusCode::CREATED, Json(member.into())))

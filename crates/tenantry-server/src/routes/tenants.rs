@@ -1,14 +1,10 @@
 //! Tenants: create, list, read, change, suspend, resume, delete.
 
-use axum::{
-    Json,
-    extract::State,
-    http::{HeaderMap, StatusCode},
-};
+use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tenantry::axum::{Body, Code, Fields, FromFields, Path, Problem, Query};
+use tenantry::axum::{Body, Fields, FromFields, Path, Problem, Query};
 use tenantry_core::{Email, Isolation, PersonName, Plan, Slug, TenantId, TenantName, TenantState};
 use tenantry_ops::{
     FirstOwner, Password, Profile, Tenant, TenantCursor, TenantFilter, TenantPatch, TenantPlacement, TenantRequest,
@@ -17,6 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
+    idempotency::IdempotencyKey,
     members::read_password,
     named::named,
     operations::OperationBody,
@@ -271,32 +268,15 @@ impl FromFields for TenantQuery {
 pub(crate) async fn create_tenant(
     State(services): State<Services>,
     Caller(authority): Caller,
-    headers: HeaderMap,
+    key: IdempotencyKey,
     Body(NewTenantBody(request)): Body<NewTenantBody>,
 ) -> Result<(StatusCode, Json<TenantBody>), Problem> {
-    let key = idempotency_key(&headers)?;
     let tenant = services
         .ops
-        .create_tenant(&authority, &request, key)
+        .create_tenant(&authority, &request, key.as_deref())
         .await
         .map_err(refusal::of_tenant)?;
     Ok((StatusCode::CREATED, Json(tenant.into())))
-}
-
-/// The key that makes a repeated request the same request.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let malformed = || {
-        Problem::new(
-            Code::InvalidField,
-            "Send one header Idempotency-Key of 1 to 255 visible ASCII characters.",
-        )
-    };
-    let mut values = headers.get_all("idempotency-key").iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| malformed()),
-        (Some(_), Some(_)) => Err(malformed()),
-    }
 }
 
 /// List tenants, the newest first.
@@ -361,15 +341,18 @@ pub(crate) async fn update_tenant(
 
 /// Stop serving a tenant; its rows stay.
 #[utoipa::path(post, path = "/v1/tenants/{id}/suspend", tag = "tenants",
-    params(("id" = String, Path, description = "Id or slug")), responses((status = 200, body = TenantBody), (status = 409)))]
+    params(("id" = String, Path, description = "Id or slug"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key is the same request.")),
+    responses((status = 200, body = TenantBody), (status = 409)))]
 pub(crate) async fn suspend_tenant(
     State(services): State<Services>,
     Caller(authority): Caller,
     Path(tenant): Path<String>,
+    key: IdempotencyKey,
 ) -> Result<Json<TenantBody>, Problem> {
     let tenant = services
         .ops
-        .suspend_tenant(&authority, &named(&tenant)?)
+        .suspend_tenant_once(&authority, &named(&tenant)?, key.as_deref())
         .await
         .map_err(refusal::of_tenant)?;
     Ok(Json(tenant.into()))
@@ -377,15 +360,18 @@ pub(crate) async fn suspend_tenant(
 
 /// Serve a suspended tenant again, or recover a deleted one.
 #[utoipa::path(post, path = "/v1/tenants/{id}/resume", tag = "tenants",
-    params(("id" = String, Path, description = "Id or slug")), responses((status = 200, body = TenantBody), (status = 409)))]
+    params(("id" = String, Path, description = "Id or slug"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key is the same request.")),
+    responses((status = 200, body = TenantBody), (status = 409)))]
 pub(crate) async fn resume_tenant(
     State(services): State<Services>,
     Caller(authority): Caller,
     Path(tenant): Path<String>,
+    key: IdempotencyKey,
 ) -> Result<Json<TenantBody>, Problem> {
     let tenant = services
         .ops
-        .resume_tenant(&authority, &named(&tenant)?)
+        .resume_tenant_once(&authority, &named(&tenant)?, key.as_deref())
         .await
         .map_err(refusal::of_tenant)?;
     Ok(Json(tenant.into()))

@@ -123,6 +123,59 @@ async fn the_same_idempotency_key_is_the_same_request() {
     app.operator.get("/v1/tenants/other").await.refused(404, "not-found");
 }
 
+/// Every POST that makes something or begins an operation, but API keys: their text is shown once, and their name is unique.
+#[tokio::test]
+async fn a_repeated_request_does_nothing_twice() {
+    let app = App::small().await;
+    let tenant = &app.tenants[0];
+    let keyed = |key: &str| app.operator.with("idempotency-key", key);
+    let members = format!("/v1/tenants/{}/members", tenant.id);
+    let ann = json!({ "email": "ann@example.com", "password": PASSWORD, "name": "Ann", "role": "viewer" });
+    let adding = keyed("ann");
+    let (first, second) = tokio::join!(adding.post(&members, ann.clone()), adding.post(&members, ann.clone()));
+    let first = first.expect(201);
+    assert_eq!(second.expect(201), first);
+    app.operator
+        .post(&members, ann.clone())
+        .await
+        .refused(409, "already-member");
+    let bob = json!({ "email": "bob@example.com", "role": "viewer" });
+    adding.post(&members, bob).await.refused(422, "idempotency-key-reused");
+    // Another caller's key is another key.
+    let owner = tenant.client.with("idempotency-key", "ann");
+    owner.post(&members, ann.clone()).await.refused(409, "already-member");
+    // What was undone since is not done again.
+    let account = first["account_id"].as_str().unwrap();
+    app.operator.delete(&format!("{members}/{account}")).await.expect(204);
+    adding.post(&members, ann).await.refused(404, "not-found");
+
+    let suspend = format!("/v1/tenants/{}/suspend", tenant.id);
+    let resume = format!("/v1/tenants/{}/resume", tenant.id);
+    let (suspending, resuming) = (keyed("stop"), keyed("go"));
+    let state = async |client: &Client, path: &str| {
+        let tenant = client.post(path, json!({})).await.expect(200);
+        tenant["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(state(&suspending, &suspend).await, "suspended");
+    assert_eq!(state(&resuming, &resume).await, "active");
+    assert_eq!(state(&suspending, &suspend).await, "active", "it was resumed since");
+    assert_eq!(state(&app.operator, &suspend).await, "suspended");
+    assert_eq!(state(&resuming, &resume).await, "suspended");
+    suspending
+        .post(&resume, json!({}))
+        .await
+        .refused(422, "idempotency-key-reused");
+    for bad in [keyed(""), keyed(&"x".repeat(256))] {
+        for path in [&members, &suspend, &resume] {
+            let body = json!({ "email": "eve@example.com", "role": "viewer" });
+            let body = if path == &members { body } else { json!({}) };
+            bad.post(path, body).await.refused(422, "invalid-field");
+        }
+    }
+    let twice = keyed("one").with_also("idempotency-key", "two");
+    twice.post(&suspend, json!({})).await.refused(422, "invalid-field");
+}
+
 #[tokio::test]
 async fn tenants_are_listed_and_filtered() {
     let app = App::start().await;
