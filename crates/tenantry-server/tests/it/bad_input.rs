@@ -345,3 +345,25 @@ async fn the_contract_names_the_fields_that_are_read() {
         }
     }
 }
+
+/// Two readers of such a text could differ in what they see: at whatever depth.
+#[tokio::test]
+async fn settings_that_name_a_field_twice_are_refused() {
+    let app = App::small().await;
+    let path = format!("/v1/tenants/{}", app.tenants[0].id);
+    for settings in [
+        r#"{"locale": "de", "locale": "en"}"#,
+        r#"{"mail": {"from": "a", "from": "b"}}"#,
+        r#"{"mail": [{"to": [{"x": 1, "x": 2}]}]}"#,
+    ] {
+        let patch = format!(r#"{{"settings": {settings}}}"#);
+        let refused = app.operator.send(Method::PATCH, &path, Some(patch)).await;
+        refused.refused(400, "malformed-body");
+        let new = format!(r#"{{"slug": "twice", "name": "Twice", "settings": {settings}}}"#);
+        let refused = app.operator.send(Method::POST, "/v1/tenants", Some(new)).await;
+        refused.refused(400, "malformed-body");
+    }
+    let patch = json!({ "settings": { "a": { "x": 1 }, "b": [{ "x": -2.5 }, null] } });
+    let patched = app.operator.patch(&path, patch.clone()).await.expect(200);
+    assert_eq!(patched["settings"], patch["settings"]);
+}

@@ -1,9 +1,9 @@
 //! Reading the fields of a body or a query, every error at once.
 
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Code, FieldError, Problem};
+use super::{Code, FieldError, Problem, strict::StrictObject};
 
 /// A type that is read from the fields of a JSON object or of a query string.
 ///
@@ -41,10 +41,10 @@ impl Fields {
     ///
     /// # Errors
     ///
-    /// `malformed-body` where the text is no JSON object, or names a field twice: two readers of such a text can differ
-    /// in what they see.
+    /// `malformed-body` where the text is no JSON object, or names a field twice, at whatever depth: two readers of such a
+    /// text can differ in what they see.
     pub fn from_json(text: &[u8]) -> Result<Self, Problem> {
-        let object: Object = serde_json::from_slice(text)
+        let object: StrictObject = serde_json::from_slice(text)
             .map_err(|error| Problem::new(Code::MalformedBody, format!("The body is no JSON object: {error}.")))?;
         Ok(Self::new(object.0))
     }
@@ -118,7 +118,7 @@ impl Fields {
 
     /// An object in a field, if it is there and not null.
     pub fn object<T: FromFields>(&mut self, name: &str) -> Option<T> {
-        let value = self.optional::<Object>(name)?;
+        let value = self.optional::<StrictObject>(name)?;
         let mut inner = Self {
             prefix: format!("{}/{}", self.prefix, escape(name)),
             values: value.0,
@@ -194,37 +194,6 @@ fn shorten(text: &str) -> String {
 /// RFC 6901, section 3.
 fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
-}
-
-/// A JSON object in which no name stands twice.
-struct Object(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Object;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-                let mut seen = std::collections::HashSet::new();
-                let mut values = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if !seen.insert(name.clone()) {
-                        return Err(serde::de::Error::custom("a field stands twice"));
-                    }
-                    values.push((name, value));
-                }
-                Ok(Object(values))
-            }
-        }
-
-        deserializer.deserialize_map(Visitor)
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ mod layer;
 mod path;
 mod problem;
 mod refusal;
+mod request_id;
+mod strict;
 
 pub use body::{Body, BodyLimit, Query};
 pub use code::Code;
