@@ -5,9 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::Response,
 };
-use tenantry::axum::{Code, Problem};
-
-use super::RequestId;
+use tenantry::axum::{Code, Problem, RequestId};
 
 pub(super) async fn finish(request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
     let id = request.extensions().get::<RequestId>().cloned();

@@ -18,7 +18,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::Config;
 
 pub(crate) use measure::describe_metrics;
-pub(crate) use request_id::RequestId;
 pub(crate) use settle::settle;
 pub(crate) use timeout::Cut;
 

@@ -13,8 +13,8 @@ use axum::{
 use tenantry::Network;
 use tenantry_ops::Origin;
 
-use super::RequestId;
 use crate::Config;
+use tenantry::axum::RequestId;
 
 #[derive(Clone)]
 pub(super) struct Origins {

@@ -13,8 +13,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use tower::{Layer, Service};
+use tracing::Instrument as _;
 
-use super::Problem;
+use super::{Problem, RequestId};
 use crate::{Credentials, ErrorKind, HeaderField, Tenantry, Verified};
 
 static TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
@@ -22,6 +23,8 @@ static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Resolves each request's tenant and member, and puts a [`Scope`](crate::Scope) into its extensions, where the
 /// extractors of it and of [`Verified`] find it. A request that can't be resolved does not reach the handler.
+///
+/// Each request has an id, which the log and every refusal name: that of a layer around this one, else one of its own.
 ///
 /// The address of the peer, on which belief in forwarded headers rests, comes from axum's [`ConnectInfo`].
 #[derive(Clone)]
@@ -67,30 +70,47 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let tenantry = self.tenantry.clone();
         // The service that is ready goes into the future; its clone takes its place.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         Box::pin(async move {
-            let (mut parts, body) = request.into_parts();
-            let resolved: Result<Verified, _> = tenantry.resolve(&credentials(&parts)).await;
-            match resolved {
-                Ok(verified) => {
-                    let scope = tenantry.scope(verified);
-                    // Remembered with the tenant's home, where the handler's own call would look as well. What else is
-                    // wrong with the home, a handler may not need to know.
-                    if let Err(error) = scope.schema_version().await
-                        && error.kind() == ErrorKind::TenantMigrating
-                    {
-                        return Ok(Problem::from(error).into_response());
-                    }
-                    parts.extensions.insert(scope);
-                    inner.call(Request::from_parts(parts, body)).await
-                }
-                Err(error) => Ok(Problem::from(error).into_response()),
+            // A layer around this one writes every refusal with its own id.
+            if request.extensions().get::<RequestId>().is_some() {
+                return Ok(serve(&tenantry, &mut inner, request).await);
             }
+            let id = RequestId::of(request.headers());
+            let span = id.span(&request);
+            request.extensions_mut().insert(id.clone());
+            let mut response = serve(&tenantry, &mut inner, request).instrument(span).await;
+            id.sign(&mut response);
+            Ok(response)
         })
+    }
+}
+
+async fn serve<S>(tenantry: &Tenantry, inner: &mut S, request: Request) -> Response
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    let (mut parts, body) = request.into_parts();
+    let resolved: Result<Verified, _> = tenantry.resolve(&credentials(&parts)).await;
+    match resolved {
+        Ok(verified) => {
+            let scope = tenantry.scope(verified);
+            // Remembered with the tenant's home, where the handler's own call would look as well. What else is wrong with the
+            // home, a handler may not need to know.
+            if let Err(error) = scope.schema_version().await
+                && error.kind() == ErrorKind::TenantMigrating
+            {
+                return Problem::from(error).into_response();
+            }
+            parts.extensions.insert(scope);
+            let Ok(response) = inner.call(Request::from_parts(parts, body)).await;
+            response
+        }
+        Err(error) => Problem::from(error).into_response(),
     }
 }
 

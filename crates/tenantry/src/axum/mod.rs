@@ -20,3 +20,4 @@ pub use fields::{Fields, FromFields};
 pub use layer::{TenantLayer, TenantService, credentials};
 pub use path::Path;
 pub use problem::{FieldError, Problem};
+pub use request_id::RequestId;

@@ -134,7 +134,8 @@ impl FieldError {
     }
 }
 
-/// The response carries the problem as an extension, so that an outer layer can write it again with the request's id.
+/// The response carries the problem as an extension, so that a layer around it can write it again with the request's id, as
+/// [`TenantLayer`](super::TenantLayer) does.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.response(None);

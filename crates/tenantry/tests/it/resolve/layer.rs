@@ -1,8 +1,16 @@
 //! The axum layer: what a handler gets and what a client is told.
 
-use axum::{Router, body::Body, http::Request, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Request},
+    routing::get,
+};
 use serde_json::Value;
-use tenantry::{Config, Role, Tenantry, Verified, axum::TenantLayer};
+use tenantry::{
+    Config, Role, Tenantry, Verified,
+    axum::{Problem, TenantLayer},
+};
 use tower::ServiceExt as _;
 
 use super::support::{AUDIENCE, Fixture, ISSUER, config};
@@ -15,14 +23,25 @@ async fn router(fixture: &Fixture) -> Router {
         (ISSUER, AUDIENCE)
     );
     let tenantry = Tenantry::connect(connect).await.unwrap();
-    let handler = |verified: Verified, scope: tenantry::Scope| async move {
+    let handler = |headers: HeaderMap, verified: Verified, scope: tenantry::Scope| async move {
         assert_eq!(scope.context(), verified.context());
-        format!("{} {}", verified.context().tenant, verified.context().role)
+        match headers.contains_key("x-refuse") {
+            true => Err(Problem::not_found()),
+            false => Ok(format!("{} {}", verified.context().tenant, verified.context().role)),
+        }
     };
     Router::new().route("/", get(handler)).layer(TenantLayer::new(tenantry))
 }
 
 async fn ask(router: &Router, headers: &[(&str, &str)]) -> (u16, String) {
+    let (status, _, text) = send(router, headers).await;
+    match serde_json::from_str::<Value>(&text) {
+        Ok(problem) => (status, problem["code"].as_str().unwrap().to_owned()),
+        Err(_) => (status, text),
+    }
+}
+
+async fn send(router: &Router, headers: &[(&str, &str)]) -> (u16, HeaderMap, String) {
     let mut request = Request::builder().uri("/");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -32,12 +51,52 @@ async fn ask(router: &Router, headers: &[(&str, &str)]) -> (u16, String) {
         .oneshot(request.body(Body::empty()).unwrap())
         .await
         .unwrap();
-    let status = response.status().as_u16();
-    let body = axum::body::to_bytes(response.into_body(), 100_000).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, 100_000).await.unwrap();
     let text = String::from_utf8(body.to_vec()).unwrap();
-    match serde_json::from_str::<Value>(&text) {
-        Ok(problem) => (status, problem["code"].as_str().unwrap().to_owned()),
-        Err(_) => (status, text),
+    (parts.status.as_u16(), parts.headers, text)
+}
+
+/// Also where the layer is the only one of ours: a refusal by the layer, by a handler, and an answer.
+#[tokio::test]
+async fn every_answer_has_its_requests_id() {
+    let fixture = Fixture::new().await;
+    let acme = fixture.tenant("acme").await;
+    fixture.member(acme, "ann@example.com", Role::Owner).await;
+    let token = format!("Bearer {}", fixture.token("ann@example.com", Some("acme")).await);
+    let router = router(&fixture).await;
+    for (headers, status) in [
+        (vec![("x-request-id", "from-client")], 401),
+        (
+            vec![("authorization", token.as_str()), ("x-request-id", "from-client")],
+            200,
+        ),
+        (
+            vec![
+                ("authorization", token.as_str()),
+                ("x-request-id", "from-client"),
+                ("x-refuse", "yes"),
+            ],
+            404,
+        ),
+    ] {
+        let (found, headers, text) = send(&router, &headers).await;
+        assert_eq!(found, status, "{text}");
+        assert_eq!(headers["x-request-id"], "from-client");
+        if status != 200 {
+            let problem: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(problem["request_id"], "from-client", "{text}");
+            assert_eq!(problem["status"], status);
+            assert_eq!(headers["content-type"], "application/problem+json");
+        }
+    }
+    // One of its own where the client has none, or one that does harm in a log.
+    for sent in [vec![], vec![("x-request-id", "a b\tc")]] {
+        let (_, headers, text) = send(&router, &sent).await;
+        let problem: Value = serde_json::from_str(&text).unwrap();
+        let id = problem["request_id"].as_str().unwrap();
+        assert_eq!(headers["x-request-id"].to_str().unwrap(), id);
+        assert!(id.parse::<uuid::Uuid>().is_ok(), "{id}");
     }
 }
 
