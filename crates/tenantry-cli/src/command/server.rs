@@ -1,6 +1,6 @@
 //! `tenantry server`: the PostgreSQL clusters of the fleet.
 
-use std::io::BufRead;
+use std::{collections::BTreeMap, io::BufRead};
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
@@ -189,10 +189,28 @@ struct Checked {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
+    /// What the server allows; how each database protects is told there.
     #[serde(skip_serializing_if = "Option::is_none")]
     tier: Option<&'static str>,
+    databases: Vec<Hardened>,
     ok: bool,
     problems: Vec<String>,
+}
+
+impl Checked {
+    /// `2 × T4, own and hardened, sealed` and so on, a line each.
+    fn protections(&self) -> String {
+        let mut counts = BTreeMap::new();
+        for database in &self.databases {
+            *counts.entry(database.protection).or_insert(0_u32) += 1;
+        }
+        let lines: Vec<String> = counts
+            .into_iter()
+            .rev()
+            .map(|(protection, count)| format!("{count} × {protection}"))
+            .collect();
+        lines.join("\n")
+    }
 }
 
 impl Answer for List<Checked> {
@@ -207,10 +225,11 @@ impl Answer for List<Checked> {
                 checked.name.clone(),
                 checked.version.clone().unwrap_or_default(),
                 checked.tier.unwrap_or_default().to_owned(),
+                checked.protections(),
                 found,
             ]
         });
-        table(["name", "PostgreSQL", "tier", "found"], rows)
+        table(["name", "PostgreSQL", "tier", "databases", "found"], rows)
     }
 }
 
@@ -220,6 +239,7 @@ impl From<ServerCheck> for Checked {
             name: check.name,
             version: check.server_version.map(version),
             tier: check.tier.map(Tier::as_str),
+            databases: Vec::new(),
             ok: check.problems.is_empty(),
             problems: check.problems,
         }
@@ -270,6 +290,11 @@ async fn run_check(ops: &Ops, only: Option<String>, output: Output) -> Result<()
     let mut items = Vec::new();
     for name in names {
         items.push(Checked::from(ops.check_server(&authority(), &name).await?));
+    }
+    for database in ops.check_hardening(&authority()).await? {
+        if let Some(checked) = items.iter_mut().find(|checked| checked.name == database.server) {
+            checked.databases.push(database.into());
+        }
     }
     let bad: Vec<&str> = items
         .iter()

@@ -266,6 +266,20 @@ async fn servers_are_listed_and_checked() {
     );
     let checked = installation.json(&["server", "check"]);
     assert_eq!(checked["items"][0]["ok"], true);
+    assert_eq!(checked["items"][0]["tier"], "sealed");
+    let mut protections: Vec<&str> = checked["items"][0]["databases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|database| database["protection"].as_str().unwrap())
+        .collect();
+    protections.sort_unstable();
+    assert_eq!(protections, ["T2, sealed", "T4, own and hardened, sealed"]);
+    let shown = installation.run(&["server", "check"]).stdout;
+    assert!(
+        shown.contains("1 × T4, own and hardened, sealed") && shown.contains("1 × T2, sealed"),
+        "{shown}"
+    );
     let url = cluster().await.admin_url("postgres");
     assert!(
         installation
