@@ -31,6 +31,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "rollouts",
         sql: include_str!("../migrations/0003_rollouts.sql"),
     },
+    Migration {
+        version: 4,
+        name: "password reset",
+        sql: include_str!("../migrations/0004_password_reset.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

@@ -13,6 +13,8 @@ pub enum CredentialKind {
     ApiKey,
     /// A refresh token; no bearer credential, refused where one is asked for.
     RefreshToken,
+    /// What sets a new password once; no bearer credential either.
+    PasswordReset,
 }
 
 /// How many random bytes each holds.
@@ -25,12 +27,13 @@ impl CredentialKind {
             Self::OperatorKey => "tno_",
             Self::ApiKey => "tna_",
             Self::RefreshToken => "tnr_",
+            Self::PasswordReset => "tnp_",
         }
     }
 
     /// The kind that the text's beginning names.
     pub fn of(text: &str) -> Option<Self> {
-        [Self::OperatorKey, Self::ApiKey, Self::RefreshToken]
+        [Self::OperatorKey, Self::ApiKey, Self::RefreshToken, Self::PasswordReset]
             .into_iter()
             .find(|kind| text.starts_with(kind.prefix()))
     }

@@ -435,7 +435,14 @@ impl Ops {
         }
         session::end_all(&transaction, who.account, Some(who.session), SessionEnd::AccountChanged).await?;
         change::announce(&transaction, Change::Account(who.account)).await?;
-        record_own(&transaction, who, "account.password", &who.account.to_string(), origin).await?;
+        record_own(
+            &transaction,
+            who.account,
+            "account.password",
+            &who.account.to_string(),
+            origin,
+        )
+        .await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -519,19 +526,26 @@ struct Issue {
 async fn end_stolen(db: &impl Db, who: AccountSession, origin: &Origin) -> Result<(), CatalogError> {
     session::end(db, who.session, SessionEnd::RefreshReused).await?;
     change::announce(db, Change::Account(who.account)).await?;
-    record_own(db, who, "session.refresh-reused", &who.session.to_string(), origin).await
+    record_own(
+        db,
+        who.account,
+        "session.refresh-reused",
+        &who.session.to_string(),
+        origin,
+    )
+    .await
 }
 
 /// Writes down what happened to a person's account, in no tenant.
-async fn record_own(
+pub(crate) async fn record_own(
     db: &impl Db,
-    who: AccountSession,
+    account: AccountId,
     action: &str,
     target: &str,
     origin: &Origin,
 ) -> Result<(), CatalogError> {
     let entry = tenantry_catalog::audit_log::Entry {
-        actor: &format!("account:{}", who.account),
+        actor: &format!("account:{account}"),
         action,
         tenant: None,
         target,

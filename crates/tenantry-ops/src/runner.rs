@@ -152,6 +152,7 @@ impl Ops {
         tenantry_catalog::change::prune(&client).await?;
         tenantry_catalog::idempotency::prune(&client).await?;
         tenantry_catalog::session::prune(&client).await?;
+        tenantry_catalog::password_reset::prune(&client).await?;
         tenantry_catalog::login_budget::prune(&client).await?;
         Ok(())
     }

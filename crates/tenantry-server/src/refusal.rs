@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tenantry::axum::{Code, Problem};
 use tenantry_ops::{
-    ApiKeyError, CatalogError, LoginError, MemberError, MigrationError, OperationError, RolloutError, TenantError,
+    ApiKeyError, CatalogError, LoginError, MemberError, MigrationError, OperationError, PasswordResetError, RolloutError,
+    TenantError,
 };
 
 /// When to come again after a failure that passes by itself.
@@ -38,10 +39,7 @@ pub(crate) fn of_tenant(error: TenantError) -> Problem {
         TenantError::Profile { field, .. } => invalid(field, error.to_string()),
         TenantError::State { .. } => Problem::new(Code::Conflict, sentence(&error)),
         TenantError::Busy { .. } => Problem::new(Code::TenantMigrating, sentence(&error)).retry_after(RETRY_AFTER),
-        TenantError::KeyMalformed => Problem::new(
-            Code::InvalidField,
-            "The header Idempotency-Key has 1 to 255 characters.",
-        ),
+        TenantError::KeyMalformed => key_malformed(),
         TenantError::KeyReused => Problem::new(Code::IdempotencyKeyReused, sentence(&error)),
         TenantError::StillRunning { .. } => {
             Problem::new(Code::TenantMigrating, sentence(&error)).retry_after(OPERATION_RETRY_AFTER)
@@ -125,6 +123,8 @@ pub(crate) fn of_member(error: MemberError) -> Problem {
             "A tenant keeps at least one owner; make another member an owner first, who has accepted or logged in.",
         ),
         MemberError::Busy => busy(),
+        MemberError::KeyMalformed => key_malformed(),
+        MemberError::KeyReused => Problem::new(Code::IdempotencyKeyReused, sentence(&error)),
         MemberError::Catalog(error) => of_catalog(&error),
         error => internal(&error),
     }
@@ -162,6 +162,31 @@ pub(crate) fn of_login(error: LoginError) -> Problem {
         LoginError::Catalog(error) => of_catalog(&error),
         error => internal(&error),
     }
+}
+
+/// An operator may know which e-mails have accounts.
+pub(crate) fn of_password_reset_offer(error: LoginError) -> Problem {
+    match error {
+        LoginError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
+        LoginError::BadCredentials => Problem::new(Code::NotFound, "There is no active account with this e-mail."),
+        error => of_login(error),
+    }
+}
+
+pub(crate) fn of_password_reset(error: PasswordResetError) -> Problem {
+    match error {
+        PasswordResetError::BadToken => Problem::new(Code::BadToken, sentence(&error)),
+        PasswordResetError::Password(error) => Problem::field(Code::InvalidField, "new_password", error.to_string()),
+        PasswordResetError::Login(error) => of_login(error),
+        error => internal(&error),
+    }
+}
+
+fn key_malformed() -> Problem {
+    Problem::new(
+        Code::InvalidField,
+        "The header Idempotency-Key has 1 to 255 characters.",
+    )
 }
 
 fn busy() -> Problem {

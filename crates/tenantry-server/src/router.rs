@@ -8,7 +8,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     Application, Config, Services,
     layer::{self, Cut},
-    routes::{api_keys, auth, health, jwks, members, metrics, migrations, openapi as document, operations, tenants},
+    routes::{
+        api_keys, auth, health, jwks, members, metrics, migrations, openapi as document, operations, password_resets, tenants,
+    },
 };
 
 #[derive(utoipa::OpenApi)]
@@ -40,6 +42,8 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(auth::switch_tenant))
         .routes(routes!(auth::accept_invitation))
         .routes(routes!(auth::change_password))
+        .routes(routes!(password_resets::offer_password_reset))
+        .routes(routes!(password_resets::reset_password))
         .routes(routes!(auth::log_out))
         .routes(routes!(auth::get_me))
         .routes(routes!(jwks::get_jwks))

@@ -152,6 +152,19 @@ pub async fn set_password(db: &impl Db, id: AccountId, old_hash: &str, new_hash:
     Ok(changed == 1)
 }
 
+/// Replaces the password's hash, whatever it was.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn reset_password(db: &impl Db, id: AccountId, new_hash: &str) -> Result<(), CatalogError> {
+    db.execute(
+        "update account set password_hash = $2 where id = $1",
+        &[id.as_uuid(), &new_hash],
+    )
+    .await?;
+    Ok(())
+}
+
 /// Switches an account on or off; says whether there is one.
 ///
 /// # Errors

@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
+use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::json;
 use tenantry_core::{AccountId, Email, MembershipStatus, PersonName, Role, TenantId};
-use tenantry_ops::{Member, MemberFilter, NewMember, Ops};
+use tenantry_ops::{LoginError, Member, MemberFilter, NewMember, Ops, PasswordReset};
 
 use crate::{
     config::Config,
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     SetRole(SetRole),
     /// Take a member out of the tenant
     Remove(Named),
+    /// Offer a person a new password: prints what sets it once; the old one and every log-in end
+    ResetPassword(Person),
 }
 
 /// The member to add.
@@ -61,6 +64,13 @@ pub(crate) struct Named {
     tenant: String,
     /// The member's e-mail or account id
     member: String,
+}
+
+/// A person, in whatever tenants.
+#[derive(Args, Debug)]
+pub(crate) struct Person {
+    /// The account's e-mail
+    email: Email,
 }
 
 /// The member and the new role.
@@ -135,11 +145,47 @@ impl Answer for Items<Shown> {
     }
 }
 
+/// An offered reset, with the names that the HTTP interface uses.
+#[derive(Serialize)]
+struct ShownReset {
+    account_id: AccountId,
+    email: String,
+    token: String,
+    expires_at: DateTime<Utc>,
+}
+
+impl From<PasswordReset> for ShownReset {
+    fn from(reset: PasswordReset) -> Self {
+        Self {
+            account_id: reset.account,
+            email: reset.email,
+            token: reset.token.expose_secret().to_owned(),
+            expires_at: reset.expires_at,
+        }
+    }
+}
+
+impl Answer for ShownReset {
+    fn text(&self) -> String {
+        let shown = fields([
+            ("account", self.account_id.to_string()),
+            ("e-mail", self.email.clone()),
+            ("token", format!("{} (shown this once)", self.token)),
+            ("expires", time(self.expires_at)),
+        ]);
+        format!(
+            "{shown}\n\nThe person sets the new password, once, by \
+             POST /v1/auth/reset-password {{\"token\": …, \"new_password\": …}}"
+        )
+    }
+}
+
 /// Runs the command.
 pub(super) async fn run(command: Command, config: &Config, output: Output) -> Result<(), Failure> {
     let ops = connect::ops(config).await?;
     match command {
         Command::Add(add) => run_add(&ops, add, output).await,
+        Command::ResetPassword(person) => run_reset_password(&ops, &person.email, output).await,
         Command::List(list) => {
             let tenant = tenant_id(&ops, &list.tenant).await?;
             let members = members(&ops, tenant, &MemberFilter::default()).await?;
@@ -178,6 +224,14 @@ async fn run_add(ops: &Ops, add: Add, output: Output) -> Result<(), Failure> {
         password: password.shown,
         ..Shown::from(member)
     })?)
+}
+
+async fn run_reset_password(ops: &Ops, email: &Email, output: Output) -> Result<(), Failure> {
+    match ops.offer_password_reset(&authority(), email).await {
+        Ok(reset) => Ok(output.answer(&ShownReset::from(reset))?),
+        Err(LoginError::BadCredentials) => Err(Failure::failed(format!("there is no active account {email}"))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// All of them: pages are for the wire.

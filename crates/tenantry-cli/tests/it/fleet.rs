@@ -264,6 +264,7 @@ async fn servers_are_listed_and_checked() {
         !listed.to_string().contains(cluster().await.password()),
         "no password is shown"
     );
+    installation.json(&["tenant", "create", "own", "--isolation", "database"]);
     let checked = installation.json(&["server", "check"]);
     assert_eq!(checked["items"][0]["ok"], true);
     assert_eq!(checked["items"][0]["tier"], "sealed");
@@ -624,4 +625,20 @@ async fn a_tenants_own_folder_reaches_that_tenant_only() {
     assert_eq!(applied["applied"].as_array().unwrap().len(), 1, "{applied}");
     assert_eq!(applied["applied"][0]["tenant"], "special", "{applied}");
     assert_eq!(installation.json(&["migrate", "verify"])["right"], 3);
+}
+
+#[tokio::test]
+async fn a_forgotten_password_is_reset() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "acme", "--admin", "ann@acme.example"]);
+    let reset = installation.json(&["member", "reset-password", "ann@acme.example"]);
+    assert!(reset["token"].as_str().unwrap().starts_with("tnp_"), "{reset}");
+    assert_eq!(reset["email"], "ann@acme.example");
+    let shown = installation.run(&["member", "reset-password", "ann@acme.example"]);
+    assert!(
+        shown.code == 0 && shown.stdout.contains("tnp_") && shown.stdout.contains("/v1/auth/reset-password"),
+        "{shown:?}"
+    );
+    let nobody = installation.run(&["member", "reset-password", "nobody@acme.example"]);
+    assert!(nobody.fails(1).contains("no active account"), "{nobody:?}");
 }

@@ -12,6 +12,7 @@ mod named;
 pub(crate) mod openapi;
 pub(crate) mod operations;
 mod page;
+pub(crate) mod password_resets;
 mod place;
 pub(crate) mod tenants;
 mod words;

@@ -11,6 +11,7 @@ use utoipa::openapi::OpenApi;
 const PUBLIC: &[&str] = &[
     "/v1/auth/login",
     "/v1/auth/refresh",
+    "/v1/auth/reset-password",
     "/.well-known/jwks.json",
     "/openapi.json",
     "/metrics",

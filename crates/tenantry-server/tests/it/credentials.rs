@@ -145,6 +145,75 @@ async fn the_own_password_can_be_changed() {
 }
 
 #[tokio::test]
+async fn an_operator_offers_a_new_password_that_only_its_person_learns() {
+    const NEW: &str = "a quite new password";
+    let app = App::small().await;
+    let owner = &app.tenants[0];
+    let tokens = app.log_in(&owner.email, PASSWORD, None).await.expect(200);
+    let refresh = json!({ "refresh_token": tokens["refresh_token"] });
+    let offer = async || {
+        let body = json!({ "email": owner.email });
+        let made = app.operator.post("/v1/password-resets", body).await.expect(201);
+        assert_eq!(made["account_id"], owner.account);
+        made["token"].as_str().unwrap().to_owned()
+    };
+    let reset = async |token: &str, password: &str| {
+        let body = json!({ "token": token, "new_password": password });
+        app.anonymous.post("/v1/auth/reset-password", body).await
+    };
+    let replaced = offer().await;
+    let token = offer().await;
+    // From the offer on, the old password and every log-in are worth nothing.
+    app.log_in(&owner.email, PASSWORD, None)
+        .await
+        .refused(401, "bad-credentials");
+    app.within_a_second(async || owner.client.get("/v1/auth/me").await.status == 401)
+        .await;
+    app.anonymous
+        .post("/v1/auth/refresh", refresh)
+        .await
+        .refused(401, "bad-token");
+    // A token is no credential, a later one replaces it, and a bad password uses nothing up.
+    let bearer = app.anonymous.bearer(&token);
+    bearer.get("/v1/auth/me").await.refused(401, "bad-token");
+    for bad in [
+        replaced.as_str(),
+        "x",
+        "",
+        &format!("tnp_{}", "0".repeat(64)),
+        &token.to_uppercase(),
+    ] {
+        reset(bad, NEW).await.refused(401, "bad-token");
+    }
+    for bad in ["short", "password1", &owner.email] {
+        let pointers = reset(&token, bad).await.refused_fields(422, "invalid-field");
+        assert_eq!(pointers, ["/new_password"], "{bad}");
+    }
+    // Of many at once, one counts.
+    let (one, two) = tokio::join!(reset(&token, NEW), reset(&token, NEW));
+    let mut statuses = [one.status, two.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [204, 401]);
+    reset(&token, "another new password").await.refused(401, "bad-token");
+    let tokens = app.log_in(&owner.email, NEW, None).await.expect(200);
+    assert_eq!(tokens["tenant"]["id"], owner.id);
+    // Who is not there is told to operators, and nobody else may ask.
+    let nobody = json!({ "email": "nobody@example.com" });
+    app.operator
+        .post("/v1/password-resets", nobody)
+        .await
+        .refused(404, "not-found");
+    let client = app.anonymous.bearer(tokens["access_token"].as_str().unwrap());
+    let own = json!({ "email": owner.email });
+    client.post("/v1/password-resets", own).await.refused(403, "forbidden");
+    // One that has expired sets nothing.
+    let late = offer().await;
+    app.in_catalog("update password_reset set expires_at = now() - interval '1 second'")
+        .await;
+    reset(&late, NEW).await.refused(401, "bad-token");
+}
+
+#[tokio::test]
 async fn a_person_of_two_tenants_accepts_chooses_and_switches() {
     let app = App::start().await;
     let (home, other, third) = (&app.tenants[0], &app.tenants[1], &app.tenants[2]);

@@ -55,6 +55,8 @@ async fn every_promised_route_stands_in_the_contract() {
         POST /v1/auth/switch
         POST /v1/auth/accept
         POST /v1/auth/password
+        POST /v1/auth/reset-password
+        POST /v1/password-resets
         POST /v1/auth/logout
         GET /v1/auth/me
         GET /.well-known/jwks.json
@@ -176,6 +178,7 @@ async fn a_route_wants_a_credential_where_the_contract_says_so() {
         "/openapi.json",
         "/v1/auth/login",
         "/v1/auth/refresh",
+        "/v1/auth/reset-password",
     ];
     assert_eq!(public, expected.map(str::to_owned).into());
 }

@@ -252,7 +252,7 @@ impl Inner {
             Some(CredentialKind::OperatorKey) => self.operator_key(token).await.map(Recognised::Operator),
             Some(CredentialKind::ApiKey) => self.api_key(token).await.map(Recognised::ApiKey),
             // Good for being exchanged, not for being shown.
-            Some(CredentialKind::RefreshToken) => Err(ResolveError::BadToken),
+            Some(CredentialKind::RefreshToken | CredentialKind::PasswordReset) => Err(ResolveError::BadToken),
             None => self.account(token).await,
         }
     }
