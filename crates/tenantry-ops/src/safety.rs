@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use futures_util::{StreamExt as _, stream};
 use tenantry_catalog::{
     CatalogError, placement,
-    tenant_database::{DatabaseState, TenantDatabase},
+    tenant_database::{self, DatabaseState, TenantDatabase},
 };
 use tenantry_core::OperatorScope;
-use tenantry_engine::check;
+use tenantry_engine::{bootstrap::Incarnation, check};
 
 use crate::{
     Authority, Forbidden, Ops,
@@ -53,7 +53,8 @@ pub enum SafetyError {
 }
 
 impl Ops {
-    /// Asks every tenant database whether its application role could get past row security.
+    /// Asks every tenant database whether its application role could get past row security, and whether it is the one that
+    /// was made ready: one that was restored or cloned stands among the [outdated](Ops::outdated_databases) from now on.
     ///
     /// # Errors
     /// See [`SafetyError`].
@@ -82,9 +83,20 @@ impl Ops {
         Ok(checks.buffered(AT_ONCE).collect().await)
     }
 
+    async fn note_replaced(&self, database: &TenantDatabase, here: Incarnation) -> Result<(), CatalogError> {
+        let made = (database.system_identifier, database.database_oid);
+        if made == (Some(here.system_identifier), Some(here.database_oid)) {
+            return Ok(());
+        }
+        let client = self.catalog().client().await?;
+        tenant_database::set_replaced(&client, database.id).await
+    }
+
     async fn check_database(&self, database: &TenantDatabase) -> Result<Result<(), check::Refused>, Failure> {
         let (admin, _) = administer(self, database.server).await?;
         let connection = admin.connect(&database.name).await?;
+        self.note_replaced(database, Incarnation::read(&connection).await?)
+            .await?;
         Ok(check::application_role(&connection, &database.app_role).await?.accept())
     }
 }

@@ -34,7 +34,7 @@ pub struct OutdatedDatabase {
     pub server: String,
     /// The database's name.
     pub database: String,
-    /// Its version; none is known of what was restored without it.
+    /// Its version; none of a database that was restored or cloned.
     pub version: Option<i32>,
 }
 
@@ -200,7 +200,9 @@ pub(crate) fn require_current(database: &TenantDatabase) -> Result<(), Failure> 
         )),
         _ => Err(Failure::retry(
             "database_outdated",
-            format!("`{name}` was made ready by an older Tenantry: `tenantry migrate apply` brings it up to date"),
+            format!(
+                "`{name}` was made ready by an older Tenantry, or restored: `tenantry migrate apply` brings it up to date"
+            ),
         )),
     }
 }

@@ -365,6 +365,20 @@ pub async fn set_bootstrapped(db: &impl Db, id: TenantDatabaseId, found: Bootstr
     Ok(())
 }
 
+/// Notes that the database is another one than was made ready: it was restored or cloned, and has to be made ready again.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_replaced(db: &impl Db, id: TenantDatabaseId) -> Result<(), CatalogError> {
+    db.execute(
+        "update tenant_database set bootstrap_version = null, version = version + 1
+         where id = $1 and bootstrap_version is not null",
+        &[id.as_uuid()],
+    )
+    .await?;
+    Ok(())
+}
+
 /// Replaces the keys, the one to sign with first.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use tenantry_core::{InstallationId, TenantDatabaseId, Tier, seal::Key};
 use tenantry_sql::{Identifier, Literal};
 use tokio_postgres::{Client, Transaction};
 
-use self::identity::Incarnation;
+pub use self::identity::Incarnation;
 use super::{BootstrapError, VERSION, lock, server, session, session::Standing};
 use crate::{admin::ServerAdmin, check, password, roles::Roles, seal, sql_error::Doing};
 

@@ -10,7 +10,7 @@ mod lock;
 mod server;
 mod session;
 
-pub use database::{Bootstrapped, Credentials, DatabaseRequest, database};
+pub use database::{Bootstrapped, Credentials, DatabaseRequest, Incarnation, database};
 pub use error::BootstrapError;
 pub use harden::{GROUPS, Group, Hardening, Left, harden, hardening, unharden};
 pub use server::{Mover, Server, server};

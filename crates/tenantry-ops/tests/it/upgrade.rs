@@ -277,3 +277,59 @@ async fn a_database_keeps_its_tier() {
     assert_eq!(row.get::<_, &str>(0), Tier::Signed.as_str());
     assert_eq!(row.get::<_, i32>(1), THIS);
 }
+
+/// It has another oid, so that the pool refuses it; being made ready again gives it keys of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_database_is_noticed_and_made_ready_again() {
+    let fleet = Fleet::start().await;
+    let tenant = fleet.create("acme", Isolation::Database).await.unwrap();
+    fleet.add_contact(tenant.id, "ann@example.com").await;
+    let database = tenant.placement.unwrap().database;
+    let admin = cluster().await.connect("postgres").await;
+    let owner: String = admin
+        .query_one(
+            "select datdba::regrole::text from pg_database where datname = $1",
+            &[&database],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    for statement in [
+        format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}'"),
+        format!("create database {database}_backup template {database}"),
+        format!("drop database {database} with (force)"),
+        format!("create database {database} template {database}_backup owner {owner}"),
+        format!("drop database {database}_backup"),
+    ] {
+        admin.batch_execute(&statement).await.unwrap();
+    }
+    let keys = async || {
+        let sql = "select seal_keys_sealed, database_oid from tenant_database where kind = 'own'";
+        let row = fleet
+            .ops
+            .catalog()
+            .client()
+            .await
+            .unwrap()
+            .query_one(sql, &[])
+            .await
+            .unwrap();
+        (row.get::<_, Vec<u8>>(0), row.get::<_, i64>(1))
+    };
+    let before = keys().await;
+    assert!(fleet.ops.outdated_databases(&operator()).await.unwrap().is_empty());
+    fleet.ops.check_databases(&operator()).await.unwrap();
+    let outdated = fleet.ops.outdated_databases(&operator()).await.unwrap();
+    assert_eq!(outdated.len(), 1);
+    assert_eq!((&outdated[0].database, outdated[0].version), (&database, None));
+    let done = fleet.ops.upgrade_databases(&operator()).await.unwrap();
+    assert!(done.len() == 1 && done[0].error.is_none(), "{done:?}");
+    let after = keys().await;
+    assert!(
+        after.0 != before.0 && after.1 != before.1,
+        "the original's keys open it no more"
+    );
+    fleet.ops.check_databases(&operator()).await.unwrap();
+    assert!(fleet.ops.outdated_databases(&operator()).await.unwrap().is_empty());
+    assert_eq!(fleet.emails(tenant.id).await, ["ann@example.com", "help@example.com"]);
+}

@@ -14,8 +14,9 @@ const LOOKED_AT: i64 = 1_000;
 
 pub(super) async fn look(ops: &Ops) -> Vec<Finding> {
     let mut findings = servers(ops).await;
-    findings.push(versions(ops).await);
     findings.push(safety(ops).await);
+    // After it, which notices databases that were restored.
+    findings.push(versions(ops).await);
     findings.push(hardening(ops).await);
     findings.push(operations(ops).await);
     findings.push(unfinished(ops).await);
@@ -86,11 +87,11 @@ async fn versions(ops: &Ops) -> Finding {
 
 fn behind(outdated: &OutdatedDatabase) -> String {
     let version = outdated.version.map_or_else(
-        || "an unknown version".to_owned(),
-        |version| format!("version {version}"),
+        || "was restored or cloned".to_owned(),
+        |version| format!("has version {version}"),
     );
     format!(
-        "{} on {} has {version}, this program needs {TENANT_DATABASE_VERSION}",
+        "{} on {} {version}, this program needs {TENANT_DATABASE_VERSION}",
         outdated.database, outdated.server
     )
 }

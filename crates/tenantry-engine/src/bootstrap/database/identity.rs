@@ -2,7 +2,7 @@
 
 use tenantry_core::TenantDatabaseId;
 use tenantry_sql::Identifier;
-use tokio_postgres::Transaction;
+use tokio_postgres::{GenericClient, Transaction};
 use uuid::Uuid;
 
 use super::Work;
@@ -13,14 +13,20 @@ use crate::{
 
 /// One very database: a restored or cloned one differs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Incarnation {
-    pub(super) system_identifier: i64,
-    pub(super) database_oid: u32,
+pub struct Incarnation {
+    /// The cluster's system identifier.
+    pub system_identifier: i64,
+    /// The database's oid.
+    pub database_oid: u32,
 }
 
 impl Incarnation {
-    pub(super) async fn read(transaction: &Transaction<'_>) -> Result<Self, SqlError> {
-        let row = transaction
+    /// That of the connected database.
+    ///
+    /// # Errors
+    /// When the server can't be asked.
+    pub async fn read(client: &impl GenericClient) -> Result<Self, SqlError> {
+        let row = client
             .query_one(
                 "select (select system_identifier from pg_control_system()),
                         (select oid from pg_database where datname = current_database())",
