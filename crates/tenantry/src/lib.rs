@@ -21,6 +21,7 @@ mod stream;
 mod tenantry;
 mod transaction;
 mod verified;
+mod whole;
 
 pub use connect::{Config, ConnectError};
 pub use error::{DbError, Error, ErrorKind};

@@ -7,7 +7,9 @@ use tenantry_core::{AccountId, Context, Role};
 
 use tenantry_pool::{Caller, Pools};
 
-use crate::{CopyOut, Error, ErrorKind, FromRow, ResolveError, Row, RowStream, Tenantry, Transaction, Verified};
+use crate::{
+    CopyOut, Error, ErrorKind, FromRow, ResolveError, Row, RowStream, Tenantry, Transaction, Verified, whole::whole,
+};
 
 /// Parameters of a statement: `&[&a, &b]`.
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -218,16 +220,6 @@ impl Scope {
         F: AsyncFnOnce(&mut Transaction) -> Result<T, E>,
         E: From<Error>,
     {
-        let mut transaction = self.begin().await?;
-        match work(&mut transaction).await {
-            Ok(value) => {
-                transaction.commit().await?;
-                Ok(value)
-            }
-            Err(error) => {
-                transaction.rollback().await?;
-                Err(error)
-            }
-        }
+        whole!(self.begin().await?, work)
     }
 }

@@ -1,6 +1,6 @@
 //! Several statements that hold together.
 
-use crate::{Error, ErrorKind, FromRow, Params, Row};
+use crate::{Error, ErrorKind, FromRow, Params, Row, whole::part};
 
 /// Several statements of one tenant that take effect together.
 ///
@@ -94,17 +94,7 @@ impl Transaction {
         F: AsyncFnOnce(&mut Self) -> Result<T, E>,
         E: From<Error>,
     {
-        self.inner.savepoint().await.map_err(Error::from)?;
-        match work(self).await {
-            Ok(value) => {
-                self.inner.release().await.map_err(Error::from)?;
-                Ok(value)
-            }
-            Err(error) => {
-                self.inner.undo().await.map_err(Error::from)?;
-                Err(error)
-            }
-        }
+        part!(self, work)
     }
 
     /// Keeps what the transaction did.

@@ -55,7 +55,7 @@ pub use connection::Rows;
 pub(crate) use driver::DieselDriver;
 pub use transaction::Transaction;
 
-use crate::{Error, Scope};
+use crate::{Error, Scope, whole::whole};
 
 impl Scope {
     /// Begins a transaction for queries of diesel. Dropping it undoes it; [`Transaction::commit`] keeps it.
@@ -83,16 +83,6 @@ impl Scope {
         F: AsyncFnOnce(&mut Transaction) -> Result<T, E>,
         E: From<Error>,
     {
-        let mut transaction = self.begin_diesel().await?;
-        match work(&mut transaction).await {
-            Ok(value) => {
-                transaction.commit().await?;
-                Ok(value)
-            }
-            Err(error) => {
-                transaction.rollback().await?;
-                Err(error)
-            }
-        }
+        whole!(self.begin_diesel().await?, work)
     }
 }

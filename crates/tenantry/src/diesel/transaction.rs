@@ -5,7 +5,7 @@ use std::fmt;
 use tenantry_pool::foreign::ForeignTransaction;
 
 use super::DieselDriver;
-use crate::Error;
+use crate::{Error, whole::part};
 
 /// Several queries of diesel in one tenant that take effect together: it is the connection that they take.
 ///
@@ -31,17 +31,7 @@ impl Transaction {
         F: AsyncFnOnce(&mut Self) -> Result<T, E>,
         E: From<Error>,
     {
-        self.inner.savepoint().await.map_err(Error::from)?;
-        match work(self).await {
-            Ok(value) => {
-                self.inner.release().await.map_err(Error::from)?;
-                Ok(value)
-            }
-            Err(error) => {
-                self.inner.undo().await.map_err(Error::from)?;
-                Err(error)
-            }
-        }
+        part!(self, work)
     }
 
     /// Keeps what the transaction did.

@@ -54,7 +54,7 @@ mod transaction;
 pub(crate) use driver::PgDriver;
 pub use transaction::Transaction;
 
-use crate::{Error, Scope};
+use crate::{Error, Scope, whole::whole};
 
 impl Scope {
     /// Begins a transaction for queries of sqlx. Dropping it undoes it; [`Transaction::commit`] keeps it.
@@ -82,16 +82,6 @@ impl Scope {
         F: AsyncFnOnce(&mut Transaction) -> Result<T, E>,
         E: From<Error>,
     {
-        let mut transaction = self.begin_sqlx().await?;
-        match work(&mut transaction).await {
-            Ok(value) => {
-                transaction.commit().await?;
-                Ok(value)
-            }
-            Err(error) => {
-                transaction.rollback().await?;
-                Err(error)
-            }
-        }
+        whole!(self.begin_sqlx().await?, work)
     }
 }
