@@ -4,12 +4,35 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::idempotency::{Again, Keyed};
+use crate::idempotency::Keyed;
 
 /// How long a recovery waits for a deletion that has begun to be asleep; it closes a fence meanwhile.
 const DELETION_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it looks.
 const DELETION_LOOK: Duration = Duration::from_millis(50);
+
+/// What can be done to a tenant and undone again.
+#[derive(Clone, Copy)]
+enum StateChange {
+    Suspend,
+    Resume,
+}
+
+impl StateChange {
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Suspend => "tenant.suspend",
+            Self::Resume => "tenant.resume",
+        }
+    }
+
+    const fn after(self) -> TenantState {
+        match self {
+            Self::Suspend => TenantState::Suspended,
+            Self::Resume => TenantState::Active,
+        }
+    }
+}
 
 /// A change of a tenant's state that is recorded.
 struct Begun {
@@ -41,7 +64,9 @@ impl Ops {
         idempotency_key: Option<&str>,
     ) -> Result<Tenant, TenantError> {
         authority.require_operator(OperatorScope::Tenants)?;
-        let begun = self.begin_suspend(authority, tenant, idempotency_key).await?;
+        let begun = self
+            .begin_change(authority, tenant, StateChange::Suspend, idempotency_key)
+            .await?;
         if let Some(operation) = begun.operation {
             match self.finish_operation(operation).await {
                 // The catalog's word stands; the fence follows.
@@ -53,45 +78,33 @@ impl Ops {
             .await
     }
 
-    async fn begin_suspend(
+    /// Records the change and its operation; nothing where the tenant is so already.
+    async fn begin_change(
         &self,
         authority: &Authority,
         tenant: &TenantRef,
+        change: StateChange,
         idempotency_key: Option<&str>,
     ) -> Result<Begun, TenantError> {
         let mut client = self.catalog().client().await?;
         let transaction = client.transaction().await?;
         let before = find_locked(&transaction, tenant).await?;
-        let keyed = Keyed::new(authority, idempotency_key, &json!(["tenant.suspend", before.id]))?;
-        if let Some(Again { operation, .. }) = keyed.claim(&transaction).await? {
-            return Ok(Begun {
-                tenant: before.id,
-                operation,
-            });
-        }
-        let mut operation = None;
-        if before.state != TenantState::Suspended {
-            if !before.state.may_become(TenantState::Suspended) {
-                return Err(TenantError::State {
-                    state: before.state,
-                    needs: "only an active tenant can be suspended",
-                });
+        let keyed = Keyed::new(authority, idempotency_key, &json!([change.action(), before.id]))?;
+        let operation = match keyed.claim(&transaction).await? {
+            Some(again) => again.operation,
+            None => {
+                let operation = match change {
+                    StateChange::Suspend => suspend(&transaction, &before).await?,
+                    StateChange::Resume => resume(&transaction, &before).await?,
+                };
+                keyed.record(&transaction, before.id, operation).await?;
+                if operation.is_some() {
+                    record_state(&transaction, authority, change.action(), &before, change.after()).await?;
+                }
+                transaction.commit().await?;
+                operation
             }
-            operation = Some(begin(&transaction, before.id, OperationKind::Suspend).await?);
-            must_change(tenant::set_state(&transaction, before.id, before.state, TenantState::Suspended).await?)?;
-        }
-        keyed.record(&transaction, before.id, operation).await?;
-        if operation.is_some() {
-            record_state(
-                &transaction,
-                authority,
-                "tenant.suspend",
-                &before,
-                TenantState::Suspended,
-            )
-            .await?;
-        }
-        transaction.commit().await?;
+        };
         Ok(Begun {
             tenant: before.id,
             operation,
@@ -119,7 +132,10 @@ impl Ops {
         authority.require_operator(OperatorScope::Tenants)?;
         let deadline = Instant::now() + DELETION_PATIENCE;
         let begun = loop {
-            match self.begin_resume(authority, tenant, idempotency_key).await {
+            match self
+                .begin_change(authority, tenant, StateChange::Resume, idempotency_key)
+                .await
+            {
                 // A deletion that has only just begun closes the fence, and can be called off when it sleeps.
                 Err(TenantError::Busy {
                     kind: OperationKind::Purge,
@@ -133,46 +149,6 @@ impl Ops {
         }
         self.get_tenant(&Authority::system("resumed"), &begun.tenant.into())
             .await
-    }
-
-    async fn begin_resume(
-        &self,
-        authority: &Authority,
-        tenant: &TenantRef,
-        idempotency_key: Option<&str>,
-    ) -> Result<Begun, TenantError> {
-        let mut client = self.catalog().client().await?;
-        let transaction = client.transaction().await?;
-        let before = find_locked(&transaction, tenant).await?;
-        let keyed = Keyed::new(authority, idempotency_key, &json!(["tenant.resume", before.id]))?;
-        if let Some(Again { operation, .. }) = keyed.claim(&transaction).await? {
-            return Ok(Begun {
-                tenant: before.id,
-                operation,
-            });
-        }
-        let operation = match before.state {
-            TenantState::Active => None,
-            TenantState::Suspended | TenantState::Deleted => {
-                call_off_purge(&transaction, before.id).await?;
-                Some(begin(&transaction, before.id, OperationKind::Resume).await?)
-            }
-            TenantState::Provisioning | TenantState::Purged => {
-                return Err(TenantError::State {
-                    state: before.state,
-                    needs: "only a suspended or deleted tenant can be resumed",
-                });
-            }
-        };
-        keyed.record(&transaction, before.id, operation).await?;
-        if operation.is_some() {
-            record_state(&transaction, authority, "tenant.resume", &before, TenantState::Active).await?;
-        }
-        transaction.commit().await?;
-        Ok(Begun {
-            tenant: before.id,
-            operation,
-        })
     }
 
     /// Marks a tenant deleted: refused like a suspended one, and purged by the returned operation once the retention
@@ -245,6 +221,37 @@ impl Ops {
         let client = self.catalog().client().await?;
         operation::find(&client, purge.id).await?.ok_or(TenantError::NotFound)
     }
+}
+
+async fn suspend(transaction: &Transaction<'_>, before: &Tenant) -> Result<Option<OperationId>, TenantError> {
+    if before.state == TenantState::Suspended {
+        return Ok(None);
+    }
+    if !before.state.may_become(TenantState::Suspended) {
+        return Err(TenantError::State {
+            state: before.state,
+            needs: "only an active tenant can be suspended",
+        });
+    }
+    let operation = begin(transaction, before.id, OperationKind::Suspend).await?;
+    must_change(tenant::set_state(transaction, before.id, before.state, TenantState::Suspended).await?)?;
+    Ok(Some(operation))
+}
+
+/// The operation makes it active when its fence is open.
+async fn resume(transaction: &Transaction<'_>, before: &Tenant) -> Result<Option<OperationId>, TenantError> {
+    match before.state {
+        TenantState::Active => return Ok(None),
+        TenantState::Suspended | TenantState::Deleted => {}
+        TenantState::Provisioning | TenantState::Purged => {
+            return Err(TenantError::State {
+                state: before.state,
+                needs: "only a suspended or deleted tenant can be resumed",
+            });
+        }
+    }
+    call_off_purge(transaction, before.id).await?;
+    Ok(Some(begin(transaction, before.id, OperationKind::Resume).await?))
 }
 
 fn must_change(changed: Changed) -> Result<(), TenantError> {
