@@ -1,8 +1,8 @@
 //! The attack suite: every program has to succeed on an open database and to fail on ours.
 
-use std::process::Command;
+use anyhow::Result;
 
-use anyhow::{Context, Result, bail};
+use crate::cargo::{cargo, finish};
 
 /// Passed on to the suite.
 #[derive(clap::Args)]
@@ -14,14 +14,6 @@ pub(crate) struct Options {
 
 /// Builds the proofs and attacks. Unoptimised: the time goes into PostgreSQL.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["run", "--quiet", "--package", "tenantry-proof", "--", "attack"]);
-    let status = cargo
-        .args(&options.rest)
-        .status()
-        .context("cargo could not be started")?;
-    if !status.success() {
-        bail!("the attack suite did not pass: {status}");
-    }
-    Ok(())
+    let mut suite = cargo(&["run", "--quiet", "--package", "tenantry-proof", "--", "attack"]);
+    finish(suite.args(&options.rest), "the attack suite did not pass")
 }

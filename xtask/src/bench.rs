@@ -1,8 +1,8 @@
 //! The whole benchmark in one run, as it is meant to be measured: optimised.
 
-use std::process::Command;
+use anyhow::Result;
 
-use anyhow::{Context, Result, bail};
+use crate::cargo::{cargo, finish};
 
 /// Passed on to `tenantry bench`.
 #[derive(clap::Args)]
@@ -14,8 +14,7 @@ pub(crate) struct Options {
 
 /// Builds the command line for release and lets it measure.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([
+    let mut bench = cargo(&[
         "run",
         "--release",
         "--package",
@@ -23,13 +22,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "--features",
         "bench-sqlx",
     ]);
-    cargo.args(["--", "bench"]);
-    let status = cargo
-        .args(&options.rest)
-        .status()
-        .context("cargo could not be started")?;
-    if !status.success() {
-        bail!("the benchmark did not succeed: {status}");
-    }
-    Ok(())
+    bench.args(["--", "bench"]).args(&options.rest);
+    finish(&mut bench, "the benchmark did not succeed")
 }

@@ -1,8 +1,8 @@
 //! The long run of the tests that drop futures.
 
-use std::process::Command;
+use anyhow::Result;
 
-use anyhow::{Context, Result, bail};
+use crate::cargo::{cargo, finish};
 
 /// How long the run is.
 #[derive(clap::Args)]
@@ -14,13 +14,8 @@ pub(crate) struct Options {
 
 /// Runs the library's tests of dropped futures until so many were dropped.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--release", "--package", "tenantry", "--test", "it"]);
-    cargo.args(["--", "dropped::every_future", "--nocapture"]);
-    cargo.env("TENANTRY_DROPS", options.drops.div_ceil(3).to_string());
-    let status = cargo.status().context("cargo could not be started")?;
-    if !status.success() {
-        bail!("a dropped future left something behind: {status}");
-    }
-    Ok(())
+    let mut tests = cargo(&["test", "--release", "--package", "tenantry", "--test", "it"]);
+    tests.args(["--", "dropped::every_future", "--nocapture"]);
+    tests.env("TENANTRY_DROPS", options.drops.div_ceil(3).to_string());
+    finish(&mut tests, "a dropped future left something behind")
 }

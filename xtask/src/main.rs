@@ -3,6 +3,7 @@
 mod attack;
 mod audit_docs;
 mod bench;
+mod cargo;
 mod drops;
 mod features;
 mod house;

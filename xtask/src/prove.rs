@@ -1,8 +1,8 @@
 //! Noninterference, in a build with optimisation.
 
-use std::process::Command;
+use anyhow::Result;
 
-use anyhow::{Context, Result, bail};
+use crate::cargo::{cargo, finish};
 
 /// Passed on to the proof.
 #[derive(clap::Args)]
@@ -14,14 +14,6 @@ pub(crate) struct Options {
 
 /// Runs `tenantry-proof prove`.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["run", "--release", "--package", "tenantry-proof", "--", "prove"]);
-    let status = cargo
-        .args(&options.rest)
-        .status()
-        .context("cargo could not be started")?;
-    if !status.success() {
-        bail!("the proof did not succeed: {status}");
-    }
-    Ok(())
+    let mut proof = cargo(&["run", "--release", "--package", "tenantry-proof", "--", "prove"]);
+    finish(proof.args(&options.rest), "the proof did not succeed")
 }

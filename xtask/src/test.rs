@@ -1,8 +1,8 @@
 //! The whole test suite with plain cargo.
 
-use std::process::Command;
+use anyhow::Result;
 
-use anyhow::{Context, Result, bail};
+use crate::cargo::{cargo, finish};
 
 /// Passed on to `cargo test`.
 #[derive(clap::Args)]
@@ -45,10 +45,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// The same tests once more, with fixtures that harden their databases.
 fn run_on_hardened() -> Result<()> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.env("TENANTRY_TEST_HARDENED", "1");
     // Of the whole workspace, with whose features everything is built already.
-    cargo.args([
+    let mut cargo = cargo(&[
         "test",
         "--workspace",
         "--all-features",
@@ -57,16 +55,12 @@ fn run_on_hardened() -> Result<()> {
         "it",
         "--",
     ]);
-    let status = cargo.args(ON_HARDENED).status().context("cargo could not be started")?;
-    if !status.success() {
-        bail!("tests on hardened databases failed: {status}");
-    }
-    Ok(())
+    cargo.env("TENANTRY_TEST_HARDENED", "1");
+    finish(cargo.args(ON_HARDENED), "tests on hardened databases failed")
 }
 
 fn run_suite(options: &Options) -> Result<()> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--all-features"]);
+    let mut cargo = cargo(&["test", "--all-features"]);
     match &options.package {
         Some(package) => cargo.args(["--package", package]),
         None => cargo.args(["--workspace", "--no-fail-fast"]),
@@ -74,9 +68,5 @@ fn run_suite(options: &Options) -> Result<()> {
     if !options.rest.is_empty() {
         cargo.arg("--").args(&options.rest);
     }
-    let status = cargo.status().context("cargo could not be started")?;
-    if !status.success() {
-        bail!("tests failed: {status}");
-    }
-    Ok(())
+    finish(&mut cargo, "tests failed")
 }
