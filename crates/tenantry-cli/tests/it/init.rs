@@ -34,9 +34,9 @@ fn the_project_is_complete_and_its_dependencies_are_to_be_had() {
     );
 }
 
-/// The same as the module above shows, for the whole project as a user has it.
+/// The same as the module above shows, for the whole project as a user has it. Once for each change of a dependency it checks all
+/// of them, which takes a minute or two; after that it is quick.
 #[test]
-#[ignore = "checks every dependency once more, which takes minutes: run it by `cargo test -p tenantry-cli --test it -- --ignored init::`"]
 fn the_project_compiles() {
     let folder = Folder::new();
     folder.run(["init", "my-app"]);
