@@ -246,3 +246,39 @@ async fn it_brings_older_databases_up_to_date_and_refuses_newer_ones() {
     let applied = installation.run(&["migrate", "apply", "--log", "off"]);
     assert!(applied.fails(1).contains(database), "{applied:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_is_logged_with_its_id() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let installation = Installation::with_server().await;
+    let mut child = installation
+        .command(&[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--log",
+            "info,tenantry_server=debug",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut http = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut http)
+        .unwrap();
+    let request = reqwest::Client::new().get(format!("{}/v1/tenants?q=secret", http.trim()));
+    let answer = request.header("x-request-id", "from-client").send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap();
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    let line = said
+        .lines()
+        .find(|line| line.contains("from-client"))
+        .unwrap_or_default();
+    for part in ["/v1/tenants", "GET", "401", "duration_ms"] {
+        assert!(line.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("secret"), "what people search for stays out: {said}");
+}
