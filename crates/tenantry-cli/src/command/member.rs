@@ -174,7 +174,7 @@ impl Answer for ShownReset {
             ("expires", time(self.expires_at)),
         ]);
         format!(
-            "{shown}\n\nThe person sets the new password, once, by \
+            "{shown}\nThe person sets the new password, once, by \
              POST /v1/auth/reset-password {{\"token\": …, \"new_password\": …}}"
         )
     }
