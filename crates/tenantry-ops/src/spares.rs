@@ -23,6 +23,7 @@ use crate::{
     Ops, placing,
     runner::{Failure, administer, chain, target},
     secret,
+    upgrade::require_current,
 };
 
 /// How often a process looks whether spares are missing.
@@ -86,7 +87,8 @@ impl Ops {
     /// Makes the spare schemas that are missing in each server's shared tenant database, brings those that are behind to the newest
     /// version, and drops those that are too many. How many it made. In each database one process does so at a time.
     ///
-    /// A server that can't be reached is told in the log and passed over.
+    /// A server that can't be reached is told in the log and passed over, and so is a database of an older Tenantry, silently: it
+    /// has to be brought up to date first.
     ///
     /// # Errors
     /// When the catalog fails.
@@ -100,7 +102,7 @@ impl Ops {
         let mut made = 0;
         for database in databases
             .iter()
-            .filter(|database| database.kind == DatabaseKind::Shared)
+            .filter(|database| database.kind == DatabaseKind::Shared && require_current(database).is_ok())
         {
             match self.make_spares_in(database).await {
                 Ok(more) => made += more,
