@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tenantry::axum::{Code, Problem};
 use tenantry_ops::{
-    ApiKeyError, CatalogError, LoginError, MemberError, MigrationError, OperationError, PasswordResetError, RolloutError,
-    TenantError,
+    ApiKeyError, CatalogError, LoginError, MemberError, MigrationError, OperationError, PasswordResetError,
+    RolloutError, TenantError,
 };
 
 /// When to come again after a failure that passes by itself.

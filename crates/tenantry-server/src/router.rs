@@ -9,7 +9,8 @@ use crate::{
     Application, Config, Services,
     layer::{self, Cut},
     routes::{
-        api_keys, auth, health, jwks, members, metrics, migrations, openapi as document, operations, password_resets, tenants,
+        api_keys, auth, health, jwks, members, metrics, migrations, openapi as document, operations, password_resets,
+        tenants,
     },
 };
 
