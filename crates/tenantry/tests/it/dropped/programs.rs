@@ -42,7 +42,7 @@ programs! {
     ];
     commit covers ["Scope::begin", "Transaction::commit"];
     rollback covers ["Scope::begin", "Transaction::rollback"];
-    look_up_again covers ["Tenantry::forget_placement", "Scope::query"];
+    look_up_again covers ["Tenantry::forget_placement", "Scope::schema_version", "Scope::query"];
     two_at_once covers ["Scope::query", "Scope::begin"];
     system_context covers ["Tenantry::system_context"];
     raw_query covers ["Raw::query"];
@@ -158,6 +158,7 @@ async fn rollback(scope: Scope, id: i32) {
 
 async fn look_up_again(scope: Scope, _: i32) {
     scope.tenantry().forget_placement(scope.context().tenant).await;
+    scope.schema_version().await.unwrap();
     scope.query("select name from contact where id = 1", &[]).await.unwrap();
 }
 
