@@ -17,8 +17,7 @@ pub(crate) struct Lead<'a> {
     pub(crate) begin: Begin,
     /// State the seal that the session must be bound to.
     pub(crate) expect: Option<&'a str>,
-    /// The account that goes with it, empty where nobody acts; `enter` takes it from its token. It is stated in any case: SQL that
-    /// hides a `set_config` could have left another one on the session.
+    /// The account that goes with it, empty where nobody acts; `enter` takes it from its token.
     pub(crate) account: &'a str,
 }
 
@@ -50,6 +49,7 @@ pub(crate) enum Fixed {
     Enter,
     EnterWithPath,
     Expect,
+    ExpectAndAccount,
     Begin,
     Commit,
     Rollback,
@@ -59,13 +59,16 @@ impl Fixed {
     pub(crate) fn sql(self) -> &'static str {
         match self {
             Self::Enter => "select tenantry.enter($1, $2)",
-            // Setting a path looks its schemas up again, even where it is the same.
+            // For another tenant. What SQL that hides its `set_config` left on the session must not reach it: an account, which
+            // `enter` then states for its transaction, and a path. Setting a path looks its schemas up again, even where it is
+            // the same.
             Self::EnterWithPath => {
-                "select tenantry.enter($1, $2), \
+                "select pg_catalog.set_config('tenantry.account', '', false), tenantry.enter($1, $2), \
                  case when pg_catalog.current_setting('search_path') operator(pg_catalog.<>) $3 \
                       then pg_catalog.set_config('search_path', $3, false) end"
             }
-            Self::Expect => {
+            Self::Expect => "select pg_catalog.set_config('tenantry.expect', $1, true)",
+            Self::ExpectAndAccount => {
                 "select pg_catalog.set_config('tenantry.expect', $1, true), \
                  pg_catalog.set_config('tenantry.account', $2, true)"
             }
@@ -80,7 +83,8 @@ impl Fixed {
         match self {
             Self::Enter => &[BYTEA, BYTEA],
             Self::EnterWithPath => &[BYTEA, BYTEA, TEXT],
-            Self::Expect => &[TEXT, TEXT],
+            Self::Expect => &[TEXT],
+            Self::ExpectAndAccount => &[TEXT, TEXT],
             Self::Begin | Self::Commit | Self::Rollback => &[],
         }
     }
@@ -134,9 +138,10 @@ impl Connection {
             }
             self.put_fixed(Fixed::Begin, &[])?;
         }
-        match lead.expect {
-            Some(seal) => self.put_fixed(Fixed::Expect, &[seal.as_bytes(), lead.account.as_bytes()]),
-            None => Ok(()),
+        match (lead.expect, lead.account) {
+            (None, _) => Ok(()),
+            (Some(seal), "") => self.put_fixed(Fixed::Expect, &[seal.as_bytes()]),
+            (Some(seal), account) => self.put_fixed(Fixed::ExpectAndAccount, &[seal.as_bytes(), account.as_bytes()]),
         }
     }
 
