@@ -4,7 +4,6 @@
 //! with is a copy of the tables without row security.
 
 mod access;
-mod apart;
 mod cpu;
 mod create;
 mod fleet;
@@ -12,6 +11,7 @@ mod homes;
 mod http;
 mod measure;
 mod memory;
+mod placed;
 mod queries;
 mod report;
 mod resolve;

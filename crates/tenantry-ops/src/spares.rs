@@ -39,7 +39,10 @@ impl Ops {
     /// What was begun is rolled back, or gone on with by whoever is next.
     pub async fn keep_spares(&self) {
         let fleet = self.fleet();
-        while fleet.spare_schemas > 0 || fleet.spare_databases > 0 {
+        if fleet.spare_schemas == 0 && fleet.spare_databases == 0 {
+            return;
+        }
+        loop {
             let schemas = self.make_spare_schemas().await.err();
             let databases = self.order_spare_databases().await.err();
             for error in schemas.into_iter().chain(databases) {

@@ -5,11 +5,11 @@ use tenantry_postgres::Binaries;
 
 use super::{
     access,
-    apart::Apart,
     cpu::CpuMeter,
     create, fleet, homes, http,
     measure::Plan,
     memory,
+    placed::Placed,
     report::{Finding, Machine, Report},
     resolve, sealing,
     world::{CROWD, World},
@@ -57,7 +57,6 @@ const ONE_CONNECTION: &[&str] = &[
     "insert-1",
     "own-schema",
     "own-database",
-    "sealing",
 ];
 
 /// Measures these lines on a private PostgreSQL of their own.
@@ -86,9 +85,11 @@ pub(crate) async fn run(
             "costs" => findings.extend(homes::costs(&run).await?),
             "fleet" => findings.extend(fleet::all(&run).await?),
             _ => {
-                let _apart = ONE_CONNECTION
-                    .contains(&name)
-                    .then(|| Apart::begin(run.world.cluster.pid()));
+                let postmaster = run.world.cluster.pid();
+                let _placed = match name {
+                    "sealing" => Some(Placed::together(postmaster)),
+                    _ => ONE_CONNECTION.contains(&name).then(|| Placed::apart(postmaster)),
+                };
                 findings.push(run.line(name).await?);
             }
         }

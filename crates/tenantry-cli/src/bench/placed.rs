@@ -1,4 +1,4 @@
-//! Client and server each on a processor of its own, for lines with one connection.
+//! Which processors client and server have, in lines with one connection.
 //!
 //! Where one call follows the other, the scheduler puts both sides now on one processor and now on two, for seconds at a time,
 //! and a call costs up to twice as much in one way as in the other: the ratio would say who was lucky. On two processors they
@@ -7,20 +7,26 @@
 
 use super::cpu;
 
-/// Keeps them apart until it is dropped.
-pub(crate) struct Apart {
+/// Keeps them where they are put until it is dropped; the server's processes that start meanwhile too.
+pub(crate) struct Placed {
     postmaster: Option<u32>,
 }
 
-impl Apart {
-    /// This process on the first processor; the server's processes, those that start later too, on the second.
-    pub(crate) fn begin(postmaster: Option<u32>) -> Self {
+impl Placed {
+    /// This process on the first processor, the server on the second.
+    pub(crate) fn apart(postmaster: Option<u32>) -> Self {
         place(postmaster, Some((0, 1)));
+        Self { postmaster }
+    }
+
+    /// Both on the first.
+    pub(crate) fn together(postmaster: Option<u32>) -> Self {
+        place(postmaster, Some((0, 0)));
         Self { postmaster }
     }
 }
 
-impl Drop for Apart {
+impl Drop for Placed {
     fn drop(&mut self) {
         place(self.postmaster, None);
     }
