@@ -71,11 +71,11 @@ pub async fn derive(client: &Client, owner: &str, files: &Files) -> Result<Deriv
 ///
 /// # Errors
 ///
-/// As [`derive`]; also a seed, since an overlay has one tenant, which is there.
+/// As [`derive()`]; also a seed, since an overlay has one tenant, which is there.
 ///
 /// # Cancel safety
 ///
-/// As [`derive`].
+/// As [`derive()`].
 pub async fn derive_overlay(
     client: &Client,
     owner: &str,
