@@ -28,8 +28,8 @@ pub fn compare(actual: &Structure, expected: &Structure, target: &Target, tenant
     }
     for (key, found) in actual.facts.iter().rev() {
         let told = key.fact != Fact::Itself && !has_object(expected, key);
-        // What hangs on a column goes with it, and comments and rights of what is one too many are nobody's loss.
-        if !expected.has(key) && !told && !is_of_extra(key, actual, expected) {
+        // The comment on what is one too many is nobody's loss.
+        if !expected.has(key) && !told && !key.goes_with_its_owner(actual, expected) {
             differences.push(regranted(extra(key, found, names), key, expected, names));
         }
     }
@@ -38,26 +38,6 @@ pub fn compare(actual: &Structure, expected: &Structure, target: &Target, tenant
 
 fn has_object(structure: &Structure, key: &Key) -> bool {
     key.class == Class::Schema || structure.has(&key.of_object())
-}
-
-/// Whether it is a comment on, or a right to, a column, index or constraint that is itself one too many.
-fn is_of_extra(key: &Key, actual: &Structure, expected: &Structure) -> bool {
-    let Some((what, name)) = key.name.split_once(' ').filter(|_| key.fact == Fact::Comment) else {
-        return false;
-    };
-    let fact = match what {
-        "column" => Fact::Column,
-        "index" => Fact::Index,
-        "constraint" => Fact::Constraint,
-        "trigger" => Fact::Trigger,
-        _ => return false,
-    };
-    let owner = Key {
-        fact,
-        name: name.trim_matches('"').to_owned(),
-        ..key.clone()
-    };
-    actual.has(&owner) && !expected.has(&owner)
 }
 
 fn changed(key: &Key, found: &Value, wanted: &Value, names: &Names<'_>) -> Difference {

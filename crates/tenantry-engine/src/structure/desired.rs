@@ -61,7 +61,7 @@ pub fn write(current: &Structure, wanted: &Structure, target: &Target) -> Vec<Wr
     }
     for (key, value) in current.facts.iter().filter(|(key, _)| is_written(key.fact)) {
         let goes_along = key.fact != Fact::Itself && !wanted.has(&key.of_object());
-        if !wanted.has(key) && !goes_along && !goes_with_a_column(key, current, wanted) {
+        if !wanted.has(key) && !goes_along && !key.goes_with_its_owner(current, wanted) {
             steps.extend(dropped(key, value));
         }
     }
@@ -72,25 +72,6 @@ pub fn write(current: &Structure, wanted: &Structure, target: &Target) -> Vec<Wr
 /// Rights, owners and row security are Tenantry's.
 fn is_written(fact: Fact) -> bool {
     !matches!(fact, Fact::Owner | Fact::Grant | Fact::ColumnGrant | Fact::RowSecurity)
-}
-
-/// Comments on what goes.
-fn goes_with_a_column(key: &Key, current: &Structure, wanted: &Structure) -> bool {
-    let Some((what, name)) = key.name.split_once(' ').filter(|_| key.fact == Fact::Comment) else {
-        return false;
-    };
-    let fact = match what {
-        "column" => Fact::Column,
-        "index" => Fact::Index,
-        "constraint" => Fact::Constraint,
-        _ => Fact::Trigger,
-    };
-    let of = Key {
-        fact,
-        name: name.trim_matches('"').to_owned(),
-        ..key.clone()
-    };
-    current.has(&of) && !wanted.has(&of)
 }
 
 type Step = (Phase, Written);

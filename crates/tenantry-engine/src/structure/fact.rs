@@ -82,6 +82,29 @@ impl Key {
             ..self.clone()
         }
     }
+
+    /// Whether it is a comment on a column, index, constraint or trigger that the one structure has and the other has not.
+    pub(super) fn goes_with_its_owner(&self, one: &Structure, other: &Structure) -> bool {
+        self.commented()
+            .is_some_and(|owner| one.has(&owner) && !other.has(&owner))
+    }
+
+    /// On which part of the object it is a comment; nothing where it is on the object itself, or no comment.
+    fn commented(&self) -> Option<Self> {
+        let (what, name) = self.name.split_once(' ').filter(|_| self.fact == Fact::Comment)?;
+        let fact = match what {
+            "column" => Fact::Column,
+            "index" => Fact::Index,
+            "constraint" => Fact::Constraint,
+            "trigger" => Fact::Trigger,
+            _ => return None,
+        };
+        Some(Self {
+            fact,
+            name: name.trim_matches('"').to_owned(),
+            ..self.clone()
+        })
+    }
 }
 
 /// All facts of one schema.
