@@ -97,6 +97,17 @@ pub async fn register(
     Ok(())
 }
 
+/// The same as a text, for a message that does more.
+pub(crate) fn register_text(tenant: TenantId, epoch: Epoch, open: bool) -> String {
+    let state = if open { State::Open } else { State::NotOpenYet };
+    format!(
+        "select tenantry.fence_register('{}', {}::int8, {}::int2)",
+        tenant.as_uuid(),
+        epoch.0,
+        state as i16
+    )
+}
+
 /// Opens a tenant at a placement, and opens it again after it was closed.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use tenantry_engine::{
     home::ScratchDatabase,
     isolate::{self, Derived},
     migrate::{File, Files},
+    structure::{self, Finish},
 };
 
 use crate::{
@@ -109,19 +110,33 @@ impl Ops {
     async fn derive_on(&self, scratch: &ScratchDatabase, files: &Files) -> Result<Derived, MigrationError> {
         let failed = |error: &dyn std::fmt::Display| MigrationError::Server(error.to_string());
         let client = scratch.connect().await.map_err(|error| failed(&error))?;
-        let owner = tenantry_engine::Roles::of(self.catalog().installation()).owner;
-        isolate::derive(&client, owner.as_str(), files)
+        let installation = self.catalog().installation();
+        let owner = tenantry_engine::Roles::of(installation).owner;
+        let mut derived = isolate::derive(&client, owner.as_str(), files)
             .await
             .map_err(|error| match error {
                 isolate::DeriveError::Scratch(cause) => failed(&cause),
                 refused => MigrationError::Refused(refused.to_string()),
-            })
+            })?;
+        if structure::is_worth_finishing(&derived) {
+            match structure::finish(&client, installation, &derived).await {
+                Ok(Finish::Written(finished)) => derived.finished = Some(finished),
+                Ok(Finish::Replay(reason)) => {
+                    tracing::info!(reason, "new homes are made by all migrations, one after the other");
+                }
+                // They have run before: this is for haste only.
+                Err(error) => {
+                    tracing::warn!(%error, "new homes are made by all migrations, one after the other");
+                }
+            }
+        }
+        Ok(derived)
     }
 }
 
-/// Under what it is kept: these files, by this engine.
+/// Under what it is kept: these files, by this engine, with their finished form.
 pub(crate) fn key_of(files: &[File]) -> [u8; 32] {
-    let mut text = isolate::ENGINE_VERSION.to_owned();
+    let mut text = format!("{} finished.1", isolate::ENGINE_VERSION);
     for file in files {
         text.push('\n');
         text.push_str(&file.name);

@@ -41,6 +41,12 @@ pub fn hardened() -> bool {
     std::env::var_os("TENANTRY_TEST_HARDENED").is_some_and(|value| value == "1")
 }
 
+/// Whether the homes of tests are to be made from finished definitions where their migrations can be written so: the same tests
+/// once more, on what new tenants get.
+pub fn finished() -> bool {
+    std::env::var_os("TENANTRY_TEST_FINISHED").is_some_and(|value| value == "1")
+}
+
 /// A name that no other test has.
 pub(crate) fn random_hex() -> String {
     format!("{:032x}", rand::random::<u128>())

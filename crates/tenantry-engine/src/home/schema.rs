@@ -1,11 +1,12 @@
 //! A tenant's own schema.
 
-use tenantry_core::{InstallationId, TenantDatabaseId, TenantId, own_schema_name};
+use tenantry_core::{Epoch, InstallationId, TenantDatabaseId, TenantId, own_schema_name};
 use tenantry_sql::{Identifier, Literal};
-use tokio_postgres::{GenericClient, types::Type};
+use tokio_postgres::{Client, GenericClient, error::SqlState, types::Type};
 
 use super::{HomeError, Outcome};
 use crate::{
+    fence,
     roles::Roles,
     sql_error::{Doing, SqlError},
 };
@@ -29,6 +30,43 @@ pub async fn create_schema(
     Ok(Outcome::Done)
 }
 
+/// The same with the tenant's fence, opened at this epoch, in one transaction and one round trip; where there is such a schema
+/// already, nothing is done and [`Outcome::AlreadySo`] says that it has to be looked at.
+///
+/// `lightly`: the commit does not wait for the disk, since another one follows on this connection that does.
+///
+/// # Errors
+///
+/// Where a statement fails; nothing is left of the others then.
+pub async fn create_schema_and_open(
+    client: &Client,
+    installation: &InstallationId,
+    database: TenantDatabaseId,
+    tenant: TenantId,
+    epoch: Epoch,
+    lightly: bool,
+) -> Result<Outcome, HomeError> {
+    let name = Identifier::new(own_schema_name(tenant))?;
+    let light = if lightly {
+        "set local synchronous_commit = off;\n"
+    } else {
+        ""
+    };
+    let text = format!(
+        "begin;\n{light}{};\n{};\ncommit",
+        text(installation, database, &name, &mark(installation, tenant)),
+        fence::register_text(tenant, epoch, true)
+    );
+    match client.batch_execute(&text).await {
+        Ok(()) => Ok(Outcome::Done),
+        Err(error) if error.code() == Some(&SqlState::DUPLICATE_SCHEMA) => {
+            client.batch_execute("rollback").await.doing("roll back")?;
+            Ok(Outcome::AlreadySo)
+        }
+        Err(error) => Err(error).doing("make the tenant's schema").map_err(HomeError::from),
+    }
+}
+
 /// Makes a schema with that mark.
 pub(super) async fn make(
     client: &impl GenericClient,
@@ -37,19 +75,23 @@ pub(super) async fn make(
     name: &Identifier,
     mark: &str,
 ) -> Result<(), SqlError> {
+    client
+        .batch_execute(&text(installation, database, name, mark))
+        .await
+        .doing("make a schema")
+}
+
+/// One message, hence one transaction: there is no moment without the mark.
+fn text(installation: &InstallationId, database: TenantDatabaseId, name: &Identifier, mark: &str) -> String {
     let roles = Roles::of(installation);
     let (owner, mover) = (&roles.owner, &roles.mover);
     let app = Roles::app(installation, database);
     let mark = Literal::new(mark).expect("a mark holds no zero byte");
-    // One message, hence one transaction: there is no moment without the mark.
-    client
-        .batch_execute(&format!(
-            "create schema {name} authorization {owner};
-             comment on schema {name} is {mark};
-             grant usage on schema {name} to {app}, {mover}"
-        ))
-        .await
-        .doing("make a schema")
+    format!(
+        "create schema {name} authorization {owner};
+         comment on schema {name} is {mark};
+         grant usage on schema {name} to {app}, {mover}"
+    )
 }
 
 /// Drops a tenant's own schema with all that is in it, some tables at a time. What was dropped stays dropped where it fails;

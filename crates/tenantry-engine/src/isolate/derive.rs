@@ -130,6 +130,7 @@ async fn derive_as(client: &Client, owner: &str, files: &Files) -> Result<Derive
         engine_version: ENGINE_VERSION.to_owned(),
         tables: deriver.tables(),
         versions,
+        finished: None,
     };
     deriver.try_seeds(&derived).await?;
     Ok(derived)

@@ -13,6 +13,18 @@ pub struct Derived {
     pub versions: Vec<Version>,
     /// What the tables have become, after the last version.
     pub tables: Vec<IsolatedTable>,
+    /// All of it as one script for an empty schema, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Finished>,
+}
+
+/// What all versions together make of an empty schema, without the way there; see [`finish`](crate::structure::finish()).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finished {
+    /// The version of PostgreSQL whose words it is in; on another one the versions are replayed.
+    pub server_major: i32,
+    /// What runs, in this order, in one transaction.
+    pub steps: Vec<Step>,
 }
 
 impl Derived {

@@ -128,7 +128,7 @@ async fn apply_in_turn(
         versions: pending.iter().map(|version| version.version).collect(),
     };
     let is_new = pending.len() == derived.versions.len() && !is_overlay(derived);
-    if is_new && provision(client, target, &pending, patience).await? == OneGo::Applied {
+    if is_new && provision(client, target, derived, &pending, patience).await? == OneGo::Applied {
         pending.clear();
     } else {
         pending = self::pending(client, target, derived).await?;
@@ -149,12 +149,22 @@ async fn apply_in_turn(
 async fn provision(
     client: &Client,
     target: &Target,
+    derived: &Derived,
     versions: &[&Version],
     patience: &Patience,
 ) -> Result<OneGo, ApplyError> {
     install(client, versions).await?;
-    let outcome = with_locks(patience, || run::fresh(client, target, versions, patience)).await;
-    outcome.map_err(|failure| explain(failure, patience))
+    // The finished form first; where that does not go, on another version of PostgreSQL, what it was made from.
+    for finished in derived.finished.as_ref().map(Some).into_iter().chain([None]) {
+        let made = with_locks(patience, || run::fresh(client, target, versions, finished, patience)).await;
+        if made.map_err(|failure| explain(failure, patience))? == OneGo::Applied {
+            return Ok(OneGo::Applied);
+        }
+        if finished.is_some() {
+            tracing::debug!(schema = target.schema.as_str(), "its migrations are replayed");
+        }
+    }
+    Ok(OneGo::NotThisWay)
 }
 
 async fn one(

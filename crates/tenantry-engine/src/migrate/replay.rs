@@ -56,7 +56,51 @@ pub async fn replay(
     if had == 0 || !pending.iter().all(fits_a_message) {
         return Ok(Replayed::NotThisWay);
     }
-    match client.batch_execute(&message(target, before, pending, patience)).await {
+    send(client, target, &message(target, before, pending, patience)).await
+}
+
+/// Applies everything to a placement that was made a moment ago, in one round trip.
+///
+/// `client` is an administrator's connection that nobody else uses meanwhile.
+///
+/// # Errors
+///
+/// When the connection fails: it is of no more use then.
+///
+/// # Cancel safety
+///
+/// As [`replay()`].
+pub async fn fill(
+    client: &Client,
+    target: &Target,
+    derived: &Derived,
+    patience: &Patience,
+) -> Result<Replayed, ApplyError> {
+    let versions: Vec<&Version> = derived.versions.iter().collect();
+    let Some((_, before_last)) = versions.split_last() else {
+        return Ok(Replayed::Applied);
+    };
+    // The turn is that of one transaction.
+    let finished = derived.finished.as_ref();
+    let is_whole = finished.is_some() || !before_last.iter().any(|version| version.ends_transaction);
+    if !is_whole
+        || versions
+            .iter()
+            .any(|version| version.overlay || !version.extensions.is_empty())
+    {
+        return Ok(Replayed::NotThisWay);
+    }
+    let first = format!(
+        "select pg_advisory_xact_lock({});\n{}",
+        apply::turn_key(target),
+        expect(target, &[])
+    );
+    let text = run::fresh_text(target, &versions, finished, patience, &first);
+    send(client, target, &text).await
+}
+
+async fn send(client: &Client, target: &Target, text: &str) -> Result<Replayed, ApplyError> {
+    match client.batch_execute(text).await {
         Ok(()) => Ok(Replayed::Applied),
         Err(error) if error.as_db_error().is_some() => {
             run::roll_back(client).await?;

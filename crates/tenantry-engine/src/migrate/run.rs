@@ -8,7 +8,7 @@ use super::{
     Mode,
     target::{Patience, Target},
 };
-use crate::isolate::{Act, Grantee, Step, Version};
+use crate::isolate::{Act, Finished, Grantee, Step, Version};
 use tenantry_sql::{Identifier, Literal};
 
 /// Why a version was not applied.
@@ -133,37 +133,10 @@ pub(super) async fn fresh(
     client: &Client,
     target: &Target,
     versions: &[&Version],
+    finished: Option<&Finished>,
     patience: &Patience,
 ) -> Result<OneGo, Failure> {
-    let begun = Instant::now();
-    let mut text = String::new();
-    let mut open = false;
-    for version in versions {
-        let first = if open {
-            act_as(&target.owner)
-        } else {
-            begin_as(target, &target.owner, patience)
-        };
-        text.push_str(&first);
-        // There are no tenants yet whose data could be changed; what new ones start with is seeded when they come.
-        let steps = version
-            .steps
-            .iter()
-            .filter(|step| version.mode == Mode::Schema && !step.only_filled);
-        for step in steps {
-            text.push_str(&statement(target, step, Building::Plainly));
-            text.push_str(";\n");
-        }
-        text.push_str("set local role none;");
-        text.push_str(&record(target, version, begun));
-        open = !version.ends_transaction;
-        if !open {
-            text.push_str("commit;\n");
-        }
-    }
-    if open {
-        text.push_str("commit");
-    }
+    let text = fresh_text(target, versions, finished, patience, "");
     let Err(error) = client.batch_execute(&text).await else {
         return Ok(OneGo::Applied);
     };
@@ -173,6 +146,81 @@ pub(super) async fn fresh(
         None if error.as_db_error().is_some() => Ok(OneGo::NotThisWay),
         None => Err(error.into()),
     }
+}
+
+/// What each version takes of such a message is not told.
+const TOOK_MS: &str = "0";
+
+/// What brings all versions to a placement without rows: finished, or one after the other. `first` runs as the administrator, in
+/// the transaction of the first.
+pub(super) fn fresh_text(
+    target: &Target,
+    versions: &[&Version],
+    finished: Option<&Finished>,
+    patience: &Patience,
+    first: &str,
+) -> String {
+    if let Some(finished) = finished {
+        return finished_text(target, versions, finished, patience, first);
+    }
+    let mut text = String::new();
+    let mut open = false;
+    for (number, version) in versions.iter().enumerate() {
+        if !open {
+            text.push_str(&begin(target, patience));
+        }
+        if number == 0 {
+            text.push_str(first);
+        }
+        text.push_str(&act_as(&target.owner));
+        // There are no tenants yet whose data could be changed; what new ones start with is seeded when they come.
+        let steps = version
+            .steps
+            .iter()
+            .filter(|step| version.mode == Mode::Schema && !step.only_filled);
+        for step in steps {
+            text.push_str(&statement(target, step, Building::Plainly));
+            text.push_str(";\n");
+        }
+        text.push_str("set local role none;\n");
+        text.push_str(&record_as(target, version, TOOK_MS));
+        open = !version.ends_transaction;
+        if !open {
+            text.push_str("commit;\n");
+        }
+    }
+    if open {
+        text.push_str("commit");
+    }
+    text
+}
+
+fn finished_text(
+    target: &Target,
+    versions: &[&Version],
+    finished: &Finished,
+    patience: &Patience,
+    first: &str,
+) -> String {
+    let mut text = begin(target, patience);
+    text.push_str(first);
+    // The cast of the sentence is the error, as in the seal: it is not evaluated before the comparison is.
+    text.push_str(&format!(
+        "select (case current_setting('server_version_num')::int / 10000 when {} then null \
+                 else 'tenantry: finished for another version of PostgreSQL' || left(version(), 0) end)::int;\n",
+        finished.server_major
+    ));
+    text.push_str(&act_as(&target.owner));
+    for step in &finished.steps {
+        text.push_str(&statement(target, step, Building::Plainly));
+        text.push_str(";\n");
+    }
+    text.push_str("set local role none;\n");
+    for version in versions {
+        text.push_str(&record_as(target, version, TOOK_MS));
+    }
+    text.push_str("commit");
+    text
 }
 
 /// The same, statement by statement.

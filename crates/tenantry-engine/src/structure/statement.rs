@@ -1,6 +1,6 @@
 //! A difference as statements: how a fact is made, undone and changed into another, and whether that may happen unseen.
 
-mod column;
+pub(super) mod column;
 mod object;
 mod right;
 
@@ -66,7 +66,7 @@ pub(super) fn is(value: &Value, field: &str) -> bool {
     value.get(field).and_then(Value::as_bool).unwrap_or_default()
 }
 
-fn texts(value: &Value) -> Vec<&str> {
+pub(super) fn texts(value: &Value) -> Vec<&str> {
     let values = value.as_array().map(Vec::as_slice).unwrap_or_default();
     values.iter().filter_map(Value::as_str).collect()
 }

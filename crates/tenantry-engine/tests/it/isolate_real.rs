@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::support::{World, derived, files};
 
 /// The folder beside the repository, or where `TENANTRY_SHARED` says.
-fn shared(file: &str) -> Option<String> {
+pub(crate) fn shared(file: &str) -> Option<String> {
     let folder = std::env::var_os("TENANTRY_SHARED").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
         PathBuf::from,
@@ -22,7 +22,7 @@ fn shared(file: &str) -> Option<String> {
 }
 
 /// Without the rows, which come in by adoption.
-fn definitions(text: &str) -> String {
+pub(crate) fn definitions(text: &str) -> String {
     let mut inside = false;
     text.lines()
         .map(|line| {

@@ -14,6 +14,7 @@ mod audit_corpus;
 mod bootstrap;
 mod check;
 mod fence;
+mod finish;
 mod harden;
 mod home;
 mod isolate_eighteen;

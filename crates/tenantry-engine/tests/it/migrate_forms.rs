@@ -2,7 +2,7 @@
 
 use crate::support::{World, derived, files, tenant};
 
-const FORMS: &str = include_str!("migrate_forms.sql");
+pub(crate) const FORMS: &str = include_str!("migrate_forms.sql");
 
 /// Everything of a schema that isolation promises.
 fn shape(schema: &str) -> String {

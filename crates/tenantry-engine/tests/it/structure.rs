@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 
 use crate::support::{World, derived, files, tenant};
 
-const FIRST: (&str, &str) = (
+pub(crate) const FIRST: (&str, &str) = (
     "0001_first.sql",
     "create type mood as enum ('sad', 'glad');
      create domain short as text check (length(value) < 10);
@@ -35,7 +35,7 @@ const FIRST: (&str, &str) = (
      create trigger touched before update on people for each row execute function touch();
      create policy moody on people as restrictive for select using (mood is distinct from 'sad');",
 );
-const SECOND: (&str, &str) = (
+pub(crate) const SECOND: (&str, &str) = (
     "0002_second.sql",
     "-- tenantry: reference\ncreate table countries (code text primary key, name text);",
 );

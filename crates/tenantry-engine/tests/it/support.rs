@@ -9,6 +9,7 @@ use tenantry_engine::{
     bootstrap::{self, DatabaseRequest},
     isolate::{DeriveError, Derived, derive},
     migrate::{Applied, ApplyError, ByAdministrator, Files, Patience, Refusal, Target, apply},
+    structure::{self, Finish},
 };
 use tenantry_sql::Identifier;
 use tenantry_testing::{TestDatabase, database, installation_id};
@@ -49,7 +50,34 @@ pub(crate) async fn derived_in(scratch: TestDatabase, files: &Files) -> Result<D
         .batch_execute(&format!("drop owned by {owner} cascade; drop role {owner}"))
         .await
         .expect("drops the owner");
-    derived
+    match derived {
+        Ok(mut derived) if tenantry_testing::finished() => {
+            match finish(&derived).await {
+                Finish::Written(finished) => derived.finished = Some(finished),
+                Finish::Replay(reason) => eprintln!("REPLAY: {reason}"),
+            }
+            Ok(derived)
+        }
+        other => other,
+    }
+}
+
+/// Writes all versions as one script, in a scratch database of their own.
+pub(crate) async fn finish(derived: &Derived) -> Finish {
+    finish_in(database().await, derived).await
+}
+
+pub(crate) async fn finish_in(scratch: TestDatabase, derived: &Derived) -> Finish {
+    let server = ServerAdmin::new(scratch.config()).expect("needs no TLS");
+    let installation: InstallationId = installation_id().parse().expect("is an id");
+    bootstrap::server(&server, &installation, None)
+        .await
+        .expect("bootstraps the server");
+    let client = scratch.connect().await;
+    match structure::finish(&client, &installation, derived).await {
+        Ok(finish) => finish,
+        Err(error) => panic!("{error:?}\n{error}"),
+    }
 }
 
 pub(crate) async fn steps(sql: &str) -> Derived {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A column in `create table` and `add column`.
-pub(super) fn definition(name: &str, column: &Value, names: &Names<'_>) -> String {
+pub(in crate::structure) fn definition(name: &str, column: &Value, names: &Names<'_>) -> String {
     let mut sql = format!("{} {}", ident(name), text(column, "type").unwrap_or_default());
     if let Some(collation) = text(column, "collation") {
         sql.push_str(&format!(" collate {collation}"));
