@@ -4,6 +4,7 @@
 
 mod adopt;
 mod api_keys;
+mod at_hand;
 pub mod audit;
 mod authority;
 mod config;

@@ -58,10 +58,15 @@ impl Ops {
     /// # Cancel safety
     /// The operation goes on when the future is dropped.
     pub(crate) async fn finish_operation(&self, id: OperationId) -> Result<(), TenantError> {
+        self.run_operation(id).await;
+        self.await_operation(id).await
+    }
+
+    /// The same for one that was worked on here a moment ago: most often it has ended.
+    pub(crate) async fn await_operation(&self, id: OperationId) -> Result<(), TenantError> {
         let deadline = Instant::now() + self.fleet().wait;
         let mut pause = Duration::from_millis(20);
         loop {
-            self.run_operation(id).await;
             let client = self.catalog().client().await?;
             let found = operation::find(&client, id).await?.ok_or(TenantError::NotFound)?;
             drop(client);
@@ -80,6 +85,7 @@ impl Ops {
                 // Another runner has it, or it waits before it tries again. A quick look is cheap beside what it does.
                 _ => tokio::time::sleep(pause).await,
             }
+            self.run_operation(id).await;
             pause = (pause * 2).min(Duration::from_millis(250));
         }
     }

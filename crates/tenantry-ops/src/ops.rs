@@ -6,7 +6,7 @@ use tenantry_catalog::Catalog;
 use tenantry_engine::isolate::Derived;
 use tokio::sync::OnceCell;
 
-use crate::{FleetConfig, IdentityConfig, password::Hasher, runner::Runner};
+use crate::{FleetConfig, IdentityConfig, at_hand::AtHand, password::Hasher, runner::Runner};
 
 /// All use cases, spread over files by verb. Cheap to clone.
 #[derive(Clone)]
@@ -19,6 +19,7 @@ struct Inner {
     runner: Runner,
     derived: OnceCell<Arc<Derived>>,
     hasher: Hasher,
+    at_hand: AtHand,
 }
 
 impl Ops {
@@ -36,6 +37,7 @@ impl Ops {
             fleet,
             derived: OnceCell::new(),
             hasher: Hasher::new(),
+            at_hand: AtHand::default(),
         }))
     }
 
@@ -60,6 +62,10 @@ impl Ops {
 
     pub(crate) fn runner(&self) -> &Runner {
         &self.0.runner
+    }
+
+    pub(crate) fn at_hand(&self) -> &AtHand {
+        &self.0.at_hand
     }
 
     pub(crate) fn hasher(&self) -> &Hasher {

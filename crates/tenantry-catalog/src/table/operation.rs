@@ -353,19 +353,36 @@ pub async fn hold(db: &impl Db, lease: Lease) -> Result<Held, CatalogError> {
     Ok(if row.is_some() { Held::Yes } else { Held::Lost })
 }
 
-/// Records that a step begins.
+/// Records that a step begins, and extends the lease.
 ///
 /// # Errors
 /// When the catalog fails.
-pub async fn begin_step(db: &impl Db, lease: Lease, step: &str) -> Result<Held, CatalogError> {
+pub async fn begin_step(db: &impl Db, lease: Lease, step: &str, by: Duration) -> Result<Held, CatalogError> {
     let rows = db
         .execute(
             &light(
                 "update operation
-                 set step = $3, attempts = case when step = $3 then attempts else 1 end, updated_at = now()
+                 set step = $3, attempts = case when step = $3 then attempts else 1 end,
+                     lease_until = now() + make_interval(secs => $4), updated_at = now()
                  from light
                  where id = $1 and fencing = $2 and lease_until >= now()",
             ),
+            &[lease.operation.as_uuid(), &lease.fencing, &step, &by.as_secs_f64()],
+        )
+        .await?;
+    Ok(Held::from_rows(rows))
+}
+
+/// The same as [`hold`] for the transaction that is the step: it is recorded with it.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn hold_step(db: &impl Db, lease: Lease, step: &str) -> Result<Held, CatalogError> {
+    let rows = db
+        .execute(
+            "update operation
+             set step = $3, attempts = case when step = $3 then attempts else 1 end, updated_at = now()
+             where id = $1 and fencing = $2 and lease_until >= now()",
             &[lease.operation.as_uuid(), &lease.fencing, &step],
         )
         .await?;

@@ -111,9 +111,19 @@ impl Journal {
 
     /// Records that a step begins.
     pub(crate) async fn begin(&self, step: &str) -> Result<(), Failure> {
-        failpoint::pass(&format!("{}.before_{step}", self.operation.kind)).await?;
+        self.arrive(step).await?;
+        self.note(step).await
+    }
+
+    /// Passes the place before a step.
+    pub(super) async fn arrive(&self, step: &str) -> Result<(), Failure> {
+        failpoint::pass(&format!("{}.before_{step}", self.operation.kind)).await
+    }
+
+    /// Records that a step begins, which is a [`check`](Self::check) as well.
+    pub(super) async fn note(&self, step: &str) -> Result<(), Failure> {
         let client = self.ops.catalog().client().await?;
-        held(operation::begin_step(&client, self.lease, step).await?)
+        held(operation::begin_step(&client, self.lease, step, self.ops.fleet().lease).await?)
     }
 
     /// Passes the place after a step.
@@ -134,6 +144,14 @@ impl Journal {
             tenant::hold(transaction, tenant).await?;
         }
         held(operation::hold(transaction, self.lease).await?)
+    }
+
+    /// The same for the transaction that is a step, which is recorded with it.
+    pub(super) async fn hold_step(&self, transaction: &Transaction<'_>, step: &str) -> Result<(), Failure> {
+        if let Some(tenant) = self.operation.tenant {
+            tenant::hold(transaction, tenant).await?;
+        }
+        held(operation::hold_step(transaction, self.lease, step).await?)
     }
 
     /// Records an object before it is made.

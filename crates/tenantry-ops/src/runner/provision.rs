@@ -16,7 +16,7 @@ use super::{
     Failure, Journal,
     site::{Site, TURN},
 };
-use crate::Ops;
+use crate::{Ops, at_hand::Connected};
 
 /// The steps of each isolation, in order; failpoints stand before and after each.
 pub(super) const fn steps(isolation: Isolation) -> &'static [&'static str] {
@@ -43,12 +43,13 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
         if is_there && matches!(*step, "database" | "bootstrap") {
             continue;
         }
-        journal.begin(step).await?;
+        // Each notes that it begins where that costs it least: under its turn, which takes the same look at the lease.
+        journal.arrive(step).await?;
         match *step {
             "rows" => rows(&site, &located).await?,
             "schema" => at_work = Some(schema(&site, &located).await?),
             "database" => database(&site, &located).await?,
-            "bootstrap" => site.bootstrap().await?,
+            "bootstrap" => bootstrap(&mut site).await?,
             "tables" => tables(&site, &located, at_work.take()).await?,
             _ => activate(ops, journal, &located).await?,
         }
@@ -87,16 +88,16 @@ async fn rows(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
     will_make_first(site, located).await?;
     let client = site.connect().await?;
     turn::begin(&client, site.journal.lock_key(), TURN).await?;
-    site.journal.check().await?;
+    site.journal.note("rows").await?;
     fence::register(&client, located.placement.tenant, located.placement.epoch, true).await?;
     turn::commit(&client).await?;
     site.seed(&client, located).await
 }
 
-async fn schema(site: &Site<'_>, located: &Located) -> Result<Client, Failure> {
+async fn schema(site: &Site<'_>, located: &Located) -> Result<Connected, Failure> {
     will_make_first(site, located).await?;
-    let client = site.connect().await?;
-    site.take_turn(&client).await?;
+    let client = site.connect_again().await?;
+    site.take_turn_for(&client, "schema").await?;
     make_schema(site, located, &client).await?;
     Ok(client)
 }
@@ -107,20 +108,29 @@ async fn schema(site: &Site<'_>, located: &Located) -> Result<Client, Failure> {
 /// that crashes in between has neither, so whoever goes on at the tables makes the schema first, which may be there.
 async fn make_schema(site: &Site<'_>, located: &Located, client: &Client) -> Result<(), Failure> {
     let (tenant, epoch) = (located.placement.tenant, located.placement.epoch);
-    let (ops, installation) = (site.ops, site.installation());
+    let (ops, installation, database) = (site.ops, site.installation(), site.database.id);
     let derived = ops.derived().await?;
+    let tables_follow = derived.as_ref().is_some_and(|derived| !derived.versions.is_empty());
+    let spares = ops.fleet().spare_schemas > 0;
+    if !spares {
+        let made =
+            home::create_schema_and_open(client, installation, database, tenant, epoch, tables_follow).await?;
+        if made == home::Outcome::Done {
+            return Ok(());
+        }
+    }
     client.batch_execute("begin").await?;
     let taken = match &derived {
-        Some(derived) if ops.fleet().spare_schemas > 0 => {
+        Some(derived) if spares => {
             home::take_spare(client, installation, tenant, &migrate::ledger_text(derived)).await?
         }
         _ => false,
     };
     if !taken {
-        if derived.is_some_and(|derived| !derived.versions.is_empty()) {
+        if tables_follow {
             client.batch_execute("set local synchronous_commit = off").await?;
         }
-        home::create_schema(client, installation, site.database.id, tenant).await?;
+        home::create_schema(client, installation, database, tenant).await?;
     }
     fence::register(client, tenant, epoch, true).await?;
     client.batch_execute("commit").await?;
@@ -128,22 +138,28 @@ async fn make_schema(site: &Site<'_>, located: &Located, client: &Client) -> Res
 }
 
 async fn database(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
+    site.journal.note("database").await?;
     will_make_first(site, located).await?;
     site.make_database().await
+}
+
+async fn bootstrap(site: &mut Site<'_>) -> Result<(), Failure> {
+    site.journal.note("bootstrap").await?;
+    site.bootstrap().await
 }
 
 /// The application's tables in a schema or database of the tenant's own, and what it starts with.
 ///
 /// On the connection of the step before, which has the turn: another one would have to log in and to read the system catalogs.
-async fn tables(site: &Site<'_>, located: &Located, at_work: Option<Client>) -> Result<(), Failure> {
+async fn tables(site: &Site<'_>, located: &Located, at_work: Option<Connected>) -> Result<(), Failure> {
     let client = match at_work {
         Some(client) => {
-            site.journal.check().await?;
+            site.journal.note("tables").await?;
             client
         }
         None => {
-            let client = site.connect().await?;
-            site.take_turn(&client).await?;
+            let client = site.connect_again().await?;
+            site.take_turn_for(&client, "tables").await?;
             if located.placement.isolation == Isolation::Schema {
                 make_schema(site, located, &client).await?;
             }
@@ -151,11 +167,16 @@ async fn tables(site: &Site<'_>, located: &Located, at_work: Option<Client>) -> 
         }
     };
     if located.placement.isolation == Isolation::Database {
-        fence::register(&client, located.placement.tenant, located.placement.epoch, true).await?;
+        fence::register(&*client, located.placement.tenant, located.placement.epoch, true).await?;
     }
     site.migrate(&client, &located.placement.schema).await?;
     site.customise(Some(&client), located).await?;
-    site.seed(&client, located).await
+    site.seed(&client, located).await?;
+    // Others will be made in the same database.
+    if located.placement.isolation == Isolation::Schema {
+        site.ops.at_hand().keep(client);
+    }
+    Ok(())
 }
 
 /// From this transaction on the tenant is served.
@@ -163,23 +184,27 @@ async fn activate(ops: &Ops, journal: &Journal, located: &Located) -> Result<(),
     let tenant = located.placement.tenant;
     let mut client = ops.catalog().client().await?;
     let transaction = client.transaction().await?;
-    journal.hold(&transaction).await?;
-    match tenant::set_state(&transaction, tenant, TenantState::Provisioning, TenantState::Active).await? {
-        Changed::Yes => {}
-        Changed::No | Changed::Clash(_) => {
-            return Err(Failure::permanent(
+    journal.hold_step(&transaction, "activate").await?;
+    // Sent without waiting for each other's answers: nothing of it counts before the commit.
+    let activated = async {
+        match tenant::set_state(&transaction, tenant, TenantState::Provisioning, TenantState::Active).await? {
+            Changed::Yes => Ok(()),
+            Changed::No | Changed::Clash(_) => Err(Failure::permanent(
                 "not_provisioning",
                 "the tenant is not being provisioned any more",
-            ));
+            )),
         }
-    }
-    if located.placement.isolation == Isolation::Database {
-        tenantry_catalog::tenant_database::set_ready(&transaction, located.database.id).await?;
-    }
-    placement::set_ready(&transaction, tenant).await?;
-    operation_cleanup::settle_all(&transaction, journal.operation.id).await?;
-    change::announce(&transaction, Change::Tenant(tenant)).await?;
-    journal.finish(&transaction, OperationState::Done).await?;
+    };
+    let routed = async {
+        if located.placement.isolation == Isolation::Database {
+            tenantry_catalog::tenant_database::set_ready(&transaction, located.database.id).await?;
+        }
+        Ok(placement::set_ready(&transaction, tenant).await?)
+    };
+    let settled = async { Ok(operation_cleanup::settle_all(&transaction, journal.operation.id).await?) };
+    let announced = async { Ok(change::announce(&transaction, Change::Tenant(tenant)).await?) };
+    let ended = journal.finish(&transaction, OperationState::Done);
+    tokio::try_join!(activated, routed, settled, announced, ended)?;
     transaction.commit().await?;
     debug_assert!(located.placement.schema == SHARED_SCHEMA || located.placement.isolation == Isolation::Schema);
     Ok(())

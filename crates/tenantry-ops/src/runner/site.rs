@@ -15,14 +15,16 @@ use tenantry_engine::{
     bootstrap::{self, Credentials, DatabaseRequest},
     home,
     isolate::Derived,
-    migrate::{self, ByAdministrator},
+    migrate::{self, ByAdministrator, Replayed},
     turn,
 };
 use tokio_postgres::Client;
 
 use super::{Failure, Journal};
 use crate::{
-    Authority, MigrationError, Ops, failpoint,
+    Authority, MigrationError, Ops,
+    at_hand::Connected,
+    failpoint,
     migrations::{ledger_rows, note_overlay},
     upgrade,
 };
@@ -97,6 +99,19 @@ impl<'a> Site<'a> {
     /// Connects to the tenant database.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         Ok(self.admin.connect(&self.database.name).await?)
+    }
+
+    /// The same over a connection that is at hand, if there is one.
+    pub(super) async fn connect_again(&self) -> Result<Connected, Failure> {
+        let (server, name) = (self.database.server, &self.database.name);
+        Ok(self.ops.at_hand().connect(&self.admin, server, name).await?)
+    }
+
+    /// Takes the operation's turn on this connection for a step, which is noted under it.
+    pub(super) async fn take_turn_for(&self, client: &Client, step: &str) -> Result<(), Failure> {
+        turn::take(client, self.journal.lock_key(), TURN).await?;
+        self.journal.note(step).await?;
+        failpoint::pass(&format!("{}.in_turn", self.journal.operation.kind)).await
     }
 
     /// Takes the operation's turn on this connection, and makes sure under it that nobody has taken over.
@@ -195,15 +210,11 @@ impl<'a> Site<'a> {
             return Ok(());
         };
         let target = target(self.installation(), &self.database, schema)?;
-        migrate::apply(
-            client,
-            &target,
-            &derived,
-            &[],
-            &ByAdministrator,
-            &self.ops.fleet().patience,
-        )
-        .await?;
+        let patience = &self.ops.fleet().patience;
+        // One that is not empty, since this is done again or it was a spare one, says so.
+        if migrate::fill(client, &target, &derived, patience).await? == Replayed::NotThisWay {
+            migrate::apply(client, &target, &derived, &[], &ByAdministrator, patience).await?;
+        }
         record_versions(self.ops, &self.database, schema, &derived).await
     }
 

@@ -53,10 +53,13 @@ impl Ops {
             operation,
             taken,
         } = self.record_tenant(authority, request, owner.as_ref(), &keyed).await?;
-        if let Some(taken) = taken {
-            self.run_taken(taken).await;
+        match taken {
+            Some(taken) => {
+                self.run_taken(taken).await;
+                self.await_operation(operation).await?;
+            }
+            None => self.finish_operation(operation).await?,
         }
-        self.finish_operation(operation).await?;
         self.get_tenant(&Authority::system("created"), &tenant.into()).await
     }
 
@@ -88,16 +91,25 @@ impl Ops {
             profile: &request.profile,
             settings: request.settings.as_ref().unwrap_or(&empty),
         };
-        tenant::insert(&transaction, &new).await??;
+        // What does not need each other's answers is sent at once.
+        let (inserted, place) = tokio::join!(
+            tenant::insert(&transaction, &new),
+            placing::take(self, &transaction, request, &plan)
+        );
+        inserted??;
+        let place = place?;
         if let Some(owner) = owner {
             add_first_owner(&transaction, id, owner).await?;
         }
-        let place = placing::take(self, &transaction, request, &plan).await?;
         let schema = match place.isolation {
             Isolation::Shared | Isolation::Database => SHARED_SCHEMA.to_owned(),
             Isolation::Schema => own_schema_name(id),
         };
         let server = place.server.id;
+        // Logging in goes on while the catalog writes.
+        if let (Isolation::Schema, Some(there)) = (place.isolation, &place.database) {
+            self.at_hand().fetch(self, server, &there.name);
+        }
         let (database, home) = match place.database {
             Some(there) => (
                 there.id,
@@ -114,7 +126,6 @@ impl Ops {
             database,
             schema: &schema,
         };
-        placement::insert(&transaction, &at).await?;
         let input = json!({});
         let work = NewOperation {
             id: operation,
@@ -124,10 +135,14 @@ impl Ops {
             input: &input,
             run_after: None,
         };
-        operation::insert(&transaction, &work).await?;
+        let (_, _, made, ()) = tokio::try_join!(
+            placement::insert(&transaction, &at),
+            operation::insert(&transaction, &work),
+            tenant::find(&transaction, id),
+            change::announce(&transaction, Change::Tenant(id))
+        )?;
         keyed.record(&transaction, id, Some(operation)).await?;
-        let made = tenant::find(&transaction, id).await?.ok_or(TenantError::NotFound)?;
-        change::announce(&transaction, Change::Tenant(id)).await?;
+        let made = made.ok_or(TenantError::NotFound)?;
         let act = Act {
             action: "tenant.create",
             tenant: Some(id),

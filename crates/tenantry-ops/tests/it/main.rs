@@ -4,6 +4,7 @@
     reason = "in a test it is an assertion, also in what tests share"
 )]
 
+mod at_hand;
 mod child;
 mod create;
 mod faults;
