@@ -67,23 +67,40 @@ pub(super) async fn shared(run: &Run) -> Result<Finding> {
     )))
 }
 
+/// Whether a tenant is made by a process that has just made another one in the same database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    Nothing,
+    Another,
+}
+
 /// A tenant with its own schema, against the finished tables in one message.
-pub(super) async fn schema(run: &Run) -> Result<Finding> {
+pub(super) async fn schema(run: &Run, name: &'static str, before: Before) -> Result<Finding> {
     let world = &run.world;
     let ddl = final_ddl(world)?;
     let (mut ratios, mut ours, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=run.plan.rounds {
+        // One of its own has no connection at hand.
+        let ops = match before {
+            Before::Nothing => world::ops_of(world, |_| {}),
+            Before::Another => world.ops.clone(),
+        };
+        ops.derive_migrations().await?;
         let plain = apply(world, &ddl).await?;
-        let whole = make(world, Isolation::Schema).await?;
+        let whole = make_by(&ops, Isolation::Schema).await?;
         if round > 0 {
             ratios.push(whole.as_secs_f64() / plain.as_secs_f64());
             ours.push(whole.as_secs_f64() * 1e3);
             others.push(plain.as_secs_f64() * 1e3);
         }
     }
+    let what = match before {
+        Before::Nothing => "creating a tenant with its own schema: whole operation",
+        Before::Another => "the same right after another one in the same database",
+    };
     Ok(Finding::new(
-        "create-schema",
-        "creating a tenant with its own schema: whole operation",
+        name,
+        what,
         "its final isolated DDL (by pg_dump) in one message on a new connection, time to time",
         Spread::of(ratios),
         Target::AtMost(1.5),

@@ -30,8 +30,20 @@ use super::{
     world::{CROWD, Home},
 };
 
-/// Sixteen clients, each with its tenant and its token.
+/// Sixteen clients, each with its tenant and its token: as many connections of PostgreSQL's in turn.
 pub(super) async fn contact(run: &Run) -> Result<Finding> {
+    let homes: Vec<&Home> = run.world.shared.iter().collect();
+    clients(run, "http", &homes, &format!("{CROWD} clients"), Target::AtLeast(0.75)).await
+}
+
+/// The same clients, all of one tenant: as few connections as the bare handler takes.
+pub(super) async fn contact_of_one(run: &Run) -> Result<Finding> {
+    let homes = vec![&run.world.shared[0]; CROWD];
+    let who = format!("{CROWD} clients of one tenant");
+    clients(run, "http-one-tenant", &homes, &who, Target::None).await
+}
+
+async fn clients(run: &Run, name: &'static str, homes: &[&Home], who: &str, target: Target) -> Result<Finding> {
     let world = &run.world;
     let application = Application {
         router: tenantry_crm::router(),
@@ -48,7 +60,7 @@ pub(super) async fn contact(run: &Run) -> Result<Finding> {
     let server = tenantry_server::start(config, services, application).await?;
     let bare = Bare::start(run).await?;
     let (mut whole_callers, mut bare_callers) = (Vec::new(), Vec::new());
-    for home in &world.shared {
+    for home in homes {
         let token = world.token(home).await?;
         whole_callers.push(Client::connect(server.address(), home, &token).await?);
         bare_callers.push(Client::connect(bare.address, home, &token).await?);
@@ -58,11 +70,11 @@ pub(super) async fn contact(run: &Run) -> Result<Finding> {
     bare.task.abort();
     server.stop().await;
     Ok(Finding::rates(
-        "http",
-        format!("GET /app/contacts/{{id}} with a token, {CROWD} clients"),
+        name,
+        format!("GET /app/contacts/{{id}} with a token, {who}"),
         "a bare axum handler with the same unscoped prepared query",
         &found,
-        Target::AtLeast(0.75),
+        target,
     ))
 }
 
