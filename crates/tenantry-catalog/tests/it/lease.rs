@@ -63,7 +63,10 @@ async fn a_runner_whose_lease_ran_out_writes_nothing_more() {
     assert!(new.fencing > old.fencing);
     assert_eq!(operation::extend(&client, old, LONG).await.unwrap(), Held::Lost);
     assert_eq!(operation::hold(&client, old).await.unwrap(), Held::Lost);
-    assert_eq!(operation::begin_step(&client, old, "x", LONG).await.unwrap(), Held::Lost);
+    assert_eq!(
+        operation::begin_step(&client, old, "x", LONG).await.unwrap(),
+        Held::Lost
+    );
     assert_eq!(
         operation::finish(&client, old, OperationState::Done, None)
             .await
@@ -79,7 +82,10 @@ async fn a_runner_whose_lease_ran_out_writes_nothing_more() {
         operation::park(&client, old, chrono::Utc::now()).await.unwrap(),
         Held::Lost
     );
-    assert_eq!(operation::begin_step(&client, new, "first", LONG).await.unwrap(), Held::Yes);
+    assert_eq!(
+        operation::begin_step(&client, new, "first", LONG).await.unwrap(),
+        Held::Yes
+    );
     assert_eq!(
         operation::finish(&client, new, OperationState::Done, None)
             .await

@@ -294,7 +294,8 @@ async fn a_placement_that_grew_has_the_shape_of_one_made_at_once() {
     let shape = |schema: &str| {
         format!(
             "select string_agg(line, chr(10)) from (
-               select format('%s.%s %s %s %s', c.relname, a.attname, a.attnum, format_type(a.atttypid, a.atttypmod), a.attnotnull) as line
+               select format('%s.%s %s %s %s', c.relname, a.attname, row_number() over (partition by c.oid order by a.attnum),
+                             format_type(a.atttypid, a.atttypmod), a.attnotnull) as line
                  from pg_class c join pg_attribute a on a.attrelid = c.oid where c.relnamespace = '{schema}'::regnamespace and not a.attisdropped
                union all select format('%s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) from pg_constraint where connamespace = '{schema}'::regnamespace
                union all select indexdef from pg_indexes where schemaname = '{schema}'

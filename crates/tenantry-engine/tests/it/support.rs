@@ -52,7 +52,7 @@ pub(crate) async fn derived_in(scratch: TestDatabase, files: &Files) -> Result<D
         .expect("drops the owner");
     match derived {
         Ok(mut derived) if tenantry_testing::finished() => {
-            match finish(&derived).await {
+            match finish_in(scratch, &derived).await {
                 Finish::Written(finished) => derived.finished = Some(finished),
                 Finish::Replay(reason) => eprintln!("REPLAY: {reason}"),
             }

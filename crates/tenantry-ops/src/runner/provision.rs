@@ -113,8 +113,7 @@ async fn make_schema(site: &Site<'_>, located: &Located, client: &Client) -> Res
     let tables_follow = derived.as_ref().is_some_and(|derived| !derived.versions.is_empty());
     let spares = ops.fleet().spare_schemas > 0;
     if !spares {
-        let made =
-            home::create_schema_and_open(client, installation, database, tenant, epoch, tables_follow).await?;
+        let made = home::create_schema_and_open(client, installation, database, tenant, epoch, tables_follow).await?;
         if made == home::Outcome::Done {
             return Ok(());
         }

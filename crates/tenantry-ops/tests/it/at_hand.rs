@@ -36,7 +36,10 @@ async fn a_connection_serves_the_next_tenant_too_and_holds_nothing_in_between() 
         assert_eq!(fleet.emails(tenant).await, ["help@example.com"]);
     }
     // One that PostgreSQL has ended is noticed before it is used.
-    admin.execute("select pg_terminate_backend($1, 5000)", &[&pid]).await.unwrap();
+    admin
+        .execute("select pg_terminate_backend($1, 5000)", &[&pid])
+        .await
+        .unwrap();
     let third = fleet.create("initech", Isolation::Schema).await.unwrap();
     assert_eq!(third.state, TenantState::Active);
     assert_ne!(waiting(&fleet).await, pid);

@@ -107,7 +107,9 @@ impl Census {
                 not_in(&self.objects, &other.objects).or_else(|| not_in(&other.objects, &self.objects))?;
             let said = |census: &Self| {
                 let mut found = census.objects.iter().filter(|one| one.0 == kind && one.1 == name);
-                found.next().map_or("nothing".to_owned(), |(_, _, what)| what.to_string())
+                found
+                    .next()
+                    .map_or("nothing".to_owned(), |(_, _, what)| what.to_string())
             };
             Some(format!("{kind} {name} is {} instead of {}", said(self), said(other)))
         };

@@ -21,6 +21,7 @@ use crate::{
     migrate::{self, ApplyError, Building, Mode, Patience, Target},
 };
 use census::Census;
+use write::Keys;
 
 /// Where homes are made to be compared; both times the same, so that no name differs.
 const SCHEMA: &str = "tenantry_finished";
@@ -46,11 +47,7 @@ pub enum Finish {
 /// # Cancel safety
 ///
 /// Dropping the future leaves the scratch database half done; throw it away.
-pub async fn finish(
-    client: &Client,
-    installation: &InstallationId,
-    derived: &Derived,
-) -> Result<Finish, ApplyError> {
+pub async fn finish(client: &Client, installation: &InstallationId, derived: &Derived) -> Result<Finish, ApplyError> {
     let target = ScratchSite::make(client, installation, SCHEMA).await?;
     lay_out(client, &target, &derived.versions).await?;
     let replayed = Census::take(client, &target).await?;
@@ -63,14 +60,28 @@ pub async fn finish(
             return Ok(Finish::Replay(format!("its rows differ from home to home: {differs}")));
         }
     }
-    let steps = match write::write(client, &target, &structure, &replayed).await? {
-        Ok(acts) => acts.into_iter().map(step).collect::<Vec<_>>(),
-        Err(reason) => return Ok(Finish::Replay(reason)),
-    };
-    let target = ScratchSite::make(client, installation, SCHEMA).await?;
-    if let Some(message) = try_out(client, &target, &steps).await? {
-        return Ok(Finish::Replay(format!("its script does not run: {message}")));
+    let mut scripts = Vec::new();
+    for keys in [Keys::Inline, Keys::Last] {
+        match write::write(client, &target, &structure, &replayed, keys).await? {
+            Ok(acts) => scripts.push(acts.into_iter().map(step).collect::<Vec<_>>()),
+            Err(reason) => return Ok(Finish::Replay(reason)),
+        }
     }
+    let mut failed = String::new();
+    let mut made = None;
+    for steps in scripts {
+        let target = ScratchSite::make(client, installation, SCHEMA).await?;
+        match try_out(client, &target, &steps).await? {
+            None => {
+                made = Some((target, steps));
+                break;
+            }
+            Some(message) => failed = message,
+        }
+    }
+    let Some((target, steps)) = made else {
+        return Ok(Finish::Replay(format!("its script does not run: {failed}")));
+    };
     let finished = Census::take(client, &target).await?;
     if let Some(differs) = finished.differs_from(&replayed) {
         return Ok(Finish::Replay(format!("its script makes another home: {differs}")));
@@ -79,9 +90,7 @@ pub async fn finish(
     if written.fingerprint() != structure.fingerprint() {
         return Ok(Finish::Replay("its script makes another structure".to_owned()));
     }
-    client
-        .batch_execute(&format!("drop schema {SCHEMA} cascade"))
-        .await?;
+    client.batch_execute(&format!("drop schema {SCHEMA} cascade")).await?;
     Ok(Finish::Written(Finished {
         server_major: replayed.server_major(),
         steps,

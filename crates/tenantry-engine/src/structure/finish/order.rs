@@ -30,9 +30,8 @@ impl Needs {
             .await?;
         let mut needs = Self::default();
         for row in rows {
-            let class = |at: usize| -> Option<Class> {
-                serde_json::from_value(serde_json::Value::String(row.get(at))).ok()
-            };
+            let class =
+                |at: usize| -> Option<Class> { serde_json::from_value(serde_json::Value::String(row.get(at))).ok() };
             let (Some(one), Some(other)) = (class(0), class(2)) else {
                 continue;
             };
@@ -53,7 +52,9 @@ impl Needs {
 
     /// Where a foreign key points.
     pub(super) fn target(&self, table: &str, key: &str) -> Option<&str> {
-        self.targets.get(&(table.to_owned(), key.to_owned())).map(String::as_str)
+        self.targets
+            .get(&(table.to_owned(), key.to_owned()))
+            .map(String::as_str)
     }
 
     /// The objects so that each comes after what it needs, and as far as there is no circle after what its keys point to. `None`

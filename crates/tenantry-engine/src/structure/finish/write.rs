@@ -37,6 +37,7 @@ struct Writer<'a> {
     structure: &'a Structure,
     needs: &'a Needs,
     columns: BTreeMap<String, Vec<Placed>>,
+    keys: Keys,
     names: Names<'a>,
     made: BTreeSet<Object>,
     acts: Vec<Act>,
@@ -46,11 +47,11 @@ struct Writer<'a> {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
-    /// Before keys and triggers, which look at rows.
     Owned,
     Constraint,
     Index,
     Attached,
+    ForeignKey,
     Beside,
     Trigger,
     RowSecurity,
@@ -59,12 +60,22 @@ enum Phase {
     Comment,
 }
 
+/// Where foreign keys stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keys {
+    /// In the table that they belong to, where the other one is there already.
+    Inline,
+    /// Behind all indexes: one may point to what an index alone keeps unique.
+    Last,
+}
+
 /// What makes everything in the structure. `home` is the schema that it was read from.
 pub(super) async fn write(
     client: &Client,
     home: &Target,
     structure: &Structure,
     census: &Census,
+    keys: Keys,
 ) -> Result<Result<Vec<Act>, Refused>, ApplyError> {
     if !census.is_small() {
         return Ok(Err("its tables hold many rows".to_owned()));
@@ -74,6 +85,7 @@ pub(super) async fn write(
         structure,
         needs: &needs,
         columns: columns(client, home).await?,
+        keys,
         names: Names {
             target: home,
             tenant: None,
@@ -126,7 +138,9 @@ impl Writer<'_> {
         let sorted = self.needs.sorted(all).ok_or("its objects need each other")?;
         for object in &sorted {
             let key = itself(object);
-            let Some(value) = structure.facts.get(&key) else { continue };
+            let Some(value) = structure.facts.get(&key) else {
+                continue;
+            };
             self.object(&key, value)?;
             self.made.insert(object.clone());
             for (detail, value) in structure.details(&key) {
@@ -179,7 +193,9 @@ impl Writer<'_> {
                 name: placed.name.clone(),
                 ..key.clone()
             };
-            let Some(column) = self.structure.facts.get(&detail) else { continue };
+            let Some(column) = self.structure.facts.get(&detail) else {
+                continue;
+            };
             if parents.is_empty() || is(column, "local") {
                 parts.push(self.column(placed, column));
             }
@@ -232,8 +248,10 @@ impl Writer<'_> {
             .get(&key.of_object())
             .is_some_and(|table| text(table, "bound").is_some());
         let target = self.needs.target(&key.object, &key.name);
-        let is_there = target
-            .is_none_or(|target| target == key.object || self.made.contains(&(Class::Table, target.to_owned())));
+        let is_there = target.is_none_or(|target| {
+            let is_made = target == key.object || self.made.contains(&(Class::Table, target.to_owned()));
+            is_made && self.keys == Keys::Inline
+        });
         !is_partition && is_there && !def(constraint).contains(" NOT VALID")
     }
 
@@ -245,7 +263,11 @@ impl Writer<'_> {
             Fact::Constraint => {
                 let table = ident(&key.object);
                 let sql = format!("alter table {table} add constraint {} {}", ident(&key.name), def(value));
-                self.follow(Phase::Constraint, sql);
+                let phase = match self.needs.target(&key.object, &key.name) {
+                    Some(_) => Phase::ForeignKey,
+                    None => Phase::Constraint,
+                };
+                self.follow(phase, sql);
             }
             // Of the parent only: those of the partitions have names of their own.
             Fact::Index => self.follow(Phase::Index, def(value)),
