@@ -36,6 +36,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "password reset",
         sql: include_str!("../migrations/0004_password_reset.sql"),
     },
+    Migration {
+        version: 6,
+        name: "overlays",
+        sql: include_str!("../migrations/0006_overlays.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

@@ -14,6 +14,7 @@ pub mod membership;
 pub mod operation;
 pub mod operation_cleanup;
 pub mod operator_key;
+pub mod overlay_base;
 pub mod password_reset;
 pub mod placement;
 pub mod plan_rule;

@@ -100,7 +100,8 @@ impl Ops {
         Err(failed)
     }
 
-    async fn scratch_on(&self, server: ServerId) -> Result<ScratchDatabase, Failure> {
+    /// A scratch database on this server.
+    pub(crate) async fn scratch_on(&self, server: ServerId) -> Result<ScratchDatabase, Failure> {
         let (admin, administration) = administer(self, server).await?;
         let installation = self.catalog().installation();
         bootstrap::server(&admin, installation, Some(&administration.mover_password)).await?;

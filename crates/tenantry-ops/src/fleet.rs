@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tenantry_catalog::plan_rule::PlanRule;
-use tenantry_core::Isolation;
+use tenantry_core::{Isolation, Slug};
 use tenantry_engine::migrate::{Files, Patience};
 
 use crate::HardenedDatabases;
@@ -41,6 +41,14 @@ pub struct FleetConfig {
     pub attempts_max: i32,
     /// How many operations one process runs at once; each holds two or three connections.
     pub operations_max: usize,
+}
+
+impl FleetConfig {
+    /// Whether the tenant of this slug has migrations of its own.
+    pub(crate) fn has_own_files(&self, slug: &Slug) -> bool {
+        let slugs = self.migrations.iter().flat_map(|files| files.overlay_slugs());
+        slugs.into_iter().any(|known| known == slug.as_str())
+    }
 }
 
 impl Default for FleetConfig {

@@ -45,7 +45,7 @@ pub use members::{MemberError, NewMember, PreparedOwner, add_first_owner};
 pub use migrations::{
     DiffedMigration, DriftState, FailureBudget, Label, MigrationError, MigrationReport, NoBudget, NoLabel, Reconciled,
     Rehearsal, Rollout, RolloutError, RolloutFieldError, RolloutProgress, RolloutRequest, SiteDifference, SiteStatus,
-    VerifiedSite, Verify,
+    VerifiedSite, Verify, VerifyRequest,
 };
 pub use operations::OperationError;
 pub use operator_keys::{OperatorKeyError, OperatorKeyRequest};

@@ -66,7 +66,8 @@ pub(crate) async fn take(
         return Err(why_none(transaction, wish).await?);
     };
     let database = match isolation {
-        Isolation::Database if ops.fleet().spare_databases > 0 => {
+        // Files of its own may have been written on top of an older version than a spare has.
+        Isolation::Database if ops.fleet().spare_databases > 0 && !ops.fleet().has_own_files(&request.slug) => {
             tenant_database::take_spare(transaction, server.id).await?
         }
         Isolation::Database => None,

@@ -8,6 +8,7 @@
 mod failure;
 mod fence;
 mod journal;
+mod look;
 mod migrate;
 mod prepare;
 pub(crate) mod provision;
@@ -43,6 +44,7 @@ pub fn steps(kind: OperationKind, isolation: Isolation) -> &'static [&'static st
         OperationKind::Suspend => &["fence"],
         OperationKind::Resume => &["fence", "activate"],
         OperationKind::Migrate => migrate::STEPS,
+        OperationKind::PlanMigrations | OperationKind::VerifyMigrations => look::STEPS,
         OperationKind::Purge => &["fence", "retention", "purged", "remove", "forget"],
         _ => &[],
     }

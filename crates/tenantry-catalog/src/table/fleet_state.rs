@@ -91,7 +91,7 @@ fn count(rows: i64) -> usize {
     usize::try_from(rows).unwrap_or(usize::MAX)
 }
 
-/// Which of single tenants' own migrations have been applied: database, schema, number, checksum.
+/// Which of single tenants' own migrations have been applied, in their order: database, schema, number, checksum.
 ///
 /// # Errors
 /// When the catalog fails.
@@ -99,7 +99,8 @@ pub async fn list_overlays(db: &impl Db) -> Result<Vec<(TenantDatabaseId, String
     let rows = db
         .query(
             "select tenant_database, split_part(schema_name, '/', 1), version, checksum
-             from app_migration where schema_name like '%/overlay'",
+             from app_migration where schema_name like '%/overlay'
+             order by tenant_database, schema_name, version",
             &[],
         )
         .await?;

@@ -32,6 +32,10 @@ words! {
         Purge = "purge",
         /// Brings the schemas of the fleet to the newest of the application's migrations.
         Migrate = "migrate",
+        /// Runs what is pending on copies without rows, and says what it did there.
+        PlanMigrations = "plan_migrations",
+        /// Compares every schema with what its migrations make, and repairs what is safe where that is wanted.
+        VerifyMigrations = "verify_migrations",
     }
 }
 

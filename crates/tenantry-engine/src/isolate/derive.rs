@@ -67,7 +67,7 @@ pub async fn derive(client: &Client, owner: &str, files: &Files) -> Result<Deriv
     derived
 }
 
-/// The same for files of one tenant's own, on top of the fleet's: only theirs are returned.
+/// The same for files of one tenant's own among the fleet's, as [`Files::with_own`] puts them: only theirs are returned.
 ///
 /// # Errors
 ///
@@ -76,13 +76,9 @@ pub async fn derive(client: &Client, owner: &str, files: &Files) -> Result<Deriv
 /// # Cancel safety
 ///
 /// As [`derive()`].
-pub async fn derive_overlay(
-    client: &Client,
-    owner: &str,
-    files: &Files,
-    overlay: &Files,
-) -> Result<Derived, DeriveError> {
-    let seed = overlay.as_slice().iter().find(|file| file.header.mode == Mode::Seed);
+pub async fn derive_overlay(client: &Client, owner: &str, files: &Files) -> Result<Derived, DeriveError> {
+    let mut own = files.as_slice().iter().filter(|file| file.on_top_of.is_some());
+    let seed = own.find(|file| file.header.mode == Mode::Seed);
     if let Some(seed) = seed {
         return Err(DeriveError::Refused(vec![Refusal {
             file: seed.name.clone(),
@@ -91,14 +87,10 @@ pub async fn derive_overlay(
             mend: "declare `-- tenantry: each tenant`".into(),
         }]));
     }
-    let both = files.followed_by(overlay);
-    let derived = derive_as(client, owner, &both).await;
+    let derived = derive_as(client, owner, files).await;
     client.batch_execute("reset role; reset all").await?;
     let mut derived = derived?;
-    derived.versions.drain(..files.as_slice().len());
-    for version in &mut derived.versions {
-        version.overlay = true;
-    }
+    derived.versions.retain(Version::is_overlay);
     Ok(derived)
 }
 
@@ -107,7 +99,7 @@ async fn derive_as(client: &Client, owner: &str, files: &Files) -> Result<Derive
     if !refusals.is_empty() {
         return Err(DeriveError::Refused(refusals));
     }
-    if let Some(refusal) = unknown_seed(files) {
+    if let Some(refusal) = unknown_seed(files).or_else(|| unplaced(files)) {
         return Err(DeriveError::Refused(vec![refusal]));
     }
     let scratch = Scratch::prepare(client, owner).await?;
@@ -167,6 +159,19 @@ fn unknown_seed(files: &Files) -> Option<Refusal> {
     })
 }
 
+/// A file of the whole fleet that says behind what it comes: its number does.
+fn unplaced(files: &Files) -> Option<Refusal> {
+    let mut fleet = files.as_slice().iter().filter(|file| file.on_top_of.is_none());
+    let file = fleet.find(|file| file.header.after.is_some())?;
+    Some(Refusal {
+        file: file.name.clone(),
+        line: 1,
+        reason: "`after` is for files of one tenant's own; the fleet's are applied in the order of their numbers"
+            .into(),
+        mend: "take the declaration away".into(),
+    })
+}
+
 struct Deriver<'a> {
     scratch: Scratch<'a>,
     now: Snapshot,
@@ -200,7 +205,7 @@ impl Deriver<'_> {
             mode: file.header.mode,
             transaction: file.header.transaction,
             instead_of: file.header.instead_of,
-            overlay: false,
+            on_top_of: file.on_top_of,
             ends_transaction: parts.steps.iter().any(adds_label),
             extensions: parts.extensions.into_iter().collect(),
             steps: parts.steps,

@@ -57,15 +57,40 @@ pub struct Version {
     pub instead_of: Option<i64>,
     /// Whether what comes later needs its commit: a label added to an enum can't be used in the transaction that adds it.
     pub ends_transaction: bool,
-    /// Whether it belongs to one tenant's overlay, which is tracked apart.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub overlay: bool,
+    /// Of one tenant's overlay, which is tracked apart: the fleet's migration that it was written on top of.
+    pub on_top_of: Option<i64>,
     /// Extensions that the administrator installs before it runs.
     pub extensions: Vec<String>,
     /// What runs, in this order.
     pub steps: Vec<Step>,
     /// What isolation changed, for people to read.
     pub notes: Vec<Note>,
+}
+
+impl Version {
+    /// Whether it belongs to one tenant's overlay.
+    #[must_use]
+    pub fn is_overlay(&self) -> bool {
+        self.on_top_of.is_some()
+    }
+}
+
+/// The fleet's versions and one tenant's own among them, in the order in which a placement gets them that has none yet:
+/// each of its own behind the one that it was written on top of.
+pub fn in_order<'a>(
+    fleet: impl IntoIterator<Item = &'a Version>,
+    own: impl IntoIterator<Item = &'a Version>,
+) -> Vec<&'a Version> {
+    let mut fleet = fleet.into_iter().peekable();
+    let mut all = Vec::new();
+    for version in own {
+        while let Some(before) = fleet.next_if(|before| Some(before.version) <= version.on_top_of) {
+            all.push(before);
+        }
+        all.push(version);
+    }
+    all.extend(fleet);
+    all
 }
 
 /// One statement for a placement.

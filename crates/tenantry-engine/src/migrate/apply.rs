@@ -9,7 +9,7 @@ use super::{
     run::{self, Failure, OneGo},
     target::{Patience, Target, TenantContext},
 };
-use crate::isolate::{Derived, Version};
+use crate::isolate::{Derived, Finished, Version, in_order};
 use tenantry_core::TenantId;
 use tenantry_sql::Literal;
 
@@ -99,8 +99,30 @@ pub async fn apply(
     context: &dyn TenantContext,
     patience: &Patience,
 ) -> Result<Applied, ApplyError> {
+    apply_with_own(client, target, derived, None, tenants, context, patience).await
+}
+
+/// The same with files of one tenant's own: each behind the fleet's migration that it was written on top of, as long as the
+/// placement is not beyond that.
+///
+/// # Errors
+///
+/// As [`apply()`].
+///
+/// # Cancel safety
+///
+/// As [`apply()`].
+pub async fn apply_with_own(
+    client: &Client,
+    target: &Target,
+    derived: &Derived,
+    own: Option<&Derived>,
+    tenants: &[TenantId],
+    context: &dyn TenantContext,
+    patience: &Patience,
+) -> Result<Applied, ApplyError> {
     take_turn(client, target, patience).await?;
-    let outcome = apply_in_turn(client, target, derived, tenants, context, patience).await;
+    let outcome = apply_in_turn(client, target, derived, own, tenants, context, patience).await;
     // Where this fails the connection is gone, and the lock with it.
     let _ = client
         .batch_execute(&format!("select pg_advisory_unlock({})", turn_key(target)))
@@ -119,22 +141,36 @@ async fn apply_in_turn(
     client: &Client,
     target: &Target,
     derived: &Derived,
+    own: Option<&Derived>,
     tenants: &[TenantId],
     context: &dyn TenantContext,
     patience: &Patience,
 ) -> Result<Applied, ApplyError> {
-    let mut pending = pending(client, target, derived).await?;
+    let fleet = pending(client, target, derived).await?;
+    let mut theirs = Vec::new();
+    if let Some(own) = own {
+        theirs = pending(client, target, own).await?;
+    }
+    let mut pending = in_order(fleet.iter().copied(), theirs);
     let applied = Applied {
         versions: pending.iter().map(|version| version.version).collect(),
     };
-    let is_new = pending.len() == derived.versions.len() && !is_overlay(derived);
-    if is_new && provision(client, target, derived, &pending, patience).await? == OneGo::Applied {
-        pending.clear();
-    } else {
-        pending = self::pending(client, target, derived).await?;
+    let is_new = fleet.len() == derived.versions.len() && !is_overlay(derived);
+    if is_new {
+        let at_once = pending.iter().take_while(|version| !version.is_overlay()).count();
+        // What all of the fleet's files make together does where none of the tenant's own comes in between.
+        let finished = derived.finished.as_ref().filter(|_| at_once == derived.versions.len());
+        if provision(client, target, finished, &pending[..at_once], patience).await? == OneGo::Applied {
+            pending.drain(..at_once);
+        } else {
+            let left = self::pending(client, target, derived).await?;
+            pending.retain(|version| version.is_overlay() || left.iter().any(|left| left.version == version.version));
+        }
     }
     for version in pending {
-        one(client, target, version, tenants, context, patience).await?;
+        // What is the fleet's has no tenant's rows to change in a placement made just now.
+        let whose = if is_new && !version.is_overlay() { &[] } else { tenants };
+        one(client, target, version, whose, context, patience).await?;
     }
     // A placement made just now skipped the seeds.
     if is_new {
@@ -149,13 +185,13 @@ async fn apply_in_turn(
 async fn provision(
     client: &Client,
     target: &Target,
-    derived: &Derived,
+    finished: Option<&Finished>,
     versions: &[&Version],
     patience: &Patience,
 ) -> Result<OneGo, ApplyError> {
     install(client, versions).await?;
     // The finished form first; where that does not go, on another version of PostgreSQL, what it was made from.
-    for finished in derived.finished.as_ref().map(Some).into_iter().chain([None]) {
+    for finished in finished.map(Some).into_iter().chain([None]) {
         let made = with_locks(patience, || run::fresh(client, target, versions, finished, patience)).await;
         if made.map_err(|failure| explain(failure, patience))? == OneGo::Applied {
             return Ok(OneGo::Applied);
@@ -188,7 +224,7 @@ async fn one(
 
 /// One tenant's own files come on top of tables that may hold rows.
 fn is_overlay(derived: &Derived) -> bool {
-    derived.versions.iter().any(|version| version.overlay)
+    derived.versions.iter().any(|version| version.is_overlay())
 }
 
 /// The versions that the ledger lacks.

@@ -40,7 +40,7 @@ async fn for_tenant(
     pid: i32,
     patience: &Patience,
 ) -> Result<(), Failure> {
-    let schema = super::ledger::name(target.schema.as_str(), version.overlay);
+    let schema = super::ledger::name(target.schema.as_str(), version.is_overlay());
     let first = version.steps.first().map_or(1, |step| step.line);
     client.batch_execute("begin").await?;
     let new = client

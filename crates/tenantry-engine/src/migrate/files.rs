@@ -30,6 +30,8 @@ pub struct File {
     pub checksum: String,
     /// What its header comments declare.
     pub header: Header,
+    /// Of one tenant's own file among the fleet's: the migration that it comes behind.
+    pub on_top_of: Option<i64>,
 }
 
 /// Why the migrations could not be read.
@@ -173,10 +175,26 @@ impl Files {
         })
     }
 
-    /// These and then those, each in its own order.
-    pub(crate) fn followed_by(&self, overlay: &Self) -> Self {
+    /// The fleet's files with one tenant's own among them, each behind the migration that it was written on top of, and
+    /// never before an earlier one of its own. What the fleet got after the last of them is left out: they were written
+    /// without it.
+    #[must_use]
+    pub fn with_own(&self, own: &Self, on_top_of: impl Fn(&File) -> i64) -> Self {
+        let mut files = Vec::new();
+        let mut fleet = self.files.iter().peekable();
+        let mut base = 0;
+        for file in &own.files {
+            base = base.max(on_top_of(file));
+            while let Some(before) = fleet.next_if(|before| before.version <= base) {
+                files.push(before.clone());
+            }
+            files.push(File {
+                on_top_of: Some(base),
+                ..file.clone()
+            });
+        }
         Self {
-            files: [self.files.as_slice(), overlay.files.as_slice()].concat(),
+            files,
             overlays: BTreeMap::new(),
         }
     }
@@ -204,6 +222,7 @@ impl File {
             name,
             text,
             header,
+            on_top_of: None,
         })
     }
 }
@@ -236,6 +255,21 @@ mod tests {
         for name in ["contacts.sql", "_a.sql", "1_.sql", "x1_a.sql", "1-a.sql"] {
             assert!(matches!(Files::from_embedded([(name, "")]), Err(FilesError::Name(_))));
         }
+    }
+
+    #[test]
+    fn one_tenants_own_files_stand_where_they_were_written() {
+        let fleet = Files::from_embedded([("1_a.sql", ""), ("2_b.sql", ""), ("3_c.sql", ""), ("4_d.sql", "")]);
+        let own = Files::from_embedded([("1_x.sql", ""), ("2_y.sql", ""), ("3_z.sql", "")]);
+        let bases = [0, 3, 2, 1];
+        let both = fleet
+            .expect("loads")
+            .with_own(&own.expect("loads"), |file| bases[file.version as usize]);
+        let names: Vec<_> = both.as_slice().iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["1_a.sql", "2_b.sql", "3_c.sql", "1_x.sql", "2_y.sql", "3_z.sql"]
+        );
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Header {
     pub transaction: bool,
     /// The seed that this one replaces for tenants to come, by version.
     pub instead_of: Option<i64>,
+    /// Of one tenant's own file: the fleet's migration that it was written on top of.
+    pub after: Option<i64>,
     /// Names of functions, views and tables that are let through although they are refused by default.
     pub allowed: Vec<String>,
 }
@@ -66,6 +68,7 @@ impl Header {
             reference: Reference::None,
             transaction: true,
             instead_of: None,
+            after: None,
             allowed: Vec::new(),
         };
         for (number, line) in (1_u32..).zip(text.lines()) {
@@ -109,6 +112,10 @@ impl Header {
             self.instead_of =
                 Some(version.map_err(|_| format!("`{declaration}`: write the number of the replaced file"))?);
             self.mode = Mode::Seed;
+        } else if let Some(version) = declaration.strip_prefix("after ") {
+            let version = version.trim().parse();
+            self.after =
+                Some(version.map_err(|_| format!("`{declaration}`: write the number of the fleet's migration"))?);
         } else if declaration == "no transaction" {
             self.transaction = false;
         } else if let Some(names) = declaration.strip_prefix("reference") {

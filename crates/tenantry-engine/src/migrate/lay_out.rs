@@ -11,7 +11,7 @@ use super::{
 use crate::isolate::{Act, Step, Version};
 
 /// Runs them, each version in a transaction of its own.
-pub(crate) async fn lay_out(client: &Client, target: &Target, versions: &[Version]) -> Result<(), ApplyError> {
+pub(crate) async fn lay_out(client: &Client, target: &Target, versions: &[&Version]) -> Result<(), ApplyError> {
     let patience = Patience::default();
     for version in versions.iter().filter(|version| version.mode == Mode::Schema) {
         let steps: Vec<_> = version.steps.iter().filter(|step| !step.only_filled).collect();

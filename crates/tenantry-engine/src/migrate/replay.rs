@@ -86,7 +86,7 @@ pub async fn fill(
     if !is_whole
         || versions
             .iter()
-            .any(|version| version.overlay || !version.extensions.is_empty())
+            .any(|version| version.is_overlay() || !version.extensions.is_empty())
     {
         return Ok(Replayed::NotThisWay);
     }

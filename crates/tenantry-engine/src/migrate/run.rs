@@ -269,7 +269,7 @@ pub(super) async fn step_by_step(
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     let acting = Acting::of(client, target, version).await?;
-    let schema = &super::ledger::name(target.schema.as_str(), version.overlay);
+    let schema = &super::ledger::name(target.schema.as_str(), version.is_overlay());
     let done: i32 = client
         .query_opt(
             "select done from tenantry_private.migration_step where schema = $1 and version = $2",
@@ -433,7 +433,7 @@ pub(super) fn record_as(target: &Target, version: &Version, duration_ms: &str) -
     format!(
         "insert into tenantry_private.migration (schema, version, name, checksum, engine_version, duration_ms) \
          values ({}, {}, {}, {}, {}, {});\n",
-        text(&super::ledger::name(target.schema.as_str(), version.overlay)),
+        text(&super::ledger::name(target.schema.as_str(), version.is_overlay())),
         version.version,
         text(&version.name),
         text(&version.checksum),

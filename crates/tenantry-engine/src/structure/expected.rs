@@ -62,9 +62,12 @@ impl ScratchSite {
 /// # Cancel safety
 ///
 /// Dropping the future leaves the schema half done; throw it away.
-pub async fn lay_out(client: &Client, target: &Target, versions: &[Version]) -> Result<(), ApplyError> {
-    for version in versions {
-        migrate::install(client, &[version]).await?;
-    }
-    migrate::lay_out(client, target, versions).await
+pub async fn lay_out<'a>(
+    client: &Client,
+    target: &Target,
+    versions: impl IntoIterator<Item = &'a Version>,
+) -> Result<(), ApplyError> {
+    let versions: Vec<_> = versions.into_iter().collect();
+    migrate::install(client, &versions).await?;
+    migrate::lay_out(client, target, &versions).await
 }

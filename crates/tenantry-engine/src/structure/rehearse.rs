@@ -80,7 +80,11 @@ type Relations = BTreeMap<u32, Relation>;
 /// # Cancel safety
 ///
 /// Dropping the future leaves the schema half done; throw it away.
-pub async fn rehearse(client: &Client, target: &Target, versions: &[Version]) -> Result<Vec<Rehearsed>, ApplyError> {
+pub async fn rehearse<'a>(
+    client: &Client,
+    target: &Target,
+    versions: impl IntoIterator<Item = &'a Version>,
+) -> Result<Vec<Rehearsed>, ApplyError> {
     let mut rehearsed = Vec::new();
     for version in versions {
         migrate::install(client, &[version]).await?;

@@ -32,8 +32,8 @@ use rollout::waves;
 use workers::{Outcome, Workers};
 
 pub use diff::DiffedMigration;
-pub use operation::{RolloutFieldError, RolloutRequest};
-pub(crate) use operation::{outcome_of, progress_of};
+pub use operation::{RolloutFieldError, RolloutRequest, VerifyRequest};
+pub(crate) use operation::{drift_of, outcome_of, plan_of, progress_of};
 pub use reconcile::Reconciled;
 pub use rehearse::Rehearsal;
 pub use rollout::{FailureBudget, Label, NoBudget, NoLabel, Rollout, RolloutError};

@@ -6,7 +6,10 @@ use tenantry_catalog::operation::{self, NewOperation, Operation, OperationKind};
 use tenantry_core::{OperationId, OperatorScope};
 use uuid::Uuid;
 
-use super::{MigrationError, MigrationReport, Rollout, RolloutProgress, rollout::waves, state};
+use super::{
+    DriftState, MigrationError, MigrationReport, Rehearsal, Rollout, RolloutProgress, SiteDifference, VerifiedSite,
+    Verify, rollout::waves, state, verify::wanted,
+};
 use crate::{
     Authority, Ops,
     audit::{self, Act},
@@ -33,6 +36,27 @@ pub struct RolloutRequest {
     pub pause_seconds: u32,
     /// How many failures are too many: a number or a share, `1%`.
     pub max_failures: Option<String>,
+}
+
+/// A comparison that is asked for, as it is stored with its operation.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VerifyRequest {
+    /// Only these tenants, by slug; everything where it is empty.
+    pub tenants: Vec<String>,
+    /// Whether to run what is safe.
+    pub repair: bool,
+}
+
+impl VerifyRequest {
+    /// What is meant.
+    #[must_use]
+    pub fn verify(&self) -> Verify {
+        Verify {
+            only: self.tenants.clone(),
+            repair: self.repair,
+        }
+    }
 }
 
 /// Which field of a request says what can't be.
@@ -94,9 +118,50 @@ impl Ops {
         let all = self.fleet_state(&derived).await?;
         waves(all, |state| !state::is_current(state, &derived), &rollout)?;
         let input = serde_json::to_value(request).map_err(|error| MigrationError::Server(error.to_string()))?;
+        self.start(authority, OperationKind::Migrate, "migration.start", input)
+            .await
+    }
+
+    /// Asks for a plan: what is pending runs on copies without rows, and the operation's progress tells what it did there.
+    ///
+    /// # Errors
+    /// See [`MigrationError`]; [`MigrationError::Running`] while another plan has not ended.
+    pub async fn start_plan(&self, authority: &Authority) -> Result<Operation, MigrationError> {
+        authority.require_operator(OperatorScope::Migrations)?;
+        self.derive_migrations().await?.ok_or(MigrationError::NoMigrations)?;
+        self.start(authority, OperationKind::PlanMigrations, "migration.plan", json!({}))
+            .await
+    }
+
+    /// Asks for a comparison of every schema with what its migrations make, and for the repair of what is safe where that is
+    /// wanted.
+    ///
+    /// # Errors
+    /// See [`MigrationError`]; [`MigrationError::Running`] while another one has not ended.
+    pub async fn start_verify(
+        &self,
+        authority: &Authority,
+        request: &VerifyRequest,
+    ) -> Result<Operation, MigrationError> {
+        authority.require_operator(OperatorScope::Migrations)?;
+        let derived = self.derive_migrations().await?.ok_or(MigrationError::NoMigrations)?;
+        wanted(self.fleet_state(&derived).await?, &request.verify())?;
+        let input = serde_json::to_value(request).map_err(|error| MigrationError::Server(error.to_string()))?;
+        self.start(authority, OperationKind::VerifyMigrations, "migration.verify", input)
+            .await
+    }
+
+    /// An operation over the whole fleet, one of its kind at a time.
+    async fn start(
+        &self,
+        authority: &Authority,
+        kind: OperationKind,
+        action: &'static str,
+        input: Value,
+    ) -> Result<Operation, MigrationError> {
         let new = NewOperation {
             id: OperationId::from_uuid(Uuid::now_v7()),
-            kind: OperationKind::Migrate,
+            kind,
             tenant: None,
             database: None,
             input: &input,
@@ -105,14 +170,14 @@ impl Ops {
         let mut client = self.catalog().client().await?;
         let transaction = client.transaction().await?;
         if !operation::insert(&transaction, &new).await? {
-            let running = operation::find_live_of_fleet(&transaction, OperationKind::Migrate).await?;
+            let running = operation::find_live_of_fleet(&transaction, kind).await?;
             return Err(match running {
                 Some(running) => MigrationError::Running(running.id),
-                None => MigrationError::Server("another roll-out has just ended: ask again".to_owned()),
+                None => MigrationError::Server("another one has just ended: ask again".to_owned()),
             });
         }
         let act = Act {
-            action: "migration.start",
+            action,
             tenant: None,
             target: new.id.to_string(),
             before: None,
@@ -153,5 +218,76 @@ pub(crate) fn outcome_of(report: &MigrationReport) -> Value {
         "failed": report.failed.len(),
         "left": report.left,
         "behind": behind.collect::<Vec<_>>(),
+    })
+}
+
+/// What a plan found, for the same.
+pub(crate) fn plan_of(rehearsals: &[Rehearsal], pending: usize) -> Value {
+    let copies = rehearsals.iter().take(LISTED_MAX).map(|rehearsal| {
+        let files = rehearsal.files.iter().map(|file| {
+            let locks = file
+                .locks
+                .iter()
+                .map(|lock| json!({ "table": lock.table, "mode": lock.mode, "blocks": lock.blocks }));
+            json!({
+                "name": file.name,
+                "data": file.data,
+                "locks": locks.collect::<Vec<_>>(),
+                "rewrites": file.rewrites,
+                "scans": file.scans,
+            })
+        });
+        json!({
+            "server": rehearsal.server,
+            "tenant": rehearsal.tenant,
+            "from": rehearsal.from,
+            "schemas": rehearsal.sites,
+            "files": files.collect::<Vec<_>>(),
+            "error": rehearsal.error,
+        })
+    });
+    json!({ "pending": pending, "copies": copies.collect::<Vec<_>>() })
+}
+
+/// What a comparison found, for the same.
+pub(crate) fn drift_of(verified: &[VerifiedSite]) -> Value {
+    let wrong = verified.iter().filter(|site| !site.is_right());
+    let repaired = verified.iter().flat_map(|site| &site.differences);
+    let repaired = repaired.filter(|difference| difference.state == DriftState::Repaired);
+    let listed = verified
+        .iter()
+        .filter(|site| !site.differences.is_empty() || site.error.is_some())
+        .take(LISTED_MAX)
+        .map(|site| {
+            json!({
+                "tenant": site.slug,
+                "server": site.server,
+                "database": site.database,
+                "schema": site.schema,
+                "version": site.version,
+                "differences": site.differences.iter().map(difference_of).collect::<Vec<_>>(),
+                "error": site.error,
+            })
+        });
+    json!({
+        "schemas": verified.len(),
+        "wrong": wrong.count(),
+        "repaired": repaired.count(),
+        "sites": listed.collect::<Vec<_>>(),
+    })
+}
+
+fn difference_of(difference: &SiteDifference) -> Value {
+    let (state, reason) = match &difference.state {
+        DriftState::Repairable => ("repairable", None),
+        DriftState::Repaired => ("repaired", None),
+        DriftState::Left(reason) => ("left", Some(reason)),
+    };
+    json!({
+        "object": difference.object,
+        "change": difference.change,
+        "sql": difference.sql,
+        "state": state,
+        "reason": reason,
     })
 }

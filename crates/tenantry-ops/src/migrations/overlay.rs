@@ -5,12 +5,13 @@ use std::{collections::HashMap, sync::Arc};
 use tenantry_catalog::{
     app_derived,
     fleet_state::{self, SiteState},
+    overlay_base::{self, OwnFile},
     placement,
 };
 use tenantry_engine::{
     home::ScratchDatabase,
     isolate::{self, DeriveError, Derived},
-    migrate::Files,
+    migrate::{File, Files},
 };
 
 use super::MigrationError;
@@ -32,6 +33,19 @@ impl Overlays {
     pub(super) fn of(&self, state: &SiteState) -> Option<&Derived> {
         let overlay = self.by_slug.get(state.site.slug.as_ref()?)?;
         Some(&overlay.derived)
+    }
+
+    /// How many of its own files, from the first on, a schema has, where it has no other ones; `None` where it has, or where
+    /// there are no files.
+    pub(super) fn had(&self, state: &SiteState) -> Option<usize> {
+        let overlay = self.by_slug.get(state.site.slug.as_ref()?)?;
+        let versions = &overlay.derived.versions;
+        let same = versions
+            .iter()
+            .zip(&overlay.had)
+            .take_while(|(version, had)| (version.version, &version.checksum) == (had.0, &had.1))
+            .count();
+        (same == overlay.had.len()).then_some(same)
     }
 
     /// The names of a schema's own files that it lacks.
@@ -81,7 +95,8 @@ impl Ops {
         Ok(overlays)
     }
 
-    /// What a tenant's own files become on top of the fleet's; worked out once, and kept in the catalog.
+    /// What a tenant's own files become on top of the fleet's as it was when they were written; worked out once, and kept in
+    /// the catalog.
     pub(crate) async fn overlay(&self, slug: &str) -> Result<Option<Arc<Derived>>, MigrationError> {
         let Some(files) = self.fleet().migrations.clone() else {
             return Ok(None);
@@ -89,25 +104,58 @@ impl Ops {
         let Some(overlay) = files.overlay(slug) else {
             return Ok(None);
         };
-        let key = key_of([files.as_slice(), overlay.as_slice()].concat().as_slice());
+        let bases = self.overlay_bases(slug, &files, &overlay).await?;
+        let layered = files.with_own(&overlay, |file| bases.get(&file.version).copied().unwrap_or(i64::MAX));
+        let key = key_of(layered.as_slice());
         let client = self.catalog().client().await?;
         let kept = app_derived::find(&client, &key).await?;
         drop(client);
         if let Some(derived) = kept.and_then(|text| serde_json::from_str(&text).ok()) {
             return Ok(Some(Arc::new(derived)));
         }
-        let derived = self.derive_overlay_somewhere(&files, &overlay).await?;
+        let derived = self.derive_overlay_somewhere(&layered).await?;
         let text = serde_json::to_string(&derived).map_err(|error| MigrationError::Server(error.to_string()))?;
         let client = self.catalog().client().await?;
         app_derived::keep(&client, &key, &text).await?;
         Ok(Some(Arc::new(derived)))
     }
 
-    async fn derive_overlay_somewhere(&self, files: &Files, overlay: &Files) -> Result<Derived, MigrationError> {
+    /// On top of which of the fleet's migrations each of these files comes: the one that it names, else the newest when it
+    /// was first seen.
+    async fn overlay_bases(
+        &self,
+        slug: &str,
+        files: &Files,
+        overlay: &Files,
+    ) -> Result<HashMap<i64, i64>, MigrationError> {
+        let mut bases = HashMap::new();
+        let (named, unnamed): (Vec<_>, Vec<_>) =
+            overlay.as_slice().iter().partition(|file| file.header.after.is_some());
+        for file in named {
+            let after = file.header.after.unwrap_or_default();
+            if !files.as_slice().iter().any(|fleet| fleet.version == after) {
+                return Err(MigrationError::Refused(format!(
+                    "{}:1: no migration of the fleet has the number {after}; write the one that the file comes behind",
+                    file.name
+                )));
+            }
+            bases.insert(file.version, after);
+        }
+        if !unnamed.is_empty() {
+            let newest = files.as_slice().last().map_or(0, |file| file.version);
+            let own: Vec<_> = unnamed.iter().map(|file| own_file(file)).collect();
+            let client = self.catalog().client().await?;
+            let settled = overlay_base::settle(&client, slug, &own, newest).await?;
+            bases.extend(unnamed.iter().map(|file| file.version).zip(settled));
+        }
+        Ok(bases)
+    }
+
+    async fn derive_overlay_somewhere(&self, layered: &Files) -> Result<Derived, MigrationError> {
         let mut servers = self.scratch_servers().await?;
         loop {
             let scratch = self.next_scratch(&mut servers).await?;
-            let derived = self.derive_overlay_on(&scratch, files, overlay).await;
+            let derived = self.derive_overlay_on(&scratch, layered).await;
             scratch.remove().await;
             match derived {
                 Err(MigrationError::Server(_)) if !servers.is_empty() => {}
@@ -116,20 +164,22 @@ impl Ops {
         }
     }
 
-    async fn derive_overlay_on(
-        &self,
-        scratch: &ScratchDatabase,
-        files: &Files,
-        overlay: &Files,
-    ) -> Result<Derived, MigrationError> {
+    async fn derive_overlay_on(&self, scratch: &ScratchDatabase, layered: &Files) -> Result<Derived, MigrationError> {
         let failed = |error: &dyn std::fmt::Display| MigrationError::Server(error.to_string());
         let client = scratch.connect().await.map_err(|error| failed(&error))?;
         let owner = tenantry_engine::Roles::of(self.catalog().installation()).owner;
-        isolate::derive_overlay(&client, owner.as_str(), files, overlay)
+        isolate::derive_overlay(&client, owner.as_str(), layered)
             .await
             .map_err(|error| match error {
                 DeriveError::Scratch(cause) => failed(&cause),
                 refused => MigrationError::Refused(refused.to_string()),
             })
+    }
+}
+
+fn own_file(file: &File) -> OwnFile<'_> {
+    OwnFile {
+        version: file.version,
+        checksum: &file.checksum,
     }
 }

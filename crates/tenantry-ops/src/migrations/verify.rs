@@ -12,7 +12,7 @@ use tenantry_core::{OperatorScope, ServerId, TenantDatabaseId};
 use tenantry_engine::{
     admin::ServerAdmin,
     home::ScratchDatabase,
-    isolate::{Derived, Version},
+    isolate::{self, Derived, Version},
     migrate::Target,
     structure::{self, Change, Difference, Remedy, ScratchSite, Structure},
 };
@@ -163,7 +163,7 @@ impl Ops {
     }
 }
 
-fn wanted(all: Vec<SiteState>, verify: &Verify) -> Result<Vec<SiteState>, MigrationError> {
+pub(super) fn wanted(all: Vec<SiteState>, verify: &Verify) -> Result<Vec<SiteState>, MigrationError> {
     let is = |state: &SiteState, name: &String| state.site.slug.as_ref() == Some(name);
     if let Some(nobody) = verify.only.iter().find(|name| !all.iter().any(|state| is(state, name))) {
         return Err(RolloutError::NoSuchSite(nobody.clone()).into());
@@ -334,10 +334,9 @@ impl Server<'_> {
         let installation = self.ops.catalog().installation();
         let client = &expected.client;
         let target = ScratchSite::make(client, installation, &format!("version_{length}")).await?;
-        structure::lay_out(client, &target, &self.derived.versions[..length]).await?;
-        if let Some((_, versions)) = own {
-            structure::lay_out(client, &target, versions).await?;
-        }
+        let own = own.map_or(&[][..], |(_, versions)| versions);
+        let versions = isolate::in_order(&self.derived.versions[..length], own);
+        structure::lay_out(client, &target, versions).await?;
         let structure = Arc::new(structure::read(client, &target, None).await?);
         expected.by_versions.insert(key, Arc::clone(&structure));
         Ok(structure)

@@ -136,19 +136,32 @@ impl<'a> Workers<'a> {
         Ok(())
     }
 
-    /// The fleet's files, then the tenant's own.
+    /// The fleet's files, with the tenant's own among them where it has some that are pending.
     async fn migrate(&self, state: &SiteState, connected: &mut Option<Connected>) -> Result<(), Failure> {
-        self.migrate_fleet(state, connected).await?;
-        let Some(overlay) = self.overlays.of(state) else {
-            return Ok(());
+        let Some(own) = self
+            .overlays
+            .of(state)
+            .filter(|_| !self.overlays.pending(state).is_empty())
+        else {
+            return self.migrate_fleet(state, connected).await;
         };
         let site = &state.site;
         let target = target(self.ops.catalog().installation(), &site.database, &site.schema)?;
         let tenants: Vec<_> = site.tenant.into_iter().collect();
         let client = self.connection(state, connected).await?;
         let patience = &self.ops.fleet().patience;
-        migrate::apply(client, &target, overlay, &tenants, &ByAdministrator, patience).await?;
-        note_overlay(self.ops, site.database.id, &site.schema, overlay).await
+        let (derived, as_administrator) = (self.derived, &ByAdministrator);
+        migrate::apply_with_own(
+            client,
+            &target,
+            derived,
+            Some(own),
+            &tenants,
+            as_administrator,
+            patience,
+        )
+        .await?;
+        note_overlay(self.ops, site.database.id, &site.schema, own).await
     }
 
     /// In one message where the schema is as the catalog believes, else step by step.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde_json::Value;
 use tenantry_catalog::operation::OperationState;
 
 use super::{Failure, Journal, failure::Reason};
@@ -32,19 +33,7 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
     let seen = Mutex::new(None);
     let progress = |progress| *seen.lock() = Some(progress);
     let work = ops.roll_out(&authority, &rollout, &progress);
-    tokio::pin!(work);
-    let report = loop {
-        tokio::select! {
-            // The work goes on where it was when the other arm has ended.
-            report = &mut work => break report,
-            () = tokio::time::sleep(NOTED_EVERY) => {
-                let news = seen.lock().take();
-                if let Some(news) = news {
-                    journal.note_progress(&progress_of(&news)).await?;
-                }
-            }
-        }
-    };
+    let report = noting(journal, work, || seen.lock().take().map(|news| progress_of(&news))).await?;
     let report = match report {
         Ok(report) => report,
         Err(MigrationError::Catalog(error)) => return Err(error.into()),
@@ -64,12 +53,37 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
     fail(ops, journal, "schemas_left_behind", message).await
 }
 
-async fn fail(ops: &Ops, journal: &Journal, code: &'static str, message: String) -> Result<(), Failure> {
+/// Works and writes down how far it is.
+pub(super) async fn noting<T>(
+    journal: &Journal,
+    work: impl Future<Output = T>,
+    news: impl Fn() -> Option<Value>,
+) -> Result<T, Failure> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            // The work goes on where it was when the other arm has ended.
+            done = &mut work => return Ok(done),
+            () = tokio::time::sleep(NOTED_EVERY) => {
+                if let Some(news) = news() {
+                    journal.note_progress(&news).await?;
+                }
+            }
+        }
+    }
+}
+
+pub(super) async fn fail(ops: &Ops, journal: &Journal, code: &'static str, message: String) -> Result<(), Failure> {
     let reason = Reason { code, message };
     finish(ops, journal, OperationState::Failed, Some(&reason)).await
 }
 
-async fn finish(ops: &Ops, journal: &Journal, state: OperationState, reason: Option<&Reason>) -> Result<(), Failure> {
+pub(super) async fn finish(
+    ops: &Ops,
+    journal: &Journal,
+    state: OperationState,
+    reason: Option<&Reason>,
+) -> Result<(), Failure> {
     let mut client = ops.catalog().client().await?;
     let transaction = client.transaction().await?;
     journal.hold(&transaction).await?;

@@ -84,7 +84,8 @@ async fn will_make_first(site: &Site<'_>, located: &Located) -> Result<(), Failu
 
 /// A tenant in shared tables: one transaction, in which its fence opens.
 async fn rows(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
-    site.customise(None, located).await?;
+    // Refuses files of one tenant's own.
+    site.own_files(located).await?;
     will_make_first(site, located).await?;
     let client = site.connect().await?;
     turn::begin(&client, site.journal.lock_key(), TURN).await?;
@@ -120,7 +121,8 @@ async fn make_schema(site: &Site<'_>, located: &Located, client: &Client) -> Res
     }
     client.batch_execute("begin").await?;
     let taken = match &derived {
-        Some(derived) if spares => {
+        // Files of its own may have been written on top of an older version than a spare has.
+        Some(derived) if spares && site.own_files(located).await?.is_none() => {
             home::take_spare(client, installation, tenant, &migrate::ledger_text(derived)).await?
         }
         _ => false,
@@ -168,8 +170,7 @@ async fn tables(site: &Site<'_>, located: &Located, at_work: Option<Connected>) 
     if located.placement.isolation == Isolation::Database {
         fence::register(&*client, located.placement.tenant, located.placement.epoch, true).await?;
     }
-    site.migrate(&client, &located.placement.schema).await?;
-    site.customise(Some(&client), located).await?;
+    site.make_tables(&client, located).await?;
     site.seed(&client, located).await?;
     // Others will be made in the same database.
     if located.placement.isolation == Isolation::Schema {

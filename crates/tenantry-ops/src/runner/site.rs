@@ -1,6 +1,6 @@
 //! Where an operation works: a tenant database, reached as its server's administrator.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret as _;
 use tenantry_catalog::{
@@ -9,7 +9,7 @@ use tenantry_catalog::{
     server::{self, Administration},
     tenant_database::{self, Secrets, TenantDatabase},
 };
-use tenantry_core::{InstallationId, ServerId, TenantDatabaseId, TenantId};
+use tenantry_core::{InstallationId, Isolation, ServerId, TenantDatabaseId, TenantId};
 use tenantry_engine::{
     admin::ServerAdmin,
     bootstrap::{self, Credentials, DatabaseRequest},
@@ -218,16 +218,16 @@ impl<'a> Site<'a> {
         record_versions(self.ops, &self.database, schema, &derived).await
     }
 
-    /// The tenant's own files, where it has some. A tenant in shared tables can't.
-    pub(super) async fn customise(&self, client: Option<&Client>, located: &Located) -> Result<(), Failure> {
+    /// What the tenant's own files become, where it has some. A tenant in shared tables can't.
+    pub(super) async fn own_files(&self, located: &Located) -> Result<Option<Arc<Derived>>, Failure> {
         let files = self.ops.fleet().migrations.as_ref();
         if files.is_none_or(|files| files.overlay_slugs().next().is_none()) {
-            return Ok(());
+            return Ok(None);
         }
         let tenant = located.placement.tenant;
         let catalog = self.ops.catalog().client().await?;
         let Some(slug) = directory::tenant(&catalog, tenant).await?.map(|tenant| tenant.slug) else {
-            return Ok(());
+            return Ok(None);
         };
         drop(catalog);
         let refused = |error: MigrationError| match error {
@@ -236,18 +236,34 @@ impl<'a> Site<'a> {
             other => Failure::permanent("migration_refused", other.to_string()),
         };
         if !files.is_some_and(|files| files.overlay_slugs().any(|known| known == slug)) {
-            return Ok(());
+            return Ok(None);
         }
-        let Some(client) = client else {
+        if located.placement.isolation == Isolation::Shared {
             return Err(refused(MigrationError::SharedOverlay(slug)));
+        }
+        self.ops.overlay(&slug).await.map_err(refused)
+    }
+
+    /// Brings the tenant's empty schema to the newest version, with the tenant's own files among the fleet's.
+    pub(super) async fn make_tables(&self, client: &Client, located: &Located) -> Result<(), Failure> {
+        let schema = &located.placement.schema;
+        let (Some(derived), Some(own)) = (self.ops.derived().await?, self.own_files(located).await?) else {
+            return self.migrate(client, schema).await;
         };
-        let Some(overlay) = self.ops.overlay(&slug).await.map_err(refused)? else {
-            return Ok(());
-        };
-        let target = target(self.installation(), &self.database, &located.placement.schema)?;
-        let patience = &self.ops.fleet().patience;
-        migrate::apply(client, &target, &overlay, &[tenant], &ByAdministrator, patience).await?;
-        note_overlay(self.ops, self.database.id, &located.placement.schema, &overlay).await
+        let target = target(self.installation(), &self.database, schema)?;
+        let (own, tenants, patience) = (&*own, [located.placement.tenant], &self.ops.fleet().patience);
+        migrate::apply_with_own(
+            client,
+            &target,
+            &derived,
+            Some(own),
+            &tenants,
+            &ByAdministrator,
+            patience,
+        )
+        .await?;
+        record_versions(self.ops, &self.database, schema, &derived).await?;
+        note_overlay(self.ops, self.database.id, schema, own).await
     }
 
     /// Gives a new tenant what it starts with, as far as its schema has the migrations for it.

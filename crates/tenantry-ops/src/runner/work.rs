@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tenantry_catalog::operation::{OperationKind, OperationState};
 
-use super::{Failure, Journal, failure::Reason, fence, migrate, prepare, provision, purge, undo};
+use super::{Failure, Journal, failure::Reason, fence, look, migrate, prepare, provision, purge, undo};
 use crate::Ops;
 
 /// The pause before the first new try; it doubles.
@@ -50,7 +50,10 @@ async fn drive(ops: &Ops, journal: &mut Journal) -> Result<(), Failure> {
 async fn in_time(ops: &Ops, journal: &Journal, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     const LONG: Duration = Duration::from_secs(24 * 3600);
     let patience = match journal.operation.kind {
-        OperationKind::Purge | OperationKind::Migrate => LONG,
+        OperationKind::Purge
+        | OperationKind::Migrate
+        | OperationKind::PlanMigrations
+        | OperationKind::VerifyMigrations => LONG,
         _ => ops.fleet().patience_per_try,
     };
     match tokio::time::timeout(patience, work).await {
@@ -92,6 +95,8 @@ async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
         OperationKind::Resume => fence::resume(ops, journal).await,
         OperationKind::Purge => purge::forward(ops, journal).await,
         OperationKind::Migrate => migrate::forward(ops, journal).await,
+        OperationKind::PlanMigrations => look::plan(ops, journal).await,
+        OperationKind::VerifyMigrations => look::verify(ops, journal).await,
         kind => {
             let message = format!("this program does not know the operation {kind}: use the one that made it");
             Err(Failure::retry("unknown", message))

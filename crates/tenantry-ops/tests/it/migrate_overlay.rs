@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tenantry_core::Isolation;
 use tenantry_engine::migrate::Files;
-use tenantry_ops::{FleetConfig, MigrationError, TenantError, VerifiedSite, Verify};
+use tenantry_ops::{FleetConfig, MigrationError, Ops, TenantError, VerifiedSite, Verify};
 
 use crate::fleet::{Fleet, config, files, operator, ops_on};
 
@@ -100,6 +100,113 @@ async fn one_tenant_is_customised_and_stays_so_across_the_fleets_migrations() {
         let error = report.failed[0].error.as_ref().unwrap();
         assert!(error.contains("tenants/special/0001_fax.sql"), "{error}");
     }
+}
+
+/// An index over a column that the fleet renames later.
+const ON_TEXT: (&str, &str) = (
+    "0001_search.sql",
+    "create index notes_search on notes (lower(text)); alter table notes add column mood text;",
+);
+const RENAMED: (&str, &str) = ("0003_body.sql", "alter table notes rename column text to body;");
+
+async fn all_right(ops: &Ops) {
+    let verified = ops
+        .verify_migrations(&operator(), &Verify::default(), &|_| {})
+        .await
+        .unwrap();
+    assert!(verified.iter().all(VerifiedSite::is_right), "{verified:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_tenant_has_of_its_own_stays_as_it_was_written_whatever_the_fleet_gets_later() {
+    let fleet = Fleet::start().await;
+    let special = fleet.create("special", Isolation::Schema).await.unwrap();
+    fleet.create("usual", Isolation::Schema).await.unwrap();
+    let ops = ops_on(&fleet.catalog.url(), with(&[], &[ON_TEXT])).await;
+    assert_eq!(ops.apply_migrations(&operator()).await.unwrap().applied.len(), 1);
+
+    // It would not fit on top of what the fleet gets now, and need not.
+    let ops = ops_on(&fleet.catalog.url(), with(&[RENAMED], &[ON_TEXT])).await;
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    assert_eq!((report.applied.len(), report.failed.len()), (3, 0), "{report:?}");
+    all_right(&ops).await;
+    // What is written from now on is on top of that.
+    let later = ("0002_body.sql", "create index notes_body on notes (lower(body));");
+    let ops = ops_on(&fleet.catalog.url(), with(&[RENAMED], &[ON_TEXT, later])).await;
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    assert_eq!((report.applied.len(), report.failed.len()), (1, 0), "{report:?}");
+    all_right(&ops).await;
+    let client = fleet.enter(special.id).await.unwrap();
+    client.execute("update notes set mood = body", &[]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_says_what_it_was_written_for_and_a_new_tenant_gets_it_there() {
+    let named = format!("-- tenantry: after 2\n{}", ON_TEXT.1);
+    let own = [(ON_TEXT.0, named.as_str())];
+    for isolation in [Isolation::Schema, Isolation::Database] {
+        let mut config = with(&[RENAMED], &own);
+        config.spare_schemas = 1;
+        let fleet = Fleet::start_with(config).await;
+        fleet.ops.make_spare_schemas().await.unwrap();
+        let special = fleet.create("special", isolation).await.unwrap();
+        let client = fleet.enter(special.id).await.unwrap();
+        client.execute("update notes set mood = body", &[]).await.unwrap();
+        assert_eq!(fleet.emails(special.id).await, ["help@example.com"]);
+        assert_eq!(fleet.ops.apply_migrations(&operator()).await.unwrap().applied.len(), 0);
+        all_right(&fleet.ops).await;
+    }
+    let fleet = Fleet::start().await;
+    fleet.create("special", Isolation::Schema).await.unwrap();
+    for (more, own, expected) in [
+        ((RENAMED.0, "-- tenantry: after 2\nselect 1;"), OWN, "0003_body.sql"),
+        (
+            RENAMED,
+            ("0001_x.sql", "-- tenantry: after 9\nselect 1;"),
+            "tenants/special/0001_x.sql",
+        ),
+    ] {
+        let ops = ops_on(&fleet.catalog.url(), with(&[more], &[own])).await;
+        let refused = ops.apply_migrations(&operator()).await.unwrap_err().to_string();
+        assert!(refused.contains(expected), "{refused}");
+    }
+}
+
+/// Where both have the same column, the plan says so before; and only this tenant stays behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_clashes_with_a_tenants_own_is_planned_and_keeps_nobody_else_behind() {
+    let fleet = Fleet::start().await;
+    fleet.create("special", Isolation::Schema).await.unwrap();
+    fleet.create("usual", Isolation::Schema).await.unwrap();
+    let ops = ops_on(&fleet.catalog.url(), with(&[], &[OWN])).await;
+    let rehearsals = ops.rehearse_migrations(&operator(), &|_, _| {}).await.unwrap();
+    let [own] = rehearsals.as_slice() else {
+        panic!("{rehearsals:?}")
+    };
+    assert_eq!((own.tenant.as_deref(), own.from, own.sites), (Some("special"), 2, 1));
+    assert_eq!(own.files[0].name, "tenants/special/0001_fax.sql");
+    assert!(
+        own.files[0].locks.iter().any(|lock| lock.table == "contacts"),
+        "{own:?}"
+    );
+    ops.apply_migrations(&operator()).await.unwrap();
+
+    let more = [("0003_fax.sql", "alter table contacts add column fax text;")];
+    let ops = ops_on(&fleet.catalog.url(), with(&more, &[OWN])).await;
+    let rehearsals = ops.rehearse_migrations(&operator(), &|_, _| {}).await.unwrap();
+    let failing: Vec<_> = rehearsals
+        .iter()
+        .map(|of| {
+            (
+                of.tenant.as_deref(),
+                of.error.as_ref().is_some_and(|error| error.contains("0003_fax.sql")),
+            )
+        })
+        .collect();
+    assert_eq!(failing, [(None, false), (Some("special"), true)], "{rehearsals:?}");
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    let behind: Vec<_> = report.failed.iter().map(|site| site.slug.as_deref()).collect();
+    assert_eq!((report.applied.len(), behind), (2, vec![Some("special")]), "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

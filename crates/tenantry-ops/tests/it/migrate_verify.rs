@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use tenantry_catalog::operation::OperationState;
+use parking_lot::Mutex;
+use tenantry_catalog::{operation::OperationState, server};
 use tenantry_core::{Isolation, Operator, OperatorKeyId, OperatorScope};
 use tenantry_engine::migrate::Files;
 use tenantry_ops::{
-    Authority, DriftState, FleetConfig, MigrationError, Operation, Ops, Origin, Rollout, RolloutRequest, VerifiedSite,
-    Verify,
+    Authority, DriftState, FleetConfig, MigrationError, Operation, Ops, Origin, Rehearsal, Rollout, RolloutRequest,
+    VerifiedSite, Verify,
 };
-use tenantry_testing::cluster;
+use tenantry_testing::{cluster, second_cluster};
 
 use crate::{
     child::Process,
-    fleet::{Fleet, config, files, operator, ops_on},
+    fleet::{Fleet, config, files, operator, ops_on, request},
     migrate_killed,
 };
 
@@ -203,7 +204,7 @@ async fn pending_files_are_rehearsed_on_a_copy_of_each_version_and_the_copies_go
     three.roll_out(&operator(), &rollout, &|_| {}).await.unwrap();
 
     let ops = ops_on(&fleet.catalog.url(), with(&more)).await;
-    let rehearsals = ops.rehearse_migrations(&operator()).await.unwrap();
+    let rehearsals = ops.rehearse_migrations(&operator(), &|_, _| {}).await.unwrap();
     let shape: Vec<_> = rehearsals
         .iter()
         .map(|of| (of.from, of.sites, of.files.len(), of.error.clone()))
@@ -238,7 +239,44 @@ async fn pending_files_are_rehearsed_on_a_copy_of_each_version_and_the_copies_go
     let status = ops.migration_status(&operator()).await.unwrap();
     assert!(status.iter().all(|site| site.version <= 3), "{status:?}");
     // With nothing pending nothing is made.
-    assert_eq!(fleet.ops.rehearse_migrations(&operator()).await.unwrap(), []);
+    assert_eq!(
+        fleet.ops.rehearse_migrations(&operator(), &|_, _| {}).await.unwrap(),
+        []
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_tries_each_server_that_has_tenants_behind_and_says_which_can_not_be_asked() {
+    let fleet = Fleet::start().await;
+    fleet.add("two", second_cluster().await).await;
+    fleet.create("here", Isolation::Schema).await.unwrap();
+    let mut there = request("there", Isolation::Schema);
+    there.server = Some("two".to_owned());
+    fleet.ops.create_tenant(&operator(), &there, None).await.unwrap();
+    let more = [("0003_phone.sql", "alter table contacts add column phone text;")];
+    let ops = ops_on(&fleet.catalog.url(), with(&more)).await;
+    let copies = Mutex::new(Vec::new());
+    let progress = |done, total| copies.lock().push((done, total));
+    let rehearsals = ops.rehearse_migrations(&operator(), &progress).await.unwrap();
+    let shape = |rehearsals: &[Rehearsal]| -> Vec<_> {
+        let shape = rehearsals
+            .iter()
+            .map(|of| (of.server.clone(), of.from, of.sites, of.files.len(), of.error.is_some()));
+        shape.collect()
+    };
+    let both = [("one".to_owned(), 2, 2, 1, false), ("two".to_owned(), 2, 2, 1, false)];
+    assert_eq!(shape(&rehearsals), both);
+    assert_eq!(*copies.lock(), [(1, 2), (2, 2)]);
+
+    // One that is away is told, and the other is tried all the same.
+    let catalog = fleet.ops.catalog();
+    let client = catalog.client().await.unwrap();
+    let id = server::find_by_name(&client, "two").await.unwrap().unwrap().id;
+    let nowhere = "postgres://nobody:x@127.0.0.1:1/postgres".into();
+    server::set_admin_url(catalog, &client, id, &nowhere).await.unwrap();
+    let rehearsals = ops.rehearse_migrations(&operator(), &|_, _| {}).await.unwrap();
+    let one_of_two = [("one".to_owned(), 2, 2, 1, false), ("two".to_owned(), 2, 2, 0, true)];
+    assert_eq!(shape(&rehearsals), one_of_two);
 }
 
 /// Killed while it works in a scratch database, a process leaves it to the next run, which drops it at once; one that is in
@@ -280,7 +318,7 @@ async fn a_scratch_database_of_a_process_that_was_killed_is_gone_with_the_next_r
 pub(crate) async fn rehearse(url: &str, files: usize) {
     let ops = ops_on(url, migrate_killed::config(files)).await;
     loop {
-        ops.rehearse_migrations(&operator()).await.unwrap();
+        ops.rehearse_migrations(&operator(), &|_, _| {}).await.unwrap();
     }
 }
 

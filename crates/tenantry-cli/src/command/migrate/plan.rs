@@ -161,6 +161,10 @@ impl Answer for Planned {
 /// What is pending from one version on.
 #[derive(Serialize)]
 struct PlannedRehearsal {
+    server: String,
+    /// Whose copy it was, where the tenant has files of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<String>,
     from: i64,
     schemas: usize,
     files: Vec<PlannedFile>,
@@ -188,6 +192,8 @@ struct PlannedLock {
 impl From<Rehearsal> for PlannedRehearsal {
     fn from(rehearsal: Rehearsal) -> Self {
         Self {
+            server: rehearsal.server,
+            tenant: rehearsal.tenant,
             from: rehearsal.from,
             schemas: rehearsal.sites,
             files: rehearsal.files.into_iter().map(PlannedFile::from).collect(),
@@ -215,10 +221,13 @@ impl From<Rehearsed> for PlannedFile {
 
 impl PlannedRehearsal {
     fn text(&self) -> String {
-        let mut text = format!(
-            "\n\nOn a copy of version {}, which {} schemas have:",
-            self.from, self.schemas
-        );
+        let mut text = match &self.tenant {
+            Some(tenant) => format!("\n\nOn a copy of {tenant}, version {}, on {}:", self.from, self.server),
+            None => format!(
+                "\n\nOn a copy of version {}, which {} schemas on {} have:",
+                self.from, self.schemas, self.server
+            ),
+        };
         for file in &self.files {
             text.push_str(&file.text());
         }
@@ -297,7 +306,8 @@ pub(super) async fn run(
     let sites = ops.migration_status(&authority()).await?;
     let pending: Vec<String> = sites.iter().flat_map(|site| site.pending.iter().cloned()).collect();
     progress.step("running what is pending on a copy");
-    let rehearsals = ops.rehearse_migrations(&authority()).await?;
+    let done = |done, total| progress.step(format!("running what is pending on copies: {done} of {total}"));
+    let rehearsals = ops.rehearse_migrations(&authority(), &done).await?;
     progress.end();
     let failed = rehearsals.iter().find_map(|rehearsal| rehearsal.error.clone());
     let mut planned = Planned::new(&derived, sites, rehearsals, options.sql);
