@@ -1,8 +1,9 @@
-//! Roll-outs of the application's migrations over the fleet.
+//! The application's migrations over the fleet: what they would do, how far they are, rolling out, and drift.
 
 use axum::{Json, extract::State, http::StatusCode};
-use tenantry::axum::{Body, Fields, FromFields, Problem};
-use tenantry_ops::RolloutRequest;
+use serde::Serialize;
+use tenantry::axum::{Body, Fields, FromFields, Problem, Query, decode_cursor, encode_cursor};
+use tenantry_ops::{MigrationError, Operation, RolloutRequest, SiteStatus, VerifyRequest};
 use utoipa::ToSchema;
 
 use super::operations::OperationBody;
@@ -63,10 +64,239 @@ pub(crate) async fn start_rollout(
     Caller(authority): Caller,
     Body(NewRolloutBody(request)): Body<NewRolloutBody>,
 ) -> Result<(StatusCode, Json<OperationBody>), Problem> {
-    let operation = services
+    started(services.ops.start_rollout(&authority, &request).await)
+}
+
+/// Try again where the last attempt failed; otherwise as the roll-out itself.
+#[utoipa::path(post, path = "/v1/migrations/retry", tag = "migrations", request_body = NewRolloutSchema,
+    responses((status = 202, body = OperationBody), (status = 409), (status = 422)))]
+pub(crate) async fn retry_rollout(
+    State(services): State<Services>,
+    Caller(authority): Caller,
+    Body(NewRolloutBody(mut request)): Body<NewRolloutBody>,
+) -> Result<(StatusCode, Json<OperationBody>), Problem> {
+    request.only_failed = true;
+    started(services.ops.start_rollout(&authority, &request).await)
+}
+
+/// Run what is pending on copies without rows, as the operation that is answered: its progress tells the locks that each file
+/// takes, what it writes anew and what it reads whole. It fails where a file does.
+#[utoipa::path(post, path = "/v1/migrations/plan", tag = "migrations", request_body = NewPlanSchema,
+    responses((status = 202, body = OperationBody), (status = 409)))]
+pub(crate) async fn plan_migrations(
+    State(services): State<Services>,
+    Caller(authority): Caller,
+    Body(NewPlanBody): Body<NewPlanBody>,
+) -> Result<(StatusCode, Json<OperationBody>), Problem> {
+    started(services.ops.start_plan(&authority).await)
+}
+
+/// Compare every schema with what its migrations make, as the operation that is answered: its progress tells the differences
+/// as SQL, and what became of each. It fails where something differs that was not repaired.
+#[utoipa::path(post, path = "/v1/migrations/verify", tag = "migrations", request_body = NewVerifySchema,
+    responses((status = 202, body = OperationBody), (status = 409), (status = 422)))]
+pub(crate) async fn verify_migrations(
+    State(services): State<Services>,
+    Caller(authority): Caller,
+    Body(NewVerifyBody(request)): Body<NewVerifyBody>,
+) -> Result<(StatusCode, Json<OperationBody>), Problem> {
+    started(services.ops.start_verify(&authority, &request).await)
+}
+
+fn started(operation: Result<Operation, MigrationError>) -> Result<(StatusCode, Json<OperationBody>), Problem> {
+    let operation = operation.map_err(refusal::of_migration)?;
+    Ok((StatusCode::ACCEPTED, Json(operation.into())))
+}
+
+/// How far every schema of the fleet is, by one query over the catalog.
+#[utoipa::path(get, path = "/v1/migrations", tag = "migrations",
+    params(("limit" = Option<usize>, Query, minimum = 1, maximum = 1000), ("cursor" = Option<String>, Query),
+        ("state" = Option<String>, Query, description = "`behind`: those that lack a migration; `failed`: those whose last attempt failed")),
+    responses((status = 200, body = FleetBody)))]
+pub(crate) async fn get_migrations(
+    State(services): State<Services>,
+    Caller(authority): Caller,
+    Query(query): Query<SiteQuery>,
+) -> Result<Json<FleetBody>, Problem> {
+    let after = query.cursor.as_deref().map(|cursor| decode_cursor(&(), LIST, cursor));
+    let after: Option<SitePlace> = after.transpose()?;
+    let mut sites = services
         .ops
-        .start_rollout(&authority, &request)
+        .migration_status(&authority)
         .await
         .map_err(refusal::of_migration)?;
-    Ok((StatusCode::ACCEPTED, Json(operation.into())))
+    let minimum_version = services
+        .ops
+        .required_schema_version(&authority)
+        .await
+        .map_err(refusal::of_migration)?;
+    let derived = services.ops.derive_migrations().await.map_err(refusal::of_migration)?;
+    let newest = derived.iter().flat_map(|derived| derived.versions.last()).next();
+    let (schemas, behind, failed) = (
+        sites.len(),
+        sites.iter().filter(|site| is_behind(site)).count(),
+        sites.iter().filter(|site| site.error.is_some()).count(),
+    );
+    sites.retain(|site| match query.state {
+        None => true,
+        Some(Wanted::Behind) => is_behind(site),
+        Some(Wanted::Failed) => site.error.is_some(),
+    });
+    sites.sort_by_cached_key(place);
+    let begin = after.map_or(0, |after| sites.partition_point(|site| place(site) <= after));
+    let mut items: Vec<_> = sites.into_iter().skip(begin).take(query.limit + 1).collect();
+    let follows = items.len() > query.limit;
+    items.truncate(query.limit);
+    let last = items.last().filter(|_| follows);
+    Ok(Json(FleetBody {
+        version: newest.map_or(0, |version| version.version),
+        minimum_version,
+        schemas,
+        behind,
+        failed,
+        next_cursor: last.map(|site| encode_cursor(&(), LIST, &place(site))),
+        items: items.into_iter().map(SiteBody::from).collect(),
+    }))
+}
+
+const LIST: &str = "migrations";
+
+/// Where a schema stands in the list.
+type SitePlace = (String, String, String);
+
+fn place(site: &SiteStatus) -> SitePlace {
+    (site.server.clone(), site.database.clone(), site.schema.clone())
+}
+
+fn is_behind(site: &SiteStatus) -> bool {
+    !site.pending.is_empty()
+}
+
+/// How far the fleet is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Migrations)]
+pub(crate) struct FleetBody {
+    /// The newest migration.
+    version: i64,
+    /// Only tenants that have this one are served; 0 for all.
+    minimum_version: i64,
+    /// How many schemas with the application's tables there are; shared tables are one for each server.
+    schemas: usize,
+    /// How many lack a migration.
+    behind: usize,
+    /// At how many the last attempt failed.
+    failed: usize,
+    items: Vec<SiteBody>,
+    /// To be sent as `cursor` with the same filters; null on the last page.
+    next_cursor: Option<String>,
+}
+
+/// A schema with the application's tables.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MigratedSchema)]
+pub(crate) struct SiteBody {
+    /// The slug of the tenant it belongs to; null where its tables are shared.
+    tenant: Option<String>,
+    server: String,
+    database: String,
+    schema: String,
+    /// The newest migration that it has; 0 for none.
+    version: i64,
+    /// The names of those that it lacks.
+    pending: Vec<String>,
+    /// Why it stayed behind.
+    error: Option<String>,
+}
+
+impl From<SiteStatus> for SiteBody {
+    fn from(site: SiteStatus) -> Self {
+        Self {
+            tenant: site.slug,
+            server: site.server,
+            database: site.database,
+            schema: site.schema,
+            version: site.version,
+            pending: site.pending,
+            error: site.error,
+        }
+    }
+}
+
+/// Which schemas are listed.
+pub(crate) struct SiteQuery {
+    limit: usize,
+    cursor: Option<String>,
+    state: Option<Wanted>,
+}
+
+enum Wanted {
+    Behind,
+    Failed,
+}
+
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1000;
+
+impl FromFields for SiteQuery {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        let limit = match fields.optional::<String>("limit").map(|text| text.parse()) {
+            None => Some(LIMIT_DEFAULT),
+            Some(Ok(limit)) if (1..=LIMIT_MAX).contains(&limit) => Some(limit),
+            Some(_) => {
+                fields.invalid("limit", format!("a whole number from 1 to {LIMIT_MAX}"));
+                None
+            }
+        };
+        let state = match fields.optional::<String>("state").as_deref() {
+            None => None,
+            Some("behind") => Some(Wanted::Behind),
+            Some("failed") => Some(Wanted::Failed),
+            Some(_) => {
+                fields.invalid("state", "behind or failed");
+                None
+            }
+        };
+        Some(Self {
+            limit: limit?,
+            cursor: fields.optional("cursor"),
+            state,
+        })
+    }
+}
+
+/// A plan; nothing is to be said about it.
+#[derive(ToSchema)]
+#[schema(as = NewPlan)]
+pub(crate) struct NewPlanSchema {}
+
+/// What is read of [`NewPlanSchema`].
+pub(crate) struct NewPlanBody;
+
+impl FromFields for NewPlanBody {
+    fn from_fields(_: &mut Fields) -> Option<Self> {
+        Some(Self)
+    }
+}
+
+/// A comparison; what is left out is not wanted.
+#[derive(ToSchema)]
+#[schema(as = NewVerify)]
+#[expect(dead_code, reason = "describes what `NewVerifyBody` reads")]
+pub(crate) struct NewVerifySchema {
+    /// Only these tenants, by slug, which have a schema or a database of their own; everything where it is left out.
+    tenants: Option<Vec<String>>,
+    /// Run what is safe: policies, rights, defaults, indexes, views, functions, comments.
+    repair: Option<bool>,
+}
+
+/// What is read of [`NewVerifySchema`].
+pub(crate) struct NewVerifyBody(VerifyRequest);
+
+impl FromFields for NewVerifyBody {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        Some(Self(VerifyRequest {
+            tenants: fields.optional("tenants").unwrap_or_default(),
+            repair: fields.optional("repair").unwrap_or_default(),
+        }))
+    }
 }

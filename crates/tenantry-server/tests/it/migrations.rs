@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tenantry::ErrorKind;
+use tenantry_core::OperatorScope;
 
 use crate::harness::{App, Tenant};
 
@@ -101,4 +102,155 @@ async fn a_tenant_that_is_behind_is_told_that_it_is_migrated_and_others_are_serv
     app.require_version(0).await;
     app.within_a_second(async || behind.client.get("/app/contacts").await.status == 200)
         .await;
+}
+
+/// Waits for the operation's end.
+async fn ended(app: &App, operation: &Value) -> Value {
+    let path = format!("/v1/operations/{}", operation["id"].as_str().unwrap());
+    for _ in 0..400 {
+        let seen = app.operator.get(&path).await.expect(200);
+        if ["done", "failed"].contains(&seen["state"].as_str().unwrap()) {
+            return seen;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("{operation} does not end");
+}
+
+#[tokio::test]
+async fn the_fleets_state_is_listed_page_by_page_and_by_what_is_wrong() {
+    let app = App::start().await;
+    let newest = app.newest_version().await;
+    app.forget_newest_version(&app.tenants[1]).await;
+    let all = app.operator.get("/v1/migrations").await.expect(200);
+    assert_eq!(
+        (
+            &all["version"],
+            &all["schemas"],
+            &all["behind"],
+            &all["failed"],
+            &all["minimum_version"]
+        ),
+        (&json!(newest), &json!(3), &json!(1), &json!(0), &json!(0)),
+        "{all}"
+    );
+    let tenants = |answer: &Value| -> Vec<Option<String>> {
+        let items = answer["items"].as_array().unwrap().iter();
+        items.map(|item| item["tenant"].as_str().map(str::to_owned)).collect()
+    };
+    let behind = app.operator.get("/v1/migrations?state=behind").await.expect(200);
+    assert_eq!(tenants(&behind), [Some("schema-ltd".to_owned())]);
+    assert_eq!(behind["items"][0]["pending"].as_array().unwrap().len(), 1, "{behind}");
+    assert_eq!(behind["schemas"], 3);
+    // Page by page one sees each once.
+    let (mut paged, mut path) = (Vec::new(), "/v1/migrations?limit=1".to_owned());
+    loop {
+        let page = app.operator.get(&path).await.expect(200);
+        paged.extend(tenants(&page));
+        match page["next_cursor"].as_str() {
+            Some(cursor) => path = format!("/v1/migrations?limit=1&cursor={cursor}"),
+            None => break,
+        }
+    }
+    let mut expected = tenants(&all);
+    expected.sort();
+    paged.sort();
+    assert_eq!(paged, expected);
+    for (query, pointer) in [("limit=0", "/limit"), ("state=odd", "/state"), ("cursor=x", "/cursor")] {
+        let refused = app.operator.get(&format!("/v1/migrations?{query}")).await;
+        assert_eq!(refused.refused_fields(422, "invalid-field"), [pointer]);
+    }
+}
+
+#[tokio::test]
+async fn a_plan_is_an_operation_that_tells_what_pending_files_do() {
+    let app = App::start().await;
+    app.forget_newest_version(&app.tenants[1]).await;
+    let operation = app.operator.post("/v1/migrations/plan", json!({})).await.expect(202);
+    assert_eq!(operation["kind"], "plan_migrations");
+    let done = ended(&app, &operation).await;
+    assert_eq!(done["state"], "done", "{done}");
+    assert_eq!(done["progress"]["pending"], 1, "{done}");
+    let copy = &done["progress"]["copies"][0];
+    assert_eq!(
+        (&copy["server"], &copy["schemas"]),
+        (&json!("one"), &json!(1)),
+        "{done}"
+    );
+    assert_eq!(copy["files"].as_array().unwrap().len(), 1, "{done}");
+    let refused = app.operator.post("/v1/migrations/plan", json!({ "sql": true })).await;
+    assert_eq!(refused.refused_fields(422, "unknown-field"), ["/sql"]);
+}
+
+#[tokio::test]
+async fn drift_is_found_by_an_operation_and_repaired_by_another() {
+    let app = App::start_with(|options| options.isolations = &["schema"]).await;
+    let dropped = app.drop_floor(&app.tenants[0], "contacts").await;
+    let found = app.operator.post("/v1/migrations/verify", json!({})).await.expect(202);
+    let found = ended(&app, &found).await;
+    assert_eq!(
+        (&found["state"], &found["error"]["code"], &found["progress"]["wrong"]),
+        (&json!("failed"), &json!("schemas_differ"), &json!(1)),
+        "{found}"
+    );
+    let difference = &found["progress"]["sites"][0]["differences"][0];
+    assert_eq!(
+        (&difference["object"], &difference["state"]),
+        (&json!(dropped), &json!("repairable"))
+    );
+    let of_it = json!({ "tenants": ["schema-ltd"], "repair": true });
+    let repaired = app.operator.post("/v1/migrations/verify", of_it).await.expect(202);
+    let repaired = ended(&app, &repaired).await;
+    assert_eq!(
+        (
+            &repaired["state"],
+            &repaired["progress"]["repaired"],
+            &repaired["progress"]["wrong"]
+        ),
+        (&json!("done"), &json!(1), &json!(0)),
+        "{repaired}"
+    );
+    let again = app.operator.post("/v1/migrations/verify", json!({})).await.expect(202);
+    assert_eq!(ended(&app, &again).await["state"], "done");
+    let refused = app
+        .operator
+        .post("/v1/migrations/verify", json!({ "tenants": ["nobody"] }))
+        .await;
+    assert_eq!(refused.refused_fields(422, "invalid-reference"), ["/tenants"]);
+}
+
+#[tokio::test]
+async fn who_failed_is_tried_again_and_nobody_else() {
+    let app = App::start().await;
+    for tenant in &app.tenants[1..] {
+        app.forget_newest_version(tenant).await;
+    }
+    app.note_failure(&app.tenants[2]).await;
+    let failed = app.operator.get("/v1/migrations?state=failed").await.expect(200);
+    assert_eq!(failed["items"][0]["tenant"], "database-ltd", "{failed}");
+    let retried = app.operator.post("/v1/migrations/retry", json!({})).await.expect(202);
+    let retried = ended(&app, &retried).await;
+    assert_eq!(
+        (&retried["state"], &retried["progress"]["applied"]),
+        (&json!("done"), &json!(1)),
+        "{retried}"
+    );
+    let state = app.operator.get("/v1/migrations").await.expect(200);
+    assert_eq!((&state["behind"], &state["failed"]), (&json!(1), &json!(0)), "{state}");
+}
+
+/// Looking needs the scope `read`, everything else `migrations`.
+#[tokio::test]
+async fn each_route_asks_for_its_scope() {
+    let app = App::small().await;
+    let reads = app.operator_with(&[OperatorScope::Read]).await;
+    let migrates = app.operator_with(&[OperatorScope::Migrations]).await;
+    reads.get("/v1/migrations").await.expect(200);
+    migrates.get("/v1/migrations").await.refused(403, "forbidden");
+    for path in ["", "/retry", "/plan", "/verify"] {
+        let path = format!("/v1/migrations{path}");
+        reads.post(&path, json!({})).await.refused(403, "forbidden");
+        let operation = migrates.post(&path, json!({})).await.expect(202);
+        ended(&app, &operation).await;
+    }
 }

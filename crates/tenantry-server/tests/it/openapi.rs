@@ -49,7 +49,10 @@ async fn every_promised_route_stands_in_the_contract() {
         POST GET /v1/tenants/{id}/api-keys
         DELETE /v1/tenants/{id}/api-keys/{key}
         GET /v1/operations/{id}
-        POST /v1/migrations
+        GET POST /v1/migrations
+        POST /v1/migrations/retry
+        POST /v1/migrations/plan
+        POST /v1/migrations/verify
         POST /v1/auth/login
         POST /v1/auth/refresh
         POST /v1/auth/switch

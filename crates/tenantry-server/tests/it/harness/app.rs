@@ -8,7 +8,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tenantry::{PoolConfig, ResolverConfig, Tenantry};
 use tenantry_catalog::{Catalog, MasterKey, change, fleet_state, signing_key};
-use tenantry_core::{AccessClaims, Change, OperatorScopes};
+use tenantry_core::{AccessClaims, Change, OperatorScope, OperatorScopes};
 use tenantry_engine::migrate::Files;
 use tenantry_ops::{Authority, FleetConfig, IdentityConfig, OperatorKeyRequest, Ops, ServerRequest};
 use tenantry_server::{Application, Config, Server, Services};
@@ -32,6 +32,7 @@ pub(crate) struct App {
     /// Stands between the server and the tenants' databases.
     pub(crate) tenant_server: FaultProxy,
     pub(crate) tenantry: Tenantry,
+    ops: Ops,
     catalog: Catalog,
     // Before the database, so that it stops first.
     pub(crate) server: Server,
@@ -128,7 +129,7 @@ impl App {
         let server = tenantry_server::start(
             config,
             Services {
-                ops,
+                ops: ops.clone(),
                 tenantry: tenantry.clone(),
             },
             application,
@@ -145,6 +146,7 @@ impl App {
             catalog_server,
             tenant_server,
             tenantry,
+            ops,
             catalog: catalog_handle,
             server,
             _catalog: catalog,
@@ -237,6 +239,39 @@ impl App {
                    where p.tenant_database = m.tenant_database and p.schema_name = m.schema_name
                      and p.tenant::text = $1 and m.version = (select max(version) from app_migration)";
         assert_eq!(client.execute(sql, &[&tenant.id]).await.unwrap(), 1);
+    }
+
+    /// Lets the catalog know of a failed attempt to migrate the tenant's schema.
+    pub(crate) async fn note_failure(&self, tenant: &Tenant) {
+        let client = self.catalog.client().await.unwrap();
+        let sql = "insert into app_migration_failure (tenant_database, schema_name, version, error)
+                   select p.tenant_database, p.schema_name, 1, 'it was away' from placement as p where p.tenant::text = $1";
+        assert_eq!(client.execute(sql, &[&tenant.id]).await.unwrap(), 1);
+    }
+
+    /// Drops the floor of a table in the tenant's own schema; says what that is called.
+    pub(crate) async fn drop_floor(&self, tenant: &Tenant, table: &str) -> String {
+        let client = self.catalog.client().await.unwrap();
+        let sql =
+            "select d.name, p.schema_name from placement as p join tenant_database as d on d.id = p.tenant_database
+                   where p.tenant::text = $1";
+        let row = client.query_one(sql, &[&tenant.id]).await.unwrap();
+        let (database, schema): (String, String) = (row.get(0), row.get(1));
+        let admin = cluster().await.connect(&database).await;
+        let sql = format!("drop policy tenantry_floor on {schema}.{table}");
+        admin.batch_execute(&sql).await.unwrap();
+        format!("policy tenantry_floor on table {table}")
+    }
+
+    /// An operator who may do no more than this.
+    pub(crate) async fn operator_with(&self, scopes: &[OperatorScope]) -> Client {
+        let request = OperatorKeyRequest {
+            name: format!("narrow {scopes:?}"),
+            scopes: scopes.iter().copied().collect(),
+            expires_at: None,
+        };
+        let made = self.ops.create_operator_key(&Authority::system("test"), &request).await;
+        self.anonymous.bearer(made.unwrap().1.expose_secret())
     }
 
     /// Requires a version of everybody.
