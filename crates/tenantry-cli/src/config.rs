@@ -48,6 +48,9 @@ pub(crate) struct Config {
     pub(crate) outside_issuers: Vec<OutsideIssuer>,
     /// `migrations`: the folder with the application's migrations. Left out, the application is the reference CRM.
     pub(crate) migrations: Option<PathBuf>,
+    /// `minimum_version`: the number of the migration that the application can't do without. `serve` answers
+    /// `tenant-migrating` for a tenant that lacks it; 0 for none.
+    pub(crate) minimum_version: i64,
     /// `drain_timeout_s`: how long `serve` lets running requests end after SIGTERM.
     pub(crate) drain_timeout: Duration,
     /// `retention_days`: how long a deleted tenant can be resumed before it is purged.
@@ -155,6 +158,7 @@ impl Config {
             trusted_proxies: layers.take("trusted_proxies")?.unwrap_or_default(),
             outside_issuers: layers.take("outside_issuers")?.unwrap_or_default(),
             migrations: layers.take_path("migrations")?,
+            minimum_version: layers.take("minimum_version")?.unwrap_or(0),
             drain_timeout: Duration::from_secs(layers.take("drain_timeout_s")?.unwrap_or(30)),
             retention: Duration::from_secs(DAY_S * u64::from(layers.take::<u32>("retention_days")?.unwrap_or(30))),
             spare_schemas: layers.take("spare_schemas")?.unwrap_or(0),
@@ -187,6 +191,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("trusted_proxies", Kind::Toml),
     ("outside_issuers", Kind::Toml),
     ("migrations", Kind::Text),
+    ("minimum_version", Kind::Toml),
     ("drain_timeout_s", Kind::Toml),
     ("retention_days", Kind::Toml),
     ("spare_schemas", Kind::Toml),

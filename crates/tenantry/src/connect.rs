@@ -93,7 +93,7 @@ impl Tenantry {
     /// When the catalog can't be reached or opened, or the configuration can't be secure.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let catalog = Catalog::connect(config.catalog_url.expose_secret(), &config.master_key).await?;
-        Self::over(catalog, config.resolver, config.pool, config.schema_version_min)
+        Self::on_catalog_from(catalog, config.resolver, config.pool, config.schema_version_min)
     }
 
     /// A handle on a catalog that is connected already.
@@ -101,10 +101,14 @@ impl Tenantry {
     /// # Errors
     /// When the resolver's configuration can't be secure.
     pub fn on_catalog(catalog: Catalog, resolver: ResolverConfig, pool: PoolConfig) -> Result<Self, ConnectError> {
-        Self::over(catalog, resolver, pool, 0)
+        Self::on_catalog_from(catalog, resolver, pool, 0)
     }
 
-    fn over(
+    /// The same for a program that can't do without a migration, as [`Config::schema_version_min`] says.
+    ///
+    /// # Errors
+    /// As [`on_catalog`](Self::on_catalog).
+    pub fn on_catalog_from(
         catalog: Catalog,
         resolver: ResolverConfig,
         pool: PoolConfig,

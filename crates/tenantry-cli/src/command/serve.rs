@@ -81,7 +81,7 @@ pub(crate) async fn start(config: &Config, ops: Ops, catalog: Catalog) -> Result
     resolver.domains = config.domains.clone();
     resolver.trusted_proxies = networks.clone();
     resolver.outside_issuers = config.outside_issuers.clone();
-    let tenantry = Tenantry::on_catalog(catalog, resolver, PoolConfig::default())?;
+    let tenantry = Tenantry::on_catalog_from(catalog, resolver, PoolConfig::default(), config.minimum_version)?;
     let services = Services {
         ops: ops.clone(),
         tenantry: tenantry.clone(),

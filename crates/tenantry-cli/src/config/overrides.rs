@@ -38,6 +38,9 @@ pub(crate) struct Overrides {
     /// The folder with the application's migrations [default: those of the reference CRM]
     #[arg(long, global = true, value_name = "FOLDER", hide_short_help = true)]
     pub(crate) migrations: Option<String>,
+    /// The migration without which a tenant is not served, by its number [default: none]
+    #[arg(long, global = true, value_name = "NUMBER", hide_short_help = true)]
+    pub(crate) minimum_version: Option<String>,
     /// How long running requests may take to end after SIGTERM [default: 30]
     #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
     pub(crate) drain_timeout_s: Option<String>,
@@ -83,6 +86,7 @@ impl Overrides {
             "trusted_proxies" => self.trusted_proxies.as_deref(),
             "outside_issuers" => self.outside_issuers.as_deref(),
             "migrations" => self.migrations.as_deref(),
+            "minimum_version" => self.minimum_version.as_deref(),
             "drain_timeout_s" => self.drain_timeout_s.as_deref(),
             "retention_days" => self.retention_days.as_deref(),
             "spare_schemas" => self.spare_schemas.as_deref(),

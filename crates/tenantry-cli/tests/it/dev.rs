@@ -178,6 +178,24 @@ fn second_dev_is_refused(folder: &Folder) {
     assert!(folder.dev_json().exists(), "the first one's file stays");
 }
 
+/// The application says in its configuration what it can't do without; the control plane serves all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_below_the_configured_minimum_is_answered_that_it_is_migrated() {
+    let folder = Folder::new();
+    folder.write("tenantry.toml", "minimum_version = 99\n");
+    let dev = Dev::start(&folder, &[]);
+    let api = Api::of(&dev);
+    for tenant in dev.tenants() {
+        let token = api.log_in(tenant).await;
+        let contacts = format!("{}/app/contacts", api.http);
+        let answer = api.client.get(contacts).bearer_auth(&token).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.headers().contains_key("retry-after"));
+        assert_eq!(answer.json::<Value>().await.unwrap()["code"], "tenant-migrating");
+    }
+    assert_eq!(dev.stop(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_state_outlives_a_kill_and_fresh_starts_over() {
     let folder = Folder::new();
