@@ -8,6 +8,7 @@ pub mod check;
 pub mod fence;
 pub mod home;
 pub mod keys;
+pub mod load;
 pub mod password;
 mod roles;
 pub mod seal;

@@ -14,6 +14,7 @@ mod failpoint;
 mod fleet;
 mod hardening;
 mod idempotency;
+mod load;
 mod login;
 mod members;
 mod migrations;
@@ -40,6 +41,7 @@ pub use config::{IdentityConfig, LoginBudget};
 pub use database_audit::{AuditOptions, AuditedDatabase};
 pub use fleet::FleetConfig;
 pub use hardening::{DatabaseHardening, HardenedDatabases, HardeningChange};
+pub use load::{Figures, Limits, ServerLoad, Strain};
 pub use login::{AccountSession, LoggedIn, Login, LoginError, Me};
 pub use members::{MemberError, NewMember, PreparedOwner, add_first_owner};
 pub use migrations::{

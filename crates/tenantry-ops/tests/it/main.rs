@@ -12,6 +12,7 @@ mod fleet;
 mod identity;
 mod kill;
 mod lifecycle;
+mod load;
 mod migrate;
 mod migrate_killed;
 mod migrate_overlay;

@@ -2,7 +2,7 @@
 
 use tenantry_core::{TENANT_DATABASE_VERSION, TenantState, protection};
 use tenantry_ops::{
-    DatabaseFinding, DatabaseHardening, HardenedDatabases, Operation, OperationState, Ops, OutdatedDatabase,
+    DatabaseFinding, DatabaseHardening, HardenedDatabases, Limits, Operation, OperationState, Ops, OutdatedDatabase,
     SiteStatus, TenantFilter, UpgradeError,
 };
 
@@ -14,6 +14,7 @@ const LOOKED_AT: i64 = 1_000;
 
 pub(super) async fn look(ops: &Ops) -> Vec<Finding> {
     let mut findings = servers(ops).await;
+    findings.extend(loads(ops).await);
     findings.push(safety(ops).await);
     // After it, which notices databases that were restored.
     findings.push(versions(ops).await);
@@ -59,6 +60,37 @@ async fn servers(ops: &Ops) -> Vec<Finding> {
                 "start that PostgreSQL, or correct its address and password",
             ),
         });
+    }
+    findings
+}
+
+/// How near the servers are to where it begins to hurt. One that can't be asked stands under `server`.
+async fn loads(ops: &Ops) -> Vec<Finding> {
+    const CHECK: &str = "load";
+    let servers = match ops.server_loads(&authority()).await {
+        Ok(servers) => servers,
+        Err(error) => return vec![Finding::failed(CHECK, error)],
+    };
+    let mut findings = Vec::new();
+    for (server, found) in servers
+        .into_iter()
+        .filter_map(|server| Some((server.server, server.found.ok()?)))
+    {
+        let strains = found.strains(&Limits::default());
+        if strains.is_empty() {
+            let load = &found.load;
+            let tables: i64 = found.tables.iter().map(|(_, tables)| tables).sum();
+            findings.push(Finding::well(
+                CHECK,
+                format!(
+                    "{server}: {} of {} connections, {} databases, {tables} tables in shared ones",
+                    load.connections, load.connections_max, load.databases
+                ),
+            ));
+        }
+        let strains = strains.into_iter();
+        findings
+            .extend(strains.map(|strain| Finding::warning(CHECK, format!("{server}: {}", strain.found), strain.mend)));
     }
     findings
 }
