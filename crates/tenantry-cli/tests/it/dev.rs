@@ -182,6 +182,7 @@ fn second_dev_is_refused(folder: &Folder) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_below_the_configured_minimum_is_answered_that_it_is_migrated() {
     let folder = Folder::new();
+    assert_eq!(Dev::start(&folder, &[]).stop(), 0);
     folder.write("tenantry.toml", "minimum_version = 99\n");
     let dev = Dev::start(&folder, &[]);
     let api = Api::of(&dev);
