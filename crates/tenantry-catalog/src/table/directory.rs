@@ -165,23 +165,25 @@ pub async fn tenant_by_slug(db: &impl Db, slug: &str) -> Result<Option<Tenant>, 
     row.as_ref().map(tenant_from).transpose()
 }
 
-/// An API key by the hash of its text.
+/// An API key by the hash of its text, and its tenant, which whoever shows it asks for next.
 ///
 /// # Errors
 /// When the catalog fails.
-pub async fn api_key(db: &impl Db, hash: &[u8; 32]) -> Result<Option<ApiKey>, CatalogError> {
-    let statement = "select id, tenant, role, expires_at
-             from api_key
-             where hash = $1 and (expires_at is null or expires_at > now())";
+pub async fn api_key(db: &impl Db, hash: &[u8; 32]) -> Result<Option<(ApiKey, Tenant)>, CatalogError> {
+    let statement = "select t.id, t.slug, t.name, t.state, k.id, k.role, k.expires_at
+             from api_key as k join tenant as t on t.id = k.tenant
+             where k.hash = $1 and (k.expires_at is null or k.expires_at > now())";
     let Some(row) = db.query_opt(statement, &[&hash.as_slice()]).await? else {
         return Ok(None);
     };
-    Ok(Some(ApiKey {
-        id: ApiKeyId::from_uuid(row.get(0)),
-        tenant: TenantId::from_uuid(row.get(1)),
-        role: role(row.get(2))?,
-        expires_at: row.get(3),
-    }))
+    let tenant = tenant_from(&row)?;
+    let key = ApiKey {
+        id: ApiKeyId::from_uuid(row.get(4)),
+        tenant: tenant.id,
+        role: role(row.get(5))?,
+        expires_at: row.get(6),
+    };
+    Ok(Some((key, tenant)))
 }
 
 /// An operator key by the hash of its text.

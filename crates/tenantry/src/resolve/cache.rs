@@ -31,6 +31,10 @@ struct Shard<K, V> {
 #[derive(Clone, Copy)]
 pub(super) struct Ticket(u64);
 
+/// The same for whichever key the look-up will turn out to be about.
+#[derive(Clone, Copy)]
+pub(super) struct Tickets([Ticket; SHARDS]);
+
 impl<K: Hash + Eq + Clone, V> Cache<K, V> {
     pub(super) fn new(found_max: usize, absent_max: usize) -> Self {
         Self {
@@ -85,6 +89,18 @@ impl<K: Hash + Eq + Clone, V> Cache<K, V> {
     /// To be taken before what is kept is looked up.
     pub(super) fn ticket(&self, key: &K) -> Ticket {
         Ticket(self.shards[self.index(key)].lock().invalidations)
+    }
+
+    /// To be taken before something is looked up whose key is not known yet.
+    pub(super) fn tickets(&self) -> Tickets {
+        Tickets(std::array::from_fn(|shard| {
+            Ticket(self.shards[shard].lock().invalidations)
+        }))
+    }
+
+    /// The one for this key.
+    pub(super) fn ticket_of(&self, tickets: Tickets, key: &K) -> Ticket {
+        tickets.0[self.index(key)]
     }
 
     /// Keeps a value, unless something was invalidated since the ticket was taken.

@@ -13,7 +13,10 @@ use tenantry_catalog::{Catalog, CatalogError, ChangeEvent, Client, Look, directo
 use tenantry_core::{AccountId, Change, TenantId, TenantState};
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{ResolveError, cache::Cache};
+use super::{
+    ResolveError,
+    cache::{Cache, Tickets},
+};
 
 /// Without news from the catalog for this long nobody knows who was suspended: everything is refused. Long enough for
 /// a restart of the catalog's connection, short enough that a cut-off process does not serve on.
@@ -139,8 +142,9 @@ impl Directory {
         // Twice at most: slugs move between tenants, and the tenant itself is what is kept up to date.
         for _ in 0..2 {
             let query = async |client: &Client| {
+                let tickets = self.shared.tenants.tickets();
                 let tenant = directory::tenant_by_slug(client, slug).await?;
-                Ok(tenant.map(|tenant| tenant.id))
+                Ok(tenant.map(|tenant| self.keep_tenant(tickets, tenant)))
             };
             let Some(id) = self.known(&self.shared.slugs, &key, query).await? else {
                 return Ok(None);
@@ -160,8 +164,23 @@ impl Directory {
     }
 
     pub(super) async fn api_key(&self, hash: &[u8; 32]) -> Result<Option<Arc<directory::ApiKey>>, ResolveError> {
-        let query = async |client: &Client| directory::api_key(client, hash).await;
+        let query = async |client: &Client| {
+            let tickets = self.shared.tenants.tickets();
+            let found = directory::api_key(client, hash).await?;
+            Ok(found.map(|(key, tenant)| {
+                self.keep_tenant(tickets, tenant);
+                key
+            }))
+        };
         self.known(&self.shared.api_keys, hash, query).await
+    }
+
+    /// Keeps a tenant that another look-up has brought along: it is asked for next, and that is one question less.
+    fn keep_tenant(&self, tickets: Tickets, tenant: directory::Tenant) -> TenantId {
+        let id = tenant.id;
+        let ticket = self.shared.tenants.ticket_of(tickets, &id);
+        self.shared.tenants.keep(ticket, &id, Some(Arc::new(tenant)));
+        id
     }
 
     pub(super) async fn operator_key(

@@ -34,6 +34,25 @@ async fn an_api_key_acts_in_its_tenant_until_it_is_revoked_or_expires() {
     shown.until(&resolver, Err(ResolveError::BadToken)).await;
 }
 
+/// Whatever it names first brings the tenant along.
+#[tokio::test]
+async fn a_key_or_a_name_that_was_never_seen_is_one_question() {
+    let fixture = Fixture::new().await;
+    let (acme, other) = (fixture.tenant("acme").await, fixture.tenant("other").await);
+    let resolver = fixture.resolver().await;
+    let (_, text) = fixture.api_key(acme, Role::Member).await;
+    assert_eq!(bearer(&text).opens(&resolver).await, Ok((acme, Role::Member)));
+    assert_eq!(resolver.catalog_lookups(), 1);
+    // A host that nobody has asked for: one more, and the key is refused there.
+    let refused = bearer(&text).host("other.example.com").opens(&resolver).await;
+    assert!(refused.is_err(), "{refused:?} opened {other:?}");
+    assert_eq!(resolver.catalog_lookups(), 2);
+    // What changes meanwhile is not covered up by what was brought along.
+    fixture.run(&format!("update tenant set state = 'suspended' where id = '{acme}'; insert into change (payload) values ('tenant:{acme}')")).await;
+    let suspended = bearer(&text).until(&resolver, Err(ResolveError::TenantSuspended)).await;
+    assert!(suspended < Duration::from_secs(1));
+}
+
 #[tokio::test]
 async fn an_operator_key_is_known_until_it_is_revoked() {
     let fixture = Fixture::new().await;
