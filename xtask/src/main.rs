@@ -8,6 +8,7 @@ mod drops;
 mod features;
 mod house;
 mod prove;
+mod scale;
 mod test;
 
 use std::process::ExitCode;
@@ -22,6 +23,8 @@ enum Task {
     Test(test::Options),
     /// Measures what is promised, in one run: `cargo xtask bench --write docs/benchmarks.md`.
     Bench(bench::Options),
+    /// Measures large fleets, for half an hour: `cargo xtask scale --write`.
+    Scale(scale::Options),
     /// Drops the library's futures at every await: `cargo xtask drops --drops 100000`.
     Drops(drops::Options),
     /// Writes the pages of `docs/audit/` from the checks.
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Scale(options) => scale::run(&options),
         Task::Drops(options) => drops::run(&options),
         Task::AuditDocs => audit_docs::run(),
         Task::Attack(options) => attack::run(&options),

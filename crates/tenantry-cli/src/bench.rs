@@ -6,20 +6,24 @@
 mod access;
 mod cpu;
 mod create;
+mod crowd;
 mod fleet;
 mod homes;
 mod http;
 mod measure;
 mod memory;
+mod peers;
 mod placed;
 mod queries;
 mod report;
 mod resolve;
 mod run;
+mod scale;
 mod sealing;
+mod tails;
 #[cfg(feature = "bench-sqlx")]
 mod usual_sqlx;
 mod world;
 
 pub(crate) use report::Report;
-pub(crate) use run::{NAMES, run};
+pub(crate) use run::{NAMES, Wanted, run};

@@ -157,7 +157,7 @@ pub(super) async fn make(world: &World, isolation: Isolation) -> Result<Duration
     make_by(&world.ops, isolation).await
 }
 
-async fn make_by(ops: &Ops, isolation: Isolation) -> Result<Duration> {
+pub(super) async fn make_by(ops: &Ops, isolation: Isolation) -> Result<Duration> {
     let slug = format!("made-{}", Uuid::new_v4().simple());
     let mut request = TenantRequest::new(slug.parse()?, slug.parse()?);
     request.isolation = Some(isolation);

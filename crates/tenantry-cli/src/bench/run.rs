@@ -1,17 +1,21 @@
 //! Which lines there are, and running them.
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
 use tenantry_postgres::Binaries;
 
 use super::{
     access,
     cpu::CpuMeter,
-    create, fleet, homes, http,
+    create,
+    crowd::Sizes,
+    fleet, homes, http,
     measure::Plan,
-    memory,
+    memory, peers,
     placed::Placed,
     report::{Finding, Machine, Report},
-    resolve, sealing,
+    resolve, scale, sealing, tails,
     world::{CROWD, World},
 };
 
@@ -20,6 +24,27 @@ pub(super) struct Run {
     pub(super) world: World,
     pub(super) meter: CpuMeter,
     pub(super) plan: Plan,
+    pub(super) sizes: Sizes,
+}
+
+/// What to measure.
+pub(crate) struct Wanted {
+    pub(crate) rounds: u32,
+    /// Fleets of a handful, so that a test can go the same ways.
+    pub(crate) small: bool,
+    /// A Python with django-tenants, for the lines that compare with it.
+    pub(crate) python: Option<PathBuf>,
+    /// These lines; all but those that take long where it is empty.
+    pub(crate) only: Vec<String>,
+}
+
+impl Wanted {
+    fn has(&self, name: &str) -> bool {
+        if self.only.is_empty() {
+            return !ON_DEMAND.contains(&name);
+        }
+        self.only.iter().any(|only| only == name)
+    }
 }
 
 /// A line of the table, by its name.
@@ -47,7 +72,15 @@ pub(crate) const NAMES: &[&str] = &[
     "costs",
     "fleet",
     "memory",
+    "peers",
+    "noisy",
+    "million",
+    "schemas",
+    "skew",
 ];
+
+/// Lines that take minutes, or something that is not there: only where they are named.
+const ON_DEMAND: &[&str] = &["peers", "million", "schemas", "skew"];
 
 /// Lines in which one caller calls one connection.
 const ONE_CONNECTION: &[&str] = &[
@@ -66,26 +99,30 @@ const ONE_CONNECTION: &[&str] = &[
 /// # Errors
 ///
 /// When a line can't be measured.
-pub(crate) async fn run(
-    binaries: Binaries,
-    rounds: u32,
-    wanted: impl Fn(&str) -> bool,
-    progress: impl Fn(&str),
-) -> Result<Report> {
+pub(crate) async fn run(binaries: Binaries, wanted: &Wanted, progress: impl Fn(&str)) -> Result<Report> {
     let postgres = binaries.version().to_string();
     progress("making a PostgreSQL with tenants in each isolation");
     let world = World::build(binaries).await?;
     let run = Run {
         meter: CpuMeter::new(world.cluster.pid()),
         world,
-        plan: Plan::new(rounds),
+        plan: Plan::new(wanted.rounds),
+        sizes: if wanted.small { Sizes::SMALL } else { Sizes::PROMISED },
     };
     let mut findings = Vec::new();
-    for name in NAMES.iter().copied().filter(|name| wanted(name)) {
+    for name in NAMES.iter().copied().filter(|name| wanted.has(name)) {
         progress(name);
         match name {
             "costs" => findings.extend(homes::costs(&run).await?),
             "fleet" => findings.extend(fleet::all(&run).await?),
+            "million" => findings.extend(scale::million(&run, &progress).await?),
+            "schemas" => findings.extend(scale::schemas(&run, &progress).await?),
+            "skew" => findings.extend(tails::many_databases(&run, &progress).await?),
+            "peers" => {
+                let python = wanted.python.as_deref();
+                let python = python.context("`peers` needs `--python`: `cargo xtask bench fleet` makes one")?;
+                findings.extend(peers::all(&run, python).await?);
+            }
             _ => {
                 let postmaster = run.world.cluster.pid();
                 let _placed = match name {
@@ -127,6 +164,7 @@ impl Run {
             "create-spare" => create::spare(self).await,
             "create-spare-database" => create::spare_database(self).await,
             "memory" => memory::serve(self).await,
+            "noisy" => tails::noisy(self).await,
             other => anyhow::bail!("there is no line `{other}`"),
         }
     }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::dev::private::{self, PostgresOptions};
 use crate::{
-    bench::{self, Report},
+    bench::{self, Report, Wanted},
     failure::Failure,
     output::{Answer, Output, table},
     progress::Progress,
@@ -25,6 +25,15 @@ pub(crate) struct Arguments {
     /// Write the table into this document, between its marks; nothing is written otherwise
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
+    /// The marks between which it is written: `<!-- bench: begin -->` where they are called `bench`
+    #[arg(long, value_name = "NAME", default_value = "bench")]
+    marks: String,
+    /// Fleets of a handful, to see that the large ones can be measured; the figures mean nothing
+    #[arg(long, hide = true)]
+    small: bool,
+    /// A Python with django-tenants, for the lines that compare with it
+    #[arg(long, value_name = "FILE")]
+    python: Option<PathBuf>,
     #[command(flatten)]
     postgres: PostgresOptions,
 }
@@ -33,12 +42,17 @@ pub(crate) struct Arguments {
 pub(super) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let progress = Progress::start(output);
     let binaries = private::binaries(&arguments.postgres, output).await?;
-    let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
-    let report = bench::run(binaries, arguments.rounds, wanted, |step| progress.step(step)).await?;
+    let wanted = Wanted {
+        rounds: arguments.rounds,
+        small: arguments.small,
+        python: arguments.python,
+        only: arguments.only,
+    };
+    let report = bench::run(binaries, &wanted, |step| progress.step(step)).await?;
     progress.end();
     if let Some(file) = &arguments.write {
         let text = std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
-        std::fs::write(file, put_table(&text, &report.markdown())?)
+        std::fs::write(file, put_table(&text, &arguments.marks, &report.markdown())?)
             .with_context(|| format!("can't write {}", file.display()))?;
     }
     output.answer(&report)?;
@@ -48,16 +62,15 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
     Err(Failure::failed("a target was missed: see the table"))
 }
 
-const BEGIN: &str = "<!-- bench: begin -->\n";
-const END: &str = "<!-- bench: end -->";
-
 /// The document with the table between its marks.
-fn put_table(document: &str, table: &str) -> anyhow::Result<String> {
+fn put_table(document: &str, marks: &str, table: &str) -> anyhow::Result<String> {
+    let begin = format!("<!-- {marks}: begin -->\n");
+    let end = format!("<!-- {marks}: end -->");
     let marked = document
-        .split_once(BEGIN)
-        .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = marked.with_context(|| format!("the document has no `{}` and `{END}`", BEGIN.trim_end()))?;
-    Ok(format!("{before}{BEGIN}{table}{END}{after}"))
+        .split_once(&begin)
+        .and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+    let (before, after) = marked.with_context(|| format!("the document has no `{}` and `{end}`", begin.trim_end()))?;
+    Ok(format!("{before}{begin}{table}{end}{after}"))
 }
 
 impl Answer for Report {
@@ -77,10 +90,14 @@ mod tests {
 
     #[test]
     fn the_table_goes_between_its_marks_and_nowhere_else() {
-        let document = format!("before\n{BEGIN}old\n{END}\nafter");
-        let put = put_table(&document, "new\n").unwrap();
-        assert_eq!(put, format!("before\n{BEGIN}new\n{END}\nafter"));
-        assert_eq!(put_table(&put, "new\n").unwrap(), put);
-        assert!(put_table("no marks", "new").is_err());
+        let document = |inside| {
+            format!(
+                "before\n<!-- bench: begin -->\n{inside}<!-- bench: end -->\n<!-- peers: begin -->\nx\n<!-- peers: end -->\n"
+            )
+        };
+        let put = put_table(&document("old\n"), "bench", "new\n").expect("marked");
+        assert_eq!(put, document("new\n"));
+        assert!(put_table("before\nafter", "bench", "new\n").is_err());
+        assert!(put_table(&document(""), "others", "new\n").is_err());
     }
 }

@@ -11,6 +11,7 @@
 
 mod adopt;
 mod audit;
+mod bench;
 mod completions;
 mod configuration;
 mod dev;

@@ -2,7 +2,7 @@
 //!
 //! `TENANTRY_KILLED_SCHEMAS` and `TENANTRY_KILLS` make it long: 1000 and 50 are what the documentation reports.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use tenantry_core::Isolation;
@@ -40,7 +40,11 @@ fn number(variable: &str, usual: usize) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_killed_at_any_moment_is_completed_and_each_file_applied_once() {
     let (schemas, kills) = (number("TENANTRY_KILLED_SCHEMAS", 12), number("TENANTRY_KILLS", 6));
-    let fleet = Fleet::start().await;
+    // A thousand creations on a busy machine: patience is not what is tested here.
+    let mut patient = fleet::config();
+    patient.lease = Duration::from_secs(60);
+    patient.wait = Duration::from_secs(600);
+    let fleet = Fleet::start_with(patient).await;
     stream::iter(0..schemas)
         .for_each_concurrent(4, |n| {
             let fleet = &fleet;
