@@ -96,12 +96,15 @@ pub(crate) fn time(at: DateTime<Utc>) -> String {
 /// A line below the headings, and no other.
 const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
+/// The greeting of `dev`, with its log-ins and passwords, takes 72 columns.
+const COLUMNS_MIN: u16 = 72;
+
 /// A table with these headings and rows; "none" where there are no rows.
 pub(crate) fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
-    table
-        .load_style(STYLE)
-        .set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(STYLE);
+    let arrangement = arrangement(table.width());
+    table.set_content_arrangement(arrangement);
     table.set_header(headings);
     for row in rows {
         table.add_row(row.map(|cell| printable(&cell)));
@@ -110,6 +113,16 @@ pub(crate) fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator
         "none".to_owned()
     } else {
         table.to_string()
+    }
+}
+
+/// Long cells are broken where the terminal is wide enough to read what comes of it. On a narrower one, or one that does
+/// not know its width and says 0, each row stays a line: what is in it can be copied.
+fn arrangement(terminal_columns: Option<u16>) -> ContentArrangement {
+    if terminal_columns.is_some_and(|columns| columns < COLUMNS_MIN) {
+        ContentArrangement::Disabled
+    } else {
+        ContentArrangement::Dynamic
     }
 }
 
@@ -142,6 +155,16 @@ mod tests {
             "{shown}"
         );
         assert_eq!(table(["slug"], []), "none");
+    }
+
+    #[test]
+    fn a_narrow_terminal_breaks_no_word() {
+        for narrow in [0, 40, COLUMNS_MIN - 1] {
+            assert!(matches!(arrangement(Some(narrow)), ContentArrangement::Disabled));
+        }
+        for wide in [Some(80), None] {
+            assert!(matches!(arrangement(wide), ContentArrangement::Dynamic));
+        }
     }
 
     #[test]

@@ -39,6 +39,11 @@ impl Progress {
         self.bar.println(what);
     }
 
+    /// Does what needs the terminal's last line for itself, such as asking a question.
+    pub(crate) fn beside<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.bar.suspend(work)
+    }
+
     /// Takes the line away.
     pub(crate) fn end(&self) {
         self.bar.finish_and_clear();

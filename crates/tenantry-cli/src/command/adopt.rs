@@ -12,6 +12,7 @@ use tenantry_engine::{
     isolate::Derived,
 };
 use tenantry_ops::{MigrationError, Ops, Tenant, TenantError, TenantRef, TenantRequest};
+use tenantry_postgres::Binaries;
 
 use self::{folder::MigrationsFolder, report::Report};
 use crate::{
@@ -68,7 +69,6 @@ pub(super) async fn run(arguments: Arguments, config: Config, output: Output) ->
         Some(slug) => slug.clone(),
         None => slug_of(&arguments.url)?,
     };
-    let mut stop = shutdown::Signals::listen()?;
     let progress = Progress::start(output);
     progress.step("reading the existing database");
     let source = Source::connect(&arguments.url, &arguments.schema).await?;
@@ -79,7 +79,14 @@ pub(super) async fn run(arguments: Arguments, config: Config, output: Output) ->
         migrations: Some(migrations.path().to_owned()),
         ..config
     };
-    let (ops, kept) = open(&arguments, &config, output, &progress).await?;
+    let binaries = if connect::names_a_catalog(&config)? {
+        None
+    } else {
+        Some(private::binaries(&arguments.postgres, output, &progress).await?)
+    };
+    // After the question whether to install PostgreSQL, at which ctrl-C ends the process by itself.
+    let mut stop = shutdown::Signals::listen()?;
+    let (ops, kept) = open(binaries, &config, &progress).await?;
     let done = tokio::select! {
         () = stop.received() => Err(Failure::failed("interrupted: no rows were copied, run it again")),
         done = adopt(&arguments, &slug, &ops, &source, &progress) => done,
@@ -92,17 +99,16 @@ pub(super) async fn run(arguments: Arguments, config: Config, output: Output) ->
     Ok(output.answer(&Report::new(written, adopted.left_out, done?))?)
 }
 
-/// The use cases, and the private PostgreSQL where they run on one.
+/// The use cases, on the configured catalog or on a private PostgreSQL of these programs.
 async fn open(
-    arguments: &Arguments,
+    binaries: Option<Binaries>,
     config: &Config,
-    output: Output,
     progress: &Progress,
 ) -> Result<(Ops, Option<PrivateCatalog>), Failure> {
-    if connect::names_a_catalog(config)? {
+    let Some(binaries) = binaries else {
         return Ok((connect::ops(config).await?, None));
-    }
-    let private = PrivateCatalog::open(&arguments.postgres, config, output, progress).await?;
+    };
+    let private = PrivateCatalog::open(binaries, config, progress).await?;
     Ok((private.ops().clone(), Some(private)))
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
 /// Measures on a private PostgreSQL, which is gone afterwards.
 pub(super) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let progress = Progress::start(output);
-    let binaries = private::binaries(&arguments.postgres, output).await?;
+    let binaries = private::binaries(&arguments.postgres, output, &progress).await?;
     let wanted = Wanted {
         rounds: arguments.rounds,
         small: arguments.small,

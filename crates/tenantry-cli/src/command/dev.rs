@@ -48,11 +48,12 @@ const MASTER_KEY: &str = "master.key";
 
 /// Runs until ctrl-C, and stops all that it started, also when it fails half-way.
 pub(super) async fn run(arguments: Arguments, config: Config, output: Output) -> Result<(), Failure> {
-    // From the first moment, so that an impatient ctrl-C leaves nothing behind either.
-    let mut stop = shutdown::Signals::listen()?;
     let progress = Progress::start(output);
     let folder = Folder::take(&std::env::current_dir().context("the current folder is gone")?)?;
-    let binaries = private::binaries(&arguments.postgres, output).await?;
+    let binaries = private::binaries(&arguments.postgres, output, &progress).await?;
+    // Before anything is started, so that an impatient ctrl-C leaves nothing behind, and not earlier: at the question
+    // whether to install PostgreSQL it ends the process by itself.
+    let mut stop = shutdown::Signals::listen()?;
     if arguments.fresh {
         progress.step("removing what was there");
         private::remove(&folder, &binaries, &progress).await?;

@@ -135,7 +135,7 @@ impl Answer for Report {
                     ("schema", tenant.schema.clone().unwrap_or_default()),
                 ]));
                 text.push_str(&format!(
-                    "\nGive it an owner: tenantry member add {} <e-mail> --role owner. Serve it: tenantry dev, or tenantry serve.",
+                    "\nServe it: tenantry dev, or tenantry serve. While that runs, give it an owner: tenantry member add {} you@example.com --role owner",
                     tenant.slug
                 ));
             }

@@ -3,10 +3,10 @@
 use anyhow::Context;
 use tenantry_catalog::Catalog;
 use tenantry_ops::Ops;
-use tenantry_postgres::Cluster;
+use tenantry_postgres::{Binaries, Cluster};
 
 use super::{folder::Folder, master_key, private, state::State, world};
-use crate::{config::Config, connect, failure::Failure, output::Output, progress::Progress};
+use crate::{config::Config, connect, failure::Failure, progress::Progress};
 
 /// A catalog on the private PostgreSQL in `.tenantry`, and a server to place tenants on.
 pub(crate) struct PrivateCatalog {
@@ -20,15 +20,9 @@ impl PrivateCatalog {
     ///
     /// # Errors
     ///
-    /// When a `dev` runs in the folder, or PostgreSQL can't be had or started.
-    pub(crate) async fn open(
-        arguments: &private::PostgresOptions,
-        config: &Config,
-        output: Output,
-        progress: &Progress,
-    ) -> Result<Self, Failure> {
+    /// When a `dev` runs in the folder, or PostgreSQL can't be started.
+    pub(crate) async fn open(binaries: Binaries, config: &Config, progress: &Progress) -> Result<Self, Failure> {
         let folder = Folder::take(&std::env::current_dir().context("the current folder is gone")?)?;
-        let binaries = private::binaries(arguments, output).await?;
         let cluster = private::start(&folder, binaries, progress).await?;
         match Self::prepare(&folder, &cluster, config, progress).await {
             Ok(ops) => Ok(Self {

@@ -35,13 +35,20 @@ pub(crate) struct PostgresOptions {
 }
 
 /// Finds PostgreSQL's programs; asks before it installs anything.
-pub(crate) async fn binaries(options: &PostgresOptions, output: Output) -> anyhow::Result<Binaries> {
+pub(crate) async fn binaries(
+    options: &PostgresOptions,
+    output: Output,
+    progress: &Progress,
+) -> anyhow::Result<Binaries> {
     let PostgresOptions { pg_bin: bin_dir, yes } = options.clone();
+    let progress = progress.clone();
     let obtain = move || {
         let find = FindOptions {
             bin_dir,
             ..FindOptions::default()
         };
+        // The spinner would draw over the question.
+        let ask = |question: &str| progress.beside(|| ask(question));
         let ask: Option<&dyn Fn(&str) -> bool> = if output.is_watched() { Some(&ask) } else { None };
         Binaries::obtain(&ObtainOptions { find, yes, ask })
     };
