@@ -14,7 +14,8 @@ use uuid::Uuid;
 use crate::{
     Authority, Forbidden, MemberError, Ops,
     audit::{self, Act},
-    members::acting_role,
+    idempotency::{KeyError, Keyed},
+    members::{acting_role, recheck},
     secret,
 };
 
@@ -58,6 +59,12 @@ pub enum ApiKeyError {
     /// The tenant has a key with this name.
     #[error("there is an API key with this name: revoke it or choose another name")]
     NameTaken,
+    /// The idempotency key has no usable form.
+    #[error("an idempotency key has 1 to 255 characters")]
+    KeyMalformed,
+    /// The idempotency key was used for another request.
+    #[error("this idempotency key was used for another request")]
+    KeyReused,
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -66,6 +73,16 @@ pub enum ApiKeyError {
 impl From<tokio_postgres::Error> for ApiKeyError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Catalog(error.into())
+    }
+}
+
+impl From<KeyError> for ApiKeyError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Malformed => Self::KeyMalformed,
+            KeyError::Reused => Self::KeyReused,
+            KeyError::Catalog(error) => Self::Catalog(error),
+        }
     }
 }
 
@@ -90,6 +107,27 @@ impl Ops {
         tenant: TenantId,
         request: &ApiKeyRequest,
     ) -> Result<(ApiKey, SecretString), ApiKeyError> {
+        match self.create_api_key_once(authority, tenant, request, None).await? {
+            (key, Some(text)) => Ok((key, text)),
+            // Only a repeated request has no text, and without an idempotency key nothing is repeated.
+            (_, None) => Err(ApiKeyError::KeyReused),
+        }
+    }
+
+    /// The same. With an idempotency key, the same request again is the same request: it answers with the key that the
+    /// first one made, without its text, of which only the hash is left.
+    ///
+    /// # Errors
+    /// See [`ApiKeyError`].
+    pub async fn create_api_key_once(
+        &self,
+        authority: &Authority,
+        tenant: TenantId,
+        request: &ApiKeyRequest,
+        idempotency_key: Option<&str>,
+    ) -> Result<(ApiKey, Option<SecretString>), ApiKeyError> {
+        let sameness = json!(["api-key.create", tenant, request.name, request.role, request.expires_at]);
+        let keyed = Keyed::new(authority, idempotency_key, &sameness)?;
         let acting = acting_role(authority, tenant)?;
         if !acting.may_manage(request.role) || is_api_key(authority) {
             return Err(Forbidden.into());
@@ -116,9 +154,15 @@ impl Ops {
             None | Some(TenantState::Deleted | TenantState::Purged) => return Err(ApiKeyError::NotFound),
             Some(_) => {}
         }
+        recheck(&transaction, authority, tenant, request.role).await?;
+        if keyed.claim(&transaction).await?.is_some() {
+            let key = api_key::find(&transaction, tenant, &request.name).await?;
+            return Ok((key.ok_or(ApiKeyError::NotFound)?, None));
+        }
         let key = api_key::insert(&transaction, &new)
             .await?
             .ok_or(ApiKeyError::NameTaken)?;
+        keyed.record(&transaction, tenant, None).await?;
         change::announce(&transaction, Change::ApiKey(key.id)).await?;
         let act = Act {
             action: "api-key.create",
@@ -129,7 +173,7 @@ impl Ops {
         };
         audit::record(&transaction, authority, act).await?;
         transaction.commit().await?;
-        Ok((key, text))
+        Ok((key, Some(text)))
     }
 
     /// The API keys of a tenant, newest first, at most `limit`, after `after`.
@@ -161,12 +205,14 @@ impl Ops {
         let acting = acting_role(authority, tenant)?;
         let mut client = self.catalog().client().await?;
         let transaction = client.transaction().await?;
+        membership::lock_tenant(&transaction, tenant).await?;
         let key = api_key::get(&transaction, tenant, id)
             .await?
             .ok_or(ApiKeyError::NotFound)?;
         if !acting.may_manage(key.role) {
             return Err(Forbidden.into());
         }
+        recheck(&transaction, authority, tenant, key.role).await?;
         if !api_key::delete(&transaction, tenant, id).await? {
             return Err(ApiKeyError::NotFound);
         }

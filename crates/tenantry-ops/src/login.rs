@@ -173,7 +173,7 @@ impl Ops {
         if !account::note_login(&transaction, account, new_hash.as_deref()).await? {
             return Err(LoginError::BadCredentials);
         }
-        membership::note_arrival(&transaction, account).await?;
+        membership::note_arrival(&transaction, account, None).await?;
         let memberships = membership::of_account(&transaction, account).await?;
         let tenant = match login.tenant {
             Some(named) => Some(choose(&memberships, named)?),
@@ -341,33 +341,32 @@ impl Ops {
         {
             return Err(LoginError::Ended);
         }
-        let memberships = membership::of_account(&transaction, who.account).await?;
-        let place = find(&memberships, tenant).ok_or(LoginError::NotInvited)?.clone();
-        if !membership::accept(&transaction, place.tenant, who.account).await? {
-            return Err(LoginError::NotInvited);
-        }
-        change::announce(&transaction, Change::Account(who.account)).await?;
-        let authority = Authority::Member {
-            context: Context {
-                tenant: place.tenant,
-                actor: Actor::Account(who.account),
-                role: place.role,
-            },
-            origin: origin.clone(),
-        };
-        let act = Act {
-            action: "member.accept",
-            tenant: Some(place.tenant),
-            target: who.account.to_string(),
-            before: None,
-            after: Some(json!({ "role": place.role })),
-        };
-        audit::record(&transaction, &authority, act).await?;
+        let place = accept_in(&transaction, who.account, tenant, None, origin).await?;
         transaction.commit().await?;
-        Ok(Place {
-            status: MembershipStatus::Active,
-            ..place
-        })
+        Ok(place)
+    }
+
+    /// Accepts an invitation for a person whose log-in is at another issuer. Where that issuer's token names a tenant,
+    /// it speaks `only_in` that one: a customer's own provider must not act for its people elsewhere.
+    ///
+    /// # Errors
+    /// See [`LoginError`].
+    pub async fn accept_from_outside(
+        &self,
+        account: AccountId,
+        only_in: Option<TenantId>,
+        tenant: &str,
+        origin: &Origin,
+    ) -> Result<Place, LoginError> {
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        let account = account::get(&transaction, account)
+            .await?
+            .filter(|account| account.active)
+            .ok_or(LoginError::Ended)?;
+        let place = accept_in(&transaction, account.id, tenant, only_in, origin).await?;
+        transaction.commit().await?;
+        Ok(place)
     }
 
     /// Ends a log-in: its tokens open nothing within a second, in every process.
@@ -520,6 +519,45 @@ struct Issue {
     session_expires_at: DateTime<Utc>,
     tenant: Option<Place>,
     memberships: Vec<Place>,
+}
+
+/// Makes an invited membership active, and writes it down.
+async fn accept_in(
+    db: &impl Db,
+    account: AccountId,
+    tenant: &str,
+    only_in: Option<TenantId>,
+    origin: &Origin,
+) -> Result<Place, LoginError> {
+    let memberships = membership::of_account(db, account).await?;
+    let place = find(&memberships, tenant)
+        .filter(|place| only_in.is_none_or(|tenant| tenant == place.tenant))
+        .ok_or(LoginError::NotInvited)?
+        .clone();
+    if !membership::accept(db, place.tenant, account).await? {
+        return Err(LoginError::NotInvited);
+    }
+    change::announce(db, Change::Account(account)).await?;
+    let authority = Authority::Member {
+        context: Context {
+            tenant: place.tenant,
+            actor: Actor::Account(account),
+            role: place.role,
+        },
+        origin: origin.clone(),
+    };
+    let act = Act {
+        action: "member.accept",
+        tenant: Some(place.tenant),
+        target: account.to_string(),
+        before: None,
+        after: Some(json!({ "role": place.role })),
+    };
+    audit::record(db, &authority, act).await?;
+    Ok(Place {
+        status: MembershipStatus::Active,
+        ..place
+    })
 }
 
 /// Ends a log-in of which a refresh token was used twice.

@@ -388,7 +388,12 @@ fn acting_account(authority: &Authority) -> Option<AccountId> {
 }
 
 /// Checks once more, with the members locked, that the acting member may manage `role`: the context can be a second old.
-async fn recheck(db: &impl Db, authority: &Authority, tenant: TenantId, role: Role) -> Result<(), MemberError> {
+pub(crate) async fn recheck(
+    db: &impl Db,
+    authority: &Authority,
+    tenant: TenantId,
+    role: Role,
+) -> Result<(), MemberError> {
     let Authority::Member { context, .. } = authority else {
         return Ok(());
     };

@@ -5,7 +5,7 @@ use tenantry::{
     Identity,
     axum::{Code, Problem, credentials},
 };
-use tenantry_core::TenantId;
+use tenantry_core::{AccountId, TenantId};
 use tenantry_ops::{AccountSession, Authority, Origin};
 
 use crate::Services;
@@ -16,6 +16,15 @@ pub(crate) struct Caller(pub(crate) Authority);
 /// A person with an access token of ours, whether or not it names a tenant.
 pub(crate) struct Person {
     pub(crate) session: AccountSession,
+    pub(crate) tenant: Option<TenantId>,
+}
+
+/// A person with an access token, ours or another issuer's.
+pub(crate) struct Invited {
+    pub(crate) account: AccountId,
+    /// The log-in; none where it is at another issuer.
+    pub(crate) session: Option<AccountSession>,
+    /// The tenant that the token names.
     pub(crate) tenant: Option<TenantId>,
 }
 
@@ -37,7 +46,7 @@ impl FromRequestParts<Services> for Caller {
     }
 }
 
-impl FromRequestParts<Services> for Person {
+impl FromRequestParts<Services> for Invited {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, Problem> {
@@ -48,18 +57,27 @@ impl FromRequestParts<Services> for Person {
                 "Only a person with an access token can do this.",
             ));
         };
-        let Some(session) = person.session else {
+        let account = person.account;
+        let session = person.session.map(|session| AccountSession { account, session });
+        Ok(Self {
+            account,
+            session,
+            tenant: person.tenant,
+        })
+    }
+}
+
+impl FromRequestParts<Services> for Person {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, Problem> {
+        let Invited { session, tenant, .. } = Invited::from_request_parts(parts, services).await?;
+        let Some(session) = session else {
             return Err(Problem::new(
                 Code::Forbidden,
                 "This token's log-in is at its own issuer; do it there.",
             ));
         };
-        Ok(Self {
-            session: AccountSession {
-                account: person.account,
-                session,
-            },
-            tenant: person.tenant,
-        })
+        Ok(Self { session, tenant })
     }
 }

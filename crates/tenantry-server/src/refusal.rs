@@ -141,6 +141,8 @@ pub(crate) fn of_api_key(error: ApiKeyError) -> Problem {
             "a time in the future, in a year up to 9999",
         ),
         ApiKeyError::NameTaken => Problem::field(Code::AlreadyExists, "name", "another API key has this name"),
+        ApiKeyError::KeyMalformed => key_malformed(),
+        ApiKeyError::KeyReused => Problem::new(Code::IdempotencyKeyReused, sentence(&error)),
         ApiKeyError::Catalog(error) => of_catalog(&error),
         error => internal(&error),
     }

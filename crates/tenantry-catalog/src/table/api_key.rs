@@ -123,6 +123,22 @@ pub async fn get(db: &impl Db, tenant: TenantId, id: ApiKeyId) -> Result<Option<
     row.as_ref().map(ApiKey::from_row).transpose()
 }
 
+/// The key of a tenant with this name.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn find(db: &impl Db, tenant: TenantId, name: &str) -> Result<Option<ApiKey>, CatalogError> {
+    let row = db
+        .query_opt(
+            "select id, name, role, created_by, created_at, expires_at
+             from api_key
+             where tenant = $1 and name = $2",
+            &[tenant.as_uuid(), &name],
+        )
+        .await?;
+    row.as_ref().map(ApiKey::from_row).transpose()
+}
+
 /// Removes a key; says whether there was one.
 ///
 /// # Errors

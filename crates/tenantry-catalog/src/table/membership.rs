@@ -325,16 +325,17 @@ pub async fn accept(db: &impl Db, tenant: TenantId, account: AccountId) -> Resul
     Ok(changed == 1)
 }
 
-/// Notes that the person of an account has shown up: what was active and awaited is shown as active from now on.
+/// Notes that the person of an account has shown up, in this tenant or in all: what was active and awaited is shown as
+/// active from now on.
 ///
 /// # Errors
 /// When the catalog fails.
-pub async fn note_arrival(db: &impl Db, account: AccountId) -> Result<(), CatalogError> {
+pub async fn note_arrival(db: &impl Db, account: AccountId, tenant: Option<TenantId>) -> Result<(), CatalogError> {
     db.execute(
         "update membership
          set awaited = false
-         where account = $1 and status = 'active' and awaited",
-        &[account.as_uuid()],
+         where account = $1 and ($2::uuid is null or tenant = $2) and status = 'active' and awaited",
+        &[account.as_uuid(), &tenant.map(|tenant| *tenant.as_uuid())],
     )
     .await?;
     Ok(())

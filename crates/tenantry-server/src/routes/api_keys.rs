@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
+    idempotency::IdempotencyKey,
     named::tenant_id,
     page::{Page, PageParams, Paging},
     words,
@@ -50,8 +51,9 @@ impl From<ApiKey> for ApiKeyBody {
 pub(crate) struct ShownApiKey {
     #[serde(flatten)]
     about: ApiKeyBody,
-    /// For the header `Authorization: Bearer`.
-    key: String,
+    /// For the header `Authorization: Bearer`. Null where this repeats a request: the first answer had it.
+    #[schema(required)]
+    key: Option<String>,
 }
 
 /// An API key to be made.
@@ -97,12 +99,16 @@ pub(crate) struct ApiKeyPath {
 }
 
 /// Make an API key.
-#[utoipa::path(post, path = "/v1/tenants/{id}/api-keys", tag = "api-keys", params(("id" = String, Path, description = "Id or slug")),
+#[utoipa::path(post, path = "/v1/tenants/{id}/api-keys", tag = "api-keys",
+    params(("id" = String, Path, description = "Id or slug"),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "The same key is the same request: it is answered with the same API key, without its text.")),
     request_body = NewApiKeyBody, responses((status = 201, body = ShownApiKey), (status = 409)))]
 pub(crate) async fn create_api_key(
     State(services): State<Services>,
     Caller(authority): Caller,
     Path(tenant): Path<String>,
+    key: IdempotencyKey,
     Body(body): Body<NewApiKeyBody>,
 ) -> Result<(StatusCode, Json<ShownApiKey>), Problem> {
     let tenant = tenant_id(&services, &authority, &tenant).await?;
@@ -111,11 +117,14 @@ pub(crate) async fn create_api_key(
         role: body.role,
         expires_at: body.expires_at,
     };
-    let made = services.ops.create_api_key(&authority, tenant, &request).await;
+    let made = services
+        .ops
+        .create_api_key_once(&authority, tenant, &request, key.as_deref())
+        .await;
     let (key, text) = made.map_err(refusal::of_api_key)?;
     let shown = ShownApiKey {
         about: key.into(),
-        key: text.expose_secret().to_owned(),
+        key: text.map(|text| text.expose_secret().to_owned()),
     };
     Ok((StatusCode::CREATED, Json(shown)))
 }

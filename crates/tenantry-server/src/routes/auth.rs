@@ -15,7 +15,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::place::PlaceBody;
-use crate::{Services, caller::Person, refusal};
+use crate::{
+    Services,
+    caller::{Invited, Person},
+    refusal,
+};
 
 /// E-mail and password, and which tenant to open.
 #[derive(ToSchema)]
@@ -182,21 +186,28 @@ pub(crate) async fn switch_tenant(
     Ok(Json(logged_in.into()))
 }
 
-/// Accept the invitation to a tenant.
+/// Accept the invitation to a tenant. Another issuer's token that names a tenant accepts for that one only.
 #[utoipa::path(post, path = "/v1/auth/accept", tag = "auth", request_body = TenantChoice,
     responses((status = 200, body = PlaceBody), (status = 404)))]
 pub(crate) async fn accept_invitation(
     State(services): State<Services>,
-    person: Person,
+    invited: Invited,
     Extension(origin): Extension<Origin>,
     Body(body): Body<TenantChoice>,
 ) -> Result<Json<PlaceBody>, Problem> {
-    let place = services
-        .ops
-        .accept(person.session, &body.tenant, &origin)
-        .await
-        .map_err(refusal::of_login)?;
-    Ok(Json(place.into()))
+    let Invited {
+        account,
+        session,
+        tenant: only_in,
+    } = invited;
+    let accepted = match session {
+        Some(session) => services.ops.accept(session, &body.tenant, &origin).await,
+        None => {
+            let ops = &services.ops;
+            ops.accept_from_outside(account, only_in, &body.tenant, &origin).await
+        }
+    };
+    Ok(Json(accepted.map_err(refusal::of_login)?.into()))
 }
 
 /// Change the own password: every other log-in ends.

@@ -139,7 +139,7 @@ pub(crate) struct MemberPath {
     account: AccountId,
 }
 
-/// Add a user to a tenant: at once if the e-mail has no account, else by an invitation.
+/// Add a user to a tenant: shown as `invited` until the person logs in or, where the e-mail had an account already, accepts.
 #[utoipa::path(post, path = "/v1/tenants/{id}/members", tag = "members",
     params(("id" = String, Path, description = "Id or slug"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key is the same request.")),

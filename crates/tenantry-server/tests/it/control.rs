@@ -123,7 +123,6 @@ async fn the_same_idempotency_key_is_the_same_request() {
     app.operator.get("/v1/tenants/other").await.refused(404, "not-found");
 }
 
-/// Every POST that makes something or begins an operation, but API keys: their text is shown once, and their name is unique.
 #[tokio::test]
 async fn a_repeated_request_does_nothing_twice() {
     let app = App::small().await;
@@ -174,6 +173,46 @@ async fn a_repeated_request_does_nothing_twice() {
     }
     let twice = keyed("one").with_also("idempotency-key", "two");
     twice.post(&suspend, json!({})).await.refused(422, "invalid-field");
+}
+
+#[tokio::test]
+async fn a_repeated_request_for_an_api_key_makes_one_and_shows_its_text_once() {
+    let app = App::small().await;
+    let tenant = &app.tenants[0];
+    let keys = format!("/v1/tenants/{}/api-keys", tenant.id);
+    let asking = tenant.client.with("idempotency-key", "billing");
+    let billing = json!({ "name": "billing", "role": "viewer" });
+    let (first, second) = tokio::join!(asking.post(&keys, billing.clone()), asking.post(&keys, billing.clone()));
+    let (first, second) = (first.expect(201), second.expect(201));
+    let third = asking.post(&keys, billing.clone()).await.expect(201);
+    assert_eq!((&first["id"], &second["id"]), (&second["id"], &third["id"]));
+    assert_ne!(first["key"].is_string(), second["key"].is_string(), "{first} {second}");
+    assert!(third["key"].is_null(), "{third}");
+    let text = [&first, &second]
+        .iter()
+        .find_map(|answer| answer["key"].as_str())
+        .unwrap()
+        .to_owned();
+    app.anonymous.bearer(&text).get("/app/contacts").await.expect(200);
+    let listed = tenant.client.get(&keys).await.expect(200);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+
+    // Another request, another caller.
+    let other = json!({ "name": "billing", "role": "member" });
+    asking.post(&keys, other).await.refused(422, "idempotency-key-reused");
+    let operator = app.operator.with("idempotency-key", "billing");
+    operator
+        .post(&keys, billing.clone())
+        .await
+        .refused(409, "already-exists");
+    for bad in ["", &"x".repeat(256)] {
+        let bad = tenant.client.with("idempotency-key", bad);
+        bad.post(&keys, billing.clone()).await.refused(422, "invalid-field");
+    }
+    // What was revoked since is not made again.
+    let id = first["id"].as_str().unwrap();
+    tenant.client.delete(&format!("{keys}/{id}")).await.expect(204);
+    asking.post(&keys, billing).await.refused(404, "not-found");
 }
 
 #[tokio::test]

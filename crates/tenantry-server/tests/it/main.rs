@@ -12,6 +12,7 @@ mod harness;
 mod isolation;
 mod migrations;
 mod openapi;
+mod outside;
 mod roles;
 mod shutdown;
 mod slow;

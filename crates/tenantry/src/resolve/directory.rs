@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tenantry_catalog::{Catalog, CatalogError, ChangeEvent, Client, Look, directory, signing_key};
+use tenantry_catalog::{Catalog, CatalogError, ChangeEvent, Client, Look, directory, membership, signing_key};
 use tenantry_core::{AccountId, Change, TenantId, TenantState};
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -161,6 +161,21 @@ impl Directory {
         let query = async |client: &Client| directory::account_by_email(client, email).await;
         let id = self.known(&self.shared.emails, &email.to_owned(), query).await?;
         Ok(id.map(|id| *id))
+    }
+
+    /// Notes that a person who has no log-in here has shown up, in this tenant or in all. A failure is only logged: the
+    /// next token is the next occasion.
+    pub(super) async fn note_arrival(&self, account: AccountId, tenant: Option<TenantId>) {
+        let note = async {
+            let client = self.shared.catalog.client().await?;
+            membership::note_arrival(&client, account, tenant).await
+        };
+        let outcome = match tokio::time::timeout(LOAD_TIMEOUT, note).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        tracing::warn!(account.id = %account, error = outcome, "an arrival was not noted");
     }
 
     pub(super) async fn api_key(&self, hash: &[u8; 32]) -> Result<Option<Arc<directory::ApiKey>>, ResolveError> {

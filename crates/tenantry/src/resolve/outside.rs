@@ -105,9 +105,12 @@ impl OutsideIssuers {
             Some(named) => Some(issuer.tenant(named, directory).await?),
             None => None,
         };
+        let account = account.ok_or(ResolveError::Forbidden)?;
+        // Who logs in elsewhere has no log-in here that would tell.
+        directory.note_arrival(account, tenant).await;
         let leeway_s = i64::try_from(CLOCK_LEEWAY_S).unwrap_or(0);
         Ok(VerifiedToken {
-            account: account.ok_or(ResolveError::Forbidden)?,
+            account,
             session: None,
             tenant,
             unusable_at: said.expires_at.saturating_add(leeway_s).min(now_s() + REVERIFY_S),

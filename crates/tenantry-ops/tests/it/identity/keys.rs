@@ -98,6 +98,29 @@ async fn an_api_key_has_no_more_rights_than_its_maker_and_makes_no_others() {
     }
 }
 
+/// What a process knows of a member can be a second old; the one row that counts is read under the lock.
+#[tokio::test]
+async fn who_was_demoted_a_moment_ago_makes_and_revokes_no_api_key() {
+    let fixture = Fixture::new().await;
+    let acme = fixture.tenant("acme").await;
+    let admin = fixture.member(acme, "admin@example.com", Role::Admin).await;
+    let as_admin = account(acme, admin, Role::Admin);
+    let wanted = request("mine", Role::Admin);
+    let (key, _) = fixture.ops.create_api_key(&as_admin, acme, &wanted).await.unwrap();
+    let demoted = fixture
+        .ops
+        .set_member_role(&operator(), acme, admin, Role::Member)
+        .await;
+    demoted.unwrap();
+    let wanted = request("another", Role::Viewer);
+    let refused = fixture.ops.create_api_key(&as_admin, acme, &wanted).await;
+    assert!(matches!(refused, Err(ApiKeyError::Forbidden(_))), "{refused:?}");
+    let refused = fixture.ops.revoke_api_key(&as_admin, acme, key.id).await;
+    assert!(matches!(refused, Err(ApiKeyError::Forbidden(_))), "{refused:?}");
+    let listed = fixture.ops.list_api_keys(&operator(), acme, None, 10).await.unwrap();
+    assert_eq!(listed, [key]);
+}
+
 #[tokio::test]
 async fn impossible_api_keys_are_refused_with_their_reason() {
     let fixture = Fixture::new().await;

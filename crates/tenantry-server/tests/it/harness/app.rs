@@ -6,7 +6,7 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use jsonwebtoken::EncodingKey;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use tenantry::{PoolConfig, ResolverConfig, Tenantry};
+use tenantry::{OutsideIssuer, PoolConfig, ResolverConfig, Tenantry};
 use tenantry_catalog::{Catalog, MasterKey, change, fleet_state, signing_key};
 use tenantry_core::{AccessClaims, Change, OperatorScope, OperatorScopes};
 use tenantry_engine::migrate::Files;
@@ -59,6 +59,8 @@ pub(crate) struct Options {
     pub(crate) head_timeout: Duration,
     /// The application.
     pub(crate) router: fn() -> axum::Router,
+    /// Whose access tokens are accepted beside ours.
+    pub(crate) outside_issuers: Vec<OutsideIssuer>,
     /// Of which isolations there is a tenant.
     pub(crate) isolations: &'static [&'static str],
 }
@@ -81,6 +83,7 @@ impl App {
             shutdown_grace: Duration::from_secs(10),
             head_timeout: Config::default().head_timeout,
             router: tenantry_crm::router,
+            outside_issuers: Vec::new(),
             isolations: &["shared", "schema", "database"],
         };
         change(&mut options);
@@ -115,6 +118,7 @@ impl App {
 
         let mut resolver = ResolverConfig::new("https://tenantry.test", "tests");
         resolver.domains = vec!["example.com".to_owned()];
+        resolver.outside_issuers.clone_from(&options.outside_issuers);
         let tenantry = Tenantry::on_catalog(catalog_handle.clone(), resolver, options.pool).unwrap();
         let application = Application {
             router: (options.router)(),
