@@ -27,6 +27,8 @@ pub struct DatabaseCheck {
     pub database: String,
     /// How it is.
     pub finding: DatabaseFinding,
+    /// The other databases of the server that its application role may connect to: those where PUBLIC may.
+    pub other_databases: Vec<String>,
 }
 
 /// How a tenant database is.
@@ -69,15 +71,15 @@ impl Ops {
             .filter(|site| site.database.state == DatabaseState::Ready && seen.insert(site.database.id))
             .map(|site| (site.server, site.database));
         let checks = stream::iter(databases).map(|(server, database)| async move {
-            let finding = match self.check_database(&database).await {
-                Ok(Ok(())) => DatabaseFinding::Safe,
-                Ok(Err(refused)) => DatabaseFinding::Unsafe(refused.to_string()),
-                Err(failure) => DatabaseFinding::Unknown(failure.message()),
+            let (finding, other_databases) = match self.check_database(&database).await {
+                Ok(found) => found,
+                Err(failure) => (DatabaseFinding::Unknown(failure.message()), Vec::new()),
             };
             DatabaseCheck {
                 server,
                 database: database.name,
                 finding,
+                other_databases,
             }
         });
         Ok(checks.buffered(AT_ONCE).collect().await)
@@ -92,11 +94,17 @@ impl Ops {
         tenant_database::set_replaced(&client, database.id).await
     }
 
-    async fn check_database(&self, database: &TenantDatabase) -> Result<Result<(), check::Refused>, Failure> {
+    async fn check_database(&self, database: &TenantDatabase) -> Result<(DatabaseFinding, Vec<String>), Failure> {
         let (admin, _) = administer(self, database.server).await?;
         let connection = admin.connect(&database.name).await?;
         self.note_replaced(database, Incarnation::read(&connection).await?)
             .await?;
-        Ok(check::application_role(&connection, &database.app_role).await?.accept())
+        let finding = match check::application_role(&connection, &database.app_role).await?.accept() {
+            Ok(()) => DatabaseFinding::Safe,
+            Err(refused) => DatabaseFinding::Unsafe(refused.to_string()),
+        };
+        let mut others = check::reachable_databases(&connection, &database.app_role).await?;
+        others.retain(|other| *other != database.name);
+        Ok((finding, others))
     }
 }

@@ -434,6 +434,28 @@ async fn the_doctor_tells_what_is_wrong_with_its_mend() {
     );
 }
 
+/// PostgreSQL lets PUBLIC connect to every new database, so to those that are made after the tenants'.
+#[tokio::test]
+async fn the_doctor_names_other_databases_that_the_application_roles_reach() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "acme"]);
+    let other = database().await;
+    let sql = format!("grant connect on database {} to public", other.name());
+    other.connect().await.batch_execute(&sql).await.unwrap();
+    let finding = |found: Value| {
+        let all = found["items"].as_array().unwrap().clone();
+        all.into_iter().find(|finding| finding["check"] == "other databases").unwrap()
+    };
+    let told = format!("the application roles may connect to {} on first", other.name());
+    let open = finding(installation.json(&["doctor"]));
+    assert_eq!(open["verdict"], "warning");
+    assert!(open["found"].as_str().unwrap().contains(&told), "{open}");
+    let sql = format!("revoke connect on database {} from public", other.name());
+    other.connect().await.batch_execute(&sql).await.unwrap();
+    let closed = finding(installation.json(&["doctor"]));
+    assert!(!closed["found"].as_str().unwrap().contains(&told), "{closed}");
+}
+
 #[tokio::test]
 async fn databases_are_hardened_and_the_doctor_names_what_protects() {
     let installation = Installation::with_server().await;

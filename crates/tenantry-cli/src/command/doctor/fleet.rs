@@ -1,8 +1,11 @@
 //! Servers, tenants, operations and how far migrations are.
 
+use std::collections::BTreeSet;
+
 use tenantry_core::{TENANT_DATABASE_VERSION, TenantState, protection};
 use tenantry_ops::{
-    DatabaseFinding, DatabaseHardening, HardenedDatabases, Limits, Operation, OperationState, Ops, OutdatedDatabase,
+    DatabaseCheck, DatabaseFinding, DatabaseHardening, HardenedDatabases, Limits, Operation, OperationState, Ops,
+    OutdatedDatabase,
     SiteStatus, TenantFilter, UpgradeError,
 };
 
@@ -15,7 +18,7 @@ const LOOKED_AT: i64 = 1_000;
 pub(super) async fn look(ops: &Ops) -> Vec<Finding> {
     let mut findings = servers(ops).await;
     findings.extend(loads(ops).await);
-    findings.push(safety(ops).await);
+    findings.extend(safety(ops).await);
     // After it, which notices databases that were restored.
     findings.push(versions(ops).await);
     findings.push(hardening(ops).await);
@@ -128,14 +131,18 @@ fn behind(outdated: &OutdatedDatabase) -> String {
     )
 }
 
-async fn safety(ops: &Ops) -> Finding {
-    const CHECK: &str = "row security";
-    let checks = match ops.check_databases(&authority()).await {
-        Ok(checks) => checks,
-        Err(error) => return Finding::failed(CHECK, error),
-    };
+async fn safety(ops: &Ops) -> Vec<Finding> {
+    match ops.check_databases(&authority()).await {
+        Ok(checks) => vec![row_security(&checks), other_databases(&checks)],
+        Err(error) => vec![Finding::failed(ROW_SECURITY, error)],
+    }
+}
+
+const ROW_SECURITY: &str = "row security";
+
+fn row_security(checks: &[DatabaseCheck]) -> Finding {
     let mut troubles = Vec::new();
-    for check in &checks {
+    for check in checks {
         match &check.finding {
             DatabaseFinding::Safe => {}
             DatabaseFinding::Unsafe(reason) => {
@@ -151,14 +158,36 @@ async fn safety(ops: &Ops) -> Finding {
     }
     if troubles.is_empty() {
         return Finding::well(
-            CHECK,
+            ROW_SECURITY,
             format!("no application role gets past it, in {} databases", checks.len()),
         );
     }
     Finding::wrong(
-        CHECK,
+        ROW_SECURITY,
         troubles.join("\n"),
         "do what each sentence says; `tenantry serve` does not start before",
+    )
+}
+
+/// A database that somebody made later lets everybody in, as PostgreSQL has it: what an application's SQL may read there is
+/// not bounded by any seal.
+fn other_databases(checks: &[DatabaseCheck]) -> Finding {
+    const CHECK: &str = "other databases";
+    let open: BTreeSet<(&str, &str)> = checks
+        .iter()
+        .flat_map(|check| check.other_databases.iter().map(|other| (check.server.as_str(), other.as_str())))
+        .collect();
+    if open.is_empty() {
+        return Finding::well(CHECK, "closed to the application roles");
+    }
+    let lines: Vec<String> = open
+        .iter()
+        .map(|(server, other)| format!("the application roles may connect to {other} on {server}"))
+        .collect();
+    Finding::warning(
+        CHECK,
+        lines.join("\n"),
+        "`revoke connect on database … from public` there, after `grant connect` to the roles that need it",
     )
 }
 
