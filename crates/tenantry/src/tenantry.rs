@@ -1,6 +1,6 @@
 //! The application's handle.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use tenantry_core::{Actor, Context, Role, TenantDatabaseId, TenantId};
@@ -113,9 +113,22 @@ impl Tenantry {
         &self.inner.pools
     }
 
-    /// How the connections to each tenant database stand.
+    /// How the connections to each tenant database stand, with those of sqlx and diesel.
     pub fn pool_status(&self) -> Vec<(TenantDatabaseId, PoolStatus)> {
-        self.pools().status()
+        let each = self.pools().status().into_iter();
+        #[cfg(feature = "sqlx")]
+        let each = each.chain(self.inner.sqlx.status());
+        #[cfg(feature = "diesel")]
+        let each = each.chain(self.inner.diesel.status());
+        let mut sums: BTreeMap<TenantDatabaseId, PoolStatus> = BTreeMap::new();
+        for (database, status) in each {
+            let sum = sums.entry(database).or_default();
+            sum.open += status.open;
+            sum.idle += status.idle;
+            sum.waiting += status.waiting;
+            sum.raw += status.raw;
+        }
+        sums.into_iter().collect()
     }
 
     /// Forgets where a tenant lives: the next call asks again.

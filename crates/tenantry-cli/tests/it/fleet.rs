@@ -444,7 +444,9 @@ async fn the_doctor_names_other_databases_that_the_application_roles_reach() {
     other.connect().await.batch_execute(&sql).await.unwrap();
     let finding = |found: Value| {
         let all = found["items"].as_array().unwrap().clone();
-        all.into_iter().find(|finding| finding["check"] == "other databases").unwrap()
+        all.into_iter()
+            .find(|finding| finding["check"] == "other databases")
+            .unwrap()
     };
     let told = format!("the application roles may connect to {} on first", other.name());
     let open = finding(installation.json(&["doctor"]));

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use tenantry_core::{TENANT_DATABASE_VERSION, TenantState, protection};
 use tenantry_ops::{
     DatabaseCheck, DatabaseFinding, DatabaseHardening, HardenedDatabases, Limits, Operation, OperationState, Ops,
-    OutdatedDatabase,
-    SiteStatus, TenantFilter, UpgradeError,
+    OutdatedDatabase, SiteStatus, TenantFilter, UpgradeError,
 };
 
 use super::Finding;
@@ -175,7 +174,12 @@ fn other_databases(checks: &[DatabaseCheck]) -> Finding {
     const CHECK: &str = "other databases";
     let open: BTreeSet<(&str, &str)> = checks
         .iter()
-        .flat_map(|check| check.other_databases.iter().map(|other| (check.server.as_str(), other.as_str())))
+        .flat_map(|check| {
+            check
+                .other_databases
+                .iter()
+                .map(|other| (check.server.as_str(), other.as_str()))
+        })
         .collect();
     if open.is_empty() {
         return Finding::well(CHECK, "closed to the application roles");

@@ -15,14 +15,15 @@ pub(super) struct Program {
 }
 
 macro_rules! programs {
-    ($($name:ident covers [$($covers:literal),*];)*) => {
-        pub(super) const PROGRAMS: &[Program] = &[$(Program {
+    ($($name:ident covers [$($covers:literal),* $(,)?];)*) => {
+        pub(super) const PROGRAMS: &[$crate::dropped::programs::Program] = &[$($crate::dropped::programs::Program {
             name: stringify!($name),
             covers: &[$($covers),*],
             start: |scope, id| Box::pin($name(scope, id)),
         }),*];
     };
 }
+pub(super) use programs;
 
 programs! {
     query covers ["Scope::query"];
