@@ -4,6 +4,12 @@
 //! An expression *binds* a row to the tenant where it can only be true for rows whose tenant column equals something that
 //! is no other column of the row: one branch of an AND is enough, every branch of an OR is needed.
 
+mod tokens;
+
+use self::tokens::{
+    Token, closing, contains, ends_with, is_wrapped, names, sides, split, stripped, tokens, wraps_tenant,
+};
+
 /// What an expression does with rows of other tenants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Bind {
@@ -21,24 +27,6 @@ pub(super) enum Bind {
     Pattern,
     /// It names the tenant column and does not hold it to one value.
     Loose,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Token {
-    /// A bare word, in lower case, or a quoted name as it is.
-    Word(String),
-    Text(String),
-    Symbol(String),
-}
-
-impl Token {
-    fn is(&self, word: &str) -> bool {
-        match self {
-            Self::Word(text) => text == word,
-            Self::Symbol(text) => text == word,
-            Self::Text(_) => false,
-        }
-    }
 }
 
 /// A policy's expression with the columns of its table.
@@ -88,19 +76,23 @@ impl<'a> Expression<'a> {
         false
     }
 
+    /// Whether it holds a subselect.
+    pub(super) fn asks_tables(&self) -> bool {
+        self.tokens.iter().any(|token| token.is("select"))
+    }
+
+    /// Whether a part of it that is no function of the application's is another in another session.
+    pub(super) fn looks_at_session(&self) -> bool {
+        self.tokens
+            .iter()
+            .any(|token| SESSION.iter().any(|word| token.is(word)))
+    }
+
     fn bind_of(&self, tokens: &[Token]) -> Bind {
         let tokens = stripped(tokens);
         let alternatives = split(tokens, "or");
         if alternatives.len() > 1 {
-            let loose = |bind: &Bind| *bind != Bind::Bound;
-            let binds: Vec<Bind> = alternatives.iter().map(|part| self.bind_of(part)).collect();
-            let some_bound = binds.contains(&Bind::Bound) || binds.iter().any(|bind| *bind != Bind::Ignores);
-            return match binds.into_iter().find(loose) {
-                None => Bind::Bound,
-                // Beside a branch that names the tenant, one that does not is a way past it.
-                Some(Bind::Ignores) if some_bound => Bind::Loose,
-                Some(bind) => bind,
-            };
+            return any_of(alternatives.iter().map(|part| self.bind_of(part)).collect());
         }
         let parts = split(tokens, "and");
         if parts.len() > 1 {
@@ -125,7 +117,44 @@ impl<'a> Expression<'a> {
                 _ if contains(rest, &["is", "distinct", "from"]) => Bind::NullTenant,
                 _ => Bind::Loose,
             },
+            [Token::Word(word), arguments @ ..] if word == "coalesce" && is_wrapped(arguments) => {
+                self.coalesce(&arguments[1..arguments.len() - 1])
+            }
+            [Token::Word(case), branches @ .., Token::Word(end)]
+                if case == "case" && end == "end" && branches.first().is_some_and(|first| first.is("when")) =>
+            {
+                self.branches(&branches[1..])
+            }
             _ => self.leaf(tokens),
+        }
+    }
+
+    /// `coalesce(…)` of conditions: each may be the one that decides, and a comparison is null where there is no context.
+    fn coalesce(&self, arguments: &[Token]) -> Bind {
+        match any_of(split(arguments, ",").iter().map(|part| self.bind_of(part)).collect()) {
+            Bind::AlwaysTrue => Bind::NoContext,
+            bind => bind,
+        }
+    }
+
+    /// The branches of a CASE with conditions: what one gives counts where its condition holds; without ELSE it is null.
+    fn branches(&self, tokens: &[Token]) -> Bind {
+        let mut otherwise = split(tokens, "else").into_iter();
+        let whens = otherwise.next().unwrap_or_default();
+        let mut binds = Vec::new();
+        for when in split(whens, "when") {
+            let [condition, result] = split(when, "then")[..] else {
+                return Bind::Loose;
+            };
+            match (self.bind_of(condition), self.bind_of(result)) {
+                (Bind::Bound, _) | (_, Bind::Bound) => binds.push(Bind::Bound),
+                _ => return Bind::Loose,
+            }
+        }
+        binds.extend(otherwise.map(|result| self.bind_of(result)));
+        match any_of(binds) {
+            Bind::Bound => Bind::Bound,
+            _ => Bind::Loose,
         }
     }
 
@@ -232,21 +261,41 @@ impl<'a> Expression<'a> {
     }
 }
 
-fn names(tokens: &[Token], column: &str) -> bool {
-    tokens.iter().enumerate().any(|(at, token)| {
-        matches!(token, Token::Word(word) if word == column)
-            // a function of that name is none, nor is an output column
-            && !tokens.get(at + 1).is_some_and(|next| next.is("("))
-            && !(at > 0 && tokens[at - 1].is("as"))
-    })
-}
+/// What PostgreSQL says by itself about who asks.
+const SESSION: &[&str] = &[
+    "current_setting",
+    "current_user",
+    "session_user",
+    "current_role",
+    "system_user",
+    "user",
+    "current_database",
+    "current_catalog",
+    "current_schema",
+    "current_schemas",
+    "pg_backend_pid",
+    "inet_client_addr",
+    "pg_has_role",
+];
 
-fn wraps_tenant(tokens: &[Token], function: &str, tenant: &str) -> bool {
-    tokens.iter().enumerate().any(|(at, token)| {
-        token.is(function)
-            && tokens.get(at + 1).is_some_and(|next| next.is("("))
-            && names(&tokens[at + 1..=closing(tokens, at + 1)], tenant)
-    })
+/// What several conditions let through of which one is enough: the widest of them. One that is a dead end where the tenant
+/// column can't be null comes last, or it would hide the others.
+fn any_of(binds: Vec<Bind>) -> Bind {
+    const WIDEST_FIRST: [Bind; 6] = [
+        Bind::AlwaysTrue,
+        Bind::NoContext,
+        Bind::Loose,
+        Bind::Pattern,
+        Bind::Ignores,
+        Bind::NullTenant,
+    ];
+    let beside_others = binds.iter().any(|bind| *bind != Bind::Ignores);
+    match WIDEST_FIRST.into_iter().find(|bind| binds.contains(bind)) {
+        None => Bind::Bound,
+        // Beside a branch that names the tenant, one that does not is a way past it.
+        Some(Bind::Ignores) if beside_others => Bind::Loose,
+        Some(bind) => bind,
+    }
 }
 
 /// `1 = 1` and the like.
@@ -259,126 +308,6 @@ fn constant_comparison(tokens: &[Token]) -> Option<bool> {
         ([Token::Text(left), ..], [Token::Text(right), ..]) => Some(left == right),
         _ => None,
     }
-}
-
-fn ends_with(tokens: &[Token], end: &[&str]) -> bool {
-    let is = |token: &Token, word: &str| match token {
-        Token::Text(text) => word == "''" && text.is_empty(),
-        token => token.is(word),
-    };
-    // PostgreSQL casts the constant: `= ''::text`
-    let tokens = match tokens {
-        [rest @ .., Token::Symbol(dots), Token::Word(_)] if dots == "::" => rest,
-        tokens => tokens,
-    };
-    tokens.len() > end.len()
-        && tokens[tokens.len() - end.len()..]
-            .iter()
-            .zip(end)
-            .all(|(token, word)| is(token, word))
-}
-
-fn contains(tokens: &[Token], words: &[&str]) -> bool {
-    tokens
-        .windows(words.len())
-        .any(|window| window.iter().zip(words).all(|(token, word)| token.is(word)))
-}
-
-/// The position of the parenthesis that closes the one at `open`.
-fn closing(tokens: &[Token], open: usize) -> usize {
-    let mut depth = 0_usize;
-    for (at, token) in tokens.iter().enumerate().skip(open) {
-        if token.is("(") {
-            depth += 1;
-        } else if token.is(")") {
-            depth -= 1;
-            if depth == 0 {
-                return at;
-            }
-        }
-    }
-    tokens.len().saturating_sub(1)
-}
-
-fn is_wrapped(tokens: &[Token]) -> bool {
-    tokens.first().is_some_and(|token| token.is("(")) && closing(tokens, 0) + 1 == tokens.len()
-}
-
-fn stripped(mut tokens: &[Token]) -> &[Token] {
-    while is_wrapped(tokens) && !tokens.get(1).is_some_and(|next| next.is("select")) {
-        tokens = &tokens[1..tokens.len() - 1];
-    }
-    tokens
-}
-
-/// The parts between a word that stands in no parentheses and no CASE.
-fn split<'t>(tokens: &'t [Token], word: &str) -> Vec<&'t [Token]> {
-    let (mut parts, mut begin, mut depth) = (Vec::new(), 0, 0_usize);
-    for (at, token) in tokens.iter().enumerate() {
-        if token.is("(") || token.is("case") || token.is("[") {
-            depth += 1;
-        } else if token.is(")") || token.is("end") || token.is("]") {
-            depth = depth.saturating_sub(1);
-        } else if depth == 0 && token.is(word) {
-            parts.push(&tokens[begin..at]);
-            begin = at + 1;
-        }
-    }
-    parts.push(&tokens[begin..]);
-    parts
-}
-
-fn sides<'t>(tokens: &'t [Token], operator: &str) -> Option<(&'t [Token], &'t [Token])> {
-    match split(tokens, operator).as_slice() {
-        [left, right] => Some((left, right)),
-        _ => None,
-    }
-}
-
-fn tokens(text: &str) -> Vec<Token> {
-    let characters: Vec<char> = text.chars().collect();
-    let (mut tokens, mut at) = (Vec::new(), 0);
-    while at < characters.len() {
-        let character = characters[at];
-        let begin = at;
-        at += 1;
-        if character.is_whitespace() {
-            continue;
-        }
-        if character == '\'' || character == '"' {
-            let mut inner = String::new();
-            while at < characters.len() {
-                if characters[at] == character {
-                    if characters.get(at + 1) != Some(&character) {
-                        break;
-                    }
-                    at += 1;
-                }
-                inner.push(characters[at]);
-                at += 1;
-            }
-            at += 1;
-            tokens.push(if character == '\'' {
-                Token::Text(inner)
-            } else {
-                Token::Word(inner)
-            });
-        } else if character.is_alphanumeric() || character == '_' {
-            while at < characters.len() && (characters[at].is_alphanumeric() || "_$".contains(characters[at])) {
-                at += 1;
-            }
-            let word: String = characters[begin..at].iter().collect();
-            tokens.push(Token::Word(word.to_lowercase()));
-        } else if "()[],.;".contains(character) {
-            tokens.push(Token::Symbol(character.to_string()));
-        } else {
-            while at < characters.len() && "+-*/<>=~!@#%^&|`?:".contains(characters[at]) {
-                at += 1;
-            }
-            tokens.push(Token::Symbol(characters[begin..at].iter().collect()));
-        }
-    }
-    tokens
 }
 
 #[cfg(test)]
@@ -407,6 +336,10 @@ mod tests {
             "((tenant_id = ctx.a()) OR (tenant_id = ctx.b()))",
             "false",
             "(NOT true)",
+            "COALESCE((tenant_id = ( SELECT ctx.tenant_id() AS tenant_id)), false)",
+            "CASE WHEN (ctx.tenant_id() IS NULL) THEN false ELSE (tenant_id = ctx.tenant_id()) END",
+            "CASE WHEN (tenant_id = ctx.tenant_id()) THEN is_public END",
+            "CASE WHEN is_public THEN CASE WHEN (id > 3) THEN (tenant_id = ctx.tenant_id()) ELSE false END ELSE NULL END",
             "(tenant_id = (NULLIF(current_setting('app.t'::text, true), ''::text))::uuid)",
         ] {
             assert_eq!(bind(text), Bind::Bound, "{text}");
@@ -452,6 +385,21 @@ mod tests {
             (
                 "((tenant_id)::text ~~ (current_setting('app.t'::text) || '%'::text))",
                 Bind::Pattern,
+            ),
+            // A branch for null rows, which may be a dead one, hides no other.
+            (
+                "((tenant_id IS NULL) OR (tenant_id = ctx.tenant_id()) OR (ctx.tenant_id() IS NULL))",
+                Bind::NoContext,
+            ),
+            ("COALESCE((tenant_id = ctx.tenant_id()), true)", Bind::NoContext),
+            ("COALESCE((tenant_id = ctx.tenant_id()), is_public)", Bind::Loose),
+            (
+                "CASE WHEN (ctx.tenant_id() IS NOT NULL) THEN (tenant_id = ctx.tenant_id()) ELSE true END",
+                Bind::Loose,
+            ),
+            (
+                "CASE is_public WHEN true THEN (tenant_id = ctx.tenant_id()) ELSE false END",
+                Bind::Loose,
             ),
             (
                 "CASE WHEN (tenant_id = ctx.tenant_id()) THEN true ELSE is_public END",

@@ -203,3 +203,20 @@ create function app.run(p text) returns void language plpgsql security definer s
 -- case: an invoker function that runs text
 -- expect: nothing
 create function app.run(p text) returns void language plpgsql as $$ begin execute 'select ' || p; end $$;
+
+-- case: a view over a materialized view of tenants' rows
+-- expect: MT060 critical app.all_notes
+-- unproved: MT060
+create materialized view app.kept as select * from app.note;
+create view app.all_notes as select * from app.kept; grant select on app.all_notes to corpus_web;
+
+-- case: a materialized view that only its owner reads
+-- expect: nothing
+create materialized view app.kept as select * from app.note;
+
+-- case: an aggregate over a definer function that may not be called by itself
+-- expect: MT062 error app.noted(bigint,integer)
+reset role;
+create function app.noted(total bigint, n integer) returns bigint language sql security definer set search_path = pg_catalog, pg_temp as $$ select count(*) from app.note $$;
+revoke execute on function app.noted(bigint, integer) from public;
+create aggregate app.notes(integer) (sfunc = app.noted, stype = bigint, initcond = '0');

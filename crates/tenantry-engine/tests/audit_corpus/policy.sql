@@ -313,14 +313,14 @@ drop policy low on app.note; alter policy sel on app.note using (tenant_id = (se
 create table app.seat (account uuid primary key); grant select, insert on app.seat to corpus_web;
 create table app.x (tenant_id uuid not null, id uuid, primary key (tenant_id, id));
 alter table app.x enable row level security; alter table app.x force row level security; grant select on app.x to corpus_web;
-create policy p on app.x using (tenant_id in (select s.account from app.seat s));
+create policy p on app.x using (tenant_id in (select s.account from app.seat s where s.account = (select ctx.tenant_id())));
 
 -- case: a policy asks a table that can only be read
 -- expect: nothing
 create table app.seat (account uuid primary key); grant select on app.seat to corpus_web;
 create table app.x (tenant_id uuid not null, id uuid, primary key (tenant_id, id));
 alter table app.x enable row level security; alter table app.x force row level security; grant select on app.x to corpus_web;
-create policy p on app.x using (tenant_id in (select s.account from app.seat s));
+create policy p on app.x using (tenant_id in (select s.account from app.seat s where s.account = (select ctx.tenant_id())));
 
 -- case: a pattern
 -- expect: MT035 error app.note.sel
@@ -350,3 +350,32 @@ drop policy low on app.note; alter policy sel on app.note using (false);
 -- case: a policy of our names that is open
 -- expect: MT021 critical app.note.tenantry_select
 drop policy low on app.note; drop policy sel on app.note; create policy tenantry_select on app.note for select using (true);
+
+-- case: a policy that asks a table which says the same to everybody
+-- expect: MT038 critical app.x.p
+-- unproved: MT038
+create table app.known (id uuid primary key); grant select on app.known to corpus_web;
+create table app.x (tenant_id uuid not null, id uuid, primary key (tenant_id, id));
+alter table app.x enable row level security; alter table app.x force row level security; grant select on app.x to corpus_web;
+create policy p on app.x using (tenant_id in (select k.id from app.known k));
+
+-- case: a policy that is true where its comparison is null
+-- expect: MT037 critical app.x.p
+create table app.x (tenant_id uuid not null, id uuid, primary key (tenant_id, id));
+alter table app.x enable row level security; alter table app.x force row level security; grant select on app.x to corpus_web;
+create policy p on app.x using (coalesce(tenant_id = (select ctx.tenant_id()), true));
+
+-- case: a policy with a dead branch for null rows and a live one for no context
+-- expect: MT037 critical app.x.p
+create table app.x (tenant_id uuid not null, id uuid, primary key (tenant_id, id));
+alter table app.x enable row level security; alter table app.x force row level security; grant select on app.x to corpus_web;
+create policy p on app.x using (tenant_id is null or tenant_id = (select ctx.tenant_id()) or (select ctx.tenant_id()) is null);
+
+-- case: a policy that is false where its comparison is null
+-- expect: nothing
+drop policy sel on app.note; create policy sel on app.note for select using (coalesce(tenant_id = (select ctx.tenant_id()), false));
+
+-- case: a policy that is false without a context and holds the row to it otherwise
+-- expect: nothing
+drop policy low on app.note; drop policy sel on app.note;
+create policy sel on app.note for select using (case when (select ctx.tenant_id()) is null then false else tenant_id = (select ctx.tenant_id()) end);

@@ -75,9 +75,11 @@ fn view(catalog: &Catalog, view: &Relation, found: &mut Vec<Finding>) {
     let open = read_as(catalog, view, &mut BTreeSet::new())
         .into_iter()
         .find_map(|(table, acting)| {
-            let (table, acting) = (catalog.relations.get(&table)?, acting?);
-            let holds_rows = table.is_table() && (table.tenant_column.is_some() || table.row_security);
-            (holds_rows && !catalog.binds(table, acting) && !catalog.facts.acts.contains(&acting)).then_some(table)
+            let (relation, acting) = (catalog.relations.get(&table)?, acting?);
+            let table = table_of_rows(catalog, relation)?;
+            // What was materialized is held by no policy any more.
+            let open = relation.kind == 'm' || !catalog.binds(table, acting);
+            (open && !catalog.facts.acts.contains(&acting)).then_some(table)
         });
     if let Some(table) = open {
         found.push(
@@ -99,12 +101,20 @@ fn view(catalog: &Catalog, view: &Relation, found: &mut Vec<Finding>) {
     }
 }
 
+/// The tenant table whose rows stand in a table or materialized view.
+fn table_of_rows<'c>(catalog: &'c Catalog, relation: &'c Relation) -> Option<&'c Relation> {
+    match relation.kind {
+        'm' => read_as(catalog, relation, &mut BTreeSet::new())
+            .into_iter()
+            .filter_map(|(source, _)| catalog.relations.get(&source))
+            .find_map(|source| table_of_rows(catalog, source)),
+        _ if relation.is_table() && (relation.tenant_column.is_some() || relation.row_security) => Some(relation),
+        _ => None,
+    }
+}
+
 fn materialized(catalog: &Catalog, view: &Relation, found: &mut Vec<Finding>) {
-    let source = read_as(catalog, view, &mut BTreeSet::new())
-        .into_iter()
-        .filter_map(|(table, _)| catalog.relations.get(&table))
-        .find(|table| table.tenant_column.is_some() || table.row_security);
-    if let Some(table) = source {
+    if let Some(table) = table_of_rows(catalog, view) {
         found.push(
             Finding::new(
                 "MT061",

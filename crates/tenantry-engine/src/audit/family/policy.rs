@@ -24,7 +24,7 @@ pub(super) fn find(catalog: &Catalog, subject: &Subject) -> Vec<Finding> {
         if let Some(tenant) = &table.tenant_column
             && table.row_security
         {
-            openings(table, tenant, policies, &mut found);
+            openings(catalog, table, tenant, policies, &mut found);
         }
         context(catalog, subject, table, policies, &mut found);
         for policy in policies {
@@ -118,20 +118,37 @@ fn text(policy: &Policy, side: Side) -> Option<&str> {
     }
 }
 
-fn bind(table: &Relation, tenant: &str, policy: &Policy, side: Side) -> Bind {
-    text(policy, side).map_or(Bind::Bound, |text| {
-        Expression::new(text, &table.name, tenant, &policy.columns).bind()
-    })
+fn bind(catalog: &Catalog, table: &Relation, tenant: &str, policy: &Policy, side: Side) -> Bind {
+    let Some(text) = text(policy, side) else {
+        return Bind::Bound;
+    };
+    let expression = Expression::new(text, &table.name, tenant, &policy.columns);
+    match expression.bind() {
+        // It holds the row to what a table says, and that table says the same to everybody.
+        Bind::Bound if expression.asks_tables() && is_same_for_all(catalog, policy, &expression) => Bind::Loose,
+        bind => bind,
+    }
 }
 
-fn openings(table: &Relation, tenant: &str, policies: &[Policy], found: &mut Vec<Finding>) {
+/// Whether nothing that the policy's expressions look at depends on who asks.
+fn is_same_for_all(catalog: &Catalog, policy: &Policy, expression: &Expression<'_>) -> bool {
+    let open = |asked: &Relation| asked.is_table() && !asked.row_security;
+    !expression.looks_at_session()
+        && policy.functions.is_empty()
+        && policy
+            .relations
+            .iter()
+            .all(|asked| catalog.relations.get(asked).is_some_and(open))
+}
+
+fn openings(catalog: &Catalog, table: &Relation, tenant: &str, policies: &[Policy], found: &mut Vec<Finding>) {
     let applying = |permissive: bool| {
         policies
             .iter()
             .filter(move |policy| policy.applies && policy.permissive == permissive)
     };
     let floored = |command: Command, side: Side| {
-        applying(false).any(|policy| command.is_of(policy) && bind(table, tenant, policy, side) == Bind::Bound)
+        applying(false).any(|policy| command.is_of(policy) && bind(catalog, table, tenant, policy, side) == Bind::Bound)
     };
     let (mut open, mut bound) = (Vec::new(), Vec::new());
     for policy in applying(true) {
@@ -143,9 +160,9 @@ fn openings(table: &Relation, tenant: &str, policies: &[Policy], found: &mut Vec
             // An own row may be made of any row that may be changed, but only where it can be given to oneself.
             let kept = command == Command::Update
                 && !table.tenant_updatable
-                && (bind(table, tenant, policy, Side::Check) == Bind::Bound || floored(command, Side::Check));
+                && (bind(catalog, table, tenant, policy, Side::Check) == Bind::Bound || floored(command, Side::Check));
             for side in command.sides(table) {
-                let bind = bind(table, tenant, policy, side);
+                let bind = bind(catalog, table, tenant, policy, side);
                 if bind == Bind::Bound {
                     bound.push((command, policy.name.as_str()));
                 } else if !kept && !floored(command, side) {
@@ -154,7 +171,7 @@ fn openings(table: &Relation, tenant: &str, policies: &[Policy], found: &mut Vec
             }
         }
         if let Some(opening) = worst(table, &through) {
-            found.push(finding(table, tenant, policy, opening));
+            found.push(finding(catalog, table, tenant, policy, opening));
             open.extend(through.iter().map(|opening| (opening.command, policy.name.as_str())));
         }
     }
@@ -202,11 +219,11 @@ fn worst(table: &Relation, through: &[Opening]) -> Option<Opening> {
     through.first().copied()
 }
 
-fn finding(table: &Relation, tenant: &str, policy: &Policy, opening: Opening) -> Finding {
+fn finding(catalog: &Catalog, table: &Relation, tenant: &str, policy: &Policy, opening: Opening) -> Finding {
     let reads_less = opening.side == Side::Check
         && policy.check_text.is_some()
         && policy.using_text.is_some()
-        && bind(table, tenant, policy, Side::Using) == Bind::Bound;
+        && bind(catalog, table, tenant, policy, Side::Using) == Bind::Bound;
     let id = match opening.bind {
         _ if reads_less => "MT025",
         Bind::AlwaysTrue => "MT021",
