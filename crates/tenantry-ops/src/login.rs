@@ -1,8 +1,13 @@
 //! Log-in and what follows from it: refresh, switch, accept, log-out, who am I.
 
+mod change_password;
+mod invitation;
+mod place;
+mod tokens;
+
 use std::{fmt, time::Duration};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::Utc;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tenantry_catalog::{
@@ -11,17 +16,17 @@ use tenantry_catalog::{
     membership::{self, Place},
     session::{self, NewSession, SessionEnd},
 };
-use tenantry_core::{
-    ACCESS_TOKEN_LIFE_MAX_S, AccessClaims, AccountId, Actor, Change, Context, CredentialKind, Email, MembershipStatus,
-    OperatorScope, SessionId, TenantId, TenantState, seal::sha256,
-};
+use tenantry_core::{AccountId, Change, Email, OperatorScope, SessionId, TenantId, seal::sha256};
 use uuid::Uuid;
 
+use self::{
+    place::{active, choose, only},
+    tokens::Issue,
+};
 use crate::{
     Authority, Forbidden, Ops, Origin,
     audit::{self, Act},
-    password::{Busy, Check, Password},
-    secret,
+    password::{Busy, Check},
 };
 
 /// A password far longer than any that is accepted is not worth a hash.
@@ -258,117 +263,6 @@ impl Ops {
         Ok(logged_in)
     }
 
-    /// Exchanges a refresh token for new tokens. Each is good for one exchange; using it again ends the whole log-in.
-    ///
-    /// # Errors
-    /// [`LoginError::Ended`] for whatever is no live refresh token.
-    pub async fn refresh(&self, refresh_token: &SecretString, origin: &Origin) -> Result<LoggedIn, LoginError> {
-        let text = refresh_token.expose_secret();
-        if !CredentialKind::RefreshToken.fits(text) {
-            return Err(LoginError::Ended);
-        }
-        let hash = sha256(text.as_bytes());
-        let mut client = self.catalog().client().await?;
-        let transaction = client.transaction().await?;
-        let Some(refresh) = session::lock_refresh(&transaction, &hash).await? else {
-            return Err(LoginError::Ended);
-        };
-        let who = AccountSession {
-            account: refresh.account,
-            session: refresh.session,
-        };
-        if refresh.used && !refresh.ended {
-            end_stolen(&transaction, who, origin).await?;
-            transaction.commit().await?;
-            tracing::warn!(account.id = %who.account, session.id = %who.session, "a refresh token was used twice: log-in ended");
-            return Err(LoginError::Ended);
-        }
-        if refresh.used || refresh.ended || refresh.expired || !refresh.account_active {
-            return Err(LoginError::Ended);
-        }
-        session::use_up_refresh(&transaction, who.session).await?;
-        let memberships = membership::of_account(&transaction, who.account).await?;
-        // A membership that ended meanwhile leaves a token that names no tenant.
-        let tenant = refresh.tenant.and_then(|tenant| active(&memberships, tenant));
-        let issue = Issue {
-            session: who,
-            session_expires_at: refresh.expires_at,
-            tenant,
-            memberships,
-        };
-        let logged_in = self.issue(&transaction, issue).await?;
-        transaction.commit().await?;
-        Ok(logged_in)
-    }
-
-    /// Lets the log-in's tokens name another tenant.
-    ///
-    /// Refresh tokens of before stay good for one exchange, so that a client may keep its old one; whichever is used
-    /// first uses up the others.
-    ///
-    /// # Errors
-    /// See [`LoginError`].
-    pub async fn switch(&self, who: AccountSession, tenant: &str) -> Result<LoggedIn, LoginError> {
-        let mut client = self.catalog().client().await?;
-        let transaction = client.transaction().await?;
-        let Some((_, session_expires_at)) = session::lock_live(&transaction, who.session, who.account).await? else {
-            return Err(LoginError::Ended);
-        };
-        let memberships = membership::of_account(&transaction, who.account).await?;
-        let place = choose(&memberships, tenant)?;
-        session::set_tenant(&transaction, who.session, Some(place.tenant)).await?;
-        let issue = Issue {
-            session: who,
-            session_expires_at,
-            tenant: Some(place),
-            memberships,
-        };
-        let logged_in = self.issue(&transaction, issue).await?;
-        transaction.commit().await?;
-        Ok(logged_in)
-    }
-
-    /// Accepts an invitation: the membership is active from now on.
-    ///
-    /// # Errors
-    /// See [`LoginError`].
-    pub async fn accept(&self, who: AccountSession, tenant: &str, origin: &Origin) -> Result<Place, LoginError> {
-        let mut client = self.catalog().client().await?;
-        let transaction = client.transaction().await?;
-        if session::lock_live(&transaction, who.session, who.account)
-            .await?
-            .is_none()
-        {
-            return Err(LoginError::Ended);
-        }
-        let place = accept_in(&transaction, who.account, tenant, None, origin).await?;
-        transaction.commit().await?;
-        Ok(place)
-    }
-
-    /// Accepts an invitation for a person whose log-in is at another issuer. Where that issuer's token names a tenant,
-    /// it speaks `only_in` that one: a customer's own provider must not act for its people elsewhere.
-    ///
-    /// # Errors
-    /// See [`LoginError`].
-    pub async fn accept_from_outside(
-        &self,
-        account: AccountId,
-        only_in: Option<TenantId>,
-        tenant: &str,
-        origin: &Origin,
-    ) -> Result<Place, LoginError> {
-        let mut client = self.catalog().client().await?;
-        let transaction = client.transaction().await?;
-        let account = account::get(&transaction, account)
-            .await?
-            .filter(|account| account.active)
-            .ok_or(LoginError::Ended)?;
-        let place = accept_in(&transaction, account.id, tenant, only_in, origin).await?;
-        transaction.commit().await?;
-        Ok(place)
-    }
-
     /// Ends a log-in: its tokens open nothing within a second, in every process.
     ///
     /// # Errors
@@ -398,52 +292,6 @@ impl Ops {
             account,
             memberships,
         })
-    }
-
-    /// Replaces the person's own password; every other log-in of the account ends.
-    ///
-    /// # Errors
-    /// [`LoginError::BadCredentials`] when the old password is wrong.
-    pub async fn change_password(
-        &self,
-        who: AccountSession,
-        old: &SecretString,
-        new: &Password,
-        origin: &Origin,
-    ) -> Result<(), LoginError> {
-        let client = self.catalog().client().await?;
-        let account = account::get(&client, who.account).await?.ok_or(LoginError::Ended)?;
-        let buckets = self.buckets(&account.email, origin);
-        let window = self.identity().login_budget.window;
-        if let Some(retry_after) = login_budget::spend(&client, &buckets, window).await? {
-            return Err(LoginError::RateLimited { retry_after });
-        }
-        let login = account::find_login(&client, &account.email)
-            .await?
-            .ok_or(LoginError::Ended)?;
-        drop(client);
-        if self.check(old, Some(&login)).await? == Check::Wrong {
-            return Err(LoginError::BadCredentials);
-        }
-        let hash = self.hasher().hash(Some(new)).await?;
-        let mut client = self.catalog().client().await?;
-        let transaction = client.transaction().await?;
-        login_budget::refund(&transaction, &buckets).await?;
-        if !account::set_password(&transaction, who.account, &login.password_hash, &hash).await? {
-            return Err(LoginError::BadCredentials);
-        }
-        session::end_all(&transaction, who.account, Some(who.session), SessionEnd::AccountChanged).await?;
-        change::announce(&transaction, Change::Account(who.account)).await?;
-        record_own(
-            &transaction,
-            who.account,
-            "account.password",
-            &who.account.to_string(),
-            origin,
-        )
-        .await?;
-        transaction.commit().await?;
-        Ok(())
     }
 
     async fn check(&self, password: &SecretString, found: Option<&account::Login>) -> Result<Check, Busy> {
@@ -477,101 +325,6 @@ impl Ops {
         }
         buckets
     }
-
-    /// Makes new tokens of a log-in.
-    async fn issue(&self, db: &impl Db, issue: Issue) -> Result<LoggedIn, LoginError> {
-        let now = Utc::now();
-        // No access token outlives its log-in.
-        let ttl = TimeDelta::from_std(self.identity().access_ttl)
-            .unwrap_or(TimeDelta::MAX)
-            .min(TimeDelta::seconds(ACCESS_TOKEN_LIFE_MAX_S));
-        let expires_at = (now + ttl).min(issue.session_expires_at);
-        let claims = AccessClaims {
-            iss: self.identity().issuer.clone(),
-            aud: self.identity().audience.clone(),
-            sub: issue.session.account,
-            tenant: issue.tenant.as_ref().map(|place| place.tenant),
-            role: issue.tenant.as_ref().map(|place| place.role),
-            sid: issue.session.session,
-            jti: Uuid::now_v7(),
-            iat: now.timestamp(),
-            nbf: now.timestamp(),
-            exp: expires_at.timestamp(),
-        };
-        let access_token = self.sign(db, &claims).await?;
-        let (refresh_token, hash) = secret::credential(CredentialKind::RefreshToken);
-        let refresh_expires_at = (now + self.identity().refresh_ttl).min(issue.session_expires_at);
-        session::insert_refresh(db, issue.session.session, &hash, refresh_expires_at).await?;
-        Ok(LoggedIn {
-            access_token: access_token.into(),
-            expires_in: Duration::from_secs((expires_at - now).num_seconds().max(0).unsigned_abs()),
-            refresh_token,
-            account: issue.session.account,
-            tenant: issue.tenant,
-            memberships: issue.memberships,
-        })
-    }
-}
-
-/// What tokens are made for.
-struct Issue {
-    session: AccountSession,
-    session_expires_at: DateTime<Utc>,
-    tenant: Option<Place>,
-    memberships: Vec<Place>,
-}
-
-/// Makes an invited membership active, and writes it down.
-async fn accept_in(
-    db: &impl Db,
-    account: AccountId,
-    tenant: &str,
-    only_in: Option<TenantId>,
-    origin: &Origin,
-) -> Result<Place, LoginError> {
-    let memberships = membership::of_account(db, account).await?;
-    let place = find(&memberships, tenant)
-        .filter(|place| only_in.is_none_or(|tenant| tenant == place.tenant))
-        .ok_or(LoginError::NotInvited)?
-        .clone();
-    if !membership::accept(db, place.tenant, account).await? {
-        return Err(LoginError::NotInvited);
-    }
-    change::announce(db, Change::Account(account)).await?;
-    let authority = Authority::Member {
-        context: Context {
-            tenant: place.tenant,
-            actor: Actor::Account(account),
-            role: place.role,
-        },
-        origin: origin.clone(),
-    };
-    let act = Act {
-        action: "member.accept",
-        tenant: Some(place.tenant),
-        target: account.to_string(),
-        before: None,
-        after: Some(json!({ "role": place.role })),
-    };
-    audit::record(db, &authority, act).await?;
-    Ok(Place {
-        status: MembershipStatus::Active,
-        ..place
-    })
-}
-
-/// Ends a log-in of which a refresh token was used twice.
-async fn end_stolen(db: &impl Db, who: AccountSession, origin: &Origin) -> Result<(), CatalogError> {
-    session::end(db, who.session, SessionEnd::RefreshReused).await?;
-    change::announce(db, Change::Account(who.account)).await?;
-    record_own(
-        db,
-        who.account,
-        "session.refresh-reused",
-        &who.session.to_string(),
-        origin,
-    )
-    .await
 }
 
 /// Writes down what happened to a person's account, in no tenant.
@@ -593,43 +346,4 @@ pub(crate) async fn record_own(
         request_id: origin.request_id.as_deref().unwrap_or_default(),
     };
     tenantry_catalog::audit_log::append(db, &entry).await
-}
-
-/// The membership in the tenant with this slug or id.
-fn find<'a>(memberships: &'a [Place], tenant: &str) -> Option<&'a Place> {
-    let id = tenant.parse::<TenantId>().ok();
-    memberships
-        .iter()
-        .find(|place| place.slug == tenant || Some(place.tenant) == id)
-}
-
-fn active(memberships: &[Place], tenant: TenantId) -> Option<Place> {
-    memberships
-        .iter()
-        .find(|place| place.tenant == tenant && place.status == MembershipStatus::Active)
-        .cloned()
-}
-
-/// The tenant that a log-in names: a member's own, and one that is served.
-fn choose(memberships: &[Place], tenant: &str) -> Result<Place, LoginError> {
-    let place = find(memberships, tenant)
-        .filter(|place| place.status == MembershipStatus::Active)
-        .ok_or(LoginError::NotAMember)?;
-    match place.state {
-        TenantState::Active => Ok(place.clone()),
-        TenantState::Suspended => Err(LoginError::TenantSuspended),
-        TenantState::Provisioning => Err(LoginError::TenantNotReady),
-        TenantState::Deleted | TenantState::Purged => Err(LoginError::NotAMember),
-    }
-}
-
-/// The one tenant of a person who has only one. Suspended or not: a request then says why it is refused.
-fn only(memberships: &[Place]) -> Option<Place> {
-    let mut active = memberships
-        .iter()
-        .filter(|place| place.status == MembershipStatus::Active);
-    match (active.next(), active.next()) {
-        (Some(place), None) => Some(place.clone()),
-        _ => None,
-    }
 }
