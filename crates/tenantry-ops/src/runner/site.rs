@@ -204,7 +204,7 @@ impl<'a> Site<'a> {
         Ok(())
     }
 
-    /// Brings an empty schema to the newest version.
+    /// Brings an empty schema to the newest version, and makes sure that it is whole.
     pub(super) async fn migrate(&self, client: &Client, schema: &str) -> Result<(), Failure> {
         let Some(derived) = self.ops.derived().await? else {
             return Ok(());
@@ -215,6 +215,7 @@ impl<'a> Site<'a> {
         if migrate::fill(client, &target, &derived, patience).await? == Replayed::NotThisWay {
             migrate::apply(client, &target, &derived, &[], &ByAdministrator, patience).await?;
         }
+        require_whole(client, schema, &derived).await?;
         record_versions(self.ops, &self.database, schema, &derived).await
     }
 
@@ -321,6 +322,19 @@ pub(crate) fn target(
         application: tenantry_engine::Roles::app(installation, database.id),
         mover: roles.mover,
     })
+}
+
+/// Refuses a schema that is not what its migrations make, whatever its ledger says: nobody is let in then.
+async fn require_whole(client: &Client, schema: &str, derived: &Derived) -> Result<(), Failure> {
+    let unfit = home::unfit_tables(client, schema, derived).await?;
+    if unfit.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "in the schema {schema} these tables are missing or hold nobody to their tenant: {}",
+        unfit.join(", ")
+    );
+    Err(Failure::permanent("schema_unfit", message))
 }
 
 /// Keeps the catalog's copy of a schema's ledger.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tenantry_core::{Isolation, TenantState, own_schema_name};
 use tenantry_engine::migrate::Files;
-use tenantry_ops::{FleetConfig, Ops};
+use tenantry_ops::{FleetConfig, Ops, TenantError};
 
 use crate::{
     child::Process,
@@ -227,4 +227,36 @@ async fn a_spare_database_that_cannot_be_made_is_forgotten_and_nothing_else() {
         .await;
     assert_eq!(theirs.unwrap(), 1);
     admin.batch_execute(&format!("drop database {name}")).await.unwrap();
+}
+
+/// Whatever happened to it meanwhile: nobody is let into a schema that is not what its ledger says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_is_looked_at_before_anybody_is_let_in() {
+    let fleet = Fleet::start_with(with(1)).await;
+    for damage in [
+        "alter table {}.contacts no force row level security",
+        "drop table {}.contacts cascade",
+    ] {
+        assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 1);
+        let [(_, spare)] = &waiting(&fleet).await[..] else {
+            unreachable!()
+        };
+        let sql = damage.replace("{}", spare);
+        fleet.shared_admin().await.batch_execute(&sql).await.unwrap();
+        let created = fleet.create("acme", Isolation::Schema).await;
+        let Err(TenantError::Failed { code, message, .. }) = created else {
+            panic!("{damage}: {created:?}")
+        };
+        assert_eq!(
+            (code.as_str(), message.contains("contact")),
+            ("schema_unfit", true),
+            "{message}"
+        );
+        // It is gone, and the next one is made anew.
+        assert!(waiting(&fleet).await.is_empty());
+        let tenant = fleet.create("acme", Isolation::Schema).await.unwrap();
+        assert_eq!(fleet.emails(tenant.id).await, ["help@example.com"]);
+        fleet.ops.delete_tenant(&operator(), &tenant.id.into()).await.unwrap();
+        fleet.ops.purge_tenant(&operator(), &tenant.id.into()).await.unwrap();
+    }
 }

@@ -1,0 +1,39 @@
+//! Whether a place has what its version makes, before anybody is let in.
+
+use tokio_postgres::GenericClient;
+
+use crate::{
+    isolate::Derived,
+    sql_error::{Doing, SqlError},
+};
+
+/// The application's tables that a schema lacks, and those in which row security holds nobody: none where it is whole.
+///
+/// Tables are made in one transaction with their ledger rows, so that none is missing where the ledger has its version. What
+/// waited as a spare, or was made before a crash, somebody else may have touched.
+///
+/// # Errors
+///
+/// Where the system catalogs can't be read.
+pub async fn unfit_tables(
+    client: &impl GenericClient,
+    schema: &str,
+    derived: &Derived,
+) -> Result<Vec<String>, SqlError> {
+    let names: Vec<&str> = derived.tables.iter().map(|table| table.name.as_str()).collect();
+    let isolated: Vec<bool> = derived.tables.iter().map(|table| !table.reference).collect();
+    let rows = client
+        .query(
+            "select wanted.name
+               from unnest($2::text[], $3::bool[]) as wanted (name, isolated)
+               left join (pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname = $1)
+                 on c.relname = wanted.name
+              where c.oid is null
+                 or wanted.isolated and c.relkind in ('r', 'p') and not (c.relrowsecurity and c.relforcerowsecurity)
+              order by 1",
+            &[&schema, &names, &isolated],
+        )
+        .await
+        .doing("look at a new place's tables")?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
