@@ -34,7 +34,7 @@ type Key = (ServerId, String);
 type Slots = HashMap<Key, Slot>;
 
 enum Slot {
-    Here(Connected),
+    Here(Box<Connected>),
     /// Logs in. Nothing where that fails: who needs it asks again, and hears why.
     Coming(JoinHandle<Option<Connected>>),
 }
@@ -104,7 +104,7 @@ impl AtHand {
         let key = (server, database.to_owned());
         let slot = self.0.lock().remove(&key);
         let found = match slot {
-            Some(Slot::Here(connected)) => Some(connected),
+            Some(Slot::Here(connected)) => Some(*connected),
             // A task that panicked has told so.
             Some(Slot::Coming(task)) => task.await.ok().flatten(),
             None => None,
@@ -138,7 +138,7 @@ impl AtHand {
                 if slots.len() >= DATABASES_MAX || slots.contains_key(&key) {
                     return;
                 }
-                slots.insert(key.clone(), Slot::Here(connected));
+                slots.insert(key.clone(), Slot::Here(Box::new(connected)));
             }
             forget_later(idle, key, uses).await;
         });

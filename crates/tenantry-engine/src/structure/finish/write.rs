@@ -111,7 +111,7 @@ pub(super) async fn write(
             writer.later.push((phase, Act::Sql(statement)));
         }
     }
-    writer.later.sort_by(|(one, _), (other, _)| one.cmp(other));
+    writer.later.sort_by_key(|(phase, _)| *phase);
     writer.acts.extend(writer.later.into_iter().map(|(_, act)| act));
     writer.acts.extend(census.set_sequences().into_iter().map(Act::Sql));
     // A text that keeps where it was read from means another place in each home.
