@@ -180,6 +180,8 @@ mod tests {
 
     use super::*;
 
+    type Change = fn(&mut Figures);
+
     fn figures() -> Figures {
         Figures {
             load: Load {
@@ -204,7 +206,7 @@ mod tests {
     #[test]
     fn each_limit_warns_from_one_more_on() {
         assert_eq!(figures().strains(&Limits::default()), []);
-        let beyond: [(fn(&mut Figures), &str); 5] = [
+        let beyond: [(Change, &str); 5] = [
             (|found| found.tables[0].1 += 1, "40001 tables"),
             (|found| found.load.databases += 1, "301 databases"),
             (|found| found.load.connections += 1, "81 of 100 connections"),
