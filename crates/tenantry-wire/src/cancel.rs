@@ -6,7 +6,10 @@ use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{Endpoint, Error, socket::Socket};
+use crate::{
+    Connection, Endpoint, Error,
+    socket::{Shears, Socket},
+};
 
 /// Asks the server to stop what a connection runs.
 ///
@@ -41,5 +44,60 @@ impl CancelToken {
         // The server closes the socket after it has signalled the process.
         let _ = socket.read(&mut [0]).await?;
         Ok(())
+    }
+}
+
+/// Ends a connection that somebody else uses.
+#[derive(Debug)]
+pub struct Leash {
+    token: CancelToken,
+    shears: Shears,
+}
+
+impl Leash {
+    /// Stops what the connection runs, and closes its socket: whoever uses it gets an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// The socket stays open when dropped.
+    pub async fn cut(&self) {
+        // A backend that computes does not look at its socket; that it can't be asked to stop is no reason to let it go on.
+        let _ = self.token.cancel().await;
+        self.shears.cut();
+    }
+
+    /// Closes the socket at once, and lets the server find out.
+    pub fn cut_now(&self) {
+        self.shears.cut();
+    }
+}
+
+impl Connection {
+    /// What ends this connection from outside.
+    ///
+    /// # Errors
+    ///
+    /// When the process has no file descriptor left.
+    pub fn leash(&self) -> Result<Leash, Error> {
+        Ok(Leash {
+            token: self.cancel_token(),
+            shears: self.socket.shears()?,
+        })
+    }
+
+    /// Says good-bye, and waits until the server has ended its side: from then on it counts this connection no more.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the socket is closed, and the server ends its side a little later.
+    pub async fn end(mut self) {
+        if self.is_usable() {
+            self.outbox.clear();
+            frontend::terminate(&mut self.outbox);
+            let _ = self.socket.write_all(&self.outbox).await;
+        }
+        let _ = self.socket.shutdown().await;
+        let mut rest = [0; 1024];
+        while self.socket.read(&mut rest).await.is_ok_and(|count| count > 0) {}
     }
 }

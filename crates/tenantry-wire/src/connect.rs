@@ -42,6 +42,7 @@ impl Connection {
             closing: Vec::new(),
             types: HashMap::new(),
             prepared: Prepared::default(),
+            pooled: options.pooled,
             search_path: String::new(),
             endpoint,
         };

@@ -14,7 +14,7 @@ use postgres_types::Type;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::{
-    CancelToken, DbError, Endpoint, Error,
+    CancelToken, Column, DbError, Endpoint, Error,
     inbox::{Frame, Inbox, MESSAGE_BYTES_MAX},
     lead::Prepared,
     socket::Socket,
@@ -33,6 +33,9 @@ pub struct Options {
     pub application_name: String,
     /// How many prepared statements are kept.
     pub statements_max: usize,
+    /// A pooler stands in between that lends a server's session for a transaction: nothing is left in the session, so statements
+    /// have no names there and are parsed with each call, and their descriptions alone are kept.
+    pub pooled: bool,
 }
 
 impl Default for Options {
@@ -40,6 +43,7 @@ impl Default for Options {
         Self {
             application_name: "tenantry".to_owned(),
             statements_max: 256,
+            pooled: false,
         }
     }
 }
@@ -81,6 +85,8 @@ pub struct Connection {
     pub(crate) closing: Vec<Arc<Statement>>,
     pub(crate) types: HashMap<u32, Type>,
     pub(crate) prepared: Prepared,
+    /// Statements have no names; see [`Options::pooled`].
+    pub(crate) pooled: bool,
     /// The search path that we set; another value reported means that SQL changed it.
     pub(crate) search_path: String,
 }
@@ -100,6 +106,8 @@ pub(crate) struct Call {
     pub(crate) first_sync_held: bool,
     /// The call expects a COPY.
     pub(crate) copy: bool,
+    /// The types of the columns that the caller will read: a pooled statement was described in an earlier call.
+    pub(crate) columns: Option<Arc<[Column]>>,
     /// Fixed statements whose Parse went out with this call, in the order of their answers.
     pub(crate) parsing: Prepared,
 }
@@ -185,6 +193,10 @@ impl Connection {
         }
         self.outbox.clear();
         self.call = Call::default();
+        if self.pooled {
+            // They have no names, so there is nothing to close.
+            self.closing.clear();
+        }
         for statement in &self.closing {
             frontend::close(b'S', &statement.name, &mut self.outbox)?;
         }
@@ -307,15 +319,34 @@ impl Connection {
                 self.call.error.get_or_insert(error);
             }
             b'S' => self.heed_parameter(frame)?,
+            b'T' => self.heed_columns(frame)?,
             b'N' => tracing::debug!(notice = %DbError::parse(body), "notice from PostgreSQL"),
             b'H' if self.call.copy => {}
             b'G' | b'H' => return Err(Error::UnexpectedCopy),
             // Bind, Close and Describe done, rows of the lead, COPY done, a portal at its limit, a notification.
-            b'2' | b'3' | b'n' | b'T' | b't' | b'D' | b'c' | b's' | b'A' => {}
+            b'2' | b'3' | b'n' | b't' | b'D' | b'c' | b's' | b'A' => {}
             _ => return Err(Error::Protocol("a message that does not belong here")),
         }
         self.inbox.skip(frame);
         Ok(())
+    }
+
+    /// What the rows that follow hold, as the server has it now. Where that is not what was described in an earlier call, a
+    /// migration came in between: nobody may read the rows by the old description.
+    fn heed_columns(&mut self, frame: Frame) -> Result<(), Error> {
+        let Some(expected) = &self.call.columns else {
+            return Ok(());
+        };
+        let now = crate::prepare::columns(self.inbox.body(frame))?;
+        let same = now.len() == expected.len()
+            && now
+                .iter()
+                .zip(expected.iter())
+                .all(|((name, oid), column)| *name == column.name && *oid == column.type_.oid());
+        match same {
+            true => Ok(()),
+            false => Err(Error::Drift("the columns of a statement's result".to_owned())),
+        }
     }
 
     /// A setting was reported: those that the connection relies on may not change.

@@ -54,6 +54,24 @@ pub enum Tls {
     },
 }
 
+impl Address {
+    /// Reads `host:port`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Address`] says which part is missing or not understood.
+    pub fn from_host_port(text: &str) -> Result<Self, Error> {
+        let (host, port) = split_port(text)?;
+        match host.is_empty() {
+            true => Err(Error::Address("the host is missing".to_owned())),
+            false => Ok(Self::Tcp {
+                host: host.to_owned(),
+                port,
+            }),
+        }
+    }
+}
+
 impl Endpoint {
     /// Whether both lead to the same database, in the same way.
     pub fn same_as(&self, other: &Self) -> bool {

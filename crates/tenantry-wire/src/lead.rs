@@ -48,6 +48,7 @@ pub(crate) enum Begin {
 pub(crate) enum Fixed {
     Enter,
     EnterWithPath,
+    EnterPooled,
     Expect,
     ExpectAndAccount,
     Begin,
@@ -67,6 +68,8 @@ impl Fixed {
                  case when pg_catalog.current_setting('search_path') operator(pg_catalog.<>) $3 \
                       then pg_catalog.set_config('search_path', $3, false) end"
             }
+            // For this transaction only, the path too.
+            Self::EnterPooled => "select tenantry.enter_pooled($1, $2), pg_catalog.set_config('search_path', $3, true)",
             Self::Expect => "select pg_catalog.set_config('tenantry.expect', $1, true)",
             Self::ExpectAndAccount => {
                 "select pg_catalog.set_config('tenantry.expect', $1, true), \
@@ -82,7 +85,7 @@ impl Fixed {
     pub(crate) fn types(self) -> &'static [Oid] {
         match self {
             Self::Enter => &[BYTEA, BYTEA],
-            Self::EnterWithPath => &[BYTEA, BYTEA, TEXT],
+            Self::EnterWithPath | Self::EnterPooled => &[BYTEA, BYTEA, TEXT],
             Self::Expect => &[TEXT],
             Self::ExpectAndAccount => &[TEXT, TEXT],
             Self::Begin | Self::Commit | Self::Rollback => &[],
@@ -147,6 +150,10 @@ impl Connection {
 
     fn put_enter(&mut self, enter: &Enter<'_>) -> Result<(), Error> {
         match enter.search_path {
+            // Not remembered: it ends with the transaction, and the server may say so.
+            Some(path) if self.pooled => {
+                self.put_fixed(Fixed::EnterPooled, &[enter.message, enter.mac, path.as_bytes()])
+            }
             Some(path) => {
                 path.clone_into(&mut self.search_path);
                 self.put_fixed(Fixed::EnterWithPath, &[enter.message, enter.mac, path.as_bytes()])
@@ -184,6 +191,9 @@ impl Connection {
     /// Puts a fixed statement into the outbox, with its Parse when the server does not have it yet. Its result is
     /// stepped over.
     pub(crate) fn put_fixed(&mut self, fixed: Fixed, values: &[&[u8]]) -> Result<(), Error> {
+        if self.pooled {
+            return self.put_once(fixed.sql(), fixed.types(), values);
+        }
         let length = self.prefix.len();
         self.prefix.push(fixed.suffix());
         let put = self.put_named(fixed, values);

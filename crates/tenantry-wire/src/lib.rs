@@ -23,7 +23,7 @@ mod statement;
 mod tls;
 
 pub use admit::{admit, leaves_traces};
-pub use cancel::CancelToken;
+pub use cancel::{CancelToken, Leash};
 pub use connection::{Connection, Options, TransactionStatus};
 pub use endpoint::{Address, Endpoint, Tls};
 pub use error::{DbError, Error};

@@ -20,7 +20,10 @@ impl Connection {
     ) -> Result<Arc<Statement>, Error> {
         self.begin_call()?;
         self.statement_count += 1;
-        let name = format!("{}{}", self.prefix, self.statement_count);
+        let name = match self.pooled {
+            true => String::new(),
+            false => format!("{}{}", self.prefix, self.statement_count),
+        };
         self.put_lead(lead)?;
         frontend::parse(&name, sql, [], &mut self.outbox)?;
         frontend::describe(b'S', &name, &mut self.outbox)?;
@@ -34,6 +37,7 @@ impl Connection {
                 params,
                 columns,
                 leaves_traces: leaves_traces(sql),
+                text: self.pooled.then(|| sql.into()),
             }),
             Err(error) => {
                 let empty = Statement {
@@ -41,6 +45,7 @@ impl Connection {
                     params: Box::default(),
                     columns: Arc::default(),
                     leaves_traces: false,
+                    text: None,
                 };
                 self.closing.push(Arc::new(empty));
                 return Err(error);

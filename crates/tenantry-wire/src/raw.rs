@@ -103,6 +103,11 @@ impl RawSession {
         self.connection.terminate();
     }
 
+    /// Says good-bye, and waits until the server has ended its side; see [`Connection::end`].
+    pub async fn end(self) {
+        self.connection.end().await;
+    }
+
     /// Opens the transaction in the binding's context, in one round trip. Once it has read the fence, PostgreSQL lets
     /// nobody make a read-only transaction write again.
     ///
@@ -240,7 +245,7 @@ impl RawSession {
 
 impl Connection {
     /// Puts a statement of ours into the outbox, unnamed: a name could have been taken by what ran before.
-    fn put_once(&mut self, sql: &str, types: &[Oid], values: &[&[u8]]) -> Result<(), Error> {
+    pub(crate) fn put_once(&mut self, sql: &str, types: &[Oid], values: &[&[u8]]) -> Result<(), Error> {
         frontend::parse("", sql, types.iter().copied(), &mut self.outbox)?;
         let serialize = |value: &&[u8], buffer: &mut bytes::BytesMut| {
             buffer.extend_from_slice(value);
@@ -248,7 +253,10 @@ impl Connection {
         };
         frontend::bind("", "", [1], values, serialize, [1], &mut self.outbox).map_err(|error| bind_error(error, 0))?;
         frontend::execute("", 0, &mut self.outbox)?;
-        self.call.skip += 1;
+        match &mut self.call.skip_after_sync {
+            Some(skip) => *skip += 1,
+            None => self.call.skip += 1,
+        }
         Ok(())
     }
 

@@ -54,6 +54,9 @@ impl Connection {
                 Format::Binary => 1,
                 Format::Text => 0,
             });
+        if let Some(text) = &statement.text {
+            frontend::parse("", text, types.iter().map(Type::oid), &mut self.outbox)?;
+        }
         let mut number = 0;
         frontend::bind(
             "",
@@ -71,6 +74,10 @@ impl Connection {
             &mut self.outbox,
         )
         .map_err(|error| bind_error(error, number))?;
+        if statement.text.is_some() {
+            frontend::describe(b'P', "", &mut self.outbox)?;
+            self.call.columns = Some(statement.columns.clone());
+        }
         Ok(frontend::execute("", 0, &mut self.outbox)?)
     }
 

@@ -134,6 +134,11 @@ impl Session {
         self.connection.terminate();
     }
 
+    /// Says good-bye, and waits until the server has ended its side; see [`Connection::end`].
+    pub async fn end(self) {
+        self.connection.end().await;
+    }
+
     /// Runs a statement to its end.
     ///
     /// A statement that a change of the schema made stale is prepared anew and run again, once, when nothing took
@@ -312,7 +317,9 @@ impl Session {
         let entering = self.entering(binding);
         // A transaction is opened by its first statement, not by the preparation, which may have to be repeated.
         let lead = Lead {
-            enter: entering.as_ref().map(|entering| enter(&self.bound, binding, entering)),
+            enter: entering
+                .as_ref()
+                .map(|entering| enter(&self.connection, &self.bound, binding, entering)),
             ..Lead::default()
         };
         let statement = self.connection.prepare(&lead, binding.schema, sql).await?;
@@ -353,7 +360,7 @@ impl Session {
     }
 
     async fn start(&mut self, binding: &Binding<'_>, statement: &Statement, params: Params<'_>) -> Result<(), Error> {
-        if self.opening && binding.tier == Tier::Signed {
+        if self.opening && binding.tier == Tier::Signed && !self.connection.pooled {
             Box::pin(self.bind_ahead(binding)).await?;
         }
         self.tainted |= statement.leaves_traces;
@@ -372,12 +379,12 @@ impl Session {
     /// the last counter and the search path. Where one of these is new, it is set ahead, in a round trip of its own.
     async fn bind_ahead(&mut self, binding: &Binding<'_>) -> Result<(), Error> {
         let path_holds = path_holds(&self.bound, binding.tenant, binding.schema);
-        if !self.opening || binding.tier != Tier::Signed || (path_holds && !self.fresh) {
+        if !self.opening || binding.tier != Tier::Signed || self.connection.pooled || (path_holds && !self.fresh) {
             return Ok(());
         }
         if let Some(entering) = self.entering(binding) {
             let lead = Lead {
-                enter: Some(enter(&self.bound, binding, &entering)),
+                enter: Some(enter(&self.connection, &self.bound, binding, &entering)),
                 ..Lead::default()
             };
             self.connection.run_lead(&lead).await?;
@@ -427,7 +434,7 @@ impl Session {
 
     /// A token, where the call has to bind the session: not inside of a transaction, and not when it is bound already.
     fn entering(&mut self, binding: &Binding<'_>) -> Option<Entering> {
-        let bound = binding.tier == Tier::Sealed && self.serves(binding);
+        let bound = binding.tier == Tier::Sealed && !self.connection.pooled && self.serves(binding);
         if bound || self.connection.status() != TransactionStatus::Idle {
             return None;
         }
@@ -442,7 +449,12 @@ impl Session {
             raw: false,
             role: binding.role,
             now_us,
-            backend_pid: self.connection.process_id(),
+            // Nobody knows whose session the pooler will lend.
+            backend_pid: if self.connection.pooled {
+                0
+            } else {
+                self.connection.process_id()
+            },
             account: binding.account,
             epoch: binding.epoch,
         });
@@ -471,6 +483,8 @@ fn lead<'a>(
     }
     let begin = match (opening, binding.tier) {
         (false, _) => Begin::No,
+        // What holds for a transaction is said in it.
+        (true, _) if connection.pooled => Begin::BeforeEnter,
         (true, Tier::Sealed) => Begin::AfterEnter,
         (true, Tier::Signed) => Begin::BeforeEnter,
     };
@@ -481,15 +495,20 @@ fn lead<'a>(
         (None, _) => bound.as_ref().map(|bound| bound.seal.as_str()),
     };
     Lead {
-        enter: entering.map(|entering| enter(bound, binding, entering)),
+        enter: entering.map(|entering| enter(connection, bound, binding, entering)),
         begin,
         expect,
         account: binding.account_text,
     }
 }
 
-fn enter<'a>(bound: &Option<Bound>, binding: &Binding<'a>, entering: &'a Entering) -> Enter<'a> {
-    let path_holds = path_holds(bound, entering.bound.tenant, &entering.bound.schema);
+fn enter<'a>(
+    connection: &Connection,
+    bound: &Option<Bound>,
+    binding: &Binding<'a>,
+    entering: &'a Entering,
+) -> Enter<'a> {
+    let path_holds = !connection.pooled && path_holds(bound, entering.bound.tenant, &entering.bound.schema);
     Enter {
         message: &entering.signed.message,
         mac: &entering.signed.mac,

@@ -2,6 +2,8 @@
 
 use std::{
     io,
+    net::Shutdown,
+    os::fd::AsFd,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -48,6 +50,34 @@ impl Socket {
                 }
             }
         }
+    }
+}
+
+/// Ends a socket from outside of the task that uses it: whatever it waits for fails then.
+#[derive(Debug)]
+pub(crate) enum Shears {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Shears {
+    pub(crate) fn cut(&self) {
+        // A socket that is closed already can't be shut down, which is as well.
+        let _ = match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+        };
+    }
+}
+
+impl Socket {
+    /// What ends this socket from outside; it holds a descriptor of its own.
+    pub(crate) fn shears(&self) -> io::Result<Shears> {
+        Ok(match self {
+            Self::Tcp(stream) => Shears::Tcp(stream.as_fd().try_clone_to_owned()?.into()),
+            Self::Tls(stream) => Shears::Tcp(stream.get_ref().0.as_fd().try_clone_to_owned()?.into()),
+            Self::Unix(stream) => Shears::Unix(stream.as_fd().try_clone_to_owned()?.into()),
+        })
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Statement {
     pub(crate) columns: Arc<[Column]>,
     /// It may leave something in the session.
     pub(crate) leaves_traces: bool,
+    /// Sent with each call where the server keeps nothing: see [`Options::pooled`](crate::Options).
+    pub(crate) text: Option<Box<str>>,
 }
 
 /// The statements of one connection, at most `max`, the least recently used one given up first.
@@ -122,6 +124,7 @@ mod tests {
             params: Box::default(),
             columns: Arc::default(),
             leaves_traces: false,
+            text: None,
         })
     }
 
