@@ -37,6 +37,11 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/0004_password_reset.sql"),
     },
     Migration {
+        version: 5,
+        name: "connections",
+        sql: include_str!("../migrations/0005_connections.sql"),
+    },
+    Migration {
         version: 6,
         name: "overlays",
         sql: include_str!("../migrations/0006_overlays.sql"),

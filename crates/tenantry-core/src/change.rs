@@ -22,6 +22,8 @@ pub enum Change {
     SigningKeys,
     /// Addresses or credentials of servers and tenant databases.
     Servers,
+    /// The connections to a server are divided anew.
+    Shares,
 }
 
 impl fmt::Display for Change {
@@ -33,6 +35,7 @@ impl fmt::Display for Change {
             Self::OperatorKey(id) => write!(f, "operator-key:{id}"),
             Self::SigningKeys => f.write_str("signing-keys:"),
             Self::Servers => f.write_str("servers:"),
+            Self::Shares => f.write_str("shares:"),
         }
     }
 }
@@ -55,6 +58,7 @@ impl FromStr for Change {
             "operator-key" => id.parse().map(Self::OperatorKey).map_err(unknown),
             "signing-keys" => Ok(Self::SigningKeys),
             "servers" => Ok(Self::Servers),
+            "shares" => Ok(Self::Shares),
             _ => Err(UnknownChange),
         }
     }
@@ -71,6 +75,7 @@ mod tests {
             Change::Tenant(TenantId::from_uuid(uuid)),
             Change::Account(AccountId::from_uuid(uuid)),
             Change::Servers,
+            Change::Shares,
         ] {
             assert_eq!(change.to_string().parse(), Ok(change));
         }

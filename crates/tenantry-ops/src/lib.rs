@@ -57,13 +57,28 @@ pub use password_resets::{PasswordReset, PasswordResetError};
 pub use reach::Reach;
 pub use runner::steps;
 pub use safety::{DatabaseCheck, DatabaseFinding, SafetyError};
-pub use servers::{ServerCheck, ServerError, ServerRequest};
+pub use servers::{ServerChange, ServerCheck, ServerError, ServerRequest};
 pub use signing_keys::SigningKeyError;
 pub use tenantry_catalog::{
-    CatalogError, account::Account, api_key::ApiKey, audit_log::Record as AuditRecord, membership::Member,
-    membership::MemberFilter, membership::Place, operation::Operation, operation::OperationKind,
-    operation::OperationState, operator_key::OperatorKey, plan_rule::PlanRule, server::Server, tenant::Profile,
-    tenant::Tenant, tenant::TenantCursor, tenant::TenantFilter, tenant::TenantPatch, tenant::TenantPlacement,
+    CatalogError,
+    account::Account,
+    api_key::ApiKey,
+    audit_log::Record as AuditRecord,
+    membership::Member,
+    membership::MemberFilter,
+    membership::Place,
+    operation::Operation,
+    operation::OperationKind,
+    operation::OperationState,
+    operator_key::OperatorKey,
+    plan_rule::PlanRule,
+    server::{Pooler, Server},
+    tenant::Profile,
+    tenant::Tenant,
+    tenant::TenantCursor,
+    tenant::TenantFilter,
+    tenant::TenantPatch,
+    tenant::TenantPlacement,
     tenant_database::DatabaseKind,
 };
 pub use tenants::{FirstOwner, SETTINGS_LEN_MAX, TenantError, TenantRef, TenantRequest};

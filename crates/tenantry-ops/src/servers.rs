@@ -5,15 +5,16 @@ use serde_json::json;
 use tenantry_catalog::{
     CatalogError, change,
     operation::{self, NewOperation, OperationKind},
-    server::{self, Inserted, NewServer, Server},
-    tenant_database::{self, DatabaseKind},
+    server::{self, Inserted, NewServer, Pooler, Server},
+    tenant_database::{self, DatabaseKind, TenantDatabase},
 };
 use tenantry_core::{Change, OperationId, OperatorScope, ServerId, Tier};
 use tenantry_engine::{
     admin::ServerAdmin,
-    bootstrap,
+    bootstrap, keys, password,
     survey::{Survey, survey},
 };
+use tenantry_sql::Identifier;
 
 use crate::{
     Authority, Forbidden, Ops, TenantError,
@@ -30,8 +31,23 @@ pub struct ServerRequest {
     pub region: Option<String>,
     /// How many tenants it takes at most.
     pub capacity: Option<i32>,
+    /// How many connections all processes of the application together may have there; 64 if left out.
+    pub connections: Option<i32>,
     /// The administrator's address: may create roles and databases.
     pub admin_url: SecretString,
+}
+
+/// What shall be different about a server.
+#[derive(Clone, Debug, Default)]
+pub struct ServerChange {
+    /// Another address: the same cluster elsewhere, or with another password of the administrator's.
+    pub admin_url: Option<SecretString>,
+    /// How many connections all processes of the application together may have there.
+    pub connections: Option<i32>,
+    /// How the application reaches it: by a pooler at this `host:port`, or, `Some(None)`, as the administrator does.
+    pub pooler: Option<Option<(Pooler, String)>>,
+    /// Whether the application's roles get new passwords.
+    pub new_passwords: bool,
 }
 
 /// What was found on a server.
@@ -66,6 +82,12 @@ pub enum ServerError {
     /// The region has no usable form.
     #[error("a region has 1 to 40 characters of a-z, 0-9 and -, beginning with a letter or digit")]
     Region,
+    /// There is no connection.
+    #[error("a server has at least one connection for the application")]
+    Connections,
+    /// The pooler's address has no usable form.
+    #[error("a pooler's address is a host and a port, as in pooler.example:6432")]
+    PoolerAddress,
     /// The capacity is negative.
     #[error("a capacity is not negative")]
     Capacity,
@@ -122,6 +144,7 @@ impl Ops {
         authority.require_operator(OperatorScope::Servers)?;
         let region = request.region.as_deref().unwrap_or("default");
         check_words(&request.name, region, request.capacity)?;
+        check_connections(request.connections)?;
         let admin = reach(&request.admin_url)?;
         let found = look(&admin).await?;
         let problems = problems(&found);
@@ -134,6 +157,7 @@ impl Ops {
             name: &request.name,
             region,
             capacity: request.capacity,
+            connections: request.connections,
             admin_url: &request.admin_url,
             mover_password: &secret::random_text().into(),
             server_version: found.version,
@@ -187,6 +211,111 @@ impl Ops {
         audit::record(&transaction, authority, act).await?;
         transaction.commit().await?;
         Ok(operation)
+    }
+
+    /// Changes how a server is reached and how much of it is used. Processes hear of it: they open new connections as it says now,
+    /// and close the old ones as their calls end.
+    ///
+    /// # Errors
+    /// See [`ServerError`]. Each change is made for itself, in the order of the fields: what was made before a failure stays.
+    pub async fn change_server(
+        &self,
+        authority: &Authority,
+        name: &str,
+        change: &ServerChange,
+    ) -> Result<Server, ServerError> {
+        authority.require_operator(OperatorScope::Servers)?;
+        check_connections(change.connections)?;
+        if let Some(Some((_, address))) = &change.pooler {
+            check_pooler_address(address)?;
+        }
+        if let Some(url) = &change.admin_url {
+            self.change_server_address(authority, name, url).await?;
+        }
+        let mut client = self.catalog().client().await?;
+        let known = server::find_by_name(&client, name)
+            .await?
+            .ok_or(ServerError::NotFound)?;
+        let pools = tenant_database::list_ready_on(&client, known.id).await?;
+        if let Some(pooler) = &change.pooler {
+            self.let_pooled_tokens(&known, &pools, pooler.is_some()).await?;
+        }
+        let transaction = client.transaction().await?;
+        if let Some(connections) = change.connections {
+            server::set_connections(&transaction, known.id, connections).await?;
+            change::announce(&transaction, Change::Shares).await?;
+        }
+        if let Some(pooler) = &change.pooler {
+            let pooler = pooler.as_ref().map(|(pooler, address)| (*pooler, address.as_str()));
+            server::set_pooler(&transaction, known.id, pooler).await?;
+            change::announce(&transaction, Change::Servers).await?;
+        }
+        let pooler = change
+            .pooler
+            .as_ref()
+            .map(|pooler| pooler.as_ref().map(|(_, address)| address));
+        let act = Act {
+            action: "server.change",
+            tenant: None,
+            target: known.name.clone(),
+            before: Some(json!({ "connections": known.connections, "pooler": known.app_address })),
+            after: Some(json!({
+                "connections": change.connections,
+                "pooler": pooler,
+                "new_passwords": change.new_passwords,
+            })),
+        };
+        audit::record(&transaction, authority, act).await?;
+        transaction.commit().await?;
+        if change.new_passwords {
+            self.renew_passwords(&known, &pools).await?;
+        }
+        server::find(&client, known.id).await?.ok_or(ServerError::NotFound)
+    }
+
+    /// Lets tenant databases accept tokens that name no backend, or refuses them again.
+    async fn let_pooled_tokens(
+        &self,
+        server: &Server,
+        databases: &[TenantDatabase],
+        allow: bool,
+    ) -> Result<(), ServerError> {
+        let admin = self.administrator(server).await?;
+        for database in databases {
+            let client = admin
+                .connect(&database.name)
+                .await
+                .map_err(|error| unreachable(&error))?;
+            keys::allow_pooled(&client, allow)
+                .await
+                .map_err(|error| unreachable(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Gives the application's role of each database another password. The catalog first: whoever is refused reads it again, so
+    /// the moment in between is waited out, and a crash in it is mended by doing this once more.
+    async fn renew_passwords(&self, server: &Server, databases: &[TenantDatabase]) -> Result<(), ServerError> {
+        let admin = self.administrator(server).await?;
+        let client = admin.connect_maintenance().await.map_err(|error| unreachable(&error))?;
+        let mut catalog = self.catalog().client().await?;
+        for database in databases {
+            let role = Identifier::new(&database.app_role).map_err(|error| unreachable(&error))?;
+            let new = password::generate();
+            tenant_database::set_app_password(self.catalog(), &catalog, database.id, &new).await?;
+            password::set(&client, &role, &new)
+                .await
+                .map_err(|error| unreachable(&error))?;
+        }
+        let transaction = catalog.transaction().await?;
+        change::announce(&transaction, Change::Servers).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn administrator(&self, server: &Server) -> Result<ServerAdmin, ServerError> {
+        let client = self.catalog().client().await?;
+        let administration = server::administration(self.catalog(), &client, server.id).await?;
+        reach(&administration.admin_url)
     }
 
     /// Gives a server that is registered already another address: the same cluster, elsewhere or with another password.
@@ -317,6 +446,25 @@ fn check_words(name: &str, region: &str, capacity: Option<i32>) -> Result<(), Se
     Ok(())
 }
 
+fn check_connections(connections: Option<i32>) -> Result<(), ServerError> {
+    match connections {
+        Some(connections) if connections < 1 => Err(ServerError::Connections),
+        _ => Ok(()),
+    }
+}
+
+fn check_pooler_address(address: &str) -> Result<(), ServerError> {
+    let parts = address.rsplit_once(':');
+    let fits = parts.is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(['/', '@', ' ']) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if fits { Ok(()) } else { Err(ServerError::PoolerAddress) }
+}
+
+fn unreachable(error: &dyn std::error::Error) -> ServerError {
+    ServerError::Unreachable(runner::chain(error))
+}
+
 /// The address has to serve the administrator's client and, with another role, the application's.
 fn reach(url: &SecretString) -> Result<ServerAdmin, ServerError> {
     let admin = ServerAdmin::from_url(url.expose_secret()).map_err(|error| ServerError::Address(error.to_string()))?;
@@ -325,7 +473,6 @@ fn reach(url: &SecretString) -> Result<ServerAdmin, ServerError> {
 }
 
 async fn look(admin: &ServerAdmin) -> Result<Survey, ServerError> {
-    let unreachable = |error: &dyn std::error::Error| ServerError::Unreachable(runner::chain(error));
     let client = admin.connect_maintenance().await.map_err(|error| unreachable(&error))?;
     survey(&client).await.map_err(|error| unreachable(&error))
 }

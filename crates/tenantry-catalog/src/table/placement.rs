@@ -3,7 +3,10 @@
 use tenantry_core::{Epoch, Isolation, Placement, ServerId, TenantDatabaseId, TenantId, TenantState};
 
 use super::tenant_database::{Secrets, TenantDatabase, open_secrets};
-use crate::{Catalog, CatalogError, Db, text::parsed};
+use crate::{
+    Catalog, CatalogError, Db,
+    text::{parsed, parsed_opt},
+};
 
 /// A placement with everything that is needed to go there.
 #[derive(Clone, Debug)]
@@ -20,6 +23,10 @@ pub struct Located {
     pub secrets: Secrets,
     /// The server's address, as its administrator. The application's differs in role and password only.
     pub admin_url: secrecy::SecretString,
+    /// How the application reaches the server where that is not the administrator's address.
+    pub app_address: Option<String>,
+    /// What stands there.
+    pub pooler: Option<super::server::Pooler>,
     /// The newest of the application's migrations there, as the catalog knows it; 0 for none.
     pub schema_version: i64,
     /// The version below which the installation serves nobody; 0 for none.
@@ -69,7 +76,7 @@ pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result
             d.database_oid, s.admin_url_sealed,
             coalesce((select max(m.version) from app_migration as m
                       where m.tenant_database = p.tenant_database and m.schema_name = p.schema_name), 0),
-            (select i.schema_version_min from installation as i)
+            (select i.schema_version_min from installation as i), s.app_address, s.pooler
          from tenant as t
          join placement as p on p.tenant = t.id
          join tenant_database as d on d.id = p.tenant_database
@@ -96,6 +103,8 @@ pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result
         admin_url: super::server::open_admin_url(catalog, database.server, row.get(17))?,
         schema_version: row.get(18),
         schema_version_min: row.get(19),
+        app_address: row.get(20),
+        pooler: parsed_opt(&row, 21, "server.pooler")?,
         database,
     }))
 }

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 
 use crate::{
     Catalog, CatalogError, Column, Db,
-    text::{parsed, words},
+    text::{parsed, parsed_opt, words},
 };
 
 words! {
@@ -17,6 +17,14 @@ words! {
         Active = "active",
         /// Set by an operator: what is here stays and is served, nothing new comes.
         Draining = "draining",
+    }
+}
+
+words! {
+    /// What stands between the application and a server.
+    Pooler {
+        /// A pooler that lends a server's connection for a transaction, like PgBouncer with `pool_mode = transaction`.
+        Transaction = "transaction",
     }
 }
 
@@ -33,6 +41,12 @@ pub struct Server {
     pub capacity: Option<i32>,
     /// How many it has.
     pub tenants: i32,
+    /// How many connections all processes together have for the application's roles at most.
+    pub connections: i32,
+    /// How the application reaches it, where that is not the administrator's address.
+    pub app_address: Option<String>,
+    /// What stands between the application and it.
+    pub pooler: Option<Pooler>,
     /// Whether new tenants are placed here.
     pub state: ServerState,
     /// `server_version_num` at the last check.
@@ -58,6 +72,8 @@ pub struct NewServer<'a> {
     pub region: &'a str,
     /// How many tenants it takes at most.
     pub capacity: Option<i32>,
+    /// How many connections the application's roles may have at most; the usual number if left out.
+    pub connections: Option<i32>,
     /// The administrator's address.
     pub admin_url: &'a SecretString,
     /// The password of the role that copies tenants.
@@ -91,8 +107,8 @@ pub enum Inserted {
     AlreadyRegistered,
 }
 
-const COLUMNS: &str =
-    "id, name, region, capacity, tenants, state, server_version, system_identifier, version, created_at, checked_at";
+const COLUMNS: &str = "id, name, region, capacity, tenants, state, server_version, system_identifier, version, created_at, checked_at, connections, \
+     app_address, pooler";
 
 fn admin_url_column(id: ServerId) -> Column {
     Column {
@@ -124,6 +140,9 @@ impl Server {
             version: row.get(8),
             created_at: row.get(9),
             checked_at: row.get(10),
+            connections: row.get(11),
+            app_address: row.get(12),
+            pooler: parsed_opt(row, 13, "server.pooler")?,
         })
     }
 }
@@ -140,8 +159,9 @@ pub async fn insert(catalog: &Catalog, db: &impl Db, new: &NewServer<'_>) -> Res
             "with taken as (
                  select name = $2 as by_name from server where name = $2 or system_identifier = $7 order by 1 desc limit 1
              ), inserted as (
-                 insert into server (id, name, region, capacity, admin_url_sealed, server_version, system_identifier, mover_password_sealed)
-                 select $1, $2, $3, $4, $5, $6, $7, $8 where not exists (select from taken)
+                 insert into server (id, name, region, capacity, admin_url_sealed, server_version, system_identifier, mover_password_sealed,
+                                     connections)
+                 select $1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, 64) where not exists (select from taken)
                  on conflict do nothing
                  returning id
              )
@@ -155,6 +175,7 @@ pub async fn insert(catalog: &Catalog, db: &impl Db, new: &NewServer<'_>) -> Res
                 &new.server_version,
                 &new.system_identifier,
                 &mover_password,
+                &new.connections,
             ],
         )
         .await?;
@@ -243,6 +264,36 @@ pub async fn set_admin_url(
     db.execute(
         "update server set admin_url_sealed = $2, version = version + 1 where id = $1",
         &[id.as_uuid(), &sealed],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Sets how many connections the application's roles may have, over all processes.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_connections(db: &impl Db, id: ServerId, connections: i32) -> Result<(), CatalogError> {
+    db.execute(
+        "update server set connections = $2, version = version + 1 where id = $1",
+        &[id.as_uuid(), &connections],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Sets how the application reaches the server: at the administrator's address, or at a pooler's.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_pooler(db: &impl Db, id: ServerId, pooler: Option<(Pooler, &str)>) -> Result<(), CatalogError> {
+    db.execute(
+        "update server set pooler = $2, app_address = $3, version = version + 1 where id = $1",
+        &[
+            id.as_uuid(),
+            &pooler.map(|(pooler, _)| pooler.as_str()),
+            &pooler.map(|(_, address)| address),
+        ],
     )
     .await?;
     Ok(())

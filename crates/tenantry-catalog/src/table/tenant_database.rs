@@ -175,6 +175,41 @@ pub async fn insert(catalog: &Catalog, db: &impl Db, new: &NewTenantDatabase<'_>
     Ok(())
 }
 
+/// Replaces the password of the application's role, before the server is told.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_app_password(
+    catalog: &Catalog,
+    db: &impl Db,
+    id: TenantDatabaseId,
+    password: &SecretString,
+) -> Result<(), CatalogError> {
+    let sealed = catalog.seal_text(password_column(id), password);
+    db.execute(
+        "update tenant_database set app_password_sealed = $2, version = version + 1 where id = $1",
+        &[id.as_uuid(), &sealed],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The tenant databases of a server that serve.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list_ready_on(db: &impl Db, server: ServerId) -> Result<Vec<TenantDatabase>, CatalogError> {
+    let rows = db
+        .query(
+            &format!(
+                "select {COLUMNS} from tenant_database as d where d.server = $1 and d.state = 'ready' order by d.id"
+            ),
+            &[server.as_uuid()],
+        )
+        .await?;
+    rows.iter().map(|row| TenantDatabase::from_row(row, 0)).collect()
+}
+
 /// One tenant database.
 ///
 /// # Errors

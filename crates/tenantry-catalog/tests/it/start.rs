@@ -96,6 +96,7 @@ async fn secrets_stand_encrypted_in_their_rows_and_open_nowhere_else() {
             name: ["one", "two"][number],
             region: "eu",
             capacity: None,
+            connections: None,
             admin_url: &url,
             mover_password: &"hush".to_owned().into(),
             server_version: 150_000,

@@ -94,6 +94,7 @@ impl World {
             name: "bench".to_owned(),
             region: None,
             capacity: None,
+            connections: None,
             admin_url: SecretString::from(cluster.admin_url("postgres")),
         };
         ops.add_server(&authority(), &server).await?;

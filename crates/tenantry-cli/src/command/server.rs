@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use secrecy::SecretString;
 use serde::Serialize;
 use tenantry_core::{ServerId, Tier};
-use tenantry_ops::{DatabaseHardening, HardeningChange, Ops, Server, ServerCheck, ServerRequest};
+use tenantry_ops::{DatabaseHardening, HardeningChange, Ops, Pooler, Server, ServerChange, ServerCheck, ServerRequest};
 
 use crate::{
     config::Config,
@@ -22,6 +22,8 @@ use crate::{
 pub(crate) enum Command {
     /// Register a PostgreSQL cluster and prepare it
     Add(Add),
+    /// Change how a server is reached and how many connections it has for the application
+    Set(Set),
     /// List the servers
     List,
     /// Check that servers can be reached and are as they should be
@@ -45,6 +47,33 @@ pub(crate) struct Add {
     /// How many tenants it takes [default: no bound]
     #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
     capacity: Option<i32>,
+    /// How many connections all processes of the application together may have there [default: 64]
+    #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
+    connections: Option<i32>,
+}
+
+/// What to change.
+#[derive(Args, Debug)]
+#[group(id = "change", required = true, multiple = true, args = ["url", "connections", "pooler", "no_pooler", "new_passwords"])]
+pub(crate) struct Set {
+    /// The server's name
+    name: String,
+    /// Another connection of the administrator's, to the same cluster: elsewhere, or with another password; `-` reads it from
+    /// stdin
+    #[arg(long)]
+    url: Option<String>,
+    /// How many connections all processes of the application together may have there
+    #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
+    connections: Option<i32>,
+    /// The application goes by a pooler in transaction mode at this host:port, such as PgBouncer; see docs/pool.md
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "no_pooler")]
+    pooler: Option<String>,
+    /// The application goes to the server itself
+    #[arg(long)]
+    no_pooler: bool,
+    /// Give the application's roles new passwords; what runs goes on
+    #[arg(long)]
+    new_passwords: bool,
 }
 
 /// Which server to check.
@@ -125,6 +154,9 @@ struct Shown {
     region: String,
     capacity: Option<i32>,
     tenants: i32,
+    connections: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pooler: Option<String>,
     state: String,
     version: String,
     created_at: DateTime<Utc>,
@@ -138,6 +170,8 @@ impl From<Server> for Shown {
             region: server.region,
             capacity: server.capacity,
             tenants: server.tenants,
+            connections: server.connections,
+            pooler: server.app_address,
             state: server.state.to_string(),
             version: version(server.server_version),
             created_at: server.created_at,
@@ -161,6 +195,7 @@ impl Answer for Shown {
             ("name", self.name.clone()),
             ("region", self.region.clone()),
             ("tenants", self.room()),
+            ("connections", self.connections.to_string()),
             ("state", self.state.clone()),
             ("PostgreSQL", self.version.clone()),
         ])
@@ -251,6 +286,7 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
     let ops = connect::ops(config).await?;
     match command {
         Command::Add(add) => run_add(&ops, add, output).await,
+        Command::Set(set) => run_set(&ops, set, output).await,
         Command::List => {
             let servers = ops.list_servers(&authority()).await?;
             Ok(output.answer(&List {
@@ -268,6 +304,7 @@ async fn run_add(ops: &Ops, add: Add, output: Output) -> Result<(), Failure> {
         name: add.name,
         region: add.region,
         capacity: add.capacity,
+        connections: add.connections,
         admin_url: SecretString::from(url),
     };
     let progress = Progress::start(output);
@@ -275,6 +312,25 @@ async fn run_add(ops: &Ops, add: Add, output: Output) -> Result<(), Failure> {
     let added = ops.add_server(&authority(), &request).await;
     progress.end();
     Ok(output.answer(&Shown::from(added?))?)
+}
+
+async fn run_set(ops: &Ops, set: Set, output: Output) -> Result<(), Failure> {
+    let url = match set.url.as_deref() {
+        Some("-") => Some(read_line()?),
+        _ => set.url,
+    };
+    let change = ServerChange {
+        admin_url: url.map(SecretString::from),
+        connections: set.connections,
+        pooler: match (set.pooler, set.no_pooler) {
+            (Some(address), _) => Some(Some((Pooler::Transaction, address))),
+            (None, true) => Some(None),
+            (None, false) => None,
+        },
+        new_passwords: set.new_passwords,
+    };
+    let changed = ops.change_server(&authority(), &set.name, &change).await?;
+    Ok(output.answer(&Shown::from(changed))?)
 }
 
 async fn run_check(ops: &Ops, only: Option<String>, output: Output) -> Result<(), Failure> {

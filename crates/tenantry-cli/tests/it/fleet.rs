@@ -666,3 +666,31 @@ async fn a_forgotten_password_is_reset() {
     let nobody = installation.run(&["member", "reset-password", "nobody@acme.example"]);
     assert!(nobody.fails(1).contains("no active account"), "{nobody:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_servers_budget_and_passwords_are_changed_by_name() {
+    let installation = Installation::with_server().await;
+    let listed = installation.json(&["server", "list"]);
+    assert_eq!(listed["items"][0]["connections"], 64);
+    let changed = installation.json(&["server", "set", "first", "--connections", "7", "--new-passwords"]);
+    assert_eq!(changed["connections"], 7);
+    let changed = installation.json(&["server", "set", "first", "--pooler", "127.0.0.1:6432"]);
+    assert_eq!(changed["pooler"], "127.0.0.1:6432");
+    let changed = installation.json(&["server", "set", "first", "--no-pooler"]);
+    assert!(changed["pooler"].is_null());
+    // What has its password from the catalog gets in.
+    assert_eq!(installation.json(&["server", "check"])["items"][0]["ok"], true);
+    for wrong in [
+        &["server", "set", "first"][..],
+        &["server", "set", "first", "--connections", "0"],
+        &["server", "set", "first", "--pooler", "x:1", "--no-pooler"],
+    ] {
+        assert_eq!(installation.run(wrong).code, 2, "{wrong:?}");
+    }
+    installation
+        .run(&["server", "set", "first", "--pooler", "nowhere"])
+        .fails(1);
+    installation
+        .run(&["server", "set", "second", "--connections", "7"])
+        .fails(1);
+}

@@ -108,6 +108,7 @@ fn acts_as_a_process_of_its_own() {
                     name: "one".to_owned(),
                     region: None,
                     capacity: None,
+                    connections: None,
                     admin_url: slug.into(),
                 };
                 drop(ops.add_server(&operator(), &request).await);

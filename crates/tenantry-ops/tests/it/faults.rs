@@ -28,6 +28,7 @@ async fn behind_a_proxy() -> (Fleet, FaultProxy) {
         name: "one".to_owned(),
         region: None,
         capacity: None,
+        connections: None,
         admin_url: address.into(),
     };
     fleet.ops.add_server(&operator(), &request).await.unwrap();

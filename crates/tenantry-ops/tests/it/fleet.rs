@@ -83,6 +83,7 @@ impl Fleet {
             name: name.to_owned(),
             region: Some(format!("region-{name}")),
             capacity: None,
+            connections: None,
             admin_url: cluster.admin_url("postgres").into(),
         };
         self.ops

@@ -105,6 +105,7 @@ async fn servers_and_regions_that_do_not_exist_and_full_ones_are_refused() {
         name: "small".to_owned(),
         region: Some("eu".to_owned()),
         capacity: Some(1),
+        connections: None,
         admin_url: cluster().await.admin_url("postgres").into(),
     };
     fleet.ops.add_server(&operator(), &small).await.unwrap();
@@ -132,6 +133,7 @@ async fn a_server_is_registered_once_and_only_if_it_can_be_used() {
             name: name.to_owned(),
             region: None,
             capacity: None,
+            connections: None,
             admin_url: url.into(),
         };
         fleet.ops.add_server(&operator(), &request).await
@@ -190,6 +192,7 @@ async fn an_administrator_without_superuser_runs_a_fleet(cluster: &TestCluster) 
         name: "managed".to_owned(),
         region: None,
         capacity: None,
+        connections: None,
         admin_url: admin.url().to_owned().into(),
     };
     fleet.ops.add_server(&operator(), &request).await.unwrap();

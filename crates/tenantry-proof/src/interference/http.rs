@@ -88,6 +88,7 @@ impl Web {
             name: "one".to_owned(),
             region: None,
             capacity: None,
+            connections: None,
             admin_url: cluster.admin_url("postgres").into(),
         };
         ops.add_server(&system, &request).await?;

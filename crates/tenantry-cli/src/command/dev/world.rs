@@ -132,6 +132,7 @@ pub(super) async fn register(ops: &Ops, cluster: &Cluster) -> anyhow::Result<()>
         name: SERVER.to_owned(),
         region: None,
         capacity: None,
+        connections: None,
         admin_url,
     };
     ops.add_server(&authority(), &request).await?;

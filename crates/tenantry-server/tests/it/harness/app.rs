@@ -106,6 +106,7 @@ impl App {
             name: "one".to_owned(),
             region: None,
             capacity: None,
+            connections: None,
             admin_url: through(cluster.admin_url("postgres"), &tenant_server).into(),
         };
         ops.add_server(&system, &request).await.unwrap();
