@@ -8,7 +8,7 @@ mod layers;
 mod overrides;
 mod unknown;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -59,6 +59,10 @@ pub(crate) struct Config {
     pub(crate) spare_schemas: u16,
     /// `spare_databases`: how many databases `serve` keeps ready on each server for tenants with one of their own.
     pub(crate) spare_databases: u16,
+    /// `server_connections`: how many connections `serve` asks for of each server's budget at most.
+    pub(crate) server_connections: NonZeroUsize,
+    /// `tenant_connections`: how many connections a tenant may use at a time while another one uses its database.
+    pub(crate) tenant_connections: NonZeroUsize,
     /// `plans`: what a tenant's plan decides where the request leaves it open.
     pub(crate) plans: BTreeMap<String, PlanRule>,
     /// `hardening`: which tenant databases are hardened when they are made: `own`, `all` or `none`.
@@ -163,6 +167,8 @@ impl Config {
             retention: Duration::from_secs(DAY_S * u64::from(layers.take::<u32>("retention_days")?.unwrap_or(30))),
             spare_schemas: layers.take("spare_schemas")?.unwrap_or(0),
             spare_databases: layers.take("spare_databases")?.unwrap_or(0),
+            server_connections: layers.take("server_connections")?.unwrap_or(usual(64)),
+            tenant_connections: layers.take("tenant_connections")?.unwrap_or(usual(4)),
             plans: layers.take("plans")?.unwrap_or_default(),
             hardening: layers.take("hardening")?.unwrap_or_default(),
             audit_interval: interval(layers.take("audit_interval_h")?.unwrap_or(24.0))?,
@@ -171,6 +177,10 @@ impl Config {
             log_format: layers.take("log_format")?.unwrap_or_default(),
         })
     }
+}
+
+fn usual(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// So many hours, parts of one too; 0 for never.
@@ -196,6 +206,8 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("retention_days", Kind::Toml),
     ("spare_schemas", Kind::Toml),
     ("spare_databases", Kind::Toml),
+    ("server_connections", Kind::Toml),
+    ("tenant_connections", Kind::Toml),
     ("plans", Kind::Toml),
     ("hardening", Kind::Text),
     ("audit_interval_h", Kind::Toml),

@@ -19,6 +19,8 @@ pub struct Home {
     pub tier: Tier,
     /// The very database the key was made for.
     pub incarnation: Option<Incarnation>,
+    /// The endpoint is a pooler's that lends a server's connection for a transaction: no session is anybody's.
+    pub pooled: bool,
 }
 
 /// One very database: a restored or cloned one differs, and must not accept the keys of its original.

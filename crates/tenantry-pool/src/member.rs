@@ -6,34 +6,68 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tenantry_core::TenantId;
 use tenantry_wire::Session;
-use tokio::runtime::Handle;
 
-use crate::{database::DatabasePool, timer::Timer};
+use crate::{database::DatabasePool, seat::Seat, server::Seated, timer::Timer};
 
-/// How long a cancelled statement's connection is waited for before it is closed all the same.
+/// How long a cancelled statement's connection is waited for before it is closed all the same, and how long a server may take to
+/// end its side of a connection.
 pub(crate) const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection with what the pool has to know of it.
 pub(crate) struct Member {
     pub(crate) session: Session,
     pub(crate) timer: Timer,
+    pub(crate) seat: Arc<Seat>,
+    pub(crate) _seated: Seated,
+    pub(crate) opened: Instant,
     /// Closed from here on, as soon as nobody uses it.
     pub(crate) dies: Instant,
     pub(crate) idle_since: Instant,
+    /// The schemas whose tables its backend remembers.
+    pub(crate) touched: Vec<Arc<str>>,
+}
+
+impl Member {
+    /// Notes that it serves this schema: one of those it has seen, mostly the last.
+    pub(crate) fn touch(&mut self, schema: &Arc<str>) {
+        let seen = self.touched.iter().rev().any(|seen| Arc::ptr_eq(seen, schema))
+            || self.touched.iter().any(|seen| seen == schema);
+        if !seen {
+            self.touched.push(schema.clone());
+        }
+    }
+
+    /// Ends the connection and waits until the server has ended its side. What still runs on it is cancelled first, or it would
+    /// run on without a reader.
+    pub(crate) async fn end(mut self: Box<Self>) {
+        let running = !self.session.connection().is_usable();
+        let ending = async {
+            if running {
+                // A server that can't be reached notices by itself that the socket is gone.
+                let token = self.session.connection().cancel_token();
+                let _ = tokio::time::timeout(CANCEL_TIMEOUT, token.cancel()).await;
+            }
+            self.session.end().await;
+        };
+        let _ = tokio::time::timeout(2 * CANCEL_TIMEOUT, ending).await;
+    }
 }
 
 /// A connection that is lent. Dropping it gives it back if nothing is open or left on it, and closes it otherwise.
 pub(crate) struct Lease {
     member: Option<Box<Member>>,
     pool: Arc<DatabasePool>,
+    tenant: TenantId,
 }
 
 impl Lease {
-    pub(crate) fn new(member: Box<Member>, pool: Arc<DatabasePool>) -> Self {
+    pub(crate) fn new(member: Box<Member>, pool: Arc<DatabasePool>, tenant: TenantId) -> Self {
         Self {
             member: Some(member),
             pool,
+            tenant,
         }
     }
 
@@ -44,6 +78,20 @@ impl Lease {
             .as_mut()
             .expect("a lease holds its connection until it is dropped");
         (&mut member.session, &mut member.timer)
+    }
+
+    /// The connection is closed when it is not given back by then.
+    pub(crate) fn seat_for(&self, limit: Duration) {
+        if let Some(member) = &self.member {
+            member.seat.lend_for(limit);
+        }
+    }
+
+    /// Notes that the connection serves this schema.
+    pub(crate) fn touch(&mut self, schema: &Arc<str>) {
+        if let Some(member) = &mut self.member {
+            member.touch(schema);
+        }
     }
 
     /// Takes the connection back from a lease that reached nobody.
@@ -77,31 +125,6 @@ impl DerefMut for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(member) = self.member.take() else { return };
-        if member.session.is_clean() {
-            self.pool.put_back(member);
-        } else {
-            close(self.pool.clone(), member);
-        }
-    }
-}
-
-/// Closes a connection. What still runs on it is cancelled first, or it would run on without a reader; only then the
-/// place in the pool is free, so that the bound on connections holds for the server too.
-pub(crate) fn close(pool: Arc<DatabasePool>, mut member: Box<Member>) {
-    let running = !member.session.connection().is_usable();
-    match Handle::try_current() {
-        Ok(runtime) if running => {
-            runtime.spawn(async move {
-                let token = member.session.connection().cancel_token();
-                // A server that can't be reached notices by itself that the socket is gone.
-                let _ = tokio::time::timeout(CANCEL_TIMEOUT, token.cancel()).await;
-                drop(member);
-                pool.closed_one();
-            });
-        }
-        _ => {
-            member.session.terminate();
-            pool.closed_one();
-        }
+        self.pool.put_back(member, self.tenant);
     }
 }

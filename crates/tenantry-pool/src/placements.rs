@@ -11,10 +11,13 @@ use std::{
 
 use moka::future::Cache;
 use parking_lot::Mutex;
-use tenantry_core::{TenantDatabaseId, TenantId};
+use tenantry_core::{ServerId, TenantDatabaseId, TenantId};
 use tenantry_wire::Binding;
+use tokio::sync::Notify;
 
-use crate::{Caller, Error, Home, LocateError, PlacementSource, PoolConfig, database::DatabasePool};
+use crate::{
+    Caller, Error, Home, LocateError, PlacementSource, PoolConfig, database::DatabasePool, server::ServerPool,
+};
 
 /// A home with the pool that leads there, and what each call to it needs.
 pub(crate) struct Located {
@@ -47,6 +50,11 @@ pub(crate) struct Placements {
     source: Arc<dyn PlacementSource>,
     cache: Cache<TenantId, Arc<Located>>,
     pools: Mutex<HashMap<TenantDatabaseId, Arc<DatabasePool>>>,
+    servers: Mutex<HashMap<ServerId, Arc<ServerPool>>>,
+    /// Rings when a server is new, or has shrunk to its share.
+    pub(crate) news: Arc<Notify>,
+    /// Somebody divides a budget: a server has no share until that one says so.
+    budgeted: bool,
     config: Arc<PoolConfig>,
     /// Grows when a placement is forgotten: what callers remember of their own is then void.
     generation: AtomicU64,
@@ -61,7 +69,7 @@ pub(crate) struct Memo {
 }
 
 impl Placements {
-    pub(crate) fn new(source: Arc<dyn PlacementSource>, config: Arc<PoolConfig>) -> Self {
+    pub(crate) fn new(source: Arc<dyn PlacementSource>, config: Arc<PoolConfig>, budgeted: bool) -> Self {
         let cache = Cache::builder()
             .max_capacity(config.placements_max)
             .time_to_live(config.placement_ttl)
@@ -70,6 +78,9 @@ impl Placements {
             source,
             cache,
             pools: Mutex::default(),
+            servers: Mutex::default(),
+            news: Arc::default(),
+            budgeted,
             config,
             generation: AtomicU64::new(0),
         }
@@ -130,16 +141,55 @@ impl Placements {
     }
 
     fn pool(&self, home: &Home) -> Arc<DatabasePool> {
+        let server = self.server(home.placement.server);
         let mut pools = self.pools.lock();
         if let Some(pool) = pools.get(&home.placement.database)
-            && pool.leads_to(&home.endpoint, home.incarnation)
+            && pool.leads_to(home)
+            && Arc::ptr_eq(pool.server(), &server)
         {
             return pool.clone();
         }
-        // Another address, password or incarnation: the old pool ends with the last who holds it.
-        let pool = DatabasePool::new(home.endpoint.clone(), home.incarnation, self.config.clone());
-        pools.insert(home.placement.database, pool.clone());
+        // Another address, password or incarnation.
+        let pool = DatabasePool::new(home, self.config.clone(), server);
+        let old = pools.insert(home.placement.database, pool.clone());
+        drop(pools);
+        if let Some(old) = old {
+            old.retire();
+        }
         pool
+    }
+
+    fn server(&self, id: ServerId) -> Arc<ServerPool> {
+        let mut servers = self.servers.lock();
+        let server = servers.entry(id).or_insert_with(|| {
+            let share = match self.budgeted {
+                true => 0,
+                false => self.config.server_connections_max,
+            };
+            self.news.notify_one();
+            ServerPool::new(self.config.clone(), share, self.news.clone())
+        });
+        server.clone()
+    }
+
+    pub(crate) fn is_budgeted(&self) -> bool {
+        self.budgeted
+    }
+
+    pub(crate) fn servers(&self) -> Vec<(ServerId, Arc<ServerPool>)> {
+        self.servers
+            .lock()
+            .iter()
+            .map(|(id, server)| (*id, server.clone()))
+            .collect()
+    }
+
+    /// Forgets databases that nobody remembers and that have no connection.
+    pub(crate) fn forget_unused(&self) {
+        self.pools.lock().retain(|_, pool| {
+            let status = pool.status();
+            Arc::strong_count(pool) > 1 || status.open > 0 || status.waiting > 0
+        });
     }
 
     pub(crate) async fn invalidate(&self, tenant: TenantId) {

@@ -2,20 +2,25 @@
 
 use std::{
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 
-use tenantry_core::{AccountId, Context, Role, TenantDatabaseId, TenantId};
+use tenantry_core::{AccountId, Context, Role, ServerId, TenantDatabaseId, TenantId};
 use tenantry_wire::{Outcome, Params};
+use tokio::sync::Notify;
 
 use crate::{
-    Error, LocateError, PlacementSource, PoolConfig, PoolStatus, RowStream, Transaction,
+    Error, LocateError, PlacementSource, PoolConfig, PoolStatus, RowStream, ServerStatus, Transaction,
     copy::CopyOut,
     member::Lease,
     placements::{Located, Memo, Placements},
+    shares::{self, ShareSource},
     timer::Timer,
 };
 
@@ -23,6 +28,8 @@ use crate::{
 const MOVE_WAIT: Duration = Duration::from_secs(2);
 /// How often it asks whether the move has ended.
 const MOVE_POLL: Duration = Duration::from_millis(25);
+/// How often a call asks anew because the way to its database changed while it waited.
+const READDRESSED_MAX: u32 = 8;
 
 /// For whom a call is made.
 pub struct Caller {
@@ -54,21 +61,77 @@ pub struct Pools {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    placements: Placements,
-    config: Arc<PoolConfig>,
+pub(crate) struct Shared {
+    pub(crate) placements: Placements,
+    pub(crate) config: Arc<PoolConfig>,
+    pub(crate) closing: Closing,
+}
+
+/// How far the end of all pools is.
+#[derive(Default)]
+pub(crate) struct Closing {
+    pub(crate) asked: AtomicBool,
+    pub(crate) done: Notify,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Who keeps the shares notices that nobody needs them any more.
+        self.placements.news.notify_one();
+    }
 }
 
 impl Pools {
-    /// Pools that ask `source` where tenants live.
+    /// Pools that ask `source` where tenants live, with as many connections to each server as the configuration says.
     pub fn new(source: Arc<dyn PlacementSource>, config: PoolConfig) -> Self {
+        Self::make(source, config, false)
+    }
+
+    /// Pools that share the connections to each server with other processes, as `shares` says. Needs a runtime.
+    pub fn with_shares(source: Arc<dyn PlacementSource>, config: PoolConfig, shares: Arc<dyn ShareSource>) -> Self {
+        let pools = Self::make(source, config, true);
+        shares::keep(&pools.shared, shares);
+        pools
+    }
+
+    fn make(source: Arc<dyn PlacementSource>, config: PoolConfig, budgeted: bool) -> Self {
         let config = Arc::new(config);
         Self {
             shared: Arc::new(Shared {
-                placements: Placements::new(source, config.clone()),
+                placements: Placements::new(source, config.clone(), budgeted),
                 config,
+                closing: Closing::default(),
             }),
         }
+    }
+
+    /// Looks at the shares of servers' connections now: called when other processes come and go.
+    pub fn divide_anew(&self) {
+        self.shared.placements.news.notify_one();
+    }
+
+    /// Closes all connections and gives back this process's shares. What is in use may end before, for as long as a lease of a
+    /// share lasts.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was begun goes on when dropped.
+    pub async fn close(&self) {
+        let done = self.shared.closing.done.notified();
+        self.shared.closing.asked.store(true, Ordering::Release);
+        let servers = self.shared.placements.servers();
+        for (_, server) in &servers {
+            server.set_share(0);
+        }
+        self.divide_anew();
+        let limit = self.shared.config.share_lease;
+        let _ = tokio::time::timeout(limit, async {
+            match self.shared.placements.is_budgeted() {
+                true => done.await,
+                false => shares::until_closed(&servers).await,
+            }
+        })
+        .await;
     }
 
     /// Runs a statement in the caller's tenant, in one round trip.
@@ -192,6 +255,16 @@ impl Pools {
         self.shared.placements.invalidate_all();
     }
 
+    /// How this process stands with each server.
+    pub fn server_status(&self) -> Vec<(ServerId, ServerStatus)> {
+        self.shared
+            .placements
+            .servers()
+            .into_iter()
+            .map(|(id, server)| (id, server.status()))
+            .collect()
+    }
+
     /// How each pool stands.
     pub fn status(&self) -> Vec<(TenantDatabaseId, PoolStatus)> {
         self.shared
@@ -204,15 +277,18 @@ impl Pools {
 
     /// Closes connections that are idle for too long or too old; to be called every few seconds.
     pub fn shrink(&self) {
-        for (_, pool) in self.shared.placements.pools() {
-            pool.shrink();
+        for (_, server) in self.shared.placements.servers() {
+            server.shrink();
         }
+        self.shared.placements.forget_unused();
     }
 
     /// A task that calls [`shrink`](Self::shrink) until the last handle is dropped.
     pub fn spawn_shrinking(&self) -> tokio::task::JoinHandle<()> {
         let shared = Arc::downgrade(&self.shared);
-        let every = (self.shared.config.idle_max / 4).clamp(Duration::from_millis(20), Duration::from_secs(15));
+        let config = &self.shared.config;
+        let shortest = config.idle_max.min(config.transaction_timeout);
+        let every = (shortest / 4).clamp(Duration::from_millis(20), Duration::from_secs(15));
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(every).await;
@@ -224,7 +300,6 @@ impl Pools {
         })
     }
 
-    /// The bounds of the pools.
     /// The version of the application's tables in the caller's home, as it is remembered with the home; `None` where the
     /// source of placements does not know it.
     ///
@@ -235,6 +310,7 @@ impl Pools {
         Ok(self.locate(caller).await?.schema_version)
     }
 
+    /// The bounds of the pools.
     pub(crate) fn config(&self) -> &Arc<PoolConfig> {
         &self.shared.config
     }
@@ -248,9 +324,42 @@ impl Pools {
     }
 
     pub(crate) async fn lease(&self, caller: &Caller) -> Result<(Arc<Located>, Lease), Error> {
-        let located = self.locate(caller).await?;
-        let lease = located.pool.lease(&located.binding(caller)).await?;
-        Ok((located, lease))
+        let mut refresh = Refresh::default();
+        loop {
+            let located = self.locate(caller).await?;
+            match located.pool.lease(&located.binding(caller)).await {
+                Ok(lease) => return Ok((located, lease)),
+                Err(error) => Box::pin(self.refresh(error, caller, &located, &mut refresh)).await?,
+            }
+        }
+    }
+
+    /// After a failure to get a connection: `Ok` when the database is reached in another way by now, as the catalog says, which is
+    /// asked once.
+    pub(crate) async fn refresh(
+        &self,
+        error: Error,
+        caller: &Caller,
+        located: &Arc<Located>,
+        refresh: &mut Refresh,
+    ) -> Result<(), Error> {
+        let readdressed = matches!(error, Error::Readdressed);
+        if !readdressed && !error.is_about_the_way_in() {
+            return Err(error);
+        }
+        if std::mem::replace(&mut refresh.done, true) && !readdressed || refresh.readdressed > READDRESSED_MAX {
+            return Err(error);
+        }
+        refresh.readdressed += u32::from(readdressed);
+        // One of many asks; the others find what it found.
+        if readdressed || located.pool.may_refresh() {
+            self.shared.placements.invalidate(caller.tenant).await;
+        }
+        let now = self.locate(caller).await?;
+        match Arc::ptr_eq(&now.pool, &located.pool) {
+            true => Err(error),
+            false => Ok(()),
+        }
     }
 
     /// Where nothing has to be asked or waited for, as usual.
@@ -367,6 +476,13 @@ pub(crate) fn meaning(error: tenantry_wire::Error) -> Error {
         Verdict::NotBound | Verdict::Rejected => Error::Context(error),
         Verdict::Fenced | Verdict::Elsewhere | Verdict::Moving => Error::Moving,
     }
+}
+
+/// What a caller has been through while it asked for a connection.
+#[derive(Default)]
+pub(crate) struct Refresh {
+    done: bool,
+    readdressed: u32,
 }
 
 /// What a caller has been through already.

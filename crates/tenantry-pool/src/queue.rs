@@ -48,14 +48,33 @@ impl<T> FairQueue<T> {
         self.len += 1;
     }
 
-    /// Whose turn it is.
-    pub(crate) fn front(&self) -> Option<&Waiter<T>> {
-        self.waiters.get(self.turns.front()?)?.front()
+    /// How many of one tenant's wait, those who gave up included.
+    pub(crate) fn len_of(&self, tenant: TenantId) -> usize {
+        self.waiters.get(&tenant).map_or(0, VecDeque::len)
     }
 
-    /// Takes whose turn it is; the next turn is another tenant's.
-    pub(crate) fn pop(&mut self) -> Option<Waiter<T>> {
-        let tenant = self.turns.pop_front()?;
+    /// How many wait of tenants that may be served, each with so many at most; not counted on from `enough`.
+    pub(crate) fn count_where(&self, enough: usize, room: impl Fn(TenantId) -> usize) -> usize {
+        let mut count = 0;
+        for tenant in &self.turns {
+            if count >= enough {
+                break;
+            }
+            count += self.len_of(*tenant).min(room(*tenant));
+        }
+        count
+    }
+
+    /// Whose turn it is, of tenants that may be served.
+    pub(crate) fn front_where(&self, may: impl Fn(TenantId) -> bool) -> Option<&Waiter<T>> {
+        let tenant = self.turns.iter().find(|tenant| may(**tenant))?;
+        self.waiters.get(tenant)?.front()
+    }
+
+    /// Takes whose turn it is, of tenants that may be served; the next turn is another tenant's.
+    pub(crate) fn pop_where(&mut self, may: impl Fn(TenantId) -> bool) -> Option<(TenantId, Waiter<T>)> {
+        let turn = self.turns.iter().position(|tenant| may(*tenant))?;
+        let tenant = self.turns.remove(turn)?;
         let waiters = self.waiters.get_mut(&tenant)?;
         let waiter = waiters.pop_front();
         if waiters.is_empty() {
@@ -64,12 +83,12 @@ impl<T> FairQueue<T> {
             self.turns.push_back(tenant);
         }
         self.len -= usize::from(waiter.is_some());
-        waiter
+        Some((tenant, waiter?))
     }
 
     /// Takes the last waiter of the tenant with the most, if that has more than this one.
     pub(crate) fn pop_of_longest(&mut self, than: TenantId) -> Option<Waiter<T>> {
-        let own = self.waiters.get(&than).map_or(0, VecDeque::len);
+        let own = self.len_of(than);
         let (tenant, waiters) = self.waiters.iter_mut().max_by_key(|(_, waiters)| waiters.len())?;
         // One more of its own would make them equal: no reason to send somebody away.
         if waiters.len() <= own + 1 {
@@ -128,15 +147,29 @@ mod tests {
     }
 
     fn drain(queue: &mut FairQueue<()>) -> Vec<u64> {
-        std::iter::from_fn(|| queue.pop()).map(|waiter| waiter.asked).collect()
+        std::iter::from_fn(|| queue.pop_where(|_| true))
+            .map(|(_, waiter)| waiter.asked)
+            .collect()
     }
 
     #[test]
     fn tenants_take_turns_and_each_ones_waiters_keep_their_order() {
         let (mut queue, _receivers) = queue(&[(1, 1), (1, 2), (1, 3), (2, 4), (3, 5), (2, 6)]);
-        assert_eq!(queue.front().map(|waiter| waiter.asked), Some(1));
+        assert_eq!(queue.front_where(|_| true).map(|waiter| waiter.asked), Some(1));
         assert_eq!(drain(&mut queue), [1, 4, 5, 2, 6, 3]);
         assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn who_may_not_be_served_keeps_its_turn_and_holds_nobody_up() {
+        let (mut queue, _receivers) = queue(&[(1, 1), (1, 2), (2, 3), (3, 4)]);
+        let but_first = |of| of != tenant(1);
+        assert_eq!(queue.count_where(9, |of| usize::from(but_first(of))), 2);
+        assert_eq!(queue.count_where(9, |_| 1), 3);
+        let served = queue.pop_where(but_first).map(|(of, waiter)| (of, waiter.asked));
+        assert_eq!(served, Some((tenant(2), 3)));
+        assert_eq!(queue.front_where(|_| true).map(|waiter| waiter.asked), Some(1));
+        assert_eq!(drain(&mut queue), [1, 4, 2]);
     }
 
     #[test]

@@ -16,7 +16,12 @@ use tenantry_wire::{RawOutcome, RawParams, RawSession};
 use tokio::runtime::Handle;
 
 use crate::{
-    Caller, Error, Pools, database::DatabasePool, member::CANCEL_TIMEOUT, placements::Located, pools::Patience,
+    Caller, Error, Pools,
+    member::CANCEL_TIMEOUT,
+    place::{Lane, Place},
+    placements::Located,
+    pools::{Patience, Refresh},
+    server::Seated,
     timer::Timer,
 };
 
@@ -33,53 +38,35 @@ pub struct RawScript<'a> {
     pub result_bytes_max: Option<usize>,
 }
 
-/// A place among a database's connections, for one of the raw lane. Dropping it makes the place free.
-pub(crate) struct RawPlace {
-    pool: Option<Arc<DatabasePool>>,
-}
-
-impl RawPlace {
-    pub(crate) fn new(pool: Arc<DatabasePool>) -> Self {
-        Self { pool: Some(pool) }
-    }
-
-    /// It reached nobody: the pool never counted it.
-    pub(crate) fn forget(mut self) {
-        self.pool = None;
-    }
-}
-
-impl Drop for RawPlace {
-    fn drop(&mut self) {
-        if let Some(pool) = self.pool.take() {
-            pool.raw_closed_one();
-        }
-    }
-}
-
 /// A connection of the raw lane. Dropping it closes it, whatever it was doing.
 struct RawLease {
     session: Option<Box<RawSession>>,
-    place: Option<RawPlace>,
+    place: Option<Place>,
+    seated: Option<Seated>,
 }
 
 impl Drop for RawLease {
     fn drop(&mut self) {
-        let (Some(mut session), place) = (self.session.take(), self.place.take()) else {
+        let (Some(mut session), place, seated) = (self.session.take(), self.place.take(), self.seated.take()) else {
             return;
         };
         let running = !session.connection().is_usable();
         match Handle::try_current() {
-            Ok(runtime) if running => {
+            Ok(runtime) => {
                 runtime.spawn(async move {
-                    let token = session.connection().cancel_token();
-                    // A server that can't be reached notices by itself that the socket is gone.
-                    let _ = tokio::time::timeout(CANCEL_TIMEOUT, token.cancel()).await;
-                    drop(session);
-                    drop(place);
+                    let ending = async {
+                        if running {
+                            // A server that can't be reached notices by itself that the socket is gone.
+                            let token = session.connection().cancel_token();
+                            let _ = tokio::time::timeout(CANCEL_TIMEOUT, token.cancel()).await;
+                        }
+                        session.end().await;
+                    };
+                    let _ = tokio::time::timeout(2 * CANCEL_TIMEOUT, ending).await;
+                    drop((seated, place));
                 });
             }
-            _ => session.terminate(),
+            Err(_) => session.terminate(),
         }
     }
 }
@@ -134,14 +121,25 @@ impl Pools {
     }
 
     async fn raw_lease(&self, caller: &Caller, result_bytes_max: usize) -> Result<(Arc<Located>, RawLease), Error> {
-        let located = self.locate(caller).await?;
-        let place = located.pool.raw_place().await?;
-        let connection = located.pool.connect().await?;
-        let lease = RawLease {
-            session: Some(Box::new(RawSession::new(connection, result_bytes_max))),
-            place: Some(place),
-        };
-        Ok((located, lease))
+        let mut refresh = Refresh::default();
+        loop {
+            let located = self.locate(caller).await?;
+            // SQL that nobody has read must not leave anything to who is lent the server's session next.
+            located.pool.require_sessions()?;
+            let opened = async {
+                let place = located.pool.place(caller.tenant, Lane::Raw).await?;
+                let (connection, seated) = located.pool.connect_seated().await?;
+                Ok(RawLease {
+                    session: Some(Box::new(RawSession::new(connection, result_bytes_max))),
+                    place: Some(place),
+                    seated: Some(seated),
+                })
+            };
+            match opened.await {
+                Ok(lease) => return Ok((located, lease)),
+                Err(error) => self.refresh(error, caller, &located, &mut refresh).await?,
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Several statements that hold together.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tenantry_wire::{Outcome, Params, Savepoint};
 
@@ -16,12 +16,17 @@ pub struct Transaction {
     /// A statement was sent: the transaction can't be begun elsewhere any more.
     begun: bool,
     depth: u32,
+    /// When it has to have ended.
+    until: Instant,
 }
 
 impl Transaction {
     pub(crate) fn new(pools: Pools, caller: Arc<Caller>, located: Arc<Located>, mut lease: Lease) -> Self {
         lease.begin();
+        let limit = pools.config().transaction_timeout;
+        lease.seat_for(limit);
         Self {
+            until: Instant::now() + limit,
             pools,
             caller,
             located,
@@ -55,7 +60,7 @@ impl Transaction {
                 Err(error) => error,
             };
             if std::mem::replace(&mut self.begun, true) {
-                return Err(self.pools.conclude(error, lease));
+                return Err(self.conclude(error));
             }
             self.begin_again(error, &mut patience).await?;
         }
@@ -68,12 +73,13 @@ impl Transaction {
             Some(lease) if self.pools.is_about_place(&error) => lease,
             lease => {
                 self.lease = lease;
-                return Err(error);
+                return Err(self.conclude(error));
             }
         };
         self.pools.reconsider(error, lease, &self.caller, patience).await?;
         let (located, mut lease) = self.pools.lease(&self.caller).await?;
         lease.begin();
+        lease.seat_for(self.until.saturating_duration_since(Instant::now()));
         (self.located, self.lease, self.begun) = (located, Some(lease), false);
         Ok(())
     }
@@ -119,7 +125,20 @@ impl Transaction {
             .in_time(timer, session.savepoint(&binding, step, self.depth))
             .await;
         self.begun = true;
-        done.map_err(|error| self.pools.conclude(error, lease))
+        done.map_err(|error| self.conclude(error))
+    }
+
+    /// What a failure means; it can't be repeated.
+    fn conclude(&mut self, error: Error) -> Error {
+        let limit = self.pools.config().transaction_timeout;
+        let closed =
+            matches!(&error, Error::Statement(error) if error.database().is_none_or(|error| error.code() == "57014"));
+        match &mut self.lease {
+            // Whoever ended it did so for its age.
+            _ if closed && Instant::now() >= self.until => Error::TransactionTimeout(limit),
+            Some(lease) => self.pools.conclude(error, lease),
+            None => error,
+        }
     }
 
     /// Keeps what the transaction did.
@@ -135,7 +154,7 @@ impl Transaction {
         let lease = self.lease.as_mut().ok_or_else(lost)?;
         let (session, timer) = lease.parts();
         let done = self.pools.in_time(timer, session.commit()).await;
-        done.map_err(|error| self.pools.conclude(error, lease))
+        done.map_err(|error| self.conclude(error))
     }
 
     /// Undoes what the transaction did.

@@ -10,7 +10,7 @@ use tenantry_catalog::{
 };
 use tenantry_core::{TENANT_DATABASE_VERSION, TenantId, TenantState};
 use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource};
-use tenantry_wire::Endpoint;
+use tenantry_wire::{Address, Endpoint};
 
 use secrecy::ExposeSecret;
 
@@ -78,6 +78,11 @@ fn home(located: Located) -> Result<Home, LocateError> {
     endpoint.database = database.name.clone();
     endpoint.user = database.app_role.clone();
     endpoint.password = located.secrets.app_password.clone();
+    let pooled = located.pooler.is_some();
+    if let Some(address) = located.app_address.as_deref() {
+        endpoint.address =
+            Address::from_host_port(address).map_err(|error| LocateError::Unavailable(error.to_string()))?;
+    }
     let incarnation = match (database.system_identifier, database.database_oid) {
         (Some(system_identifier), Some(database_oid)) => Incarnation {
             system_identifier,
@@ -90,6 +95,7 @@ fn home(located: Located) -> Result<Home, LocateError> {
         key: located.secrets.keys.first().cloned().ok_or_else(|| incomplete("key"))?,
         tier: database.tier.ok_or_else(|| incomplete("tier"))?,
         incarnation: Some(incarnation),
+        pooled,
         placement: located.placement,
     })
 }

@@ -7,7 +7,7 @@ use tenantry_catalog::{Catalog, CatalogError, ChangeEvent, MasterKey, MasterKeyE
 use tenantry_core::Change;
 use tenantry_pool::{PoolConfig, Pools};
 
-use crate::{Resolver, ResolverConfig, Tenantry, catalog_source::CatalogSource};
+use crate::{Resolver, ResolverConfig, Tenantry, catalog_shares::CatalogShares, catalog_source::CatalogSource};
 
 /// What an application has to say to reach its tenants.
 #[derive(Clone, Debug)]
@@ -116,7 +116,9 @@ impl Tenantry {
     ) -> Result<Self, ConnectError> {
         let resolver = Resolver::start(catalog.clone(), resolver).map_err(ConnectError::Resolver)?;
         let source = Arc::new(CatalogSource::new(catalog.clone(), schema_version_min));
-        let tenantry = Self::from_source(source.clone(), source, pool).with_resolver(resolver);
+        let shares = Arc::new(CatalogShares::new(catalog.clone()));
+        let pools = Pools::with_shares(source.clone(), pool, shares);
+        let tenantry = Self::over_pools(pools, source).with_resolver(resolver);
         let follower = tokio::spawn(follow(catalog, tenantry.pools().clone()));
         Ok(tenantry.with_follower(follower))
     }
@@ -130,7 +132,11 @@ async fn follow(catalog: Catalog, pools: Pools) {
     loop {
         match follower.next().await {
             ChangeEvent::Changed(Change::Tenant(tenant)) => pools.invalidate(tenant).await,
-            ChangeEvent::Changed(Change::Servers) | ChangeEvent::Lost => pools.invalidate_all(),
+            ChangeEvent::Changed(Change::Shares) => pools.divide_anew(),
+            ChangeEvent::Changed(Change::Servers) | ChangeEvent::Lost => {
+                pools.invalidate_all();
+                pools.divide_anew();
+            }
             _ => {}
         }
     }

@@ -36,8 +36,10 @@ pub enum ErrorKind {
     Timeout,
     /// The SQL from outside gave more than [`PoolConfig::raw_result_bytes_max`](crate::PoolConfig) allows.
     ResultTooLarge,
-    /// Too many callers wait for the tenant's database.
+    /// Too many callers wait for the tenant's database, or waited for too long.
     PoolFull,
+    /// The tenant itself asks for more than its share: too many of its calls wait, or kept each other waiting.
+    TenantBusy,
     /// There is no such tenant.
     TenantNotFound,
     /// The tenant is suspended.

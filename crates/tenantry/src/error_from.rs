@@ -14,14 +14,17 @@ impl From<PoolError> for Error {
     fn from(error: PoolError) -> Self {
         let (kind, hint) = match &error {
             PoolError::Statement(error) => statement(error),
-            PoolError::Connect(_) | PoolError::Incarnation => (ErrorKind::Unavailable, None),
+            PoolError::Connect(_) if refuses_the_role(error.database()) => (ErrorKind::Unavailable, Some(ROLE_REFUSED)),
+            PoolError::Connect(_) | PoolError::Incarnation | PoolError::Readdressed => (ErrorKind::Unavailable, None),
             PoolError::Locate(LocateError::NotFound) => (ErrorKind::TenantNotFound, None),
             PoolError::Locate(LocateError::Suspended) => (ErrorKind::TenantSuspended, None),
             PoolError::Locate(LocateError::NotReady) => (ErrorKind::TenantNotReady, None),
             PoolError::Locate(LocateError::Behind { .. }) => (ErrorKind::TenantMigrating, None),
             PoolError::Moving => (ErrorKind::TenantMoving, None),
-            PoolError::StatementTimeout(_) => (ErrorKind::Timeout, None),
+            PoolError::StatementTimeout(_) | PoolError::TransactionTimeout(_) => (ErrorKind::Timeout, None),
+            PoolError::TenantFull(_) | PoolError::TenantBusy(_) => (ErrorKind::TenantBusy, None),
             PoolError::WaitTimeout(_) | PoolError::Full(_) => (ErrorKind::PoolFull, None),
+            PoolError::NeedsSession => (ErrorKind::Refused, Some(NEEDS_SESSION)),
             PoolError::Context(_) => (ErrorKind::Context, None),
             // `Unavailable`, and what later versions of the crate may add.
             _ => (ErrorKind::Unavailable, None),
@@ -33,6 +36,7 @@ impl From<PoolError> for Error {
         if matches!(
             kind,
             ErrorKind::PoolFull
+                | ErrorKind::TenantBusy
                 | ErrorKind::TenantMigrating
                 | ErrorKind::TenantMoving
                 | ErrorKind::TenantNotReady
@@ -42,6 +46,16 @@ impl From<PoolError> for Error {
         }
         mapped.with_source(error)
     }
+}
+
+const NEEDS_SESSION: &str = "SQL from outside, sqlx and diesel go to servers without a pooler only: see docs/pool.md";
+
+/// Told after the catalog was asked again.
+const ROLE_REFUSED: &str = "the server does not let in the application's role with the password that the catalog has: \
+     `tenantry server set <name> --new-passwords` gives both a new one";
+
+fn refuses_the_role(error: Option<&DbError>) -> bool {
+    error.is_some_and(|error| matches!(error.code(), "28P01" | "28000"))
 }
 
 fn statement(error: &WireError) -> (ErrorKind, Option<&'static str>) {

@@ -5,6 +5,7 @@
 
 pub mod axum;
 mod bulk;
+mod catalog_shares;
 mod catalog_source;
 mod connect;
 #[cfg(feature = "diesel")]
@@ -37,6 +38,6 @@ pub use stream::{CopyOut, RowStream};
 pub use tenantry::{SystemAudit, Tenantry};
 pub use tenantry_catalog::{Catalog, MasterKey, MasterKeyError};
 pub use tenantry_core::{AccountId, Actor, Context, Role, TenantId};
-pub use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource, PoolConfig, PoolStatus};
+pub use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource, PoolConfig, PoolStatus, ServerStatus};
 pub use transaction::Transaction;
 pub use verified::Verified;

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use tenantry_core::{Actor, Context, Role, TenantDatabaseId, TenantId};
-use tenantry_pool::{PlacementSource, PoolConfig, PoolStatus, Pools};
+use tenantry_core::{Actor, Context, Role, ServerId, TenantDatabaseId, TenantId};
+use tenantry_pool::{PlacementSource, PoolConfig, PoolStatus, Pools, ServerStatus};
 
 use crate::{Credentials, Error, ResolveError, Resolver, Scope, Verified};
 
@@ -46,7 +46,10 @@ pub trait SystemAudit: Send + Sync + 'static {
 impl Tenantry {
     /// A handle over a source of placements of one's own; [`Tenantry::connect`] is the usual way.
     pub fn from_source(source: Arc<dyn PlacementSource>, audit: Arc<dyn SystemAudit>, pool: PoolConfig) -> Self {
-        let pools = Pools::new(source, pool);
+        Self::over_pools(Pools::new(source, pool), audit)
+    }
+
+    pub(crate) fn over_pools(pools: Pools, audit: Arc<dyn SystemAudit>) -> Self {
         if tokio::runtime::Handle::try_current().is_ok() {
             // Ends with the last handle.
             pools.spawn_shrinking();
@@ -129,6 +132,21 @@ impl Tenantry {
             sum.raw += status.raw;
         }
         sums.into_iter().collect()
+    }
+
+    /// How this process stands with each server: its share of the connections there, and how many of them exist.
+    pub fn server_status(&self) -> Vec<(ServerId, ServerStatus)> {
+        self.pools().server_status()
+    }
+
+    /// Closes all connections, and gives this process's share of each server's to the others at once. Whoever asks afterwards
+    /// waits in vain. Without it the share is free when the process's lease has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was begun goes on when dropped.
+    pub async fn close(&self) {
+        self.pools().close().await;
     }
 
     /// Forgets where a tenant lives: the next call asks again.

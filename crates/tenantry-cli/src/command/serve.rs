@@ -66,6 +66,8 @@ impl Running {
     pub(crate) async fn stop(self) {
         self.server.stop().await;
         drop(self.operations);
+        // So that the others have its share of the connections now, and not when its lease has ended.
+        self.tenantry.close().await;
     }
 }
 
@@ -81,7 +83,12 @@ pub(crate) async fn start(config: &Config, ops: Ops, catalog: Catalog) -> Result
     resolver.domains = config.domains.clone();
     resolver.trusted_proxies = networks.clone();
     resolver.outside_issuers = config.outside_issuers.clone();
-    let tenantry = Tenantry::on_catalog_from(catalog, resolver, PoolConfig::default(), config.minimum_version)?;
+    let pool = PoolConfig {
+        server_connections_max: config.server_connections.get(),
+        tenant_connections_max: config.tenant_connections.get(),
+        ..PoolConfig::default()
+    };
+    let tenantry = Tenantry::on_catalog_from(catalog, resolver, pool, config.minimum_version)?;
     let services = Services {
         ops: ops.clone(),
         tenantry: tenantry.clone(),

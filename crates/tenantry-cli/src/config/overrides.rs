@@ -53,6 +53,12 @@ pub(crate) struct Overrides {
     /// How many databases `serve` keeps ready on each server for tenants with one of their own [default: 0]
     #[arg(long, global = true, value_name = "NUMBER", hide_short_help = true)]
     pub(crate) spare_databases: Option<String>,
+    /// How many connections `serve` asks for of each server's budget at most [default: 64]
+    #[arg(long, global = true, value_name = "NUMBER", hide_short_help = true)]
+    pub(crate) server_connections: Option<String>,
+    /// How many connections a tenant may use at a time while another one uses its database [default: 4]
+    #[arg(long, global = true, value_name = "NUMBER", hide_short_help = true)]
+    pub(crate) tenant_connections: Option<String>,
     /// Where tenants of each plan are placed, as a TOML table
     #[arg(long, global = true, value_name = "TABLE", hide_short_help = true)]
     pub(crate) plans: Option<String>,
@@ -91,6 +97,8 @@ impl Overrides {
             "retention_days" => self.retention_days.as_deref(),
             "spare_schemas" => self.spare_schemas.as_deref(),
             "spare_databases" => self.spare_databases.as_deref(),
+            "server_connections" => self.server_connections.as_deref(),
+            "tenant_connections" => self.tenant_connections.as_deref(),
             "plans" => self.plans.as_deref(),
             "hardening" => self.hardening.as_deref(),
             "audit_interval_h" => self.audit_interval_h.as_deref(),

@@ -24,7 +24,7 @@ use tenantry_core::TenantDatabaseId;
 use crate::{
     Caller, Error, PoolStatus, Pools,
     placements::Located,
-    pools::{Patience, verdict, weigh},
+    pools::{Patience, Refresh, verdict, weigh},
 };
 use pool::ForeignPool;
 
@@ -70,8 +70,11 @@ impl<D: Driver> ForeignPools<D> {
     pub async fn begin(&self, caller: &Arc<Caller>) -> Result<ForeignTransaction<D>, Error> {
         let pools = &self.shared.pools;
         let mut patience = Patience::new();
+        let mut refresh = Refresh::default();
         loop {
             let located = pools.locate(caller).await?;
+            // Drivers name their statements, and the binding is the session's.
+            located.pool.require_sessions()?;
             let place = self.pool(&located).place().await?;
             // A task of its own goes on to its end when the caller gives up; nobody takes its result then, and dropping
             // that closes the connection.
@@ -85,7 +88,8 @@ impl<D: Driver> ForeignPools<D> {
                 Err(_) => return Err(Error::Statement(tenantry_wire::Error::Unusable)),
             };
             let Error::Statement(error) = error else {
-                return Err(error);
+                pools.refresh(error, caller, &located, &mut refresh).await?;
+                continue;
             };
             let verdict = verdict(&error);
             weigh(verdict, error, &mut patience)?;
@@ -97,13 +101,13 @@ impl<D: Driver> ForeignPools<D> {
         let home = &located.home;
         let mut by_database = self.shared.by_database.lock();
         if let Some(pool) = by_database.get(&home.placement.database)
-            && pool.leads_to(&home.endpoint, home.incarnation)
+            && pool.leads_to(located)
         {
             return pool.clone();
         }
         // Another address, password or incarnation: the old pool ends with the last who holds it.
         let config = self.shared.pools.config().clone();
-        let pool = ForeignPool::new(home.endpoint.clone(), home.incarnation, config);
+        let pool = ForeignPool::new(located, config);
         by_database.insert(home.placement.database, pool.clone());
         pool
     }

@@ -3,13 +3,14 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
+use tenantry_core::TenantId;
 use tenantry_wire::{Binding, Endpoint, Error as WireError};
 use tokio::{
     runtime::Handle,
@@ -20,8 +21,11 @@ use tokio::{
 use super::{Driver, session::Session};
 use crate::{
     Error, Incarnation, PoolConfig, PoolStatus,
-    database::jittered,
+    database::{DatabasePool, jittered},
+    place::Lane,
+    placements::Located,
     pools::{Verdict, verdict},
+    server::Reclaim,
 };
 
 /// How long a server may take to hear a good-bye.
@@ -39,6 +43,8 @@ pub(super) struct ForeignPool<D> {
     endpoint: Arc<Endpoint>,
     incarnation: Option<Incarnation>,
     config: Arc<PoolConfig>,
+    /// Where the connections are counted among the server's.
+    database: Arc<DatabasePool>,
     /// One for each connection that is lent, being opened or being closed.
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -53,10 +59,11 @@ struct Inner<D> {
 }
 
 impl<D: Driver> ForeignPool<D> {
-    pub(super) fn new(endpoint: Arc<Endpoint>, incarnation: Option<Incarnation>, config: Arc<PoolConfig>) -> Arc<Self> {
+    pub(super) fn new(located: &Located, config: Arc<PoolConfig>) -> Arc<Self> {
         let pool = Arc::new(Self {
-            endpoint,
-            incarnation,
+            endpoint: located.home.endpoint.clone(),
+            incarnation: located.home.incarnation,
+            database: located.pool.clone(),
             places: Arc::new(Semaphore::new(config.connections_max)),
             waiting: AtomicUsize::new(0),
             inner: Mutex::new(Inner {
@@ -69,8 +76,8 @@ impl<D: Driver> ForeignPool<D> {
         pool
     }
 
-    pub(super) fn leads_to(&self, endpoint: &Arc<Endpoint>, incarnation: Option<Incarnation>) -> bool {
-        Arc::ptr_eq(&self.endpoint, endpoint) || (self.incarnation == incarnation && self.endpoint.same_as(endpoint))
+    pub(super) fn leads_to(&self, located: &Located) -> bool {
+        Arc::ptr_eq(&self.database, &located.pool)
     }
 
     pub(super) fn status(&self) -> PoolStatus {
@@ -108,7 +115,7 @@ impl<D: Driver> ForeignPool<D> {
     }
 
     /// The idle connection that costs least to use; and one that has to go, where another has to be opened.
-    fn pick(&self, binding: &Binding<'_>) -> (Option<Session<D>>, Option<Session<D>>) {
+    fn pick(self: &Arc<Self>, binding: &Binding<'_>) -> (Option<Session<D>>, Option<Session<D>>) {
         self.shrink();
         let lent = self.lent();
         let mut inner = self.inner.lock();
@@ -125,7 +132,8 @@ impl<D: Driver> ForeignPool<D> {
         (None, full.then(|| inner.idle.remove(0)))
     }
 
-    async fn connect(&self) -> Result<Session<D>, Error> {
+    async fn connect(&self, tenant: TenantId) -> Result<Session<D>, Error> {
+        let place = self.database.place(tenant, Lane::Foreign).await?;
         let opening = async {
             let mut driver = D::connect(&self.endpoint, &self.config).await?;
             let identity = driver.ask(IDENTITY, &[]).await?;
@@ -149,18 +157,30 @@ impl<D: Driver> ForeignPool<D> {
         Ok(Session::new(
             driver,
             pid,
+            place,
             now,
             now + jittered(self.config.life_max, pid),
         ))
     }
 
     /// Takes a connection back. Its place is still held, and given back after this.
-    fn put_back(&self, mut session: Session<D>) {
+    fn put_back(self: &Arc<Self>, mut session: Session<D>) {
         session.idle_since = Instant::now();
         if self.is_spent(&session, self.inner.lock().fresh_since) {
             return say_good_bye(session, None);
         }
         self.inner.lock().idle.push(session);
+        if self.tell_idle() {
+            self.reclaim();
+        }
+    }
+
+    /// Tells the server's pool how many lie idle; whether somebody else needs one's place.
+    fn tell_idle(self: &Arc<Self>) -> bool {
+        let this: Weak<dyn Reclaim> = Arc::<Self>::downgrade(self);
+        let idle = self.inner.lock().idle.len();
+        let (server, slot) = (self.database.server(), self.database.slot());
+        server.lane_idles(slot, Lane::Foreign, idle, this)
     }
 
     fn is_spent(&self, session: &Session<D>, fresh_since: Option<Instant>) -> bool {
@@ -171,7 +191,7 @@ impl<D: Driver> ForeignPool<D> {
     }
 
     /// Closes what has lain idle for too long, or has reached its age.
-    fn shrink(&self) {
+    fn shrink(self: &Arc<Self>) {
         let mut spent = Vec::new();
         {
             let mut inner = self.inner.lock();
@@ -183,6 +203,9 @@ impl<D: Driver> ForeignPool<D> {
                     inner.idle.push(session);
                 }
             }
+        }
+        if !spent.is_empty() {
+            self.tell_idle();
         }
         for session in spent {
             say_good_bye(session, None);
@@ -201,6 +224,18 @@ impl<D: Driver> ForeignPool<D> {
                 }
             }
         });
+    }
+}
+
+impl<D: Driver> Reclaim for ForeignPool<D> {
+    fn reclaim(&self) {
+        let idle = {
+            let mut inner = self.inner.lock();
+            (!inner.idle.is_empty()).then(|| inner.idle.remove(0))
+        };
+        if let Some(session) = idle {
+            say_good_bye(session, None);
+        }
     }
 }
 
@@ -234,13 +269,14 @@ impl<D: Driver> Place<D> {
     pub(super) async fn open(self, binding: &Binding<'_>) -> Result<ForeignLease<D>, Error> {
         loop {
             let (found, going) = self.pool.pick(binding);
+            self.pool.tell_idle();
             if let Some(going) = going {
                 // Only then there is room, on the server too.
-                let _ = timeout(CLOSE_TIMEOUT, going.driver.close()).await;
+                let _ = timeout(CLOSE_TIMEOUT, going.close()).await;
             }
             let (mut session, reused) = match found {
                 Some(session) => (session, true),
-                None => (self.pool.connect().await?, false),
+                None => (self.pool.connect(binding.tenant).await?, false),
             };
             let limit = self.pool.config.statement_timeout;
             let error = match timeout(limit, session.begin(binding)).await {
@@ -310,7 +346,7 @@ impl<D: Driver> ForeignLease<D> {
 fn say_good_bye<D: Driver>(session: Session<D>, permit: Option<OwnedSemaphorePermit>) {
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(async move {
-            let _ = timeout(CLOSE_TIMEOUT, session.driver.close()).await;
+            let _ = timeout(CLOSE_TIMEOUT, session.close()).await;
             drop(permit);
         });
     }

@@ -9,6 +9,7 @@ use tenantry_core::{Epoch, Role, TenantId, Tier, seal};
 use tenantry_wire::{Binding, DbError, Error};
 
 use super::Driver;
+use crate::place::Place;
 
 // The fixed statements of the call protocol, in a form that any driver can send: parameters and result are texts. In the
 // sealed tier the seal may be read by anybody; messages and codes go as parameters, so that nobody sees them in
@@ -34,6 +35,8 @@ pub(super) struct Session<D> {
     /// Closed from here on, as soon as nobody uses it.
     pub(super) dies: Instant,
     pub(super) idle_since: Instant,
+    /// Among the server's connections. Given back after the driver has closed its own.
+    place: Place,
 }
 
 struct Bound {
@@ -44,7 +47,7 @@ struct Bound {
 }
 
 impl<D: Driver> Session<D> {
-    pub(super) fn new(driver: D, pid: i32, opened: Instant, dies: Instant) -> Self {
+    pub(super) fn new(driver: D, pid: i32, place: Place, opened: Instant, dies: Instant) -> Self {
         Self {
             driver,
             pid,
@@ -55,7 +58,14 @@ impl<D: Driver> Session<D> {
             opened,
             dies,
             idle_since: opened,
+            place,
         }
+    }
+
+    /// Says good-bye to the server.
+    pub(super) async fn close(self) {
+        self.driver.close().await;
+        drop(self.place);
     }
 
     /// Whether it is bound as the call needs it.

@@ -9,6 +9,8 @@ mod affinity;
 mod bounds;
 mod cancel;
 mod counting_proxy;
+mod fleet;
 mod moves;
 mod round_trip;
+mod server;
 mod support;

@@ -104,6 +104,7 @@ impl Fixture {
             key,
             tier: Tier::Sealed,
             incarnation: None,
+            pooled: false,
         };
         let source = Arc::new(Source {
             home: parking_lot::Mutex::new(home),

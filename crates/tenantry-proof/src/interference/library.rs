@@ -203,6 +203,7 @@ fn home(world: &World, owner: Owner) -> Result<(TenantId, Home)> {
             system_identifier,
             database_oid,
         }),
+        pooled: false,
     };
     Ok((tenant(owner), home))
 }

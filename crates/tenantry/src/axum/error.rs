@@ -32,6 +32,14 @@ impl From<Error> for Problem {
                 )
                 .retry_after(wait)
             }
+            ErrorKind::TenantBusy => {
+                tracing::info!(%error, "a tenant asks for more than its share");
+                Self::new(
+                    Code::RateLimited,
+                    "This tenant has too many requests under way; slow down.",
+                )
+                .retry_after(wait)
+            }
             ErrorKind::TenantNotFound => Self::not_found(),
             ErrorKind::TenantSuspended => Self::new(Code::TenantSuspended, "The tenant is suspended."),
             ErrorKind::TenantNotReady => {

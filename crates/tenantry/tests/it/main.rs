@@ -7,6 +7,7 @@
 
 #[cfg(all(feature = "sqlx", feature = "diesel"))]
 mod adapters;
+mod busy;
 mod compile_fail;
 mod copy;
 mod dropped;
@@ -14,10 +15,12 @@ mod handed_over;
 mod isolation;
 mod migration;
 mod mistakes;
+mod pooler;
 mod raw;
 mod resolve;
 mod roles;
 mod scope;
+mod shares;
 mod stream;
 mod transaction;
 mod world;

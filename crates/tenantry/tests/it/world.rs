@@ -184,6 +184,7 @@ impl World {
                 system_identifier: made.system_identifier,
                 database_oid: made.database_oid,
             }),
+            pooled: false,
         };
         let target = Target {
             schema: Identifier::new("app").unwrap(),

@@ -1,0 +1,698 @@
+//! The connections of this process to one server: all its tenant databases share them.
+//!
+//! One lock holds the whole state, so that "never more than the share" needs no argument over several. It is held for the moment
+//! of a step, never over an await. What decides who gets a place stands in [`settle`](crate::settle).
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tenantry_core::TenantId;
+use tenantry_wire::Binding;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, oneshot},
+};
+
+use crate::{
+    Error, PoolConfig, PoolStatus,
+    database::DatabasePool,
+    heat::Heat,
+    member::{Lease, Member},
+    place::{Lane, Place},
+    queue::{FairQueue, Waiter},
+    seat::Seat,
+};
+
+/// How long a tenant counts as one that others have to be kept room for.
+const CONTENDED_FOR: Duration = Duration::from_secs(1);
+
+/// How this process stands with one server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ServerStatus {
+    /// Connections that this process may have there.
+    pub share: usize,
+    /// Connections that exist, of all lanes, those that are being opened and closed included.
+    pub open: usize,
+    /// Callers that wait.
+    pub waiting: usize,
+}
+
+/// The connections of this process to one server.
+pub(crate) struct ServerPool {
+    pub(super) config: Arc<PoolConfig>,
+    pub(super) inner: Mutex<Inner>,
+    /// Under a lock of its own, taken last: a connection leaves it wherever it is dropped.
+    seats: Mutex<Seats>,
+    /// Rings when connections beyond the share are gone, for who has to tell that.
+    shrunk: Arc<Notify>,
+}
+
+pub(super) struct Inner {
+    /// How many connections there may be.
+    pub(super) share: usize,
+    /// How many there are, of all lanes: idle, lent, being opened, being closed.
+    pub(super) open: usize,
+    pub(super) opening: usize,
+    pub(super) closing: usize,
+    /// By slot; a slot is used again when its database is gone.
+    pub(super) databases: Vec<Option<Database>>,
+    free: Vec<usize>,
+    /// Databases with callers that need another connection, by turns.
+    pub(super) hungry: VecDeque<usize>,
+    /// When who waits is looked at again without anything happening.
+    pub(super) alarm: Option<Instant>,
+    asked: u64,
+    /// How long it took of late to open a connection.
+    pub(super) opening_takes: Duration,
+    /// There is more than the share, and somebody waits for the news that there is not.
+    shrinking: bool,
+}
+
+/// What one tenant database has and needs.
+pub(super) struct Database {
+    pub(super) pool: Weak<DatabasePool>,
+    /// Least recently used first. While somebody waits who may be served, nothing lies idle.
+    #[expect(
+        clippy::vec_box,
+        reason = "a member is taken out and put back for each call, and is half a kilobyte"
+    )]
+    pub(super) idle: Vec<Box<Member>>,
+    pub(super) waiting: FairQueue<Result<Lease, Error>>,
+    pub(super) lanes: [LaneState; 2],
+    /// All that exist, of all lanes: idle, lent, being opened, being closed.
+    pub(super) open: usize,
+    pub(super) opening: usize,
+    pub(super) closing: usize,
+    lent: HashMap<TenantId, usize>,
+    last_tenant: Option<TenantId>,
+    contended_at: Option<Instant>,
+    pub(super) heat: Heat,
+    /// Since when it waits for a place; it stands in the queue then.
+    pub(super) hungry_since: Option<Instant>,
+    /// Another pool leads to the database now: what comes back is closed.
+    pub(super) retired: bool,
+}
+
+/// Those who wait for a place, not for a connection, and what they have.
+#[derive(Default)]
+pub(super) struct LaneState {
+    pub(super) waiting: FairQueue<Result<Place, Error>>,
+    pub(super) open: usize,
+    /// Of those, connections that nobody uses, and what closes one of them.
+    pub(super) idle: usize,
+    pub(super) reclaim: Option<Weak<dyn Reclaim>>,
+}
+
+/// Closes a connection that nobody uses, and gives its place back.
+pub(crate) trait Reclaim: Send + Sync {
+    fn reclaim(&self);
+}
+
+impl ServerPool {
+    pub(crate) fn new(config: Arc<PoolConfig>, share: usize, shrunk: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            inner: Mutex::new(Inner {
+                share,
+                open: 0,
+                opening: 0,
+                closing: 0,
+                databases: Vec::new(),
+                free: Vec::new(),
+                hungry: VecDeque::new(),
+                alarm: None,
+                asked: 0,
+                opening_takes: Duration::ZERO,
+                shrinking: false,
+            }),
+            seats: Mutex::default(),
+            shrunk,
+        })
+    }
+
+    /// Takes in another database.
+    pub(crate) fn add(&self, pool: Weak<DatabasePool>) -> usize {
+        let mut inner = self.inner.lock();
+        let database = Some(Database::new(pool));
+        match inner.free.pop() {
+            Some(slot) => {
+                inner.databases[slot] = database;
+                slot
+            }
+            None => {
+                inner.databases.push(database);
+                inner.databases.len() - 1
+            }
+        }
+    }
+
+    /// Nobody asks by way of this pool any more: its connections are closed as they come back, and who waits is told to ask
+    /// where the database is now.
+    pub(crate) fn retire(self: &Arc<Self>, slot: usize) {
+        let (waiting, places) = {
+            let mut inner = self.inner.lock();
+            let Some(database) = &mut inner.databases[slot] else {
+                return;
+            };
+            database.retired = true;
+            let waiting = std::mem::take(&mut database.waiting);
+            let places = Lane::ALL.map(|lane| std::mem::take(&mut database.lanes[lane as usize].waiting));
+            while self.evict(&mut inner, slot) {}
+            inner.forget_if_over(slot);
+            self.settle(&mut inner, Instant::now());
+            (waiting, places)
+        };
+        for waiter in waiting {
+            let _ = waiter.sender.send(Err(Error::Readdressed));
+        }
+        for waiter in places.into_iter().flatten() {
+            let _ = waiter.sender.send(Err(Error::Readdressed));
+        }
+    }
+
+    pub(crate) fn status(&self) -> ServerStatus {
+        let inner = self.inner.lock();
+        let waiting = inner.databases.iter().flatten().map(Database::waiting).sum();
+        ServerStatus {
+            share: inner.share,
+            open: inner.open,
+            waiting,
+        }
+    }
+
+    pub(crate) fn status_of(&self, slot: usize) -> PoolStatus {
+        let inner = self.inner.lock();
+        inner.databases[slot]
+            .as_ref()
+            .map_or_else(PoolStatus::default, |database| PoolStatus {
+                open: database.open - database.lanes[Lane::Foreign as usize].open,
+                idle: database.idle.len(),
+                waiting: database.waiting(),
+                raw: database.lanes[Lane::Raw as usize].open,
+            })
+    }
+
+    /// How many connections there may be from now on. What is there beyond them is closed when nobody uses it.
+    pub(crate) fn set_share(self: &Arc<Self>, share: usize) {
+        let mut inner = self.inner.lock();
+        if inner.share != share {
+            inner.share = share;
+            inner.shrinking = inner.open > share;
+            self.settle(&mut inner, Instant::now());
+        }
+    }
+
+    /// Ends every connection, whoever uses it: others may take their places soon.
+    pub(crate) fn cut_all(&self) {
+        let seats: Vec<_> = self.seats.lock().by_number.values().cloned().collect();
+        for seat in seats {
+            seat.cut();
+        }
+    }
+
+    /// Takes a connection into the list of those that can be ended from outside.
+    pub(crate) fn seat(self: &Arc<Self>, seat: &Arc<Seat>) -> Seated {
+        let mut seats = self.seats.lock();
+        seats.last += 1;
+        let number = seats.last;
+        seats.by_number.insert(number, seat.clone());
+        Seated {
+            server: self.clone(),
+            number,
+        }
+    }
+
+    /// An idle connection: one bound as needed if there is one, else an unbound one, else the one unused for longest. `None` where
+    /// none is idle, or the tenant has as many as it may.
+    pub(crate) fn take_idle(&self, slot: usize, binding: &Binding<'_>, now: Instant) -> Option<Box<Member>> {
+        let mut inner = self.inner.lock();
+        let database = inner.databases[slot].as_mut()?;
+        database.note_use(binding.tenant, now);
+        if database.idle.is_empty() || database.room(&self.config, binding.tenant, now) == 0 {
+            return None;
+        }
+        let member = database.best(binding)?;
+        database.heat.warm(now);
+        database.lend(binding.tenant);
+        Some(member)
+    }
+
+    /// Takes a place in the queue; `None` where a connection has come back by now.
+    pub(crate) fn queue_up(
+        self: &Arc<Self>,
+        slot: usize,
+        tenant: TenantId,
+    ) -> Option<Result<oneshot::Receiver<Result<Lease, Error>>, Error>> {
+        let now = Instant::now();
+        let mut inner = self.inner.lock();
+        let asked = inner.next_turn();
+        let Some(database) = inner.databases[slot].as_mut().filter(|database| !database.retired) else {
+            return Some(Err(Error::Readdressed));
+        };
+        if !database.idle.is_empty() && database.room(&self.config, tenant, now) > 0 {
+            return None;
+        }
+        if let Err(error) = database.admit(&self.config, tenant) {
+            return Some(Err(error));
+        }
+        database.heat.warm(now);
+        let (sender, receiver) = oneshot::channel();
+        database.waiting.push(tenant, Waiter { asked, sender });
+        self.needs(&mut inner, slot, now);
+        Some(Ok(receiver))
+    }
+
+    /// Waits for a place of a lane, by turns among tenants, and in the order of asking among the lanes.
+    pub(crate) fn queue_for_place(
+        self: &Arc<Self>,
+        slot: usize,
+        tenant: TenantId,
+        lane: Lane,
+    ) -> Result<oneshot::Receiver<Result<Place, Error>>, Error> {
+        let now = Instant::now();
+        let mut inner = self.inner.lock();
+        let asked = inner.next_turn();
+        let Some(database) = inner.databases[slot].as_mut().filter(|database| !database.retired) else {
+            return Err(Error::Readdressed);
+        };
+        database.admit(&self.config, tenant)?;
+        database.heat.warm(now);
+        let (sender, receiver) = oneshot::channel();
+        let waiter = Waiter { asked, sender };
+        database.lanes[lane as usize].waiting.push(tenant, waiter);
+        self.needs(&mut inner, slot, now);
+        Ok(receiver)
+    }
+
+    /// Whether the tenant waits because of what it has itself, and not because its database or the server has no more.
+    pub(crate) fn is_at_its_limit(&self, slot: usize, tenant: TenantId) -> bool {
+        let inner = self.inner.lock();
+        let Some(database) = &inner.databases[slot] else {
+            return false;
+        };
+        let own_limit = database.limit(&self.config, Instant::now()) < self.config.connections_max;
+        own_limit && database.room(&self.config, tenant, Instant::now()) == 0
+    }
+
+    /// Tells how many of a lane's connections nobody uses, and what closes one.
+    pub(crate) fn lane_idles(&self, slot: usize, lane: Lane, idle: usize, reclaim: Weak<dyn Reclaim>) -> bool {
+        let mut inner = self.inner.lock();
+        let hungry = !inner.hungry.is_empty() || inner.open - inner.closing > inner.share;
+        if let Some(database) = &mut inner.databases[slot] {
+            let state = &mut database.lanes[lane as usize];
+            state.idle = idle;
+            state.reclaim = Some(reclaim);
+            return hungry || database.retired;
+        }
+        true
+    }
+
+    /// Takes a connection back from the tenant it was lent to, and gives it to whose turn it is.
+    pub(crate) fn put_back(self: &Arc<Self>, pool: &Arc<DatabasePool>, mut member: Box<Member>, tenant: TenantId) {
+        let slot = pool.slot();
+        let now = Instant::now();
+        member.idle_since = now;
+        member.seat.given_back();
+        let clean = member.session.is_clean();
+        let mut inner = self.inner.lock();
+        let Some(database) = &mut inner.databases[slot] else {
+            return;
+        };
+        database.take_back(tenant);
+        if clean && member.dies > now && !database.retired && !database.is_full_of_tables(&self.config, &member) {
+            self.give(&mut inner, pool, member, now);
+        } else {
+            self.close(&mut inner, slot, member);
+            self.settle(&mut inner, now);
+        }
+    }
+
+    /// A connection that was taken from the idle ones, and is closed or too old.
+    pub(crate) fn bury(self: &Arc<Self>, slot: usize, member: Box<Member>, tenant: TenantId) {
+        let mut inner = self.inner.lock();
+        if let Some(database) = &mut inner.databases[slot] {
+            database.take_back(tenant);
+        }
+        self.close(&mut inner, slot, member);
+    }
+
+    /// A new connection. Whatever its age: it serves once.
+    pub(crate) fn opened(self: &Arc<Self>, pool: &Arc<DatabasePool>, member: Box<Member>, took: Duration) {
+        let now = Instant::now();
+        let slot = pool.slot();
+        let mut inner = self.inner.lock();
+        inner.opening -= 1;
+        inner.note_opening(took);
+        match &mut inner.databases[slot] {
+            Some(database) if !database.retired => {
+                database.opening -= 1;
+                self.give(&mut inner, pool, member, now);
+                self.needs_still(&mut inner, slot, now);
+            }
+            Some(database) => {
+                database.opening -= 1;
+                self.close(&mut inner, slot, member);
+                self.settle(&mut inner, now);
+            }
+            None => {}
+        }
+    }
+
+    /// No new connection. Where others serve, who waits goes on waiting for those; where there are none, nobody waits in vain.
+    pub(crate) fn not_opened(self: &Arc<Self>, slot: usize, error: &Error) {
+        let refused = {
+            let mut inner = self.inner.lock();
+            inner.opening -= 1;
+            inner.open -= 1;
+            let mut refused = FairQueue::default();
+            if let Some(database) = &mut inner.databases[slot] {
+                database.opening -= 1;
+                database.open -= 1;
+                if database.own_open() == 0 {
+                    refused = std::mem::take(&mut database.waiting);
+                }
+                // Tried again when the next one asks, and not on and on for those who wait.
+                database.hungry_since = None;
+                inner.hungry.retain(|hungry| *hungry != slot);
+            }
+            self.tell_shrunk(&mut inner);
+            inner.forget_if_over(slot);
+            self.settle(&mut inner, Instant::now());
+            refused
+        };
+        for waiter in refused {
+            let _ = waiter.sender.send(Err(error.again()));
+        }
+    }
+
+    /// Gives a connection to whose turn it is.
+    fn give(self: &Arc<Self>, inner: &mut Inner, pool: &Arc<DatabasePool>, mut member: Box<Member>, now: Instant) {
+        debug_assert!(
+            member.session.is_clean(),
+            "B2, B4: a connection comes back from a call that has not ended"
+        );
+        let slot = pool.slot();
+        if inner.open - inner.closing > inner.share || self.is_anothers_turn(inner, slot, &member, now) {
+            self.close(inner, slot, member);
+            return self.settle(inner, now);
+        }
+        let Some(database) = &mut inner.databases[slot] else {
+            return;
+        };
+        while let Some((tenant, waiter)) = database.next_waiter(&self.config, now) {
+            match waiter.sender.send(Ok(Lease::new(member, pool.clone(), tenant))) {
+                Ok(()) => {
+                    database.lend(tenant);
+                    return;
+                }
+                // This one gave up. The lease comes back whole, so nothing is given back twice.
+                Err(Ok(lease)) => match lease.take() {
+                    Some(same) => member = same,
+                    None => return,
+                },
+                Err(Err(_)) => return,
+            }
+        }
+        database.idle.push(member);
+        if !inner.hungry.is_empty() {
+            self.settle(inner, now);
+        }
+    }
+
+    /// Ends a connection; its place is free when the server has ended its side, so that the bound holds there too.
+    pub(super) fn close(self: &Arc<Self>, inner: &mut Inner, slot: usize, member: Box<Member>) {
+        inner.closing += 1;
+        if let Some(database) = &mut inner.databases[slot] {
+            database.closing += 1;
+        }
+        let server = self.clone();
+        match Handle::try_current() {
+            Ok(runtime) => {
+                runtime.spawn(async move {
+                    member.end().await;
+                    server.closed(slot);
+                });
+            }
+            Err(_) => {
+                member.session.terminate();
+                inner.is_closed(slot);
+            }
+        }
+    }
+
+    fn closed(self: &Arc<Self>, slot: usize) {
+        let mut inner = self.inner.lock();
+        inner.is_closed(slot);
+        self.after_closing(&mut inner, slot);
+    }
+
+    fn after_closing(self: &Arc<Self>, inner: &mut Inner, slot: usize) {
+        self.tell_shrunk(inner);
+        inner.forget_if_over(slot);
+        // It may have been at its own bound.
+        self.needs_still(inner, slot, Instant::now());
+    }
+
+    /// A place of another lane is free again.
+    pub(crate) fn place_given_back(self: &Arc<Self>, slot: usize, lane: Lane) {
+        let mut inner = self.inner.lock();
+        inner.open -= 1;
+        if let Some(database) = &mut inner.databases[slot] {
+            database.open -= 1;
+            database.lanes[lane as usize].open -= 1;
+        }
+        self.after_closing(&mut inner, slot);
+    }
+
+    fn tell_shrunk(&self, inner: &mut Inner) {
+        if inner.shrinking && inner.open <= inner.share {
+            inner.shrinking = false;
+            self.shrunk.notify_one();
+        }
+    }
+
+    /// Closes what has lain idle for too long, or has reached its age, or was closed by the server; and what was lent for too long.
+    pub(crate) fn shrink(self: &Arc<Self>) {
+        let now = Instant::now();
+        let mut inner = self.inner.lock();
+        for slot in 0..inner.databases.len() {
+            let Some(database) = &mut inner.databases[slot] else {
+                continue;
+            };
+            database.lent.retain(|_, lent| *lent > 0);
+            let mut spent = Vec::new();
+            for mut member in std::mem::take(&mut database.idle) {
+                let old = member.dies <= now || now - member.idle_since >= self.config.idle_max;
+                let full = database.is_full_of_tables(&self.config, &member);
+                if old || full || member.session.connection().is_closed() {
+                    spent.push(member);
+                } else {
+                    database.idle.push(member);
+                }
+            }
+            for member in spent {
+                self.close(&mut inner, slot, member);
+            }
+        }
+        drop(inner);
+        let seats = self.seats.lock();
+        let due: Vec<_> = seats
+            .by_number
+            .values()
+            .filter(|seat| seat.is_due(now))
+            .cloned()
+            .collect();
+        drop(seats);
+        for seat in due {
+            tracing::warn!("a transaction lasted longer than it may: its connection is closed");
+            seat.given_back();
+            seat.cut();
+        }
+    }
+}
+
+/// The connections that can be ended from outside.
+#[derive(Default)]
+struct Seats {
+    by_number: HashMap<u64, Arc<Seat>>,
+    last: u64,
+}
+
+/// A connection in the list of those that can be ended from outside; leaves it when dropped.
+pub(crate) struct Seated {
+    server: Arc<ServerPool>,
+    number: u64,
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.server.seats.lock().by_number.remove(&self.number);
+    }
+}
+
+impl Inner {
+    fn next_turn(&mut self) -> u64 {
+        self.asked += 1;
+        self.asked
+    }
+
+    fn is_closed(&mut self, slot: usize) {
+        self.closing -= 1;
+        self.open -= 1;
+        if let Some(database) = &mut self.databases[slot] {
+            database.closing -= 1;
+            database.open -= 1;
+        }
+    }
+
+    /// Forgets a database that nobody uses and that has nothing left.
+    pub(super) fn forget_if_over(&mut self, slot: usize) {
+        let over = self.databases[slot]
+            .as_ref()
+            .is_some_and(|database| database.retired && database.open == 0);
+        if over {
+            self.databases[slot] = None;
+            self.hungry.retain(|hungry| *hungry != slot);
+            self.free.push(slot);
+        }
+    }
+}
+
+impl Database {
+    fn new(pool: Weak<DatabasePool>) -> Self {
+        Self {
+            pool,
+            idle: Vec::new(),
+            waiting: FairQueue::default(),
+            lanes: Default::default(),
+            open: 0,
+            opening: 0,
+            closing: 0,
+            lent: HashMap::new(),
+            last_tenant: None,
+            contended_at: None,
+            heat: Heat::default(),
+            hungry_since: None,
+            retired: false,
+        }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len() + self.lanes.iter().map(|lane| lane.waiting.len()).sum::<usize>()
+    }
+
+    /// Those of the pool's own lane that exist.
+    pub(super) fn own_open(&self) -> usize {
+        self.open - self.lanes.iter().map(|lane| lane.open).sum::<usize>()
+    }
+
+    /// Whether it has as many connections as one database may. Other drivers have a bound of their own.
+    pub(super) fn is_full(&self, config: &PoolConfig) -> bool {
+        self.open - self.lanes[Lane::Foreign as usize].open >= config.connections_max
+    }
+
+    /// Those that serve, or will come back to serve.
+    pub(super) fn established(&self) -> usize {
+        self.own_open() - self.closing
+    }
+
+    fn note_use(&mut self, tenant: TenantId, now: Instant) {
+        if self.last_tenant != Some(tenant) && self.last_tenant.replace(tenant).is_some() {
+            self.contended_at = Some(now);
+        }
+    }
+
+    /// How many connections one tenant may have.
+    fn limit(&self, config: &PoolConfig, now: Instant) -> usize {
+        let contended = self
+            .contended_at
+            .is_some_and(|at| now.saturating_duration_since(at) < CONTENDED_FOR);
+        match contended {
+            true => config.tenant_connections_max.clamp(1, config.connections_max.max(1)),
+            false => config.connections_max,
+        }
+    }
+
+    /// How many more connections the tenant may have.
+    pub(super) fn room(&self, config: &PoolConfig, tenant: TenantId, now: Instant) -> usize {
+        self.limit(config, now)
+            .saturating_sub(self.lent.get(&tenant).copied().unwrap_or(0))
+    }
+
+    fn lend(&mut self, tenant: TenantId) {
+        *self.lent.entry(tenant).or_insert(0) += 1;
+    }
+
+    fn take_back(&mut self, tenant: TenantId) {
+        if let Some(lent) = self.lent.get_mut(&tenant) {
+            *lent = lent.saturating_sub(1);
+        }
+    }
+
+    fn next_waiter(&mut self, config: &PoolConfig, now: Instant) -> Option<(TenantId, Waiter<Result<Lease, Error>>)> {
+        let (limit, lent) = (self.limit(config, now), &self.lent);
+        self.waiting
+            .pop_where(|tenant| lent.get(&tenant).is_none_or(|lent| *lent < limit))
+    }
+
+    /// Whether one more caller of this tenant may wait.
+    fn admit(&mut self, config: &PoolConfig, tenant: TenantId) -> Result<(), Error> {
+        let of_tenant = |database: &Self| {
+            database.waiting.len_of(tenant)
+                + database
+                    .lanes
+                    .iter()
+                    .map(|lane| lane.waiting.len_of(tenant))
+                    .sum::<usize>()
+        };
+        if of_tenant(self) >= config.tenant_waiting_max || self.waiting() >= config.waiting_max {
+            // Those who gave up are still in the queue until their turn comes.
+            self.waiting.sweep();
+            for lane in &mut self.lanes {
+                lane.waiting.sweep();
+            }
+        }
+        if of_tenant(self) >= config.tenant_waiting_max {
+            return Err(Error::TenantFull(of_tenant(self)));
+        }
+        let waiting = self.waiting();
+        if waiting < config.waiting_max {
+            return Ok(());
+        }
+        // Not for what others ask: whoever has more waiters than anybody loses one.
+        match self.waiting.pop_of_longest(tenant) {
+            Some(other) => {
+                let _ = other.sender.send(Err(Error::Full(waiting)));
+                Ok(())
+            }
+            None => Err(Error::Full(waiting)),
+        }
+    }
+
+    /// Whether its backend remembers more tables than it may. While somebody waits, half as many again.
+    fn is_full_of_tables(&self, config: &PoolConfig, member: &Member) -> bool {
+        let tables = member.touched.len() * config.tables_per_schema;
+        let most = match self.waiting.len() {
+            0 => config.touched_tables_max,
+            _ => config.touched_tables_max + config.touched_tables_max / 2,
+        };
+        // One schema alone is served whatever its size.
+        member.touched.len() > 1 && tables > most
+    }
+
+    /// The idle connection that costs least to use for this binding.
+    fn best(&mut self, binding: &Binding<'_>) -> Option<Box<Member>> {
+        if self.idle.is_empty() {
+            return None;
+        }
+        let bound = self.idle.iter().rposition(|member| member.session.serves(binding));
+        let place = bound
+            .or_else(|| self.idle.iter().position(|member| !member.session.is_bound()))
+            .unwrap_or(0);
+        Some(self.idle.remove(place))
+    }
+}
