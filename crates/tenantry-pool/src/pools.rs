@@ -28,6 +28,8 @@ use crate::{
 const MOVE_WAIT: Duration = Duration::from_secs(2);
 /// How often it asks whether the move has ended.
 const MOVE_POLL: Duration = Duration::from_millis(25);
+/// How long a call waits before it tries a refused password, or what has taken its place by then, once more.
+const PASSWORD_WAIT: Duration = Duration::from_millis(200);
 /// How often a call asks anew because the way to its database changed while it waited.
 const READDRESSED_MAX: u32 = 8;
 
@@ -356,10 +358,15 @@ impl Pools {
             self.shared.placements.invalidate(caller.tenant).await;
         }
         let now = self.locate(caller).await?;
-        match Arc::ptr_eq(&now.pool, &located.pool) {
-            true => Err(error),
-            false => Ok(()),
+        if !Arc::ptr_eq(&now.pool, &located.pool) {
+            return Ok(());
         }
+        // A new password is written to the catalog and told to the server one after the other: this may be in between.
+        if error.database().is_some_and(|error| error.code() == "28P01") {
+            tokio::time::sleep(PASSWORD_WAIT).await;
+            return Ok(());
+        }
+        Err(error)
     }
 
     /// Where nothing has to be asked or waited for, as usual.

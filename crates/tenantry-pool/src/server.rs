@@ -102,9 +102,15 @@ pub(super) struct Database {
 pub(super) struct LaneState {
     pub(super) waiting: FairQueue<Result<Place, Error>>,
     pub(super) open: usize,
-    /// Of those, connections that nobody uses, and what closes one of them.
-    pub(super) idle: usize,
-    pub(super) reclaim: Option<Weak<dyn Reclaim>>,
+    /// Of those, connections that nobody uses, and what closes one of them: for each driver.
+    pub(super) idle: Vec<(usize, Weak<dyn Reclaim>)>,
+}
+
+impl LaneState {
+    /// How many lie idle.
+    pub(super) fn idle(&self) -> usize {
+        self.idle.iter().map(|(idle, _)| idle).sum()
+    }
 }
 
 /// Closes a connection that nobody uses, and gives its place back.
@@ -303,9 +309,9 @@ impl ServerPool {
         let mut inner = self.inner.lock();
         let hungry = !inner.hungry.is_empty() || inner.open - inner.closing > inner.share;
         if let Some(database) = &mut inner.databases[slot] {
-            let state = &mut database.lanes[lane as usize];
-            state.idle = idle;
-            state.reclaim = Some(reclaim);
+            let known = &mut database.lanes[lane as usize].idle;
+            known.retain(|(_, other)| other.strong_count() > 0 && !std::ptr::addr_eq(other.as_ptr(), reclaim.as_ptr()));
+            known.push((idle, reclaim));
             return hungry || database.retired;
         }
         true

@@ -24,7 +24,7 @@ use crate::{
     heat::Heat,
     member::Member,
     place::{Lane, Place},
-    server::{Database, Inner, ServerPool},
+    server::{Database, Inner, LaneState, ServerPool},
 };
 
 /// Connections to one database that are opened at the same time.
@@ -214,14 +214,16 @@ impl ServerPool {
             self.close(inner, slot, member);
             return true;
         }
-        for lane in &mut database.lanes {
-            let Some(reclaim) = lane.reclaim.as_ref().and_then(std::sync::Weak::upgrade) else {
-                continue;
-            };
-            if lane.idle > 0 && Handle::try_current().is_ok() {
-                lane.idle -= 1;
+        let Ok(runtime) = Handle::try_current() else {
+            return false;
+        };
+        for (idle, reclaim) in database.lanes.iter_mut().flat_map(|lane| &mut lane.idle) {
+            if *idle > 0
+                && let Some(reclaim) = reclaim.upgrade()
+            {
+                *idle -= 1;
                 // Outside of the lock: it has one of its own.
-                tokio::spawn(async move { reclaim.reclaim() });
+                runtime.spawn(async move { reclaim.reclaim() });
                 return true;
             }
         }
@@ -314,7 +316,7 @@ impl Inner {
         let mut coldest: Option<(f32, usize)> = None;
         for (slot, database) in self.databases.iter().enumerate() {
             let Some(database) = database else { continue };
-            let idle = database.idle.len() + database.lanes.iter().map(|lane| lane.idle).sum::<usize>();
+            let idle = database.idle.len() + database.lanes.iter().map(LaneState::idle).sum::<usize>();
             if slot == but && database.lanes.iter().all(|lane| lane.waiting.len() == 0) || idle == 0 {
                 continue;
             }
@@ -342,7 +344,8 @@ impl Database {
             let state = &self.lanes[lane as usize];
             let most = match lane {
                 Lane::Raw => config.raw_connections_max.max(1),
-                Lane::Foreign => config.connections_max,
+                // Each driver bounds its own.
+                Lane::Foreign => usize::MAX,
             };
             let first = state.waiting.front_where(|_| true).filter(|_| state.open < most)?;
             Some((first.asked, Need::Place(lane)))

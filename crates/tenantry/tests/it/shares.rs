@@ -229,6 +229,9 @@ impl Process {
         for task in self.load {
             task.await.unwrap();
         }
+        // Dropped as soon as it has begun, it goes on.
+        let dropped = tokio::time::timeout(Duration::ZERO, self.tenantry.close()).await;
+        assert!(dropped.is_err(), "there was nothing to close");
         self.tenantry.close().await;
     }
 }

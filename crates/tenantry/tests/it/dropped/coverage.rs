@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::programs;
 
-/// Futures dropped by the resolver's own tests, which need a catalog.
+/// Futures dropped by the tests of the resolver and of shares, which need a catalog.
 const ELSEWHERE: &[&str] = &[
     "Resolver::authenticate",
     "Resolver::catch_up",
@@ -14,6 +14,7 @@ const ELSEWHERE: &[&str] = &[
     "Resolver::public_tenant",
     "Resolver::resolve",
     "Scope::is_member",
+    "Tenantry::close",
     "Tenantry::connect",
     "Tenantry::resolve",
 ];
