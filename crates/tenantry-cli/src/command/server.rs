@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io::BufRead};
 
 use chrono::{DateTime, Utc};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use secrecy::SecretString;
 use serde::Serialize;
 use tenantry_core::{ServerId, Tier};
@@ -54,7 +54,8 @@ pub(crate) struct Add {
 
 /// What to change.
 #[derive(Args, Debug)]
-#[group(id = "change", required = true, multiple = true, args = ["url", "connections", "pooler", "no_pooler", "new_passwords"])]
+#[command(group(ArgGroup::new("change").required(true).multiple(true)
+    .args(["url", "connections", "pooler", "no_pooler", "new_passwords"])))]
 pub(crate) struct Set {
     /// The server's name
     name: String,
