@@ -34,10 +34,11 @@ const QUERY: &str = "select name, phone from contacts where email = 'person-1@ex
 
 /// A handle with one budget of connections over all tenant databases of a server.
 ///
-/// The pools of today are bounded for each database; this is the only place that knows.
+/// This is the only place that knows how it is set.
 fn budgeted(world: &World, connections: usize) -> Result<Tenantry> {
     let pool = PoolConfig {
         connections_max: connections,
+        server_connections_max: connections,
         ..PoolConfig::default()
     };
     Ok(Tenantry::on_catalog(
