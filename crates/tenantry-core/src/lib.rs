@@ -34,7 +34,7 @@ pub use isolation::{Isolation, UnknownIsolation};
 pub use operator::{Operator, OperatorScope, OperatorScopes, UnknownOperatorScope};
 pub use placement::{Epoch, Placement, SHARED_SCHEMA, own_database_name, own_schema_name};
 pub use role::{Role, UnknownRole};
-pub use share::divide;
+pub use share::{divide, reserve};
 pub use slug::{Slug, SlugError};
 pub use tenant::{Plan, PlanError, TenantName, TenantNameError, TenantState, UnknownTenantState};
 pub use tier::{Tier, UnknownTier, protection};

@@ -31,6 +31,18 @@ pub fn divide(budget: u32, wanted: &[u32]) -> Vec<u32> {
     }
 }
 
+/// What of a budget is given to nobody for good: an eighth, of sixteen or more. Who comes new begins with it, at once, while the others
+/// have still to close theirs, or while one that was killed still counts.
+///
+/// ```
+/// use tenantry_core::reserve;
+///
+/// assert_eq!((reserve(64), reserve(16), reserve(15)), (8, 2, 0));
+/// ```
+pub fn reserve(budget: u32) -> u32 {
+    if budget < 16 { 0 } else { budget / 8 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

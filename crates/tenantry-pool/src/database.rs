@@ -52,7 +52,7 @@ impl Drop for DatabasePool {
         // In a task: the last handle may be dropped under the server's lock.
         if let Ok(runtime) = Handle::try_current() {
             let (server, slot) = (self.server.clone(), self.slot);
-            runtime.spawn(async move { server.retire(slot) });
+            runtime.spawn(async move { server.abandon(slot) });
         }
     }
 }
@@ -116,7 +116,7 @@ impl DatabasePool {
     /// Lends an idle connection, if there is one that the tenant may have.
     pub(crate) fn lease_idle(self: &Arc<Self>, binding: &Binding<'_>, now: Instant) -> Option<Lease> {
         loop {
-            let mut member = self.server.take_idle(self.slot, binding, now)?;
+            let mut member = self.server.take_idle(self, binding, now)?;
             // Looked at outside of the lock.
             if member.dies <= now || member.session.connection().is_closed() {
                 self.server.bury(self.slot, member, binding.tenant);

@@ -58,7 +58,7 @@ pub(super) struct Inner {
     pub(super) open: usize,
     pub(super) opening: usize,
     pub(super) closing: usize,
-    /// By slot; a slot is used again when its database is gone.
+    /// By slot; a slot is used again when its pool is gone, so that whoever holds a pool meets no other database there.
     pub(super) databases: Vec<Option<Database>>,
     free: Vec<usize>,
     /// Databases with callers that need another connection, by turns.
@@ -95,6 +95,8 @@ pub(super) struct Database {
     pub(super) hungry_since: Option<Instant>,
     /// Another pool leads to the database now: what comes back is closed.
     pub(super) retired: bool,
+    /// Nobody holds the pool any more.
+    abandoned: bool,
 }
 
 /// Those who wait for a place, not for a connection, and what they have.
@@ -168,7 +170,6 @@ impl ServerPool {
             let waiting = std::mem::take(&mut database.waiting);
             let places = Lane::ALL.map(|lane| std::mem::take(&mut database.lanes[lane as usize].waiting));
             while self.evict(&mut inner, slot) {}
-            inner.forget_if_over(slot);
             self.settle(&mut inner, Instant::now());
             (waiting, places)
         };
@@ -178,6 +179,16 @@ impl ServerPool {
         for waiter in places.into_iter().flatten() {
             let _ = waiter.sender.send(Err(Error::Readdressed));
         }
+    }
+
+    /// Nobody holds the pool any more, so that its slot is free when its last connection is closed.
+    pub(crate) fn abandon(self: &Arc<Self>, slot: usize) {
+        self.retire(slot);
+        let mut inner = self.inner.lock();
+        if let Some(database) = &mut inner.databases[slot] {
+            database.abandoned = true;
+        }
+        inner.forget_if_over(slot);
     }
 
     pub(crate) fn status(&self) -> ServerStatus {
@@ -234,9 +245,13 @@ impl ServerPool {
 
     /// An idle connection: one bound as needed if there is one, else an unbound one, else the one unused for longest. `None` where
     /// none is idle, or the tenant has as many as it may.
-    pub(crate) fn take_idle(&self, slot: usize, binding: &Binding<'_>, now: Instant) -> Option<Box<Member>> {
+    pub(crate) fn take_idle(&self, pool: &Arc<DatabasePool>, binding: &Binding<'_>, now: Instant) -> Option<Box<Member>> {
         let mut inner = self.inner.lock();
-        let database = inner.databases[slot].as_mut()?;
+        let database = inner.databases[pool.slot()].as_mut()?;
+        debug_assert!(
+            std::ptr::eq(database.pool.as_ptr(), Arc::as_ptr(pool)),
+            "B2: a pool looks among another database's connections"
+        );
         database.note_use(binding.tenant, now);
         if database.idle.is_empty() || database.room(&self.config, binding.tenant, now) == 0 {
             return None;
@@ -559,7 +574,7 @@ impl Inner {
     pub(super) fn forget_if_over(&mut self, slot: usize) {
         let over = self.databases[slot]
             .as_ref()
-            .is_some_and(|database| database.retired && database.open == 0);
+            .is_some_and(|database| database.abandoned && database.open == 0);
         if over {
             self.databases[slot] = None;
             self.hungry.retain(|hungry| *hungry != slot);
@@ -584,6 +599,7 @@ impl Database {
             heat: Heat::default(),
             hungry_since: None,
             retired: false,
+            abandoned: false,
         }
     }
 

@@ -106,7 +106,8 @@ pub(crate) fn keep(shared: &Arc<Shared>, source: Arc<dyn ShareSource>) {
             let _ = tokio::time::timeout(lease / 4, until_closed(&open)).await;
         }
         if let Err(error) = source.leave().await {
-            tracing::warn!(%error, "others get this process's share when its lease ends");
+            // Nothing is wrong then: the program may have ended what it ran on before.
+            tracing::info!(%error, "others get this process's share when its lease ends");
         }
         if let Some(shared) = shared.upgrade() {
             shared.closing.done.notify_waiters();

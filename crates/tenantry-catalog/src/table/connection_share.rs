@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tenantry_core::{Change, ServerId, divide};
+use tenantry_core::{Change, ServerId, divide, reserve};
 use uuid::Uuid;
 
 use crate::{Catalog, CatalogError, Db, change};
@@ -82,7 +82,7 @@ pub async fn renew(catalog: &Catalog, standing: &Standing) -> Result<Option<Gran
     if before.is_none() {
         wanted.push(standing.wanted);
     }
-    let target = divide(budget, &wanted)[own];
+    let target = divide(budget - reserve(budget), &wanted)[own];
     let free = budget.saturating_sub(others);
     let held = standing.held.max(target.min(free));
     Db::execute(

@@ -6,5 +6,6 @@
 
 mod audit;
 mod change;
+mod connection_share;
 mod lease;
 mod start;
