@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 0..16 | tenant |
 //! | 16..24 | counter, big endian, grows per backend |
-//! | 24 | flags: bit 0 fresh backend, bit 1 raw lane, bits 4 and 5 the role |
+//! | 24 | flags: bit 0 fresh backend, bit 1 raw lane, bit 2 a worker's, bits 4 and 5 the role |
 //! | 25..33 | accepted until, microseconds since 2000-01-01, big endian |
 //! | 33..37 | backend pid, big endian |
 //! | 37 | key id |
@@ -15,6 +15,9 @@
 //! | 54..58 | the epoch's low 32 bits, big endian |
 //!
 //! The first 25 bytes in hex are the **seal**: the carrier's value and the expectation that every later call sends.
+//!
+//! A worker's token names no tenant, so it binds nothing: it proves to the functions that hand out jobs that whoever calls
+//! holds the key.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -32,6 +35,7 @@ const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
 const FLAG_FRESH: u8 = 1;
 const FLAG_RAW: u8 = 2;
+const FLAG_WORKER: u8 = 4;
 const ROLE_SHIFT: u8 = 4;
 
 /// What a token says. Signed by [`Key::sign`].
@@ -108,7 +112,20 @@ impl Key {
 
     /// Signs a token.
     pub fn sign(&self, token: &Token) -> Signed {
-        let message = token.message(self.id);
+        self.sign_message(token.message(self.id))
+    }
+
+    /// Signs what lets this backend take jobs of every tenant of the database, and nothing else.
+    pub fn sign_worker(&self, backend_pid: i32, now_us: i64) -> Signed {
+        let mut message = [0; MESSAGE_LEN];
+        message[24] = FLAG_WORKER;
+        message[25..33].copy_from_slice(&accept_until(now_us).to_be_bytes());
+        message[33..37].copy_from_slice(&backend_pid.to_be_bytes());
+        message[37] = self.id;
+        self.sign_message(message)
+    }
+
+    fn sign_message(&self, message: [u8; MESSAGE_LEN]) -> Signed {
         let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.secret).expect("HMAC takes keys of any length");
         mac.update(&message);
         Signed {
@@ -128,8 +145,7 @@ impl Token {
         message[0..16].copy_from_slice(self.tenant.as_uuid().as_bytes());
         message[16..24].copy_from_slice(&self.counter.to_be_bytes());
         message[24] = self.flags();
-        let accept_until = self.now_us - POSTGRES_EPOCH_US + TOKEN_TTL_US;
-        message[25..33].copy_from_slice(&accept_until.to_be_bytes());
+        message[25..33].copy_from_slice(&accept_until(self.now_us).to_be_bytes());
         message[33..37].copy_from_slice(&self.backend_pid.to_be_bytes());
         message[37] = key_id;
         if let Some(account) = self.account {
@@ -139,6 +155,11 @@ impl Token {
         message[54..58].copy_from_slice(&((self.epoch.0 & 0xffff_ffff) as u32).to_be_bytes());
         message
     }
+}
+
+/// As the database compares it: microseconds since 2000.
+fn accept_until(now_us: i64) -> i64 {
+    now_us - POSTGRES_EPOCH_US + TOKEN_TTL_US
 }
 
 impl Signed {
@@ -187,6 +208,16 @@ mod tests {
         assert_eq!(signed.message[37], 9);
         assert_eq!(signed.message[57], 3);
         assert_eq!(signed.seal(), format!("{:030x}aa{:016x}31", 0, 7));
+    }
+
+    #[test]
+    fn a_workers_token_names_no_tenant() {
+        let signed = Key::new(9, [1; 32]).sign_worker(42, POSTGRES_EPOCH_US);
+        assert_eq!(signed.message[..24], [0; 24]);
+        assert_eq!(signed.message[24], 4);
+        assert_eq!(signed.message[25..33], TOKEN_TTL_US.to_be_bytes());
+        assert_eq!(signed.message[36..38], [42, 9]);
+        assert_eq!(signed.message[38..], [0; 20]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Places of a tenant's own: a schema, a database. Dropped only if this installation made them.
 
 mod database;
+mod jobs;
 mod rows;
 mod schema;
 mod scratch;
@@ -8,6 +9,7 @@ mod spare;
 mod whole;
 
 pub use database::{create_database, drop_database};
+pub use jobs::delete_jobs;
 pub use rows::delete_rows;
 pub use schema::{create_schema, create_schema_and_open, drop_schema};
 pub(crate) use scratch::prepare_scratch;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tenantry_core::{Placement, TenantId, Tier, seal};
+use tenantry_core::{Placement, TenantDatabaseId, TenantId, Tier, seal};
 use tenantry_wire::Endpoint;
 
 /// A tenant's placement with what it takes to reach and to bind a connection there.
@@ -43,6 +43,12 @@ pub trait PlacementSource: Send + Sync + 'static {
     /// The same with the version of the application's tables there, where the source knows it.
     async fn locate_versioned(&self, tenant: TenantId) -> Result<(Home, Option<i64>), LocateError> {
         Ok((self.locate(tenant).await?, None))
+    }
+
+    /// A served tenant of each tenant database that has one: where a worker looks for jobs. A source that does not know
+    /// answers with none, and its jobs are not worked on.
+    async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, LocateError> {
+        Ok(Vec::new())
     }
 }
 

@@ -20,6 +20,7 @@ mod shares;
 mod stream;
 mod timer;
 mod transaction;
+mod worker;
 
 pub use config::PoolConfig;
 pub use copy::CopyOut;

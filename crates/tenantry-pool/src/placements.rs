@@ -86,6 +86,10 @@ impl Placements {
         }
     }
 
+    pub(crate) fn source(&self) -> &dyn PlacementSource {
+        &*self.source
+    }
+
     /// Where the caller's tenant lives, as the caller remembers it.
     pub(crate) fn remembered(&self, caller: &Caller, now: Instant) -> Option<Arc<Located>> {
         let memo = caller.memo.lock();

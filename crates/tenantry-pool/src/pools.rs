@@ -312,6 +312,14 @@ impl Pools {
         Ok(self.locate(caller).await?.schema_version)
     }
 
+    pub(crate) fn remembered(&self, caller: &Caller) -> Option<Arc<Located>> {
+        self.shared.placements.remembered(caller, Instant::now())
+    }
+
+    pub(crate) fn source(&self) -> &dyn PlacementSource {
+        self.shared.placements.source()
+    }
+
     /// The bounds of the pools.
     pub(crate) fn config(&self) -> &Arc<PoolConfig> {
         &self.shared.config

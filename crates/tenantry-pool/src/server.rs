@@ -245,7 +245,12 @@ impl ServerPool {
 
     /// An idle connection: one bound as needed if there is one, else an unbound one, else the one unused for longest. `None` where
     /// none is idle, or the tenant has as many as it may.
-    pub(crate) fn take_idle(&self, pool: &Arc<DatabasePool>, binding: &Binding<'_>, now: Instant) -> Option<Box<Member>> {
+    pub(crate) fn take_idle(
+        &self,
+        pool: &Arc<DatabasePool>,
+        binding: &Binding<'_>,
+        now: Instant,
+    ) -> Option<Box<Member>> {
         let mut inner = self.inner.lock();
         let database = inner.databases[pool.slot()].as_mut()?;
         debug_assert!(

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use tenantry_core::TenantDatabaseId;
 use tenantry_wire::{Outcome, Params, Savepoint};
 
 use crate::{Caller, Error, Pools, member::Lease, placements::Located, pools::Patience};
@@ -82,6 +83,11 @@ impl Transaction {
         lease.seat_for(self.until.saturating_duration_since(Instant::now()));
         (self.located, self.lease, self.begun) = (located, Some(lease), false);
         Ok(())
+    }
+
+    /// Where it is, as far as is known by now.
+    pub fn database(&self) -> TenantDatabaseId {
+        self.located.home.placement.database
     }
 
     /// Marks a place to go back to.

@@ -8,7 +8,7 @@ use tenantry_catalog::{
     placement::{self, Located},
     tenant_database::{DatabaseState, TenantDatabase},
 };
-use tenantry_core::{TENANT_DATABASE_VERSION, TenantId, TenantState};
+use tenantry_core::{TENANT_DATABASE_VERSION, TenantDatabaseId, TenantId, TenantState};
 use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource};
 use tenantry_wire::{Address, Endpoint};
 
@@ -56,6 +56,16 @@ impl PlacementSource for CatalogSource {
             return Err(LocateError::Behind { version, required });
         }
         Ok((home, Some(version)))
+    }
+
+    async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, LocateError> {
+        let asked = async {
+            let client = self.catalog.client().await?;
+            placement::one_tenant_of_each(&client).await
+        };
+        asked
+            .await
+            .map_err(|error: CatalogError| LocateError::Unavailable(chain(&error)))
     }
 }
 

@@ -205,7 +205,8 @@ impl Scope {
     ///
     /// As [`query`](Self::query).
     pub async fn begin(&self) -> Result<Transaction, Error> {
-        Ok(Transaction::new(self.pools().begin(self.caller().clone()).await?))
+        let inner = self.pools().begin(self.caller().clone()).await?;
+        Ok(Transaction::new(inner, self.tenantry.inner.job_wakes.clone()))
     }
 
     /// Runs `work` in a transaction: committed when it gives `Ok`, undone when it gives `Err` or the future is dropped.

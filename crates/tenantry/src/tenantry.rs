@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tenantry_core::{Actor, Context, Role, ServerId, TenantDatabaseId, TenantId};
 use tenantry_pool::{PlacementSource, PoolConfig, PoolStatus, Pools, ServerStatus};
 
-use crate::{Credentials, Error, ResolveError, Resolver, Scope, Verified};
+use crate::{Credentials, Error, ResolveError, Resolver, Scope, Verified, jobs::JobWakes};
 
 /// The application's handle to all tenants: cheap to clone, made once.
 #[derive(Clone)]
@@ -30,6 +30,7 @@ impl Drop for AbortOnDrop {
 pub(crate) struct Inner {
     audit: Arc<dyn SystemAudit>,
     pub(crate) pools: Pools,
+    pub(crate) job_wakes: JobWakes,
     #[cfg(feature = "sqlx")]
     pub(crate) sqlx: tenantry_pool::foreign::ForeignPools<crate::sqlx::PgDriver>,
     #[cfg(feature = "diesel")]
@@ -62,6 +63,7 @@ impl Tenantry {
                 #[cfg(feature = "diesel")]
                 diesel: tenantry_pool::foreign::ForeignPools::new(pools.clone()),
                 pools,
+                job_wakes: JobWakes::default(),
             }),
             resolver: None,
             _follower: None,

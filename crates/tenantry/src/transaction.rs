@@ -1,17 +1,29 @@
 //! Several statements that hold together.
 
-use crate::{Error, ErrorKind, FromRow, Params, Row, whole::part};
+use crate::{Error, ErrorKind, FromRow, Params, Row, jobs::JobWakes, whole::part};
 
 /// Several statements of one tenant that take effect together.
 ///
 /// Dropping it without [`commit`](Self::commit) undoes it.
 pub struct Transaction {
     inner: tenantry_pool::Transaction,
+    job_wakes: JobWakes,
+    /// Workers of this process are told when it commits.
+    enqueued: bool,
 }
 
 impl Transaction {
-    pub(crate) fn new(inner: tenantry_pool::Transaction) -> Self {
-        Self { inner }
+    pub(crate) fn new(inner: tenantry_pool::Transaction, job_wakes: JobWakes) -> Self {
+        Self {
+            inner,
+            job_wakes,
+            enqueued: false,
+        }
+    }
+
+    /// A job was enqueued in it.
+    pub(crate) fn enqueued(&mut self) {
+        self.enqueued = true;
     }
 
     /// Runs a statement and gives its rows.
@@ -103,7 +115,12 @@ impl Transaction {
     ///
     /// When PostgreSQL refuses the commit (a deferred constraint, a serialization failure): nothing is kept then.
     pub async fn commit(self) -> Result<(), Error> {
-        Ok(self.inner.commit().await?)
+        let database = self.inner.database();
+        self.inner.commit().await?;
+        if self.enqueued {
+            self.job_wakes.wake(database);
+        }
+        Ok(())
     }
 
     /// Undoes what the transaction did.

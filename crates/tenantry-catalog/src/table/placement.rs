@@ -109,6 +109,22 @@ pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result
     }))
 }
 
+/// A served tenant of each tenant database that has one.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn one_tenant_of_each(db: &impl Db) -> Result<Vec<(TenantDatabaseId, TenantId)>, CatalogError> {
+    const SQL: &str = "select d.id, p.tenant
+         from tenant_database as d
+         cross join lateral (select p.tenant from placement as p join tenant as t on t.id = p.tenant
+                             where p.tenant_database = d.id and p.ready and t.state = 'active' limit 1) as p
+         where d.state = 'ready'
+         order by d.id";
+    let rows = db.query(SQL, &[]).await?;
+    let pair = |row: &tokio_postgres::Row| (TenantDatabaseId::from_uuid(row.get(0)), TenantId::from_uuid(row.get(1)));
+    Ok(rows.iter().map(pair).collect())
+}
+
 /// Routes the tenant here from now on.
 ///
 /// # Errors

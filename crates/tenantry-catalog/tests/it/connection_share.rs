@@ -52,6 +52,8 @@ async fn who_comes_new_begins_at_once_with_what_is_kept_for_that() {
     assert_eq!(renew(2, 0).await, Granted { target: 28, held: 8 });
     // One more gets nothing before somebody has closed some.
     assert_eq!(renew(3, 0).await.held, 0);
-    let held = connection_share::list(&catalog.client().await.unwrap(), id).await.unwrap();
+    let held = connection_share::list(&catalog.client().await.unwrap(), id)
+        .await
+        .unwrap();
     assert_eq!(held.iter().map(|(_, held)| held).sum::<u32>(), 64);
 }

@@ -17,7 +17,13 @@ pub(crate) fn statements(tier: Tier) -> String {
         Tier::Sealed => include_str!("sealed.sql"),
         Tier::Signed => include_str!("signed.sql"),
     };
-    [include_str!("private.sql"), of_tier, include_str!("common.sql")]
-        .join("\n")
-        .replace("{carrier}", CARRIER)
+    // The grants at the end of the last are of all functions.
+    [
+        include_str!("private.sql"),
+        of_tier,
+        include_str!("jobs.sql"),
+        include_str!("common.sql"),
+    ]
+    .join("\n")
+    .replace("{carrier}", CARRIER)
 }

@@ -177,8 +177,14 @@ end $f$;
 
 create or replace function tenantry_private.key_retire(p_kid int4) returns boolean
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+declare
+  v_stays int4;
 begin
   perform from tenantry_private.tenant_database for update;
+  select kid into v_stays from tenantry_private.mac_key where kid <> p_kid order by created_at desc limit 1;
+  if found then
+    perform tenantry_private.job_sign_again(p_kid, v_stays);
+  end if;
   delete from tenantry_private.mac_key where kid = p_kid;
   return found;
 end $f$;

@@ -109,6 +109,10 @@ async fn remove(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
         let message = format!("transactions stay open: {}", blockers.join(", "));
         return Err(Failure::retry("tenant_in_use", message));
     }
+    let jobs = home::delete_jobs(&client, tenant).await?;
+    if jobs > 0 {
+        tracing::info!(tenant = %tenant, jobs, "jobs of a purged tenant are gone with it");
+    }
     let schema = &located.placement.schema;
     if located.placement.isolation == Isolation::Schema {
         home::drop_schema(&client, site.installation(), tenant).await?;

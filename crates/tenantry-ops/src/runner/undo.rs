@@ -94,6 +94,7 @@ async fn remove(ops: &Ops, journal: &Journal, object: &Object) -> Result<(), Rem
     if let Some(found) = found {
         fence::close(&client, tenant, found.epoch, Closed::Suspended).await?;
     }
+    removed(home::delete_jobs(&client, tenant).await)?;
     match object.kind {
         ObjectKind::Schema => {
             removed(home::drop_schema(&client, installation, tenant).await)?;

@@ -170,6 +170,18 @@ impl Resolver {
         Ok(account.is_some_and(|account| account.membership(tenant).is_some()))
     }
 
+    /// The role that the account has in the tenant at this moment; `None` where it is no active member.
+    ///
+    /// # Errors
+    /// [`ResolveError::Unavailable`].
+    pub async fn role_of(&self, tenant: TenantId, account: AccountId) -> Result<Option<Role>, ResolveError> {
+        self.0.directory.require_current()?;
+        let account = self.0.directory.account(account).await?;
+        Ok(account
+            .filter(|account| account.active)
+            .and_then(|account| account.active_role(tenant)))
+    }
+
     /// The public halves of our signing keys, as a JWK set.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod copy;
 mod dropped;
 mod handed_over;
 mod isolation;
+mod jobs;
 mod migration;
 mod mistakes;
 mod pooler;

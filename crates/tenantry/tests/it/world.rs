@@ -70,6 +70,14 @@ impl PlacementSource for Source {
     async fn locate(&self, tenant: TenantId) -> Result<Home, LocateError> {
         self.homes.lock().get(&tenant).cloned().ok_or(LocateError::NotFound)
     }
+
+    async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, LocateError> {
+        let homes = self.homes.lock();
+        let databases = homes
+            .values()
+            .map(|home| (home.placement.database, home.placement.tenant));
+        Ok(databases.collect::<HashMap<_, _>>().into_iter().collect())
+    }
 }
 
 /// Keeps what the application did by itself.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::programs;
 
-/// Futures dropped by the tests of the resolver and of shares, which need a catalog.
+/// Futures dropped by the tests of the resolver and of shares, which need a catalog, and by those of jobs, which need a worker.
 const ELSEWHERE: &[&str] = &[
     "Resolver::authenticate",
     "Resolver::catch_up",
@@ -13,10 +13,13 @@ const ELSEWHERE: &[&str] = &[
     "Resolver::measure",
     "Resolver::public_tenant",
     "Resolver::resolve",
+    "Resolver::role_of",
+    "Run::transaction",
     "Scope::is_member",
     "Tenantry::close",
     "Tenantry::connect",
     "Tenantry::resolve",
+    "Worker::run",
 ];
 
 /// Modules whose types share their names with others: the name begins with the module's.

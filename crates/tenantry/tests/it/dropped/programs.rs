@@ -2,7 +2,10 @@
 
 use std::pin::Pin;
 
-use tenantry::{Error, Params, Scope, Transaction};
+use tenantry::{
+    Error, Params, Scope, Transaction,
+    jobs::{Enqueue, Job, JobState},
+};
 
 /// A piece of work; its id is one that no other has.
 type Start = fn(Scope, i32) -> Pin<Box<dyn Future<Output = ()>>>;
@@ -48,6 +51,36 @@ programs! {
     system_context covers ["Tenantry::system_context"];
     raw_query covers ["Raw::query"];
     raw_script covers ["Raw::script"];
+    enqueue covers ["Scope::enqueue", "Scope::enqueue_with", "Scope::jobs", "Scope::retry_job", "Scope::remove_job"];
+    enqueue_together covers ["Transaction::enqueue", "Transaction::enqueue_with"];
+}
+
+/// Nobody works on it.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Nothing {}
+
+impl Job for Nothing {
+    const KIND: &'static str = "nothing";
+}
+
+async fn enqueue(scope: Scope, _: i32) {
+    let id = scope.enqueue(&Nothing {}).await.unwrap();
+    let unique = Enqueue::new().unique_key("one");
+    scope.enqueue_with(&Nothing {}, unique).await.unwrap();
+    scope.jobs(&[JobState::Waiting], None, 1).await.unwrap();
+    scope.retry_job(id).await.unwrap();
+    scope.remove_job(id).await.unwrap();
+}
+
+async fn enqueue_together(scope: Scope, _: i32) {
+    let done: Result<(), Error> = scope
+        .transaction(async |tx| {
+            tx.enqueue(&Nothing {}).await?;
+            tx.enqueue_with(&Nothing {}, Enqueue::new().unique_key("one")).await?;
+            Ok(())
+        })
+        .await;
+    done.unwrap();
 }
 
 const INSERT: &str = "insert into contact (id, name) values ($1, 'dropped')";

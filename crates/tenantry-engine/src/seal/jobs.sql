@@ -1,0 +1,290 @@
+-- Work for later, of all tenants of this database. A bound session enqueues it in its own transaction; whoever proves that it
+-- holds the database's key takes it, by turns among tenants; the handler's own transaction ends it.
+
+create sequence if not exists tenantry_private.job_lease as int8;
+create table if not exists tenantry_private.job (
+  tenant uuid not null,
+  id uuid not null,
+  kind text not null check (octet_length(kind) between 1 and 200),
+  -- JSON, in the very form that was signed
+  payload text not null check (octet_length(payload) <= 1048576),
+  -- who enqueued it, as the session said, and with which rights, as its seal said
+  account uuid,
+  role int2 not null check (role between 0 and 3),
+  -- 0 waiting, 1 running, 2 dead, 3 not due yet
+  state int2 not null check (state between 0 and 3),
+  priority int2 not null,
+  run_at timestamptz not null,
+  attempt int2 not null default 0,
+  attempts_max int2 not null check (attempts_max > 0),
+  unique_key text check (octet_length(unique_key) <= 500),
+  -- grows with each claim: who holds an older one has lost the job
+  lease int8,
+  leased_until timestamptz,
+  worker text,
+  error text,
+  enqueued_at timestamptz not null default clock_timestamp(),
+  failed_at timestamptz,
+  kid int4 not null,
+  mac bytea not null,
+  -- of the tenant's: whether another tenant's job has an id is not to be found out
+  primary key (tenant, id)
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+create index if not exists job_waiting on tenantry_private.job (tenant, priority desc, id) where state = 0;
+create index if not exists job_running on tenantry_private.job (tenant) where state = 1;
+create index if not exists job_dead on tenantry_private.job (tenant, id) where state = 2;
+create index if not exists job_later on tenantry_private.job (run_at) where state = 3;
+create unique index if not exists job_unique on tenantry_private.job (tenant, kind, unique_key)
+  where unique_key is not null and state <> 2;
+
+-- 126 bytes are signed: as long as nothing else that this key signs, so that neither is taken for the other.
+create or replace function tenantry_private.job_mac(p_kid int4, p_job tenantry_private.job) returns bytea
+language sql stable
+begin atomic
+  select sha256(m.ok || sha256(m.ik
+           || convert_to('tenantry job', 'UTF8') || uuid_send((p_job).id) || uuid_send((p_job).tenant)
+           || coalesce(uuid_send((p_job).account), decode(repeat('00', 16), 'hex')) || int2send((p_job).role)
+           || sha256(convert_to((p_job).kind, 'UTF8')) || sha256(convert_to((p_job).payload, 'UTF8'))))
+    from tenantry_private.mac_key m where m.kid = p_kid and m.database_name = current_database();
+end;
+
+-- In the caller's tenant and transaction. Gives the id of the job: an earlier one's where one with this unique key waits or runs.
+create or replace function tenantry.enqueue(
+  p_id uuid, p_kind text, p_payload text, p_delay interval, p_priority int2, p_attempts_max int2, p_unique_key text
+) returns uuid
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+declare
+  v_job tenantry_private.job;
+  v_earlier uuid;
+begin
+  v_job.tenant := tenantry.tenant_id();
+  if v_job.tenant is null then
+    raise exception using errcode = '42501', message = 'tenantry: a job belongs to a tenant: enqueue it in a scope';
+  end if;
+  -- An error for a viewer.
+  perform tenantry.may_write();
+  v_job.id := p_id;
+  v_job.kind := p_kind;
+  v_job.payload := p_payload;
+  v_job.account := tenantry.account_id();
+  v_job.role := case when tenantry.has_role('owner') then 3 when tenantry.has_role('admin') then 2 else 1 end;
+  v_job.run_at := clock_timestamp() + greatest(p_delay, interval '0');
+  v_job.state := case when p_delay > interval '0' then 3 else 0 end;
+  v_job.kid := (select kid from tenantry_private.mac_key order by created_at desc, kid desc limit 1);
+  v_job.mac := tenantry_private.job_mac(v_job.kid, v_job);
+  loop
+    insert into tenantry_private.job
+      (id, tenant, kind, payload, account, role, state, priority, run_at, attempts_max, unique_key, kid, mac)
+    values (v_job.id, v_job.tenant, v_job.kind, v_job.payload, v_job.account, v_job.role, v_job.state, p_priority, v_job.run_at,
+            p_attempts_max, p_unique_key, v_job.kid, v_job.mac)
+    on conflict (tenant, kind, unique_key) where unique_key is not null and state <> 2 do nothing;
+    if found then
+      return p_id;
+    end if;
+    select id into v_earlier from tenantry_private.job
+     where tenant = v_job.tenant and kind = p_kind and unique_key = p_unique_key and state <> 2;
+    if found then
+      return v_earlier;
+    end if;
+  end loop;
+end $f$;
+
+-- In the handler's own transaction: what it did holds if and only if the job is over.
+create or replace function tenantry.job_done(p_id uuid, p_lease int8) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+begin
+  delete from tenantry_private.job where id = p_id and tenant = tenantry.tenant_id() and lease = p_lease and state = 1;
+  if not found then
+    raise exception using errcode = 'TN004', message = 'tenantry: the job is no longer this worker''s';
+  end if;
+end $f$;
+
+create or replace function tenantry_private.require_worker(p_msg bytea, p_mac bytea) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $f$
+begin
+  if octet_length(p_msg) is distinct from 58 or p_mac is null
+     or substr(p_msg, 1, 25) <> decode(repeat('00', 24) || '04', 'hex')
+     or not tenantry_private.is_genuine(p_msg, p_mac, int4send(pg_backend_pid())) then
+    raise exception using errcode = '28000', message = 'tenantry: token rejected';
+  end if;
+end $f$;
+
+-- Up to so many jobs, one of each tenant in the order of their ids, beginning after `p_after`, round and round: who has a
+-- hundred thousand waiting gets a turn like who has one. Tenants whose fence is not open wait.
+create or replace function tenantry.job_claim(
+  p_msg bytea, p_mac bytea, p_worker text, p_kinds text[], p_after uuid, p_count int4, p_lease interval, p_tenant_max int4
+) returns table (id uuid, tenant uuid, kind text, payload text, account uuid, role int2, attempt int2, attempts_max int2,
+                 lease int8, enqueued_at timestamptz)
+-- A plan that was made while the table was small has to do when it is large.
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $f$
+#variable_conflict use_column
+declare
+  v_nobody constant uuid := '00000000-0000-0000-0000-000000000000';
+  v_after uuid := coalesce(p_after, v_nobody);
+  v_tenant uuid;
+  v_job tenantry_private.job;
+  v_claimed int4 := 0;
+  -- a pass over all tenants, not only over those after `p_after`
+  v_whole boolean := v_after = v_nobody;
+  v_in_pass int4 := 0;
+begin
+  perform tenantry_private.require_worker(p_msg, p_mac);
+  update tenantry_private.job set state = 0
+   where (tenant, id) in (select j.tenant, j.id from tenantry_private.job j where j.state = 3 and j.run_at <= clock_timestamp()
+                           order by j.run_at limit 1000 for update skip locked);
+  update tenantry_private.job j
+     set state = case when j.attempt >= j.attempts_max then 2 else 0 end, lease = null, leased_until = null,
+         error = 'the worker ' || j.worker || ' did not come back with it', failed_at = clock_timestamp(), worker = null
+   where (j.tenant, j.id) in (select o.tenant, o.id from tenantry_private.job o where o.state = 1 and o.leased_until < clock_timestamp()
+                               limit 1000 for update skip locked);
+  while v_claimed < p_count loop
+    select j.tenant into v_tenant from tenantry_private.job j
+     where j.state = 0 and j.tenant > v_after order by j.tenant limit 1;
+    if not found then
+      exit when v_whole and v_in_pass = 0;
+      v_after := v_nobody;
+      v_whole := true;
+      v_in_pass := 0;
+      continue;
+    end if;
+    v_after := v_tenant;
+    continue when not exists (select from tenantry_private.fence f where f.tenant = v_tenant and f.state = 0);
+    if p_tenant_max is not null then
+      -- Two claims at once would both find room for one more; who comes second passes the tenant by.
+      continue when not pg_try_advisory_xact_lock(hashtextextended('tenantry job ' || v_tenant, 0));
+      continue when (select count(*) from tenantry_private.job j where j.tenant = v_tenant and j.state = 1) >= p_tenant_max;
+    end if;
+    update tenantry_private.job j
+       set state = 1, attempt = j.attempt + 1, lease = nextval('tenantry_private.job_lease'),
+           leased_until = clock_timestamp() + p_lease, worker = p_worker
+     where j.tenant = v_tenant and j.id = (select o.id from tenantry_private.job o
+                    where o.tenant = v_tenant and o.state = 0 and o.kind = any (p_kinds)
+                    order by o.priority desc, o.id limit 1 for update skip locked)
+    returning * into v_job;
+    continue when not found;
+    v_in_pass := v_in_pass + 1;
+    if v_job.mac is distinct from tenantry_private.job_mac(v_job.kid, v_job) then
+      update tenantry_private.job j
+         set state = 2, lease = null, leased_until = null, worker = null, failed_at = clock_timestamp(),
+             error = 'the row is not as this database signed it: it was changed by hand, or comes from another database'
+       where j.tenant = v_tenant and j.id = v_job.id;
+      continue;
+    end if;
+    v_claimed := v_claimed + 1;
+    return query select v_job.id, v_job.tenant, v_job.kind, v_job.payload, v_job.account, v_job.role, v_job.attempt,
+                        v_job.attempts_max, v_job.lease, v_job.enqueued_at;
+  end loop;
+end $f$;
+
+-- Keeps leases; gives the jobs that are lost. One that is being ended at this moment is neither.
+create or replace function tenantry.job_beat(
+  p_msg bytea, p_mac bytea, p_tenants uuid[], p_ids uuid[], p_leases int8[], p_lease interval
+) returns setof uuid
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+begin
+  perform tenantry_private.require_worker(p_msg, p_mac);
+  update tenantry_private.job j set leased_until = clock_timestamp() + p_lease
+   where (j.tenant, j.id) in (select o.tenant, o.id from unnest(p_tenants, p_ids, p_leases) h (tenant, id, lease)
+                                join tenantry_private.job o on o.tenant = h.tenant and o.id = h.id and o.lease = h.lease and o.state = 1
+                                 for update of o skip locked);
+  return query select h.id from unnest(p_tenants, p_ids, p_leases) h (tenant, id, lease)
+                where not exists (select from tenantry_private.job j
+                                   where j.tenant = h.tenant and j.id = h.id and j.lease = h.lease and j.state = 1);
+end $f$;
+
+-- Tries it again after a while, or never (null). Tells whether it was still this worker's.
+create or replace function tenantry.job_failed(
+  p_msg bytea, p_mac bytea, p_tenant uuid, p_id uuid, p_lease int8, p_error text, p_again interval
+) returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+begin
+  perform tenantry_private.require_worker(p_msg, p_mac);
+  update tenantry_private.job
+     set state = case when p_again is null or attempt >= attempts_max then 2 else 3 end,
+         run_at = clock_timestamp() + coalesce(p_again, interval '0'),
+         lease = null, leased_until = null, worker = null, error = left(p_error, 2000), failed_at = clock_timestamp()
+   where tenant = p_tenant and id = p_id and lease = p_lease and state = 1;
+  return found;
+end $f$;
+
+-- Gives jobs back that were not begun, or stopped without a fault of theirs: the attempt does not count.
+create or replace function tenantry.job_release(
+  p_msg bytea, p_mac bytea, p_tenants uuid[], p_ids uuid[], p_leases int8[], p_again interval
+) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+begin
+  perform tenantry_private.require_worker(p_msg, p_mac);
+  update tenantry_private.job j
+     set state = case when p_again > interval '0' then 3 else 0 end, run_at = clock_timestamp() + p_again,
+         attempt = greatest(j.attempt - 1, 0), lease = null, leased_until = null, worker = null
+    from unnest(p_tenants, p_ids, p_leases) h (tenant, id, lease)
+   where j.tenant = h.tenant and j.id = h.id and j.lease = h.lease and j.state = 1;
+end $f$;
+
+create or replace function tenantry_private.require_admin() returns uuid
+language plpgsql stable set search_path = pg_catalog, pg_temp as $f$
+declare
+  v_tenant uuid := tenantry.tenant_id();
+begin
+  if v_tenant is null or tenantry.has_role('admin') is not true then
+    raise exception using errcode = '42501', message = 'tenantry: jobs are shown to the tenant''s admins and owners';
+  end if;
+  return v_tenant;
+end $f$;
+
+-- What waits, runs or is dead, of the caller's tenant.
+create or replace function tenantry.job_list(p_states int2[], p_after uuid, p_count int4)
+returns table (id uuid, kind text, payload text, account uuid, state int2, priority int2, run_at timestamptz, attempt int2,
+               attempts_max int2, unique_key text, error text, enqueued_at timestamptz, failed_at timestamptz)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $f$
+#variable_conflict use_column
+declare
+  v_tenant uuid := tenantry_private.require_admin();
+begin
+  return query select j.id, j.kind, j.payload, j.account, j.state, j.priority, j.run_at, j.attempt, j.attempts_max, j.unique_key,
+                      j.error, j.enqueued_at, j.failed_at
+                 from tenantry_private.job j
+                where j.tenant = v_tenant and j.state = any (p_states) and (p_after is null or j.id > p_after)
+                order by j.id limit p_count;
+end $f$;
+
+-- A dead one begins anew. Not one whose row was changed: it is no more of this database's making than before.
+create or replace function tenantry.job_retry(p_id uuid) returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+declare
+  v_tenant uuid := tenantry_private.require_admin();
+begin
+  update tenantry_private.job j set state = 0, attempt = 0, run_at = clock_timestamp()
+   where j.id = p_id and j.tenant = v_tenant and j.state = 2 and j.mac = tenantry_private.job_mac(j.kid, j);
+  return found;
+end $f$;
+
+-- One that does not run is taken out.
+create or replace function tenantry.job_remove(p_id uuid) returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+declare
+  v_tenant uuid := tenantry_private.require_admin();
+begin
+  delete from tenantry_private.job j where j.id = p_id and j.tenant = v_tenant and j.state <> 1;
+  return found;
+end $f$;
+
+-- Of a tenant that is purged, in batches.
+create or replace function tenantry_private.job_purge(p_tenant uuid, p_count int4) returns int4
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+declare
+  v_gone int4;
+begin
+  delete from tenantry_private.job
+   where tenant = p_tenant and id in (select j.id from tenantry_private.job j where j.tenant = p_tenant limit p_count);
+  get diagnostics v_gone = row_count;
+  return v_gone;
+end $f$;
+
+-- Before a key ends: what it signed and still waits is signed by the one that stays.
+create or replace function tenantry_private.job_sign_again(p_from int4, p_to int4) returns void
+language sql volatile
+begin atomic
+  update tenantry_private.job j set kid = p_to, mac = tenantry_private.job_mac(p_to, j)
+   where j.kid = p_from and j.mac = tenantry_private.job_mac(p_from, j);
+end;

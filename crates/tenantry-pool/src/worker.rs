@@ -1,0 +1,67 @@
+//! Calls by a worker: to the functions that hand out every tenant's jobs to whoever holds the database's key.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tenantry_core::{TenantDatabaseId, TenantId};
+use tenantry_wire::{Outcome, Params, is_stale};
+
+use crate::{Caller, Error, Pools, pools::Patience};
+
+impl Pools {
+    /// Calls one of the mechanism's functions for workers in the database where the caller's tenant lives.
+    ///
+    /// The call is bound to nobody: without an expectation it meets no tenant's rows. `$1` and `$2` of `sql` are a token that
+    /// proves the key; `params` are what follows. `sql` has to name schemas throughout: the connection is one of the pool's,
+    /// with whatever search path its last call needed.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query).
+    pub async fn as_worker(&self, caller: &Caller, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
+        let mut patience = Patience::new();
+        loop {
+            let (located, mut lease) = self.lease(caller).await?;
+            // A token names its backend, which a pooler in transaction mode chooses.
+            located.pool.require_sessions()?;
+            let (session, timer) = lease.parts();
+            let connection = session.connection();
+            let signed = located.home.key.sign_worker(connection.process_id(), now_us());
+            let (message, mac) = (signed.message.as_slice(), signed.mac.as_slice());
+            let mut all: Vec<&(dyn postgres_types::ToSql + Sync)> = vec![&message, &mac];
+            all.extend_from_slice(params);
+            let error = match self.in_time(timer, connection.query(sql, &all)).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => error,
+            };
+            if matches!(&error, Error::Statement(error) if is_stale(error)) {
+                // The function was replaced since: another connection prepares the call anew.
+                lease.taint();
+            }
+            self.reconsider(error, lease, caller, &mut patience).await?;
+        }
+    }
+
+    /// In which database the caller's tenant lives, as the caller remembers it.
+    pub fn database_of(&self, caller: &Caller) -> Option<TenantDatabaseId> {
+        Some(self.remembered(caller)?.home.placement.database)
+    }
+
+    /// A served tenant of each tenant database that has one: where a worker looks for jobs.
+    ///
+    /// # Errors
+    ///
+    /// When the source of placements can't be asked.
+    pub async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, Error> {
+        Ok(self.source().one_tenant_of_each().await?)
+    }
+}
+
+fn now_us() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
+}

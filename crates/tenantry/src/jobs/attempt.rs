@@ -1,0 +1,191 @@
+//! One attempt at a job, from its claim to what becomes of it.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use tenantry_core::{Actor, Context};
+
+use super::{
+    Failure, Run,
+    claim::{Claimed, Source},
+    failure::Again,
+    handler::Handlers,
+};
+use crate::{Scope, Tenantry, Verified};
+
+/// The first pause; each later one is twice as long.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest one.
+const PAUSE_MAX: Duration = Duration::from_secs(3600);
+/// How long a job waits when the catalog can't say whether its account is still a member.
+const DIRECTORY_PAUSE: Duration = Duration::from_secs(5);
+
+/// What became of an attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ended {
+    /// The job is over.
+    Done,
+    /// It is tried again, or is a dead letter.
+    Failed,
+    /// It was given back, and the attempt does not count.
+    GivenBack,
+    /// It is another worker's.
+    Lost,
+}
+
+/// What attempts need of their worker.
+#[derive(Clone)]
+pub(super) struct Attempts {
+    pub(super) tenantry: Tenantry,
+    pub(super) handlers: Handlers,
+    /// How long a handler may take.
+    pub(super) timeout: Duration,
+}
+
+impl Attempts {
+    pub(super) async fn run(self, source: Arc<Source>, job: Claimed) -> Ended {
+        let outcome = match AssertUnwindSafe(self.attempt(job.clone())).catch_unwind().await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::retry("the handler panicked")),
+        };
+        match outcome {
+            Ok(()) => Ended::Done,
+            Err(failure) => settle(&source, &job, &failure).await,
+        }
+    }
+
+    async fn attempt(&self, job: Claimed) -> Result<(), Failure> {
+        let Some(handler) = self.handlers.find(&job.kind) else {
+            return Err(Failure::new(
+                "no handler for this kind",
+                Again::Uncounted(DIRECTORY_PAUSE),
+            ));
+        };
+        let scope = self.scope(&job).await?;
+        let payload = job.payload.clone();
+        let run = Run::new(scope, job);
+        let handled = handler(run.clone(), &payload);
+        match tokio::time::timeout(self.timeout, handled).await {
+            Ok(handled) => handled?,
+            Err(_) => {
+                return Err(Failure::retry(format!(
+                    "the handler took longer than {} s and was stopped",
+                    self.timeout.as_secs()
+                )));
+            }
+        }
+        Ok(run.end().await?)
+    }
+
+    /// The account's role is the one it has now, and never more than it had when it enqueued the job.
+    async fn scope(&self, job: &Claimed) -> Result<Scope, Failure> {
+        let (actor, role) = match job.account {
+            None => {
+                let reason = format!("job {}", job.kind);
+                (Actor::System { reason }, job.role)
+            }
+            Some(account) => {
+                let unknown = |error| Failure::new(error, Again::Uncounted(DIRECTORY_PAUSE));
+                let resolver = self.tenantry.resolver().map_err(unknown)?;
+                let role = resolver.role_of(job.tenant, account).await.map_err(unknown)?;
+                let role = role.ok_or_else(|| Failure::never("who enqueued it is no member of the tenant any more"))?;
+                (Actor::Account(account), role.min(job.role))
+            }
+        };
+        if !role.may_write() {
+            return Err(Failure::never("who enqueued it may not write any more"));
+        }
+        let context = Context {
+            tenant: job.tenant,
+            actor,
+            role,
+        };
+        Ok(self.tenantry.scope(Verified::new(context)))
+    }
+}
+
+async fn settle(source: &Source, job: &Claimed, failure: &Failure) -> Ended {
+    let told = match failure.again {
+        Again::Lost => return Ended::Lost,
+        Again::Uncounted(pause) => {
+            let released = source.release(std::slice::from_ref(job), pause).await;
+            released.map(|()| Ended::GivenBack)
+        }
+        Again::Never => failed(source, job, failure, None).await,
+        Again::After(pause) => failed(source, job, failure, Some(pause)).await,
+        Again::Usually => failed(source, job, failure, Some(pause(job))).await,
+    };
+    told.unwrap_or_else(|error| {
+        // Its lease ends, and then it is another worker's.
+        tracing::warn!(job = %job.id, error = %error, "a job failed, and its database can't be told");
+        Ended::Lost
+    })
+}
+
+async fn failed(
+    source: &Source,
+    job: &Claimed,
+    failure: &Failure,
+    again: Option<Duration>,
+) -> Result<Ended, crate::Error> {
+    let dead = again.is_none() || job.attempt >= job.attempts_max;
+    tracing::warn!(job = %job.id, kind = job.kind, tenant = %job.tenant, attempt = job.attempt, dead, "a job failed");
+    let ours = source.failed(job, &failure.to_string(), again).await?;
+    Ok(if ours { Ended::Failed } else { Ended::Lost })
+}
+
+/// Doubles with each attempt, give or take a quarter, so that what failed together is not tried again together.
+fn pause(job: &Claimed) -> Duration {
+    let doublings = u32::from(job.attempt.unsigned_abs().saturating_sub(1)).min(20);
+    let pause = PAUSE.saturating_mul(1 << doublings).min(PAUSE_MAX);
+    // The id's tail is random.
+    let (_, tail) = job.id.as_uuid().as_u64_pair();
+    let percent = 75 + u32::try_from((tail ^ u64::from(doublings)) % 51).unwrap_or(0);
+    pause * percent / 100
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use tenantry_core::{Role, TenantDatabaseId, TenantId};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::jobs::JobId;
+
+    fn claimed(attempt: i16) -> Claimed {
+        Claimed {
+            database: TenantDatabaseId::from_uuid(Uuid::nil()),
+            id: JobId::new(),
+            tenant: TenantId::from_uuid(Uuid::nil()),
+            kind: "k".to_owned(),
+            payload: "{}".to_owned(),
+            account: None,
+            role: Role::Owner,
+            attempt,
+            attempts_max: 25,
+            lease: 1,
+            enqueued_at: Utc::now(),
+        }
+    }
+
+    #[test]
+    fn pauses_double_with_jitter_up_to_an_hour() {
+        for (attempt, seconds) in [
+            (1, 1.0),
+            (2, 2.0),
+            (5, 16.0),
+            (12, 2048.0),
+            (13, 3600.0),
+            (i16::MAX, 3600.0),
+        ] {
+            let pause = pause(&claimed(attempt)).as_secs_f64();
+            assert!(
+                (seconds * 0.75..=seconds * 1.25).contains(&pause),
+                "attempt {attempt}: {pause}"
+            );
+        }
+        let different: std::collections::HashSet<_> = (0..64).map(|_| pause(&claimed(5))).collect();
+        assert!(different.len() > 10, "jobs that failed together come back together");
+    }
+}

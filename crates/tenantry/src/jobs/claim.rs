@@ -1,0 +1,156 @@
+//! The calls of a worker to one tenant database.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use tenantry_core::{AccountId, Actor, Context, Role, TenantDatabaseId, TenantId};
+use tenantry_pool::{Caller, Pools};
+use uuid::Uuid;
+
+use super::JobId;
+use crate::{Error, Row};
+
+/// A job that was handed to this worker.
+#[derive(Clone, Debug)]
+pub(super) struct Claimed {
+    pub(super) database: TenantDatabaseId,
+    pub(super) id: JobId,
+    pub(super) tenant: TenantId,
+    pub(super) kind: String,
+    pub(super) payload: String,
+    pub(super) account: Option<AccountId>,
+    /// The rights of who enqueued it, as the seal said.
+    pub(super) role: Role,
+    pub(super) attempt: i16,
+    pub(super) attempts_max: i16,
+    pub(super) lease: i64,
+    pub(super) enqueued_at: DateTime<Utc>,
+}
+
+/// A tenant database, as a worker sees it.
+pub(super) struct Source {
+    pub(super) database: TenantDatabaseId,
+    caller: Arc<Caller>,
+    pools: Pools,
+}
+
+const CLAIM: &str = "select id, tenant, kind, payload, account, role, attempt, attempts_max, lease, enqueued_at \
+    from tenantry.job_claim($1, $2, $3, $4, $5, $6, pg_catalog.make_interval(secs => $7), $8)";
+const BEAT: &str = "select tenantry.job_beat($1, $2, $3, $4, $5, pg_catalog.make_interval(secs => $6))";
+const FAILED: &str = "select tenantry.job_failed($1, $2, $3, $4, $5, $6, pg_catalog.make_interval(secs => $7))";
+const RELEASE: &str = "select tenantry.job_release($1, $2, $3, $4, $5, pg_catalog.make_interval(secs => $6))";
+
+/// What a worker asks for.
+pub(super) struct Wish<'a> {
+    pub(super) worker: &'a str,
+    pub(super) kinds: &'a [&'static str],
+    /// Whose turn was last.
+    pub(super) after: TenantId,
+    pub(super) count: usize,
+    pub(super) lease: Duration,
+    pub(super) tenant_max: Option<i32>,
+}
+
+impl Source {
+    /// `tenant` is any served one there: by it the database is found.
+    pub(super) fn new(pools: Pools, database: TenantDatabaseId, tenant: TenantId) -> Self {
+        let context = Context {
+            tenant,
+            actor: Actor::System {
+                reason: "finding a tenant database".to_owned(),
+            },
+            role: Role::Viewer,
+        };
+        Self {
+            database,
+            caller: Arc::new(Caller::new(&context)),
+            pools,
+        }
+    }
+
+    pub(super) async fn claim(&self, wish: &Wish<'_>) -> Result<Vec<Claimed>, Error> {
+        let count = i32::try_from(wish.count).unwrap_or(i32::MAX);
+        let outcome = self
+            .pools
+            .as_worker(
+                &self.caller,
+                CLAIM,
+                &[
+                    &wish.worker,
+                    &wish.kinds,
+                    wish.after.as_uuid(),
+                    &count,
+                    &wish.lease.as_secs_f64(),
+                    &wish.tenant_max,
+                ],
+            )
+            .await?;
+        outcome.rows.into_iter().map(|row| self.claimed(&Row(row))).collect()
+    }
+
+    fn claimed(&self, row: &Row) -> Result<Claimed, Error> {
+        let role: i16 = row.get(5)?;
+        let account: Option<Uuid> = row.get(4)?;
+        Ok(Claimed {
+            database: self.database,
+            id: JobId::from_uuid(row.get(0)?),
+            tenant: TenantId::from_uuid(row.get(1)?),
+            kind: row.get(2)?,
+            payload: row.get(3)?,
+            account: account.map(AccountId::from_uuid),
+            role: Role::ALL
+                .into_iter()
+                .find(|known| i16::from(*known as u8) == role)
+                .unwrap_or(Role::Viewer),
+            attempt: row.get(6)?,
+            attempts_max: row.get(7)?,
+            lease: row.get(8)?,
+            enqueued_at: row.get(9)?,
+        })
+    }
+
+    /// Keeps the leases of these; gives the ids of those that are lost.
+    pub(super) async fn beat(&self, held: &[Claimed], lease: Duration) -> Result<Vec<JobId>, Error> {
+        let (tenants, ids, leases) = columns(held);
+        let outcome = self
+            .pools
+            .as_worker(&self.caller, BEAT, &[&tenants, &ids, &leases, &lease.as_secs_f64()])
+            .await?;
+        let id = |row| Ok(JobId::from_uuid(Row(row).get(0)?));
+        outcome.rows.into_iter().map(id).collect()
+    }
+
+    /// `again` is `None` for never. Tells whether the job was still this worker's.
+    pub(super) async fn failed(&self, job: &Claimed, error: &str, again: Option<Duration>) -> Result<bool, Error> {
+        // PostgreSQL's texts hold no zero bytes.
+        let error = error.replace('\0', " ");
+        let again = again.map(|again| again.as_secs_f64());
+        let outcome = self
+            .pools
+            .as_worker(
+                &self.caller,
+                FAILED,
+                &[job.tenant.as_uuid(), job.id.as_uuid(), &job.lease, &error, &again],
+            )
+            .await?;
+        match outcome.rows.into_iter().next() {
+            Some(row) => Row(row).get(0),
+            None => Ok(false),
+        }
+    }
+
+    /// Gives jobs back; the attempt does not count.
+    pub(super) async fn release(&self, held: &[Claimed], again: Duration) -> Result<(), Error> {
+        let (tenants, ids, leases) = columns(held);
+        self.pools
+            .as_worker(&self.caller, RELEASE, &[&tenants, &ids, &leases, &again.as_secs_f64()])
+            .await?;
+        Ok(())
+    }
+}
+
+fn columns(jobs: &[Claimed]) -> (Vec<Uuid>, Vec<Uuid>, Vec<i64>) {
+    let tenants = jobs.iter().map(|job| *job.tenant.as_uuid()).collect();
+    let ids = jobs.iter().map(|job| *job.id.as_uuid()).collect();
+    (tenants, ids, jobs.iter().map(|job| job.lease).collect())
+}

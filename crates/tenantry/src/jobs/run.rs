@@ -1,0 +1,92 @@
+//! One attempt at a job, as its handler sees it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use chrono::{DateTime, Utc};
+
+use super::{JobId, claim::Claimed};
+use crate::{Error, Scope, Transaction, whole::whole};
+
+/// One attempt at a job: whose it is, and access to that tenant.
+#[derive(Clone, Debug)]
+pub struct Run {
+    scope: Scope,
+    job: Arc<Claimed>,
+    /// A transaction that ends the job was committed.
+    done: Arc<AtomicBool>,
+}
+
+const DONE: &str = "select tenantry.job_done($1, $2)";
+
+impl Run {
+    pub(super) fn new(scope: Scope, job: Claimed) -> Self {
+        Self {
+            scope,
+            job: Arc::new(job),
+            done: Arc::default(),
+        }
+    }
+
+    /// Access to the job's tenant, as who enqueued it, with the rights that person has now.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The job's id: the same in each attempt, so that what happens outside of PostgreSQL can be recognised.
+    pub fn id(&self) -> JobId {
+        self.job.id
+    }
+
+    /// Which attempt this is, from 1 on.
+    pub fn attempt(&self) -> u32 {
+        u32::from(self.job.attempt.unsigned_abs())
+    }
+
+    /// Whether there is none after it.
+    pub fn is_last_attempt(&self) -> bool {
+        self.job.attempt >= self.job.attempts_max
+    }
+
+    /// When it was enqueued, by the database's clock.
+    pub fn enqueued_at(&self) -> DateTime<Utc> {
+        self.job.enqueued_at
+    }
+
+    /// Runs `work` in a transaction in which the job ends: what it did holds if and only if the job is over, whatever dies in
+    /// between. A job that another worker has by now is refused, and `work` does not run.
+    ///
+    /// # Errors
+    ///
+    /// What `work` gives, or the failure to begin or to commit.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Scope::transaction`].
+    pub async fn transaction<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: AsyncFnOnce(&mut Transaction) -> Result<T, E>,
+        E: From<Error>,
+    {
+        let mut transaction = self.scope.begin().await?;
+        // First, with BEGIN and the context in one round trip: its lock on the job keeps a second worker waiting.
+        transaction
+            .execute(DONE, &[self.job.id.as_uuid(), &self.job.lease])
+            .await?;
+        let value = whole!(transaction, work)?;
+        self.done.store(true, Ordering::Release);
+        Ok(value)
+    }
+
+    /// Ends a job whose handler did not do it in a transaction.
+    pub(super) async fn end(&self) -> Result<(), Error> {
+        if !self.done.load(Ordering::Acquire) {
+            self.scope
+                .execute(DONE, &[self.job.id.as_uuid(), &self.job.lease])
+                .await?;
+        }
+        Ok(())
+    }
+}

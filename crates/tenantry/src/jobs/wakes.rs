@@ -1,0 +1,35 @@
+//! Tells the workers of this process that a job was enqueued, so that they need not wait for their next look.
+
+use std::{collections::HashSet, sync::Arc};
+
+use parking_lot::Mutex;
+use tenantry_core::TenantDatabaseId;
+use tokio::sync::Notify;
+
+/// Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct JobWakes(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// Where; bounded by how many databases there are.
+    databases: Mutex<HashSet<TenantDatabaseId>>,
+    enqueued: Notify,
+}
+
+impl JobWakes {
+    pub(crate) fn wake(&self, database: TenantDatabaseId) {
+        self.0.databases.lock().insert(database);
+        // A permit stays for a worker that is busy.
+        self.0.enqueued.notify_one();
+    }
+
+    /// Ready when something was enqueued since the last time.
+    pub(super) async fn enqueued(&self) {
+        self.0.enqueued.notified().await;
+    }
+
+    pub(super) fn take(&self) -> Vec<TenantDatabaseId> {
+        self.0.databases.lock().drain().collect()
+    }
+}
