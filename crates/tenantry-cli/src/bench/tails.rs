@@ -60,7 +60,7 @@ pub(super) async fn noisy(run: &Run) -> Result<Finding> {
     let all = saturation(&scopes, CROWD, round).await?;
     let share = all / CROWD as f64;
     let (a, b) = (Arc::clone(&scopes[0]), Arc::clone(&scopes[1]));
-    let (mut ratios, mut alone_ms, mut beside_ms) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ratios, mut alone_ms, mut beside_ms, mut refused) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for _ in 0..run.plan.rounds.min(ROUNDS_MAX) {
         let alone = arrive(share, round, |_| Arc::clone(&b)).await?;
         let noise = tokio::spawn({
@@ -69,10 +69,12 @@ pub(super) async fn noisy(run: &Run) -> Result<Finding> {
         });
         let beside = arrive(share, round, |_| Arc::clone(&b)).await?;
         let noise = noise.await??;
+        // Of the noisy one some may be refused: what it sends beyond its own queue is its own affair.
         ensure!(
-            alone.failed + beside.failed + noise.failed == 0,
-            "a call was not served"
+            alone.failed + beside.failed == 0,
+            "a call of the quiet tenant was not served"
         );
+        refused += noise.failed;
         ratios.push(beside.p99_ms / alone.p99_ms);
         alone_ms.push(alone.p99_ms);
         beside_ms.push(beside.p99_ms);
@@ -85,7 +87,7 @@ pub(super) async fn noisy(run: &Run) -> Result<Finding> {
         Target::AtMost(1.25),
     )
     .detail(format!(
-        "{:.2} ms against {:.2} ms; B sends {share:.0}/s, A {:.0}/s",
+        "{:.2} ms against {:.2} ms; B sends {share:.0}/s, A {:.0}/s, of whose calls {refused} were refused",
         Spread::of(beside_ms).median,
         Spread::of(alone_ms).median,
         share * 10.0
@@ -295,7 +297,7 @@ async fn arrive(
         calls.spawn(async move {
             let served = callee.call().await;
             if let Err(error) = &served {
-                tracing::warn!(error = format!("{error:#}"), "a call was not served");
+                tracing::debug!(error = format!("{error:#}"), "a call was not served");
             }
             (arrived.elapsed(), served.is_ok())
         });
