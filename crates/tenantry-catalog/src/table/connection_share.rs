@@ -44,10 +44,13 @@ pub async fn renew(catalog: &Catalog, standing: &Standing) -> Result<Option<Gran
     let mut client = catalog.client().await?;
     let transaction = client.transaction().await?;
     let server = standing.server.as_uuid();
+    // Who is cut off while it holds the lock must not keep it: the server ends its session.
+    let idle_ms = (standing.lease / 3).as_millis().max(100).to_string();
     transaction
         .execute(
-            "select pg_advisory_xact_lock(hashtextextended('tenantry.connection_share ' || $1::text, 0))",
-            &[&server.to_string()],
+            "select set_config('idle_in_transaction_session_timeout', $2, true),
+                    pg_advisory_xact_lock(hashtextextended('tenantry.connection_share ' || $1::text, 0))",
+            &[&server.to_string(), &idle_ms],
         )
         .await?;
     // In a statement of its own: its snapshot is taken under the lock.
