@@ -1,8 +1,9 @@
 //! What is pending in one placement, in one message: the way of a fleet that is as the catalog believes.
 //!
-//! The message takes the placement's turn, makes sure that its ledger is the expected one, and brings each version with
-//! its ledger row, every version in a transaction of its own. Where anything is not as expected nothing has happened, and
-//! [`apply`](super::apply()) finds out what there is to do.
+//! The message takes the placement's turn and brings each version with its ledger row, every version in a transaction of its own.
+//! The row is written where the ledger is the expected one and is an error elsewhere, which undoes the version: so that this costs no
+//! statement of its own. Where anything is not as expected nothing has happened, and [`apply`](super::apply()) finds out what
+//! there is to do.
 
 use tokio_postgres::{Client, Error, error::SqlState};
 
@@ -91,9 +92,9 @@ pub async fn fill(
         return Ok(Replayed::NotThisWay);
     }
     let first = format!(
-        "select pg_advisory_xact_lock({});\n{}",
+        "select pg_advisory_xact_lock({});\nselect {};\n",
         apply::turn_key(target),
-        expect(target, &[])
+        is_expected(target, &[])
     );
     let text = run::fresh_text(target, &versions, finished, patience, &first);
     send(client, target, &text).await
@@ -136,14 +137,14 @@ fn message(target: &Target, before: &[Version], pending: &[Version], patience: &
             "select pg_advisory_xact_lock({}), set_config('tenantry.begun', clock_timestamp()::text, true);\n",
             apply::turn_key(target)
         ));
-        text.push_str(&expect(target, &ledger));
         text.push_str(&run::act_as(&target.owner));
         for step in &version.steps {
             text.push_str(&run::statement(target, step, Building::Plainly));
             text.push_str(";\n");
         }
         text.push_str("set local role none;\n");
-        text.push_str(&run::record_as(target, version, TOOK_MS));
+        let took_ms = format!("{TOOK_MS} + {}", is_expected(target, &ledger));
+        text.push_str(&run::record_as(target, version, &took_ms));
         text.push_str("commit;\n");
         ledger.push(version);
     }
@@ -163,14 +164,14 @@ fn as_text<'a>(versions: impl IntoIterator<Item = &'a Version>) -> String {
     rows.join(",")
 }
 
-/// A statement that fails unless the placement's ledger holds these versions and no other.
+/// 0 where the placement's ledger holds these versions and no other, and an error elsewhere.
 ///
 /// The cast of the sentence is the error, as in the seal: it is not evaluated before the comparison is.
-fn expect(target: &Target, ledger: &[&Version]) -> String {
+fn is_expected(target: &Target, ledger: &[&Version]) -> String {
     format!(
-        "select (case when l.held = {} then null else {} || left(l.held, 0) end)::int \
+        "(select (case when l.held = {} then '0' else {} || left(l.held, 0) end)::int \
            from (select coalesce(string_agg(version || ' ' || checksum, ',' order by version), '') as held \
-                   from tenantry_private.migration where schema = {}) l;\n",
+                   from tenantry_private.migration where schema = {}) l)",
         literal(&as_text(ledger.iter().copied())),
         literal(OTHER_LEDGER),
         literal(target.schema.as_str()),
