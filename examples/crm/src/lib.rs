@@ -8,13 +8,22 @@ mod contacts;
 mod list;
 mod projects;
 mod roles;
+mod search;
 mod tasks;
 mod text;
 
+pub use search::SEARCH;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The application's migrations: file names and texts, in order.
-pub const MIGRATIONS: &[(&str, &str)] = &[("0001_crm.sql", include_str!("../migrations/0001_crm.sql"))];
+pub const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_crm.sql", include_str!("../migrations/0001_crm.sql")),
+    ("0002_search.sql", include_str!("../migrations/0002_search.sql")),
+    (
+        "0003_search_what_is_there.sql",
+        include_str!("../migrations/0003_search_what_is_there.sql"),
+    ),
+];
 
 /// The routes, below whatever path they are mounted at. They need [`tenantry::axum::TenantLayer`] around them.
 pub fn router() -> axum::Router {
@@ -43,4 +52,5 @@ fn routes() -> OpenApiRouter {
         ))
         .routes(routes!(tasks::list_tasks, tasks::create_task))
         .routes(routes!(tasks::get_task, tasks::update_task, tasks::delete_task))
+        .routes(routes!(search::search))
 }

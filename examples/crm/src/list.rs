@@ -120,7 +120,8 @@ impl<T: Listed> FromFields for ListQuery<T> {
     }
 }
 
-fn read_limit(fields: &mut Fields) -> Option<i64> {
+/// How many items are asked for.
+pub(crate) fn read_limit(fields: &mut Fields) -> Option<i64> {
     let Some(text) = fields.optional::<String>("limit") else {
         return Some(LIMIT_DEFAULT);
     };

@@ -16,7 +16,7 @@ use super::{
 
 /// A later migration as there are many: a column and an index.
 pub(super) const LATER: (&str, &str) = (
-    "0002_bench.sql",
+    "0100_bench.sql",
     "alter table contacts add column nickname text;
      create index contacts_nickname on contacts (nickname);",
 );

@@ -282,7 +282,7 @@ fn twenty(world: &World, more: &[(&str, &str)]) -> Result<Ops> {
         })
         .collect();
     let more = more.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-    let files = Files::from_embedded(own.chain([("0002_more.sql".to_owned(), tables)]).chain(more))?;
+    let files = Files::from_embedded(own.chain([("0100_more.sql".to_owned(), tables)]).chain(more))?;
     Ok(ops_with(world.ops.catalog().clone(), Arc::new(files)))
 }
 

@@ -14,6 +14,7 @@ mod migrations;
 mod openapi;
 mod outside;
 mod roles;
+mod search;
 mod shutdown;
 mod slow;
 mod target;

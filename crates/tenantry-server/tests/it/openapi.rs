@@ -73,7 +73,8 @@ async fn every_promised_route_stands_in_the_contract() {
         GET POST /app/projects
         GET PATCH DELETE /app/projects/{id}
         GET POST /app/tasks
-        GET PATCH DELETE /app/tasks/{id}";
+        GET PATCH DELETE /app/tasks/{id}
+        GET /app/search";
     let expected: BTreeSet<_> = expected
         .lines()
         .map(str::split_whitespace)

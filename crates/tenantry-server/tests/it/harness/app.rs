@@ -163,7 +163,8 @@ impl App {
         app
     }
 
-    async fn create_tenant(&self, slug: &str, isolation: &'static str) -> Tenant {
+    /// Another tenant with its owner.
+    pub(crate) async fn create_tenant(&self, slug: &str, isolation: &'static str) -> Tenant {
         let email = format!("owner@{slug}.example.net");
         let body = json!({
             "slug": slug, "name": slug, "isolation": isolation,
@@ -266,6 +267,16 @@ impl App {
         let sql = format!("drop policy tenantry_floor on {schema}.{table}");
         admin.batch_execute(&sql).await.unwrap();
         format!("policy tenantry_floor on table {table}")
+    }
+
+    /// Lets PostgreSQL count the rows of the shared tables.
+    pub(crate) async fn analyze_shared_tables(&self) {
+        let client = self.catalog.client().await.unwrap();
+        let sql = "select name from tenant_database where kind = 'shared'";
+        for row in client.query(sql, &[]).await.unwrap() {
+            let admin = cluster().await.connect(row.get(0)).await;
+            admin.batch_execute("analyze").await.unwrap();
+        }
     }
 
     /// An operator who may do no more than this.
