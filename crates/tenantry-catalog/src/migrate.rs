@@ -46,6 +46,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "overlays",
         sql: include_str!("../migrations/0006_overlays.sql"),
     },
+    Migration {
+        version: 10,
+        name: "events",
+        sql: include_str!("../migrations/0010_events.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

@@ -7,6 +7,7 @@ pub mod app_migration;
 pub mod audit_log;
 pub mod connection_share;
 pub mod directory;
+pub mod event;
 pub mod fleet_state;
 pub mod idempotency;
 pub mod installation;

@@ -12,6 +12,7 @@ mod connect;
 pub mod diesel;
 mod error;
 mod error_from;
+pub mod events;
 pub mod jobs;
 mod raw;
 mod resolve;

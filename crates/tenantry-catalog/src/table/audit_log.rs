@@ -3,12 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tenantry_core::TenantId;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::{CatalogError, Db};
-
-/// Writers take turns by this advisory lock, so that each row's hash covers the row before it.
-const LOCK: i64 = 0x7465_6e61_6e74_7261;
 
 /// One change, as it is written down.
 #[derive(Clone, Debug)]
@@ -56,28 +54,20 @@ pub struct Record {
     pub request_id: String,
 }
 
-/// The row's content in one form, for the hash: jsonb and numbers print the same on every server.
+/// The row's content in one form, for the hash: jsonb and numbers print the same on every server. `append_to_audit_log` has the same.
 const CONTENT: &str = "convert_to(jsonb_build_array(
     extract(epoch from l.at)::text, l.actor, l.action, l.tenant, l.target, l.before, l.after, l.origin, l.request_id
 )::text, 'UTF8')";
 
-/// Writes an entry. To be called last in the transaction that makes the change: until it ends, other writers wait.
+/// Writes an entry. To be called last in the transaction that makes the change: writers take turns, each row's hash covers the row
+/// before it, and until the transaction ends the others wait.
 ///
 /// # Errors
 /// When the catalog fails.
 pub async fn append(db: &impl Db, entry: &Entry<'_>) -> Result<(), CatalogError> {
-    db.execute("select pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-    // A statement of its own: its snapshot is taken after the lock, so it sees the last row.
-    let insert = format!(
-        "insert into audit_log (at, actor, action, tenant, target, before, after, origin, request_id, previous_hash, hash)
-         select l.*, p.hash, sha256(p.hash || {CONTENT})
-         from (values (clock_timestamp(), $1::text, $2::text, $3::uuid, $4::text, $5::jsonb, $6::jsonb, $7::text, $8::text))
-              as l (at, actor, action, tenant, target, before, after, origin, request_id),
-              (select coalesce((select hash from audit_log order by id desc limit 1), '') as hash) as p"
-    );
     let tenant = entry.tenant.map(|tenant| *tenant.as_uuid());
     db.execute(
-        &insert,
+        "select append_to_audit_log($1, $2, $3, $4, $5, $6, $7, $8)",
         &[
             &entry.actor,
             &entry.action,
@@ -104,31 +94,34 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<Record>, CatalogError> {
     let tenant = tenant.map(|tenant| *tenant.as_uuid());
-    let rows = db
-        .query(
-            "select id, at, actor, action, tenant, target, before, after, origin, request_id
-             from audit_log
-             where ($1::uuid is null or tenant = $1) and ($2::bigint is null or id < $2)
-             order by id desc
-             limit $3",
-            &[&tenant, &before, &limit],
-        )
-        .await?;
-    Ok(rows
-        .iter()
-        .map(|row| Record {
-            id: row.get(0),
-            at: row.get(1),
-            actor: row.get(2),
-            action: row.get(3),
-            tenant: row.get::<_, Option<Uuid>>(4).map(TenantId::from_uuid),
-            target: row.get(5),
-            before: row.get(6),
-            after: row.get(7),
-            origin: row.get(8),
-            request_id: row.get(9),
-        })
-        .collect())
+    let sql = select(
+        "where ($1::uuid is null or l.tenant = $1) and ($2::bigint is null or l.id < $2) order by l.id desc limit $3",
+    );
+    let rows = db.query(&sql, &[&tenant, &before, &limit]).await?;
+    Ok(rows.iter().map(record).collect())
+}
+
+/// The entries that a clause picks.
+pub(crate) fn select(clause: &str) -> String {
+    format!(
+        "select l.id, l.at, l.actor, l.action, l.tenant, l.target, l.before, l.after, l.origin, l.request_id
+         from audit_log as l {clause}"
+    )
+}
+
+pub(crate) fn record(row: &Row) -> Record {
+    Record {
+        id: row.get(0),
+        at: row.get(1),
+        actor: row.get(2),
+        action: row.get(3),
+        tenant: row.get::<_, Option<Uuid>>(4).map(TenantId::from_uuid),
+        target: row.get(5),
+        before: row.get(6),
+        after: row.get(7),
+        origin: row.get(8),
+        request_id: row.get(9),
+    }
 }
 
 /// The first entry whose hash does not fit its content or the entry before it, if there is one.

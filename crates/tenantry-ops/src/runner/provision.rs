@@ -16,7 +16,11 @@ use super::{
     Failure, Journal,
     site::{Site, TURN},
 };
-use crate::{Ops, at_hand::Connected};
+use crate::{
+    Authority, Ops,
+    at_hand::Connected,
+    audit::{self, Act},
+};
 
 /// The steps of each isolation, in order; failpoints stand before and after each.
 pub(super) const fn steps(isolation: Isolation) -> &'static [&'static str] {
@@ -205,6 +209,14 @@ async fn activate(ops: &Ops, journal: &Journal, located: &Located) -> Result<(),
     let announced = async { Ok(change::announce(&transaction, Change::Tenant(tenant)).await?) };
     let ended = journal.finish(&transaction, OperationState::Done);
     tokio::try_join!(activated, routed, settled, announced, ended)?;
+    let act = Act {
+        action: "tenant.activate",
+        tenant: Some(tenant),
+        target: tenant.to_string(),
+        before: None,
+        after: Some(serde_json::json!({ "isolation": located.placement.isolation })),
+    };
+    audit::record(&transaction, &Authority::system("operation"), act).await?;
     transaction.commit().await?;
     debug_assert!(located.placement.schema == SHARED_SCHEMA || located.placement.isolation == Isolation::Schema);
     Ok(())

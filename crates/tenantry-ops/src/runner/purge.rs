@@ -18,7 +18,10 @@ use tenantry_engine::{
 };
 
 use super::{Failure, Journal, fence as suspension, site::Site};
-use crate::Ops;
+use crate::{
+    Authority, Ops,
+    audit::{self, Act},
+};
 
 /// How long a purge waits for the tenant's open transactions before it ends their sessions.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -85,6 +88,14 @@ async fn mark_purged(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
         }
     }
     change::announce(&transaction, Change::Tenant(tenant)).await?;
+    let act = Act {
+        action: "tenant.purged",
+        tenant: Some(tenant),
+        target: tenant.to_string(),
+        before: None,
+        after: None,
+    };
+    audit::record(&transaction, &Authority::system("operation"), act).await?;
     Ok(transaction.commit().await?)
 }
 

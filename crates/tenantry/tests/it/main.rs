@@ -11,6 +11,7 @@ mod busy;
 mod compile_fail;
 mod copy;
 mod dropped;
+mod events;
 mod handed_over;
 mod isolation;
 mod jobs;

@@ -1,0 +1,337 @@
+//! Events: told in order, at least once, by one process at a time.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tenantry::{
+    Catalog, MasterKey, PoolConfig, ResolverConfig, Role, TenantId, Tenantry,
+    events::{Consumer, ConsumerReport, Event, EventKind},
+};
+use tenantry_ops::{Authority, FleetConfig, IdentityConfig, NewMember, Ops, ServerRequest, TenantRef, TenantRequest};
+use tenantry_testing::{TestDatabase, cluster, database};
+use tokio::{sync::oneshot, task::JoinHandle};
+
+struct Fixture {
+    ops: Ops,
+    catalog: Catalog,
+    tenantry: Tenantry,
+    _database: TestDatabase,
+}
+
+fn system() -> Authority {
+    Authority::system("a test")
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let database = database().await;
+        let catalog = Catalog::connect(&database.url(), &MasterKey::generate()).await.unwrap();
+        let mut fleet = FleetConfig::default();
+        fleet.wait = Duration::from_secs(50);
+        let ops = Ops::with_fleet(catalog.clone(), IdentityConfig::new("i", "a"), fleet);
+        let request = ServerRequest {
+            name: "first".to_owned(),
+            region: None,
+            capacity: None,
+            connections: None,
+            admin_url: cluster().await.admin_url("postgres").into(),
+        };
+        ops.add_server(&system(), &request).await.unwrap();
+        let config = ResolverConfig::new("i", "a");
+        let tenantry = Tenantry::on_catalog(catalog.clone(), config, PoolConfig::default()).unwrap();
+        Self {
+            ops,
+            catalog,
+            tenantry,
+            _database: database,
+        }
+    }
+
+    async fn tenant(&self, slug: &str) -> TenantId {
+        let request = TenantRequest::new(slug.parse().unwrap(), slug.parse().unwrap());
+        self.ops.create_tenant(&system(), &request, None).await.unwrap().id
+    }
+
+    async fn member(&self, tenant: TenantId, email: &str) {
+        let new = NewMember {
+            email: email.parse().unwrap(),
+            password: None,
+            name: None,
+            role: Role::Member,
+        };
+        self.ops.add_member(&system(), tenant, &new).await.unwrap();
+    }
+
+    fn consumer(&self) -> Consumer {
+        let consumer = self.tenantry.events("test").unwrap();
+        consumer.poll(Duration::from_millis(5)).pause(Duration::from_millis(20))
+    }
+
+    async fn in_catalog(&self, sql: &str) {
+        self.catalog.client().await.unwrap().batch_execute(sql).await.unwrap();
+    }
+}
+
+/// What a handler was told.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<Event>>>);
+
+impl Told {
+    fn add(&self, event: Event) {
+        self.0.lock().push(event);
+    }
+
+    fn kinds_of(&self, tenant: TenantId) -> Vec<EventKind> {
+        let told = self.0.lock();
+        told.iter()
+            .filter(|event| event.tenant == Some(tenant))
+            .map(|event| event.kind)
+            .collect()
+    }
+
+    fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    /// Waits until so many were told.
+    async fn until(&self, count: usize) {
+        let begun = Instant::now();
+        while self.len() < count {
+            assert!(begun.elapsed() < Duration::from_secs(20), "told: {:?}", self.0.lock());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// In the order in which things took effect, and none twice.
+    fn are_in_order(&self) {
+        let ids: Vec<i64> = self.0.lock().iter().map(|event| event.id).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+    }
+}
+
+/// A consumer at work.
+struct Running {
+    task: JoinHandle<ConsumerReport>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Running {
+    fn start<F, E>(consumer: Consumer, handler: impl Fn(Event) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::fmt::Display + Send + 'static,
+    {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async { stopped.await.unwrap_or(()) };
+        let task = tokio::spawn(async move { consumer.run(handler, stopped).await.unwrap() });
+        Self { task, stop }
+    }
+
+    fn telling(consumer: Consumer, told: &Told) -> Self {
+        let told = told.clone();
+        Self::start(consumer, move |event| {
+            told.add(event);
+            async { Ok::<_, String>(()) }
+        })
+    }
+
+    async fn stop(self) -> ConsumerReport {
+        let _ = self.stop.send(());
+        self.task.await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_took_effect_is_told_in_order_and_nothing_else() {
+    let fixture = Fixture::new().await;
+    let told = Told::default();
+    let running = Running::telling(fixture.consumer().from_the_first(), &told);
+
+    let acme = fixture.tenant("acme").await;
+    let twice = TenantRequest::new("acme".parse().unwrap(), "acme".parse().unwrap());
+    assert!(fixture.ops.create_tenant(&system(), &twice, None).await.is_err());
+    fixture.member(acme, "ann@acme.example").await;
+    let one = TenantRef::Id(acme);
+    fixture.ops.suspend_tenant(&system(), &one).await.unwrap();
+    fixture.ops.resume_tenant(&system(), &one).await.unwrap();
+    fixture.ops.delete_tenant(&system(), &one).await.unwrap();
+    fixture.ops.purge_tenant(&system(), &one).await.unwrap();
+    told.until(7).await;
+    let report = running.stop().await;
+
+    assert_eq!((report.delivered, report.failed), (7, 0));
+    let expected = [
+        EventKind::TenantCreated,
+        EventKind::TenantActivated,
+        EventKind::MemberAdded,
+        EventKind::TenantSuspended,
+        EventKind::TenantResumed,
+        EventKind::TenantDeleted,
+        EventKind::TenantPurged,
+    ];
+    assert_eq!(told.kinds_of(acme), expected);
+    told.are_in_order();
+    let added = told.0.lock()[2].clone();
+    assert!(added.actor == "system" && added.after.is_some(), "{added:?}");
+}
+
+#[tokio::test]
+async fn a_new_consumer_begins_with_what_happens_from_now_on() {
+    let fixture = Fixture::new().await;
+    let before = fixture.tenant("before").await;
+    let told = Told::default();
+    let only = [EventKind::TenantActivated];
+    let running = Running::telling(fixture.consumer().only(&only), &told);
+    // Registered when it has begun; what happens while it stands still is told later.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    running.stop().await;
+    let meanwhile = fixture.tenant("meanwhile").await;
+    let running = Running::telling(fixture.consumer().only(&only), &told);
+    told.until(1).await;
+    let after = fixture.tenant("after").await;
+    told.until(2).await;
+    running.stop().await;
+    assert_eq!(told.kinds_of(before), []);
+    assert_eq!(told.kinds_of(meanwhile), only);
+    assert_eq!(told.kinds_of(after), only);
+}
+
+#[tokio::test]
+async fn a_tenant_whose_event_fails_waits_and_the_others_go_on() {
+    let fixture = Fixture::new().await;
+    let (told, broken) = (Told::default(), Arc::new(Mutex::new(None)));
+    let acme = fixture.tenant("acme").await;
+    let other = fixture.tenant("other").await;
+    *broken.lock() = Some(acme);
+    let running = Running::start(fixture.consumer().from_the_first(), {
+        let (told, broken) = (told.clone(), Arc::clone(&broken));
+        move |event: Event| {
+            let fails = event.tenant.is_some() && event.tenant == *broken.lock();
+            if !fails {
+                told.add(event);
+            }
+            async move { if fails { Err("the mail server is away") } else { Ok(()) } }
+        }
+    });
+    told.until(2).await;
+    fixture.member(acme, "ann@acme.example").await;
+    fixture.member(other, "oz@other.example").await;
+    told.until(3).await;
+    assert_eq!(told.kinds_of(acme), []);
+    let parked = fixture.consumer().parked().await.unwrap();
+    assert_eq!(parked.len(), 1);
+    assert_eq!(parked[0].tenant, Some(acme));
+    assert!(parked[0].error.contains("mail server"), "{parked:?}");
+
+    *broken.lock() = None;
+    told.until(6).await;
+    fixture.member(acme, "bob@acme.example").await;
+    told.until(7).await;
+    let report = running.stop().await;
+    assert!(report.failed >= 1, "{report:?}");
+    let expected = [
+        EventKind::TenantCreated,
+        EventKind::TenantActivated,
+        EventKind::MemberAdded,
+        EventKind::MemberAdded,
+    ];
+    assert_eq!(told.kinds_of(acme), expected);
+    assert_eq!(fixture.consumer().parked().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn one_of_many_processes_delivers_and_another_takes_over() {
+    let fixture = Fixture::new().await;
+    let told = Told::default();
+    let running: Vec<_> = (0..3)
+        .map(|_| Running::telling(fixture.consumer().from_the_first(), &told))
+        .collect();
+    let acme = fixture.tenant("acme").await;
+    told.until(2).await;
+    // Each in its turn ends in order, and the next goes on.
+    for (number, one) in running.into_iter().enumerate() {
+        fixture.member(acme, &format!("m{number}@acme.example")).await;
+        told.until(3 + number).await;
+        one.stop().await;
+    }
+    told.are_in_order();
+    assert_eq!(told.len(), 5);
+}
+
+#[tokio::test]
+async fn a_process_that_is_gone_is_replaced_and_loses_no_event() {
+    let fixture = Fixture::new().await;
+    let acme = fixture.tenant("acme").await;
+    // This one never ends with its first event, and is gone then.
+    let begun = Arc::new(tokio::sync::Notify::new());
+    let hanging = Running::start(fixture.consumer().from_the_first().lease(Duration::from_secs(1)), {
+        let begun = Arc::clone(&begun);
+        move |_| {
+            begun.notify_one();
+            std::future::pending::<Result<(), String>>()
+        }
+    });
+    begun.notified().await;
+    hanging.task.abort();
+    let told = Told::default();
+    let running = Running::telling(fixture.consumer().from_the_first(), &told);
+    told.until(2).await;
+    running.stop().await;
+    assert_eq!(
+        told.kinds_of(acme),
+        [EventKind::TenantCreated, EventKind::TenantActivated]
+    );
+}
+
+#[tokio::test]
+async fn a_process_that_lost_its_lease_notes_nothing() {
+    let fixture = Fixture::new().await;
+    fixture.tenant("acme").await;
+    let begun = Arc::new(tokio::sync::Notify::new());
+    let go_on = Arc::new(tokio::sync::Notify::new());
+    let stalled = Running::start(fixture.consumer().from_the_first().lease(Duration::from_secs(60)), {
+        let (begun, go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+        move |_| {
+            let (begun, go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+            async move {
+                begun.notify_one();
+                go_on.notified().await;
+                Ok::<_, String>(())
+            }
+        }
+    });
+    begun.notified().await;
+    // As if it had stood still for longer than its lease.
+    fixture
+        .in_catalog("update event_consumer set leased_until = '-infinity'")
+        .await;
+    let told = Told::default();
+    let other = Running::telling(fixture.consumer().from_the_first(), &told);
+    told.until(2).await;
+    let position = async || -> i64 {
+        let client = fixture.catalog.client().await.unwrap();
+        client
+            .query_one("select position from event_consumer", &[])
+            .await
+            .unwrap()
+            .get(0)
+    };
+    let before = position().await;
+    go_on.notify_one();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(position().await >= before, "an old position was noted");
+    stalled.task.abort();
+    other.stop().await;
+    assert_eq!(told.len(), 2, "{:?}", told.0.lock());
+}
+
+#[tokio::test]
+async fn a_consumer_needs_a_name_and_a_catalog() {
+    let fixture = Fixture::new().await;
+    for name in ["", "a\0b", &"x".repeat(101)] {
+        assert!(fixture.tenantry.events(name).is_err(), "{name}");
+    }
+}
