@@ -3,7 +3,9 @@
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::{
-    command::{adopt, audit, bench, completions, dev, doctor, init, member, migrate, serve, server, tenant, token},
+    command::{
+        adopt, audit, bench, completions, dev, doctor, init, member, migrate, serve, server, signing_key, tenant, token,
+    },
     config::Overrides,
 };
 
@@ -51,6 +53,9 @@ pub(crate) enum Command {
     /// Make an access token to try things, and manage operator keys
     #[command(subcommand)]
     Token(token::Command),
+    /// List, rotate and remove the keys that sign access tokens
+    #[command(subcommand)]
+    SigningKey(signing_key::Command),
     /// Look for what lets one tenant reach another's rows, in tenant databases or in any PostgreSQL
     Audit(audit::Arguments),
     /// Look for everything that could be wrong, and say how to mend it

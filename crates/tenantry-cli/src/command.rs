@@ -11,6 +11,7 @@ pub(crate) mod member;
 pub(crate) mod migrate;
 pub(crate) mod serve;
 pub(crate) mod server;
+pub(crate) mod signing_key;
 pub(crate) mod tenant;
 pub(crate) mod token;
 
@@ -41,6 +42,7 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
         Command::Server(server) => server::run(server, &config, output).await,
         Command::Migrate(migrate) => migrate::run(migrate, &config, output).await,
         Command::Token(token) => token::run(token, &config, output).await,
+        Command::SigningKey(key) => signing_key::run(key, &config, output).await,
         Command::Audit(audit) => audit::run(audit, &config, output).await,
         Command::Doctor(doctor) => doctor::run(doctor, &config, output).await,
         Command::Bench(bench) => bench::run(bench, output).await,

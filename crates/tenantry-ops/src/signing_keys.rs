@@ -93,6 +93,18 @@ impl Ops {
         Ok(())
     }
 
+    /// The keys whose tokens are accepted, and the one that signs next.
+    ///
+    /// # Errors
+    /// See [`SigningKeyError`].
+    pub async fn list_signing_keys(
+        &self,
+        authority: &Authority,
+    ) -> Result<Vec<signing_key::PublicKey>, SigningKeyError> {
+        authority.require_operator(OperatorScope::Keys)?;
+        Ok(signing_key::list(&self.catalog().client().await?).await?)
+    }
+
     /// Removes a signing key that leaked: every token it signed stops being valid within a second.
     ///
     /// # Errors
