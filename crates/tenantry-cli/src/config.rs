@@ -6,6 +6,8 @@
 mod error;
 mod layers;
 mod overrides;
+#[cfg(test)]
+mod reference;
 mod unknown;
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};

@@ -31,11 +31,21 @@ impl Installation {
     }
 
     pub(crate) async fn with_server() -> Self {
+        Self::new().await.add_server().await
+    }
+
+    /// With a server and the reference application.
+    pub(crate) async fn with_crm() -> Self {
         let installation = Self::new().await;
+        installation.folder.write("tenantry.toml", "");
+        installation.add_server().await
+    }
+
+    async fn add_server(self) -> Self {
         let url = cluster().await.admin_url("postgres");
-        let added = installation.run(&["server", "add", "first", "--url", &url, "--json"]);
+        let added = self.run(&["server", "add", "first", "--url", &url, "--json"]);
         assert_eq!(added.json()["name"], "first");
-        installation
+        self
     }
 
     /// A connection to its catalog.

@@ -17,5 +17,7 @@ mod configuration;
 mod dev;
 mod fleet;
 mod init;
+mod packaging;
+mod processes;
 mod serve;
 mod support;
