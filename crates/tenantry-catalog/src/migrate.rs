@@ -47,9 +47,9 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/0006_overlays.sql"),
     },
     Migration {
-        version: 10,
+        version: 8,
         name: "events",
-        sql: include_str!("../migrations/0010_events.sql"),
+        sql: include_str!("../migrations/0008_events.sql"),
     },
 ];
 

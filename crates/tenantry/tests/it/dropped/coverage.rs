@@ -6,6 +6,8 @@ use super::programs;
 
 /// Futures dropped by the tests of the resolver and of shares, which need a catalog, and by those of jobs, which need a worker.
 const ELSEWHERE: &[&str] = &[
+    "Consumer::parked",
+    "Consumer::run",
     "Resolver::authenticate",
     "Resolver::catch_up",
     "Resolver::is_member",
