@@ -4,7 +4,8 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::{
     command::{
-        adopt, audit, bench, completions, dev, doctor, init, member, migrate, serve, server, signing_key, tenant, token,
+        adopt, audit, bench, completions, dev, doctor, init, job, member, migrate, serve, server, signing_key, tenant,
+        token,
     },
     config::Overrides,
 };
@@ -44,6 +45,9 @@ pub(crate) enum Command {
     /// Add, list and change the members of a tenant
     #[command(subcommand)]
     Member(member::Command),
+    /// List dead jobs and others, begin them anew, take them out
+    #[command(subcommand)]
+    Job(job::Command),
     /// Add, list and check PostgreSQL servers
     #[command(subcommand)]
     Server(server::Command),

@@ -10,6 +10,7 @@ mod crowd;
 mod fleet;
 mod homes;
 mod http;
+mod jobs;
 mod measure;
 mod memory;
 mod peers;

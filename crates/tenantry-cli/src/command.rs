@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod init;
+pub(crate) mod job;
 pub(crate) mod member;
 pub(crate) mod migrate;
 pub(crate) mod serve;
@@ -39,6 +40,7 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
         Command::Serve(serve) => serve::run(serve, config, output).await,
         Command::Tenant(tenant) => tenant::run(tenant, &config, output).await,
         Command::Member(member) => member::run(member, &config, output).await,
+        Command::Job(job) => job::run(job, &config, output).await,
         Command::Server(server) => server::run(server, &config, output).await,
         Command::Migrate(migrate) => migrate::run(migrate, &config, output).await,
         Command::Token(token) => token::run(token, &config, output).await,

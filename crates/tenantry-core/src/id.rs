@@ -63,6 +63,8 @@ ids! {
     ApiKeyId;
     /// A log-in of an account, from which access tokens stem.
     SessionId;
+    /// A job, within its tenant.
+    JobId;
 }
 
 /// Names one installation of Tenantry: eight lower-case hex digits that stand in every role and database name it makes,

@@ -10,6 +10,7 @@ mod context;
 mod credential;
 mod id;
 mod isolation;
+mod job;
 mod operator;
 mod placement;
 mod role;
@@ -27,10 +28,11 @@ pub use claims::{ACCESS_TOKEN_LIFE_MAX_S, ACCESS_TOKEN_TYPE, AccessClaims, CLOCK
 pub use context::{Actor, Context};
 pub use credential::{CREDENTIAL_BYTES, CredentialKind};
 pub use id::{
-    AccountId, ApiKeyId, InstallationId, InstallationIdError, OperationId, OperatorKeyId, ServerId, SessionId,
+    AccountId, ApiKeyId, InstallationId, InstallationIdError, JobId, OperationId, OperatorKeyId, ServerId, SessionId,
     TenantDatabaseId, TenantId,
 };
 pub use isolation::{Isolation, UnknownIsolation};
+pub use job::{JobState, UnknownJobState};
 pub use operator::{Operator, OperatorScope, OperatorScopes, UnknownOperatorScope};
 pub use placement::{Epoch, Placement, SHARED_SCHEMA, own_database_name, own_schema_name};
 pub use role::{Role, UnknownRole};

@@ -9,7 +9,7 @@ mod spare;
 mod whole;
 
 pub use database::{create_database, drop_database};
-pub use jobs::delete_jobs;
+pub use jobs::{JobChoice, JobCount, StoredJob, count_jobs, delete_jobs, list_jobs, remove_jobs, retry_jobs};
 pub use rows::delete_rows;
 pub use schema::{create_schema, create_schema_and_open, drop_schema};
 pub(crate) use scratch::prepare_scratch;

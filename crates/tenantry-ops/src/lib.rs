@@ -14,6 +14,7 @@ mod failpoint;
 mod fleet;
 mod hardening;
 mod idempotency;
+mod jobs;
 mod load;
 mod login;
 mod members;
@@ -41,6 +42,7 @@ pub use config::{IdentityConfig, LoginBudget};
 pub use database_audit::{AuditOptions, AuditedDatabase};
 pub use fleet::FleetConfig;
 pub use hardening::{DatabaseHardening, HardenedDatabases, HardeningChange};
+pub use jobs::{JobError, JobFilter, OverFleet, ShownJob};
 pub use load::{Figures, Limits, ServerLoad, Strain};
 pub use login::{AccountSession, LoggedIn, Login, LoginError, Me};
 pub use members::{MemberError, NewMember, PreparedOwner, add_first_owner};
@@ -81,5 +83,6 @@ pub use tenantry_catalog::{
     tenant::TenantPlacement,
     tenant_database::DatabaseKind,
 };
+pub use tenantry_engine::home::StoredJob;
 pub use tenants::{FirstOwner, SETTINGS_LEN_MAX, TenantError, TenantRef, TenantRequest};
 pub use upgrade::{OutdatedDatabase, UpgradeError, UpgradedDatabase};

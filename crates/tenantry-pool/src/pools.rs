@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use tenantry_core::{AccountId, Context, Role, ServerId, TenantDatabaseId, TenantId};
-use tenantry_wire::{Outcome, Params};
+use tenantry_wire::{Ahead, Outcome, Params};
 use tokio::sync::Notify;
 
 use crate::{
@@ -152,7 +152,7 @@ impl Pools {
         let now = Instant::now();
         let Some((located, mut lease)) = self.lease_at_once(caller, now) else {
             // What is rare is boxed, so that the usual call's future stays small.
-            return Box::pin(self.query_patiently(None, caller, sql, params)).await;
+            return Box::pin(self.query_patiently(None, caller, &[], sql, params)).await;
         };
         let result = {
             let binding = located.binding(caller);
@@ -162,8 +162,27 @@ impl Pools {
         };
         match result {
             Ok(outcome) => Ok(outcome),
-            Err(error) => Box::pin(self.query_patiently(Some((error, lease)), caller, sql, params)).await,
+            Err(error) => Box::pin(self.query_patiently(Some((error, lease)), caller, &[], sql, params)).await,
         }
+    }
+
+    /// The same after a call of the mechanism's own, in the same round trip: both take effect, or neither.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query).
+    pub async fn query_after(
+        &self,
+        caller: &Caller,
+        ahead: Ahead,
+        sql: &str,
+        params: Params<'_>,
+    ) -> Result<Outcome, Error> {
+        self.query_patiently(None, caller, &[ahead], sql, params).await
     }
 
     /// Waits for what it takes, and goes to the new home of a tenant that moved.
@@ -171,6 +190,7 @@ impl Pools {
         &self,
         mut failed: Option<(Error, Lease)>,
         caller: &Caller,
+        ahead: &[Ahead],
         sql: &str,
         params: Params<'_>,
     ) -> Result<Outcome, Error> {
@@ -182,7 +202,10 @@ impl Pools {
             let (located, mut lease) = self.lease(caller).await?;
             let binding = located.binding(caller);
             let (session, timer) = lease.parts();
-            match self.in_time(timer, session.query(&binding, sql, params)).await {
+            match self
+                .in_time(timer, session.query_after(&binding, ahead, sql, params))
+                .await
+            {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) => failed = Some((error, lease)),
             }

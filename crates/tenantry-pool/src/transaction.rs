@@ -2,10 +2,14 @@
 
 use std::{sync::Arc, time::Instant};
 
-use tenantry_core::TenantDatabaseId;
-use tenantry_wire::{Outcome, Params, Savepoint};
+use tenantry_core::{Role, TenantDatabaseId};
+use tenantry_wire::{Ahead, Outcome, Params, Savepoint};
 
 use crate::{Caller, Error, Pools, member::Lease, placements::Located, pools::Patience};
+
+/// What waits for the next statement at most: one message has to take it.
+const AHEAD_MAX: usize = 64;
+const AHEAD_BYTES_MAX: usize = 256 * 1024;
 
 /// Several statements of one tenant that take effect together. Dropping it undoes them, by closing the connection.
 pub struct Transaction {
@@ -16,6 +20,8 @@ pub struct Transaction {
     lease: Option<Lease>,
     /// A statement was sent: the transaction can't be begun elsewhere any more.
     begun: bool,
+    /// What goes out with the next statement, or with the commit.
+    ahead: Vec<Ahead>,
     depth: u32,
     /// When it has to have ended.
     until: Instant,
@@ -33,6 +39,7 @@ impl Transaction {
             located,
             lease: Some(lease),
             begun: false,
+            ahead: Vec::new(),
             depth: 0,
         }
     }
@@ -53,18 +60,68 @@ impl Transaction {
             let lease = self.lease.as_mut().ok_or_else(lost)?;
             let binding = self.located.binding(&self.caller);
             let (session, timer) = lease.parts();
-            let error = match self.pools.in_time(timer, session.query(&binding, sql, params)).await {
+            let call = session.query_after(&binding, &self.ahead, sql, params);
+            match self.pools.in_time(timer, call).await {
                 Ok(outcome) => {
-                    self.begun = true;
+                    self.has_begun();
                     return Ok(outcome);
                 }
-                Err(error) => error,
-            };
-            if std::mem::replace(&mut self.begun, true) {
-                return Err(self.conclude(error));
+                Err(error) => self.failed(error, &mut patience).await?,
             }
-            self.begin_again(error, &mut patience).await?;
         }
+    }
+
+    /// Puts a call of the mechanism's own before the next statement, or before the commit, in the same round trip: its failure is
+    /// told there. Many at once are sent by themselves.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query), where they are sent.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query).
+    pub async fn put_ahead(&mut self, call: Ahead) -> Result<(), Error> {
+        self.ahead.push(call);
+        let bytes: usize = self.ahead.iter().map(Ahead::bytes).sum();
+        if self.ahead.len() < AHEAD_MAX && bytes < AHEAD_BYTES_MAX {
+            return Ok(());
+        }
+        let mut patience = Patience::new();
+        loop {
+            let lease = self.lease.as_mut().ok_or_else(lost)?;
+            let binding = self.located.binding(&self.caller);
+            let (session, timer) = lease.parts();
+            match self
+                .pools
+                .in_time(timer, session.run_ahead(&binding, &self.ahead))
+                .await
+            {
+                Ok(()) => {
+                    self.has_begun();
+                    return Ok(());
+                }
+                Err(error) => self.failed(error, &mut patience).await?,
+            }
+        }
+    }
+
+    /// With which rights it runs.
+    pub fn role(&self) -> Role {
+        self.caller.role
+    }
+
+    fn has_begun(&mut self) {
+        self.begun = true;
+        self.ahead.clear();
+    }
+
+    /// `Ok` when it is worth trying again: what failed was the first, and it failed for where the tenant is.
+    async fn failed(&mut self, error: Error, patience: &mut Patience) -> Result<(), Error> {
+        if std::mem::replace(&mut self.begun, true) {
+            return Err(self.conclude(error));
+        }
+        self.begin_again(error, patience).await
     }
 
     /// The first statement failed. When that was for the tenant's place, the transaction begins again where it is now;
@@ -117,6 +174,8 @@ impl Transaction {
     ///
     /// As [`query`](Self::query).
     pub async fn undo(&mut self) -> Result<(), Error> {
+        // All of it came after the savepoint, which took along what came before.
+        self.ahead.clear();
         let undone = self.step(Savepoint::Undo).await;
         self.depth = self.depth.saturating_sub(1);
         undone
@@ -128,9 +187,9 @@ impl Transaction {
         let (session, timer) = lease.parts();
         let done = self
             .pools
-            .in_time(timer, session.savepoint(&binding, step, self.depth))
+            .in_time(timer, session.savepoint(&binding, &self.ahead, step, self.depth))
             .await;
-        self.begun = true;
+        self.has_begun();
         done.map_err(|error| self.conclude(error))
     }
 
@@ -157,10 +216,20 @@ impl Transaction {
     ///
     /// When dropped, it is not known whether the transaction was kept.
     pub async fn commit(mut self) -> Result<(), Error> {
-        let lease = self.lease.as_mut().ok_or_else(lost)?;
-        let (session, timer) = lease.parts();
-        let done = self.pools.in_time(timer, session.commit()).await;
-        done.map_err(|error| self.conclude(error))
+        let mut patience = Patience::new();
+        loop {
+            let lease = self.lease.as_mut().ok_or_else(lost)?;
+            let binding = self.located.binding(&self.caller);
+            let (session, timer) = lease.parts();
+            match self
+                .pools
+                .in_time(timer, session.commit_after(&binding, &self.ahead))
+                .await
+            {
+                Ok(()) => return Ok(()),
+                Err(error) => self.failed(error, &mut patience).await?,
+            }
+        }
     }
 
     /// Undoes what the transaction did.

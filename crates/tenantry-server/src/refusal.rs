@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tenantry::axum::{Code, Problem};
 use tenantry_ops::{
-    ApiKeyError, CatalogError, LoginError, MemberError, MigrationError, OperationError, PasswordResetError,
+    ApiKeyError, CatalogError, JobError, LoginError, MemberError, MigrationError, OperationError, PasswordResetError,
     RolloutError, TenantError,
 };
 
@@ -65,6 +65,21 @@ pub(crate) fn of_operation(error: OperationError) -> Problem {
         OperationError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
         OperationError::NotFound => Problem::not_found(),
         OperationError::Catalog(error) => of_catalog(&error),
+        error => internal(&error),
+    }
+}
+
+pub(crate) fn of_job(error: JobError) -> Problem {
+    match error {
+        JobError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
+        JobError::NotFound => Problem::not_found(),
+        // The address of a server is nobody's business.
+        JobError::Server(reason) => {
+            tracing::warn!(reason, "a tenant's jobs can't be asked for");
+            Problem::new(Code::Unavailable, "The tenant's database does not answer; try again.")
+                .retry_after(RETRY_AFTER)
+        }
+        JobError::Catalog(error) => of_catalog(&error),
         error => internal(&error),
     }
 }

@@ -9,8 +9,8 @@ use crate::{
     Application, Config, Services,
     layer::{self, Cut},
     routes::{
-        api_keys, auth, health, jwks, members, metrics, migrations, openapi as document, operations, password_resets,
-        tenants,
+        api_keys, auth, health, jobs, jwks, members, metrics, migrations, openapi as document, operations,
+        password_resets, tenants,
     },
 };
 
@@ -41,6 +41,12 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(members::update_member, members::remove_member))
         .routes(routes!(api_keys::list_api_keys, api_keys::create_api_key))
         .routes(routes!(api_keys::revoke_api_key))
+        .routes(routes!(jobs::list_jobs))
+        .routes(routes!(jobs::retry_jobs))
+        .routes(routes!(jobs::retry_job))
+        .routes(routes!(jobs::remove_job))
+        .routes(routes!(jobs::list_all_jobs))
+        .routes(routes!(jobs::retry_all_jobs))
         .routes(routes!(auth::log_in))
         .routes(routes!(auth::refresh_tokens))
         .routes(routes!(auth::switch_tenant))

@@ -14,6 +14,7 @@
 mod admin;
 mod binaries;
 mod cluster;
+mod counting;
 mod database;
 mod own;
 mod pgbouncer;
@@ -25,6 +26,7 @@ mod watchdog;
 pub use admin::RestrictedAdmin;
 pub use binaries::{default_binaries, second_binaries};
 pub use cluster::TestCluster;
+pub use counting::{Counted, CountingProxy};
 pub use database::{TestDatabase, database, database_on};
 pub use own::{OwnCluster, OwnClusterOptions, own_cluster};
 pub use pgbouncer::{PgBouncer, pgbouncer};

@@ -6,7 +6,11 @@ use postgres_types::Oid;
 use crate::{Connection, Error};
 
 const BYTEA: Oid = 17;
+const INT8: Oid = 20;
+const INT2: Oid = 21;
 const TEXT: Oid = 25;
+const FLOAT8: Oid = 701;
+const UUID: Oid = 2950;
 
 /// What goes before a statement, in the same round trip.
 #[derive(Clone, Copy, Default, Debug)]
@@ -54,6 +58,8 @@ pub(crate) enum Fixed {
     Begin,
     Commit,
     Rollback,
+    Enqueue,
+    JobDone,
 }
 
 impl Fixed {
@@ -78,6 +84,8 @@ impl Fixed {
             Self::Begin => "begin",
             Self::Commit => "commit",
             Self::Rollback => "rollback",
+            Self::Enqueue => "select tenantry.enqueue($1, $2, $3, pg_catalog.make_interval(secs => $4), $5, $6, null)",
+            Self::JobDone => "select tenantry.job_done($1, $2)",
         }
     }
 
@@ -89,6 +97,8 @@ impl Fixed {
             Self::Expect => &[TEXT],
             Self::ExpectAndAccount => &[TEXT, TEXT],
             Self::Begin | Self::Commit | Self::Rollback => &[],
+            Self::Enqueue => &[UUID, TEXT, TEXT, FLOAT8, INT2, INT2],
+            Self::JobDone => &[UUID, INT8],
         }
     }
 
@@ -103,12 +113,16 @@ impl Fixed {
 pub(crate) struct Prepared {
     done: u16,
     /// In the order in which they were sent.
-    sent: [Option<Fixed>; 4],
+    sent: [Option<Fixed>; 6],
 }
 
 impl Prepared {
     fn has(&self, fixed: Fixed) -> bool {
         self.done & (1 << fixed as u8) != 0
+    }
+
+    fn is_sent(&self, fixed: Fixed) -> bool {
+        self.sent.contains(&Some(fixed))
     }
 
     fn expect(&mut self, fixed: Fixed) {
@@ -126,7 +140,71 @@ impl Prepared {
     }
 }
 
+/// A call of the mechanism's own that goes before a statement, or before a commit, under the same Sync: no round trip of its own.
+/// Its answer is stepped over; its error is the statement's.
+#[derive(Clone, Debug)]
+pub struct Ahead {
+    fixed: Fixed,
+    values: Vec<Vec<u8>>,
+}
+
+impl Ahead {
+    /// Enqueues a job without a unique key.
+    pub fn enqueue(id: &[u8; 16], kind: &str, payload: String, delay_s: f64, priority: i16, attempts_max: i16) -> Self {
+        Self {
+            fixed: Fixed::Enqueue,
+            values: vec![
+                id.to_vec(),
+                kind.as_bytes().to_vec(),
+                payload.into_bytes(),
+                delay_s.to_be_bytes().to_vec(),
+                priority.to_be_bytes().to_vec(),
+                attempts_max.to_be_bytes().to_vec(),
+            ],
+        }
+    }
+
+    /// Ends a job, if the lease is still the newest.
+    pub fn job_done(id: &[u8; 16], lease: i64) -> Self {
+        Self {
+            fixed: Fixed::JobDone,
+            values: vec![id.to_vec(), lease.to_be_bytes().to_vec()],
+        }
+    }
+
+    /// How many bytes it takes, roughly.
+    pub fn bytes(&self) -> usize {
+        self.values.iter().map(|value| value.len() + 4).sum()
+    }
+}
+
 impl Connection {
+    /// Puts what goes ahead of a statement into the outbox.
+    pub(crate) fn put_ahead(&mut self, ahead: &[Ahead]) -> Result<(), Error> {
+        for call in ahead {
+            let values: Vec<&[u8]> = call.values.iter().map(Vec::as_slice).collect();
+            self.put_fixed(call.fixed, &values)?;
+        }
+        Ok(())
+    }
+
+    /// Sends lead, calls, a last fixed statement and Sync.
+    pub(crate) async fn start_ahead(
+        &mut self,
+        lead: &Lead<'_>,
+        ahead: &[Ahead],
+        last: Option<Fixed>,
+    ) -> Result<(), Error> {
+        self.begin_call()?;
+        self.put_lead(lead)?;
+        self.put_ahead(ahead)?;
+        if let Some(last) = last {
+            self.put_fixed(last, &[])?;
+        }
+        frontend::sync(&mut self.outbox);
+        self.send().await
+    }
+
     /// Puts the lead into the outbox.
     pub(crate) fn put_lead(&mut self, lead: &Lead<'_>) -> Result<(), Error> {
         if lead.begin == Begin::BeforeEnter {
@@ -207,7 +285,7 @@ impl Connection {
     }
 
     fn put_named(&mut self, fixed: Fixed, values: &[&[u8]]) -> Result<(), Error> {
-        if !self.prepared.has(fixed) {
+        if !self.prepared.has(fixed) && !self.call.parsing.is_sent(fixed) {
             frontend::parse(
                 &self.prefix,
                 fixed.sql(),

@@ -27,6 +27,7 @@ pub use cancel::{CancelToken, Leash};
 pub use connection::{Connection, Options, TransactionStatus};
 pub use endpoint::{Address, Endpoint, Tls};
 pub use error::{DbError, Error};
+pub use lead::Ahead;
 pub use raw::{RawOutcome, RawParams, RawRow, RawSession};
 pub use row::{Column, ColumnIndex, Row};
 pub use run::{Outcome, Params, encode_value};

@@ -8,7 +8,7 @@ use postgres_types::{Format, IsNull, Kind, ToSql, Type, WrongType};
 
 use crate::{
     Connection, Error, Row,
-    lead::{Lead, bind_error},
+    lead::{Ahead, Lead, bind_error},
     statement::Statement,
 };
 
@@ -25,15 +25,17 @@ pub struct Outcome {
 }
 
 impl Connection {
-    /// Sends lead, statement and Sync. When encoding fails nothing is sent, and the connection stays usable.
+    /// Sends lead, what goes ahead, statement and Sync. When encoding fails nothing is sent, and the connection stays usable.
     pub(crate) async fn start(
         &mut self,
         lead: &Lead<'_>,
+        ahead: &[Ahead],
         statement: &Statement,
         params: Params<'_>,
     ) -> Result<(), Error> {
         self.begin_call()?;
         self.put_lead(lead)?;
+        self.put_ahead(ahead)?;
         self.put_statement(statement, params)?;
         frontend::sync(&mut self.outbox);
         self.send().await
@@ -105,7 +107,7 @@ impl Connection {
     /// When dropped, the connection is no longer usable.
     pub async fn query(&mut self, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
         let statement = self.unscoped_statement(sql).await?;
-        self.start(&Lead::default(), &statement, params).await?;
+        self.start(&Lead::default(), &[], &statement, params).await?;
         self.finish(&statement).await
     }
 

@@ -11,7 +11,7 @@ use tenantry_core::{AccountId, Epoch, Role, TenantId, Tier, seal};
 use crate::{
     Column, Connection, Error, Outcome, Params, Row, TransactionStatus,
     admit::{admit, admit_copy, leaves_traces},
-    lead::{Begin, Enter, Fixed, Lead},
+    lead::{Ahead, Begin, Enter, Fixed, Lead},
     statement::Statement,
 };
 
@@ -152,13 +152,32 @@ impl Session {
     ///
     /// When dropped, the session is no longer [idle](Self::is_idle), and whoever holds it closes it.
     pub async fn query(&mut self, binding: &Binding<'_>, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
+        self.query_after(binding, &[], sql, params).await
+    }
+
+    /// The same after other calls, under one Sync: outside of a transaction all of them take effect together.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query); the first error is the call's, whosever it is.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query).
+    pub async fn query_after(
+        &mut self,
+        binding: &Binding<'_>,
+        ahead: &[Ahead],
+        sql: &str,
+        params: Params<'_>,
+    ) -> Result<Outcome, Error> {
         let Some(statement) = self.connection.statements.get(binding.schema, sql) else {
             // What is rare is boxed throughout, so that the usual call's future stays small.
-            return Box::pin(self.query_new(binding, sql, params)).await;
+            return Box::pin(self.query_new(binding, ahead, sql, params)).await;
         };
-        match self.run(binding, &statement, params).await {
+        match self.run(binding, ahead, &statement, params).await {
             Err(error) if self.forget_if_stale(binding, sql, &error) => {
-                let result = Box::pin(self.query_new(binding, sql, params)).await;
+                let result = Box::pin(self.query_new(binding, ahead, sql, params)).await;
                 // It ran here before: either a migration took away what it needs, or SQL changed the search path.
                 self.tainted |= result.as_ref().is_err_and(is_stale);
                 result
@@ -167,10 +186,46 @@ impl Session {
         }
     }
 
-    async fn query_new(&mut self, binding: &Binding<'_>, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
+    async fn query_new(
+        &mut self,
+        binding: &Binding<'_>,
+        ahead: &[Ahead],
+        sql: &str,
+        params: Params<'_>,
+    ) -> Result<Outcome, Error> {
         admit(sql)?;
         let statement = self.prepare(binding, sql).await?;
-        self.run(binding, &statement, params).await
+        self.run(binding, ahead, &statement, params).await
+    }
+
+    /// Runs calls of the mechanism's own and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query).
+    pub async fn run_ahead(&mut self, binding: &Binding<'_>, ahead: &[Ahead]) -> Result<(), Error> {
+        self.start_ahead(binding, ahead, None).await?;
+        while self.next_message().await?.is_some() {}
+        Ok(())
+    }
+
+    async fn start_ahead(&mut self, binding: &Binding<'_>, ahead: &[Ahead], last: Option<Fixed>) -> Result<(), Error> {
+        if self.opening && binding.tier == Tier::Signed && !self.connection.pooled {
+            Box::pin(self.bind_ahead(binding)).await?;
+        }
+        let entering = self.entering(binding);
+        let lead = lead(&self.connection, &self.bound, self.opening, binding, entering.as_ref());
+        debug_assert!(
+            self.is_spoken_for(binding, &lead),
+            "B1: a statement goes out without its context"
+        );
+        self.connection.start_ahead(&lead, ahead, last).await?;
+        self.started(entering);
+        Ok(())
     }
 
     /// Starts a statement whose rows are then read one by one with [`next_row`](Self::next_row).
@@ -195,7 +250,7 @@ impl Session {
         statement: Arc<Statement>,
         params: Params<'_>,
     ) -> Result<RowReader, Error> {
-        self.start(binding, &statement, params).await?;
+        self.start(binding, &[], &statement, params).await?;
         let first = self.next_message().await?;
         Ok(RowReader {
             columns: statement.columns.clone(),
@@ -274,6 +329,33 @@ impl Session {
         self.connection.run_fixed(Fixed::Commit).await
     }
 
+    /// The same after calls of the mechanism's own, under the commit's Sync.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit); where one of the calls fails, everything is undone and its error told.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query): dropped, it is not known whether the transaction was kept.
+    pub async fn commit_after(&mut self, binding: &Binding<'_>, ahead: &[Ahead]) -> Result<(), Error> {
+        if ahead.is_empty() || self.connection.status() == TransactionStatus::Failed {
+            return self.commit().await;
+        }
+        self.start_ahead(binding, ahead, Some(Fixed::Commit)).await?;
+        let done = loop {
+            match self.next_message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        if done.is_err() && self.connection.is_usable() && self.connection.status() == TransactionStatus::Failed {
+            self.connection.run_fixed(Fixed::Rollback).await?;
+        }
+        done
+    }
+
     /// Undoes what the transaction did.
     ///
     /// # Errors
@@ -286,12 +368,19 @@ impl Session {
         self.connection.run_fixed(Fixed::Rollback).await
     }
 
-    /// Marks or ends a part of the transaction that can be undone by itself.
+    /// Marks or ends a part of the transaction that can be undone by itself. What goes ahead stands before the mark, or belongs to
+    /// the part that ends.
     ///
     /// # Errors
     ///
     /// As [`query`](Self::query).
-    pub async fn savepoint(&mut self, binding: &Binding<'_>, step: Savepoint, depth: u32) -> Result<(), Error> {
+    pub async fn savepoint(
+        &mut self,
+        binding: &Binding<'_>,
+        ahead: &[Ahead],
+        step: Savepoint,
+        depth: u32,
+    ) -> Result<(), Error> {
         let sql = match step {
             Savepoint::Set => format!("savepoint tenantry_{depth}"),
             Savepoint::Release => format!("release savepoint tenantry_{depth}"),
@@ -301,7 +390,7 @@ impl Session {
             Some(statement) => statement,
             None => self.prepare(binding, &sql).await?,
         };
-        self.run(binding, &statement, &[]).await.map(|_| ())
+        self.run(binding, ahead, &statement, &[]).await.map(|_| ())
     }
 
     async fn statement(&mut self, binding: &Binding<'_>, sql: &str) -> Result<(Arc<Statement>, bool), Error> {
@@ -345,10 +434,11 @@ impl Session {
     async fn run(
         &mut self,
         binding: &Binding<'_>,
+        ahead: &[Ahead],
         statement: &Statement,
         params: Params<'_>,
     ) -> Result<Outcome, Error> {
-        self.start(binding, statement, params).await?;
+        self.start(binding, ahead, statement, params).await?;
         let mut rows = Vec::new();
         while let Some(body) = self.next_message().await? {
             rows.push(Row::new(statement.columns.clone(), body));
@@ -359,7 +449,13 @@ impl Session {
         })
     }
 
-    async fn start(&mut self, binding: &Binding<'_>, statement: &Statement, params: Params<'_>) -> Result<(), Error> {
+    async fn start(
+        &mut self,
+        binding: &Binding<'_>,
+        ahead: &[Ahead],
+        statement: &Statement,
+        params: Params<'_>,
+    ) -> Result<(), Error> {
         if self.opening && binding.tier == Tier::Signed && !self.connection.pooled {
             Box::pin(self.bind_ahead(binding)).await?;
         }
@@ -370,7 +466,7 @@ impl Session {
             self.is_spoken_for(binding, &lead),
             "B1: a statement goes out without its context"
         );
-        self.connection.start(&lead, statement, params).await?;
+        self.connection.start(&lead, ahead, statement, params).await?;
         self.started(entering);
         Ok(())
     }

@@ -1,5 +1,8 @@
 //! Several statements that hold together.
 
+use tenantry_core::Role;
+use tenantry_wire::Ahead;
+
 use crate::{Error, ErrorKind, FromRow, Params, Row, jobs::JobWakes, whole::part};
 
 /// Several statements of one tenant that take effect together.
@@ -24,6 +27,16 @@ impl Transaction {
     /// A job was enqueued in it.
     pub(crate) fn enqueued(&mut self) {
         self.enqueued = true;
+    }
+
+    /// A call of the mechanism's own, with the next statement or the commit.
+    pub(crate) async fn put_ahead(&mut self, call: Ahead) -> Result<(), Error> {
+        Ok(self.inner.put_ahead(call).await?)
+    }
+
+    /// With which rights it runs.
+    pub(crate) fn role(&self) -> Role {
+        self.inner.role()
     }
 
     /// Runs a statement and gives its rows.

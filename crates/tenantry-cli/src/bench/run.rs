@@ -10,7 +10,7 @@ use super::{
     cpu::CpuMeter,
     create,
     crowd::Sizes,
-    fleet, homes, http,
+    fleet, homes, http, jobs,
     measure::Plan,
     memory, peers,
     placed::Placed,
@@ -77,10 +77,11 @@ pub(crate) const NAMES: &[&str] = &[
     "million",
     "schemas",
     "skew",
+    "jobs",
 ];
 
 /// Lines that take minutes, or something that is not there: only where they are named.
-const ON_DEMAND: &[&str] = &["peers", "million", "schemas", "skew"];
+const ON_DEMAND: &[&str] = &["peers", "million", "schemas", "skew", "jobs"];
 
 /// Lines in which one caller calls one connection.
 const ONE_CONNECTION: &[&str] = &[
@@ -117,6 +118,7 @@ pub(crate) async fn run(binaries: Binaries, wanted: &Wanted, progress: impl Fn(&
             "fleet" => findings.extend(fleet::all(&run).await?),
             "million" => findings.extend(scale::million(&run, &progress).await?),
             "schemas" => findings.extend(scale::schemas(&run, &progress).await?),
+            "jobs" => findings.extend(jobs::all(&run, wanted.small, &progress).await?),
             "skew" => findings.extend(tails::many_databases(&run, &progress).await?),
             "peers" => {
                 let python = wanted.python.as_deref();

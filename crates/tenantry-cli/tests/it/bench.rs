@@ -9,7 +9,7 @@ use crate::support::Folder;
 #[tokio::test(flavor = "multi_thread")]
 async fn every_line_about_large_fleets_is_measured_with_small_ones() {
     let folder = Folder::new();
-    let lines = "noisy,million,schemas,skew";
+    let lines = "noisy,million,schemas,skew,jobs";
     let run = folder.run(["bench", "--json", "--small", "--rounds", "1", "--only", lines]);
     // A target that is missed is told by the code, and may be missed here.
     assert!(matches!(run.code, 0 | 1), "{run:?}");
@@ -17,6 +17,9 @@ async fn every_line_about_large_fleets_is_measured_with_small_ones() {
     let findings = report["findings"].as_array().unwrap();
     let names: BTreeSet<_> = findings.iter().map(|line| line["name"].as_str().unwrap()).collect();
     let expected = [
+        "jobs",
+        "jobs-enqueue",
+        "jobs-first",
         "million-catalog",
         "million-cold",
         "million-read",

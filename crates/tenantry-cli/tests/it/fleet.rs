@@ -13,7 +13,7 @@ pub(crate) struct Installation {
     catalog: TestDatabase,
 }
 
-const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+pub(crate) const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 const NOTES: &str = "create table notes (id uuid primary key default gen_random_uuid(), title text not null);\n";
 
@@ -51,6 +51,10 @@ impl Installation {
     /// A connection to its catalog.
     pub(crate) async fn catalog(&self) -> tokio_postgres::Client {
         cluster().await.connect(self.catalog.name()).await
+    }
+
+    pub(crate) fn catalog_url(&self) -> String {
+        self.catalog.url()
     }
 
     fn environment(&self) -> [(&'static str, String); 2] {

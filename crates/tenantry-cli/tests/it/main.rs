@@ -17,6 +17,7 @@ mod configuration;
 mod dev;
 mod fleet;
 mod init;
+mod job;
 mod packaging;
 mod processes;
 mod serve;

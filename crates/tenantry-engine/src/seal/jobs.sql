@@ -30,7 +30,11 @@ create table if not exists tenantry_private.job (
   -- of the tenant's: whether another tenant's job has an id is not to be found out
   primary key (tenant, id)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
-create index if not exists job_waiting on tenantry_private.job (tenant, priority desc, id) where state = 0;
+-- 0 asked for, 1 made by a schedule: the two take turns, so that a minute in which every tenant has something to do delays
+-- nobody's own by more than one job.
+alter table tenantry_private.job add column if not exists lane int2 not null default 0 check (lane in (0, 1));
+drop index if exists tenantry_private.job_waiting;
+create index if not exists job_turn on tenantry_private.job (lane, tenant, priority desc, id) where state = 0;
 create index if not exists job_running on tenantry_private.job (tenant) where state = 1;
 create index if not exists job_dead on tenantry_private.job (tenant, id) where state = 2;
 create index if not exists job_later on tenantry_private.job (run_at) where state = 3;
@@ -38,13 +42,18 @@ create unique index if not exists job_unique on tenantry_private.job (tenant, ki
   where unique_key is not null and state <> 2;
 
 -- 126 bytes are signed: as long as nothing else that this key signs, so that neither is taken for the other.
+create or replace function tenantry_private.job_message(p_job tenantry_private.job) returns bytea
+language sql stable
+begin atomic
+  select convert_to('tenantry job', 'UTF8') || uuid_send((p_job).id) || uuid_send((p_job).tenant)
+           || coalesce(uuid_send((p_job).account), decode(repeat('00', 16), 'hex')) || int2send((p_job).role)
+           || sha256(convert_to((p_job).kind, 'UTF8')) || sha256(convert_to((p_job).payload, 'UTF8'));
+end;
+
 create or replace function tenantry_private.job_mac(p_kid int4, p_job tenantry_private.job) returns bytea
 language sql stable
 begin atomic
-  select sha256(m.ok || sha256(m.ik
-           || convert_to('tenantry job', 'UTF8') || uuid_send((p_job).id) || uuid_send((p_job).tenant)
-           || coalesce(uuid_send((p_job).account), decode(repeat('00', 16), 'hex')) || int2send((p_job).role)
-           || sha256(convert_to((p_job).kind, 'UTF8')) || sha256(convert_to((p_job).payload, 'UTF8'))))
+  select sha256(m.ok || sha256(m.ik || tenantry_private.job_message(p_job)))
     from tenantry_private.mac_key m where m.kid = p_kid and m.database_name = current_database();
 end;
 
@@ -55,6 +64,7 @@ create or replace function tenantry.enqueue(
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
 declare
   v_job tenantry_private.job;
+  v_key tenantry_private.mac_key;
   v_earlier uuid;
 begin
   v_job.tenant := tenantry.tenant_id();
@@ -70,8 +80,10 @@ begin
   v_job.role := case when tenantry.has_role('owner') then 3 when tenantry.has_role('admin') then 2 else 1 end;
   v_job.run_at := clock_timestamp() + greatest(p_delay, interval '0');
   v_job.state := case when p_delay > interval '0' then 3 else 0 end;
-  v_job.kid := (select kid from tenantry_private.mac_key order by created_at desc, kid desc limit 1);
-  v_job.mac := tenantry_private.job_mac(v_job.kid, v_job);
+  select * into v_key from tenantry_private.mac_key m where m.database_name = current_database()
+   order by m.created_at desc, m.kid desc limit 1;
+  v_job.kid := v_key.kid;
+  v_job.mac := sha256(v_key.ok || sha256(v_key.ik || tenantry_private.job_message(v_job)));
   loop
     insert into tenantry_private.job
       (id, tenant, kind, payload, account, role, state, priority, run_at, attempts_max, unique_key, kid, mac)
@@ -109,26 +121,10 @@ begin
   end if;
 end $f$;
 
--- Up to so many jobs, one of each tenant in the order of their ids, beginning after `p_after`, round and round: who has a
--- hundred thousand waiting gets a turn like who has one. Tenants whose fence is not open wait.
-create or replace function tenantry.job_claim(
-  p_msg bytea, p_mac bytea, p_worker text, p_kinds text[], p_after uuid, p_count int4, p_lease interval, p_tenant_max int4
-) returns table (id uuid, tenant uuid, kind text, payload text, account uuid, role int2, attempt int2, attempts_max int2,
-                 lease int8, enqueued_at timestamptz)
--- A plan that was made while the table was small has to do when it is large.
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $f$
-#variable_conflict use_column
-declare
-  v_nobody constant uuid := '00000000-0000-0000-0000-000000000000';
-  v_after uuid := coalesce(p_after, v_nobody);
-  v_tenant uuid;
-  v_job tenantry_private.job;
-  v_claimed int4 := 0;
-  -- a pass over all tenants, not only over those after `p_after`
-  v_whole boolean := v_after = v_nobody;
-  v_in_pass int4 := 0;
+-- What became due waits, and what a worker did not come back with begins again, or is dead.
+create or replace function tenantry_private.job_tidy() returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $f$
 begin
-  perform tenantry_private.require_worker(p_msg, p_mac);
   update tenantry_private.job set state = 0
    where (tenant, id) in (select j.tenant, j.id from tenantry_private.job j where j.state = 3 and j.run_at <= clock_timestamp()
                            order by j.run_at limit 1000 for update skip locked);
@@ -137,18 +133,54 @@ begin
          error = 'the worker ' || j.worker || ' did not come back with it', failed_at = clock_timestamp(), worker = null
    where (j.tenant, j.id) in (select o.tenant, o.id from tenantry_private.job o where o.state = 1 and o.leased_until < clock_timestamp()
                                limit 1000 for update skip locked);
-  while v_claimed < p_count loop
-    select j.tenant into v_tenant from tenantry_private.job j
-     where j.state = 0 and j.tenant > v_after order by j.tenant limit 1;
+end $f$;
+
+-- Up to so many jobs, one of each tenant in the order of their ids, round and round, and by turns of those that somebody asked for
+-- and those that schedules made: who has a hundred thousand waiting gets a turn like who has one. It begins with `p_lane`, in each
+-- after the tenant whose turn was last. Tenants whose fence is not open wait.
+create or replace function tenantry.job_take(
+  p_msg bytea, p_mac bytea, p_worker text, p_kinds text[], p_lane int2, p_after_asked uuid, p_after_scheduled uuid, p_count int4,
+  p_lease interval, p_tenant_max int4, p_tidy boolean
+) returns table (id uuid, tenant uuid, kind text, payload text, account uuid, role int2, attempt int2, attempts_max int2,
+                 lease int8, enqueued_at timestamptz, lane int2)
+-- A plan that was made while the table was small has to do when it is large.
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $f$
+#variable_conflict use_column
+declare
+  v_nobody constant uuid := '00000000-0000-0000-0000-000000000000';
+  -- of each lane: whose turn was last; whether this is a pass over all tenants, not only over those after that one; how many this
+  -- pass has given; whether there is nothing more
+  v_after uuid[] := array[coalesce(p_after_asked, v_nobody), coalesce(p_after_scheduled, v_nobody)];
+  v_whole boolean[] := array[v_after[1] = v_nobody, v_after[2] = v_nobody];
+  v_in_pass int4[] := array[0, 0];
+  v_empty boolean[] := array[false, false];
+  v_lane int4 := case when p_lane = 1 then 2 else 1 end;
+  v_tenant uuid;
+  v_open boolean;
+  v_job tenantry_private.job;
+  v_key tenantry_private.mac_key;
+  v_claimed int4 := 0;
+begin
+  perform tenantry_private.require_worker(p_msg, p_mac);
+  if p_tidy then
+    perform tenantry_private.job_tidy();
+  end if;
+  while v_claimed < p_count and not (v_empty[1] and v_empty[2]) loop
+    if v_empty[v_lane] then
+      v_lane := 3 - v_lane;
+    end if;
+    select j.tenant, exists (select from tenantry_private.fence f where f.tenant = j.tenant and f.state = 0) into v_tenant, v_open
+      from tenantry_private.job j
+     where j.state = 0 and j.lane = v_lane - 1 and j.tenant > v_after[v_lane] order by j.tenant limit 1;
     if not found then
-      exit when v_whole and v_in_pass = 0;
-      v_after := v_nobody;
-      v_whole := true;
-      v_in_pass := 0;
+      v_empty[v_lane] := v_whole[v_lane] and v_in_pass[v_lane] = 0;
+      v_after[v_lane] := v_nobody;
+      v_whole[v_lane] := true;
+      v_in_pass[v_lane] := 0;
       continue;
     end if;
-    v_after := v_tenant;
-    continue when not exists (select from tenantry_private.fence f where f.tenant = v_tenant and f.state = 0);
+    v_after[v_lane] := v_tenant;
+    continue when not v_open;
     if p_tenant_max is not null then
       -- Two claims at once would both find room for one more; who comes second passes the tenant by.
       continue when not pg_try_advisory_xact_lock(hashtextextended('tenantry job ' || v_tenant, 0));
@@ -158,12 +190,15 @@ begin
        set state = 1, attempt = j.attempt + 1, lease = nextval('tenantry_private.job_lease'),
            leased_until = clock_timestamp() + p_lease, worker = p_worker
      where j.tenant = v_tenant and j.id = (select o.id from tenantry_private.job o
-                    where o.tenant = v_tenant and o.state = 0 and o.kind = any (p_kinds)
+                    where o.lane = v_lane - 1 and o.tenant = v_tenant and o.state = 0 and o.kind = any (p_kinds)
                     order by o.priority desc, o.id limit 1 for update skip locked)
     returning * into v_job;
     continue when not found;
-    v_in_pass := v_in_pass + 1;
-    if v_job.mac is distinct from tenantry_private.job_mac(v_job.kid, v_job) then
+    v_in_pass[v_lane] := v_in_pass[v_lane] + 1;
+    if v_key.kid is distinct from v_job.kid then
+      select * into v_key from tenantry_private.mac_key m where m.kid = v_job.kid and m.database_name = current_database();
+    end if;
+    if v_job.mac is distinct from sha256(v_key.ok || sha256(v_key.ik || tenantry_private.job_message(v_job))) then
       update tenantry_private.job j
          set state = 2, lease = null, leased_until = null, worker = null, failed_at = clock_timestamp(),
              error = 'the row is not as this database signed it: it was changed by hand, or comes from another database'
@@ -171,10 +206,22 @@ begin
       continue;
     end if;
     v_claimed := v_claimed + 1;
+    v_lane := 3 - v_lane;
     return query select v_job.id, v_job.tenant, v_job.kind, v_job.payload, v_job.account, v_job.role, v_job.attempt,
-                        v_job.attempts_max, v_job.lease, v_job.enqueued_at;
+                        v_job.attempts_max, v_job.lease, v_job.enqueued_at, v_job.lane;
   end loop;
 end $f$;
+
+-- As workers of the version before call it.
+create or replace function tenantry.job_claim(
+  p_msg bytea, p_mac bytea, p_worker text, p_kinds text[], p_after uuid, p_count int4, p_lease interval, p_tenant_max int4
+) returns table (id uuid, tenant uuid, kind text, payload text, account uuid, role int2, attempt int2, attempts_max int2,
+                 lease int8, enqueued_at timestamptz)
+language sql volatile security definer set search_path = pg_catalog, pg_temp
+begin atomic
+  select t.id, t.tenant, t.kind, t.payload, t.account, t.role, t.attempt, t.attempts_max, t.lease, t.enqueued_at
+    from tenantry.job_take(p_msg, p_mac, p_worker, p_kinds, 0::int2, p_after, p_after, p_count, p_lease, p_tenant_max, true) t;
+end;
 
 -- Keeps leases; gives the jobs that are lost. One that is being ended at this moment is neither.
 create or replace function tenantry.job_beat(
@@ -227,7 +274,7 @@ declare
   v_tenant uuid := tenantry.tenant_id();
 begin
   if v_tenant is null or tenantry.has_role('admin') is not true then
-    raise exception using errcode = '42501', message = 'tenantry: jobs are shown to the tenant''s admins and owners';
+    raise exception using errcode = '42501', message = 'tenantry: jobs and schedules are for the tenant''s admins and owners';
   end if;
   return v_tenant;
 end $f$;
@@ -248,15 +295,14 @@ begin
                 order by j.id limit p_count;
 end $f$;
 
--- A dead one begins anew. Not one whose row was changed: it is no more of this database's making than before.
+-- A dead one begins anew. Not one whose row was changed: it is no more of this database's making than before; nor one whose unique
+-- key another has by now.
 create or replace function tenantry.job_retry(p_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
 declare
   v_tenant uuid := tenantry_private.require_admin();
 begin
-  update tenantry_private.job j set state = 0, attempt = 0, run_at = clock_timestamp()
-   where j.id = p_id and j.tenant = v_tenant and j.state = 2 and j.mac = tenantry_private.job_mac(j.kid, j);
-  return found;
+  return tenantry_private.job_retry(v_tenant, p_id, null, 1) = 1;
 end $f$;
 
 -- One that does not run is taken out.
@@ -265,16 +311,76 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 declare
   v_tenant uuid := tenantry_private.require_admin();
 begin
-  delete from tenantry_private.job j where j.id = p_id and j.tenant = v_tenant and j.state <> 1;
-  return found;
+  return tenantry_private.job_remove(v_tenant, p_id, null, 1) = 1;
 end $f$;
 
--- Of a tenant that is purged, in batches.
+-- For operators and the control plane, which has checked who asks: of one tenant, or of all where none is named, in the order of
+-- their ids. Payloads are the tenants' own; whoever shows this to somebody else leaves them out.
+create or replace function tenantry_private.job_list(
+  p_tenant uuid, p_kind text, p_states int2[], p_after_tenant uuid, p_after_id uuid, p_count int4
+) returns table (tenant uuid, id uuid, kind text, payload text, account uuid, state int2, lane int2, priority int2, run_at timestamptz,
+                 attempt int2, attempts_max int2, unique_key text, error text, enqueued_at timestamptz, failed_at timestamptz)
+language sql stable security definer set search_path = pg_catalog, pg_temp
+begin atomic
+  select j.tenant, j.id, j.kind, j.payload, j.account, j.state, j.lane, j.priority, j.run_at, j.attempt, j.attempts_max, j.unique_key,
+         j.error, j.enqueued_at, j.failed_at
+    from tenantry_private.job j
+   where (p_tenant is null or j.tenant = p_tenant) and (p_kind is null or j.kind = p_kind) and j.state = any (p_states)
+     and (p_after_id is null or (j.tenant, j.id) > (p_after_tenant, p_after_id))
+   order by j.tenant, j.id limit p_count;
+end;
+
+-- Dead ones begin anew, by the same choice; not those whose row was changed, and not where one with the same unique key waits or
+-- runs. Tells how many.
+create or replace function tenantry_private.job_retry(p_tenant uuid, p_id uuid, p_kind text, p_count int4) returns int4
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+declare
+  v_begun int4;
+begin
+  update tenantry_private.job j set state = 0, attempt = 0, run_at = clock_timestamp()
+   where (j.tenant, j.id) in (
+     select o.tenant, o.id from tenantry_private.job o
+      where o.state = 2 and (p_tenant is null or o.tenant = p_tenant) and (p_id is null or o.id = p_id)
+        and (p_kind is null or o.kind = p_kind) and o.mac = tenantry_private.job_mac(o.kid, o)
+        and not exists (select from tenantry_private.job w
+                         where w.tenant = o.tenant and w.kind = o.kind and w.unique_key = o.unique_key
+                           and (w.state <> 2 or (p_id is null and w.id < o.id)))
+      order by o.tenant, o.id limit p_count for update of o);
+  get diagnostics v_begun = row_count;
+  return v_begun;
+end $f$;
+
+-- Takes out dead ones by the same choice, and one that is named if it does not run. Tells how many.
+create or replace function tenantry_private.job_remove(p_tenant uuid, p_id uuid, p_kind text, p_count int4) returns int4
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+declare
+  v_gone int4;
+begin
+  delete from tenantry_private.job j
+   where (j.tenant, j.id) in (select o.tenant, o.id from tenantry_private.job o
+                               where (o.state = 2 or (p_id is not null and o.state <> 1))
+                                 and (p_tenant is null or o.tenant = p_tenant) and (p_id is null or o.id = p_id)
+                                 and (p_kind is null or o.kind = p_kind)
+                               order by o.tenant, o.id limit p_count for update);
+  get diagnostics v_gone = row_count;
+  return v_gone;
+end $f$;
+
+-- What goes with a tenant.
+create or replace function tenantry_private.job_count(p_tenant uuid, out jobs int8, out schedules int8)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $f$
+begin
+  jobs := (select count(*) from tenantry_private.job j where j.tenant = p_tenant);
+  schedules := (select count(*) from tenantry_private.schedule s where s.tenant = p_tenant);
+end $f$;
+
+-- Of a tenant that is purged, in batches, with what would make more of them. Tells how many jobs.
 create or replace function tenantry_private.job_purge(p_tenant uuid, p_count int4) returns int4
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
 declare
   v_gone int4;
 begin
+  delete from tenantry_private.schedule where tenant = p_tenant;
   delete from tenantry_private.job
    where tenant = p_tenant and id in (select j.id from tenantry_private.job j where j.tenant = p_tenant limit p_count);
   get diagnostics v_gone = row_count;

@@ -184,6 +184,7 @@ begin
   select kid into v_stays from tenantry_private.mac_key where kid <> p_kid order by created_at desc limit 1;
   if found then
     perform tenantry_private.job_sign_again(p_kid, v_stays);
+    perform tenantry_private.schedule_sign_again(p_kid, v_stays);
   end if;
   delete from tenantry_private.mac_key where kid = p_kid;
   return found;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::Utc;
+use serde_json::json;
 use tenantry_catalog::{
     api_key, app_migration, change, membership,
     operation::OperationState,
@@ -11,11 +12,13 @@ use tenantry_catalog::{
     tenant::{self, Changed},
     tenant_database,
 };
-use tenantry_core::{Change, Isolation, TenantState};
+use tenantry_core::{Change, Isolation, TenantId, TenantState};
 use tenantry_engine::{
     fence::{self, Closed, Drained, Wait},
-    home, migrate,
+    home::{self, JobCount},
+    migrate,
 };
+use tokio_postgres::Client;
 
 use super::{Failure, Journal, fence as suspension, site::Site};
 use crate::{
@@ -50,7 +53,7 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
     if found.placement.is_some() {
         let (site, located) = Site::of_tenant(ops, journal).await?;
         journal.begin("remove").await?;
-        remove(&site, &located).await?;
+        remove(ops, journal, &site, &located).await?;
         journal.end("remove").await?;
         journal.begin("forget").await?;
         forget(ops, journal, &located).await?;
@@ -99,9 +102,35 @@ async fn mark_purged(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     Ok(transaction.commit().await?)
 }
 
-async fn remove(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
+/// Says in the audit log what is dropped undone, before it is: a purge that is killed in between says it again.
+async fn note_jobs(ops: &Ops, journal: &Journal, client: &Client, tenant: TenantId) -> Result<(), Failure> {
+    let count = home::count_jobs(client, tenant).await?;
+    if count == JobCount::default() {
+        return Ok(());
+    }
+    let mut client = ops.catalog().client().await?;
+    let transaction = client.transaction().await?;
+    journal.hold(&transaction).await?;
+    let act = Act {
+        action: "tenant.drop-jobs",
+        tenant: Some(tenant),
+        target: tenant.to_string(),
+        before: Some(json!({ "jobs": count.jobs, "schedules": count.schedules })),
+        after: None,
+    };
+    audit::record(&transaction, &Authority::system("purge"), act).await?;
+    Ok(transaction.commit().await?)
+}
+
+async fn remove(ops: &Ops, journal: &Journal, site: &Site<'_>, located: &Located) -> Result<(), Failure> {
     let tenant = located.placement.tenant;
     if located.placement.isolation == Isolation::Database {
+        match site.admin.connect(&site.database.name).await {
+            Ok(client) => note_jobs(ops, journal, &client, tenant).await?,
+            // It is gone already, and was noted before that.
+            Err(error) if error.is_no_such_database() => {}
+            Err(error) => return Err(error.into()),
+        }
         let keeper = site.admin.connect_maintenance().await?;
         site.take_turn(&keeper).await?;
         home::drop_database(&site.admin, site.installation(), site.database.id, &site.database.name).await?;
@@ -120,10 +149,8 @@ async fn remove(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
         let message = format!("transactions stay open: {}", blockers.join(", "));
         return Err(Failure::retry("tenant_in_use", message));
     }
-    let jobs = home::delete_jobs(&client, tenant).await?;
-    if jobs > 0 {
-        tracing::info!(tenant = %tenant, jobs, "jobs of a purged tenant are gone with it");
-    }
+    note_jobs(ops, journal, &client, tenant).await?;
+    home::delete_jobs(&client, tenant).await?;
     let schema = &located.placement.schema;
     if located.placement.isolation == Isolation::Schema {
         home::drop_schema(&client, site.installation(), tenant).await?;

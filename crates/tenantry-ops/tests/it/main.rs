@@ -10,6 +10,7 @@ mod create;
 mod faults;
 mod fleet;
 mod identity;
+mod jobs;
 mod kill;
 mod lifecycle;
 mod load;

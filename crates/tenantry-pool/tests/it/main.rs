@@ -8,7 +8,6 @@
 mod affinity;
 mod bounds;
 mod cancel;
-mod counting_proxy;
 mod fleet;
 mod moves;
 mod round_trip;

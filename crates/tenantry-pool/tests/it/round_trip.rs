@@ -3,18 +3,22 @@
 use std::sync::atomic::Ordering;
 
 use tenantry_core::Isolation;
+use tenantry_testing::CountingProxy;
 
-use crate::{
-    counting_proxy,
-    support::{Fixture, small},
-};
+use crate::support::{Fixture, small};
+
+/// Syncs, round trips and Parses.
+fn counted(proxy: &CountingProxy) -> (usize, usize, usize) {
+    let counted = proxy.read();
+    (counted.syncs, counted.round_trips, counted.parses)
+}
 
 #[tokio::test]
 async fn a_scoped_query_is_one_round_trip_and_one_sync() {
     let fixture = Fixture::new().await;
     let server = fixture.database.cluster();
-    let (port, counts) = counting_proxy::start((server.host().to_owned(), server.port())).await;
-    fixture.through(port);
+    let proxy = CountingProxy::start(server.host(), server.port()).await;
+    fixture.through(proxy.port());
     let pools = fixture.pools(small(1));
     let sql = "select name from contact where id = $1";
     let cases = [
@@ -30,10 +34,10 @@ async fn a_scoped_query_is_one_round_trip_and_one_sync() {
     // Bound already; then with another tenant each time, which binds anew in the same Sync.
     for callers in [[0, 0, 0, 0], [0, 1, 0, 1], [2, 2, 2, 2], [2, 3, 0, 1]] {
         for caller in callers {
-            counts.reset();
+            proxy.reset();
             let outcome = pools.query(&cases[caller], sql, &[&1_i64]).await.unwrap();
             assert_eq!(outcome.rows[0].get::<&str>(0).unwrap(), ["Ada", "Bob"][caller % 2]);
-            assert_eq!(counts.read(), (1, 1, 0), "caller {caller}");
+            assert_eq!(counted(&proxy), (1, 1, 0), "caller {caller}");
         }
     }
 }
@@ -42,13 +46,13 @@ async fn a_scoped_query_is_one_round_trip_and_one_sync() {
 async fn a_transactions_context_travels_with_begin_and_the_first_statement() {
     let fixture = Fixture::new().await;
     let server = fixture.database.cluster();
-    let (port, counts) = counting_proxy::start((server.host().to_owned(), server.port())).await;
-    fixture.through(port);
+    let proxy = CountingProxy::start(server.host(), server.port()).await;
+    fixture.through(proxy.port());
     let pools = fixture.pools(small(1));
     let sql = "select name from contact where id = $1";
     for round in 0..3 {
         for tenant in [0, 1] {
-            counts.reset();
+            proxy.reset();
             let mut transaction = pools.begin(fixture.caller(tenant).into()).await.unwrap();
             let first = transaction.query(sql, &[&1_i64]).await.unwrap();
             let second = transaction.query(sql, &[&1_i64]).await.unwrap();
@@ -59,7 +63,7 @@ async fn a_transactions_context_travels_with_begin_and_the_first_statement() {
             transaction.commit().await.unwrap();
             if round > 0 {
                 // BEGIN, context and first statement; second statement; COMMIT. Binding anew has a Sync of its own.
-                assert_eq!(counts.read(), (4, 3, 0), "round {round}");
+                assert_eq!(counted(&proxy), (4, 3, 0), "round {round}");
             }
         }
     }
@@ -71,8 +75,8 @@ async fn what_a_bound_call_sends_is_the_same_in_each_isolation() {
     const CALLS: usize = 200;
     let fixture = Fixture::new().await;
     let server = fixture.database.cluster();
-    let (port, counts) = counting_proxy::start((server.host().to_owned(), server.port())).await;
-    fixture.through(port);
+    let proxy = CountingProxy::start(server.host(), server.port()).await;
+    fixture.through(proxy.port());
     let sql = "select name from contact where id = $1";
     let mut bytes = Vec::new();
     for isolation in Isolation::ALL {
@@ -83,15 +87,15 @@ async fn what_a_bound_call_sends_is_the_same_in_each_isolation() {
         pools.query(&caller, sql, &[&1_i64]).await.unwrap();
         pools.query(&caller, sql, &[&1_i64]).await.unwrap();
         let asked = fixture.source.asked.load(Ordering::Relaxed);
-        counts.reset();
+        proxy.reset();
         for _ in 0..CALLS {
             pools.query(&caller, sql, &[&1_i64]).await.unwrap();
         }
-        assert_eq!(counts.read(), (CALLS, CALLS, 0), "{isolation}");
+        assert_eq!(counted(&proxy), (CALLS, CALLS, 0), "{isolation}");
         assert_eq!(fixture.source.asked.load(Ordering::Relaxed), asked, "{isolation}");
         let open: Vec<_> = pools.status().iter().map(|(_, status)| status.open).collect();
         assert_eq!(open, [1], "{isolation}");
-        bytes.push(counts.bytes.load(Ordering::SeqCst));
+        bytes.push(proxy.read().bytes);
     }
     assert_eq!(bytes, [bytes[0]; 3]);
     // A binding takes the token's 90 bytes; an expectation and a query do with this.

@@ -4,6 +4,7 @@ pub(crate) mod api_keys;
 pub(crate) mod auth;
 pub(crate) mod health;
 mod idempotency;
+pub(crate) mod jobs;
 pub(crate) mod jwks;
 pub(crate) mod members;
 pub(crate) mod metrics;

@@ -60,6 +60,12 @@ const ACCESS: &[(&str, &str, Access)] = &[
     ("POST", "/v1/tenants/{id}/api-keys", Admin),
     ("GET", "/v1/tenants/{id}/api-keys", Admin),
     ("DELETE", "/v1/tenants/{id}/api-keys/{key}", Admin),
+    ("GET", "/v1/tenants/{id}/jobs", Admin),
+    ("POST", "/v1/tenants/{id}/jobs/retry", Admin),
+    ("POST", "/v1/tenants/{id}/jobs/{job}/retry", Admin),
+    ("DELETE", "/v1/tenants/{id}/jobs/{job}", Admin),
+    ("GET", "/v1/jobs", Operator),
+    ("POST", "/v1/jobs/retry", Operator),
     ("GET", "/v1/auth/me", Account),
     ("POST", "/v1/auth/switch", Account),
     ("POST", "/v1/auth/accept", Account),
@@ -170,7 +176,9 @@ impl<'a> Victim<'a> {
         let members = format!("/v1/tenants/{}/members", tenant.id);
         let member = app.operator.post(&members, member).await.expect(201);
         let account = member["account_id"].as_str().expect("an account").to_owned();
+        let job = app.dead_job(tenant, &mark).await;
         let ids = BTreeMap::from([
+            ("{job}", job),
             ("/app/projects", project),
             ("/app/contacts", contact),
             ("/app/tasks", task),
@@ -192,6 +200,7 @@ impl<'a> Victim<'a> {
         path.replace("{id}", id)
             .replace("{account}", &self.ids["{account}"])
             .replace("{key}", &self.ids["{key}"])
+            .replace("{job}", &self.ids["{job}"])
     }
 
     /// A body that is right for the route, so that nothing but the right to use it is missing.
@@ -207,6 +216,7 @@ impl<'a> Victim<'a> {
             ("POST", "/v1/auth/refresh") => json!({ "refresh_token": "x" }),
             ("POST", "/v1/auth/reset-password") => json!({ "token": "x", "new_password": "a stolen password" }),
             ("POST", "/v1/password-resets") => json!({ "email": self.tenant.email }),
+            ("POST", "/v1/tenants/{id}/jobs/{job}/retry") => return None,
             ("POST", "/app/contacts" | "/app/projects") => json!({ "name": "planted" }),
             ("POST", "/app/tasks") => json!({ "title": "planted", "project_id": self.ids["/app/projects"] }),
             ("PATCH", "/app/tasks/{id}") => json!({ "title": "stolen" }),
@@ -226,6 +236,7 @@ impl<'a> Victim<'a> {
             "/app/tasks".to_owned(),
             format!("/v1/tenants/{id}/members"),
             format!("/v1/tenants/{id}/api-keys"),
+            format!("/v1/tenants/{id}/jobs"),
         ] {
             all.push(client.get(&path).await.expect(200));
         }
@@ -426,7 +437,7 @@ async fn ids_below_another_tenants_path_reach_nothing() {
     let app = App::start().await;
     let victim = Victim::furnish(&app, &app.tenants[0]).await;
     let attacker = &app.tenants[1];
-    for (kind, id) in [("api-keys", "{key}"), ("members", "{account}")] {
+    for (kind, id) in [("api-keys", "{key}"), ("members", "{account}"), ("jobs", "{job}")] {
         let mixed = format!("/v1/tenants/{}/{kind}/{}", attacker.id, victim.ids[id]);
         attacker.client.delete(&mixed).await.refused(404, "not-found");
         app.operator.delete(&mixed).await.refused(404, "not-found");

@@ -48,6 +48,12 @@ async fn every_promised_route_stands_in_the_contract() {
         PATCH DELETE /v1/tenants/{id}/members/{account}
         POST GET /v1/tenants/{id}/api-keys
         DELETE /v1/tenants/{id}/api-keys/{key}
+        GET /v1/tenants/{id}/jobs
+        POST /v1/tenants/{id}/jobs/retry
+        POST /v1/tenants/{id}/jobs/{job}/retry
+        DELETE /v1/tenants/{id}/jobs/{job}
+        GET /v1/jobs
+        POST /v1/jobs/retry
         GET /v1/operations/{id}
         GET POST /v1/migrations
         POST /v1/migrations/retry

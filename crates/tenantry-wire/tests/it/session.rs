@@ -74,9 +74,9 @@ async fn a_transaction_is_kept_or_undone() {
 
     session.begin();
     session.query(&binding, insert, &[&2_i64, &"Eve"]).await.unwrap();
-    session.savepoint(&binding, Savepoint::Set, 1).await.unwrap();
+    session.savepoint(&binding, &[], Savepoint::Set, 1).await.unwrap();
     session.query(&binding, insert, &[&2_i64, &"Eve"]).await.unwrap_err();
-    session.savepoint(&binding, Savepoint::Undo, 1).await.unwrap();
+    session.savepoint(&binding, &[], Savepoint::Undo, 1).await.unwrap();
     session.query(&binding, insert, &[&3_i64, &"Fay"]).await.unwrap();
     session.commit().await.unwrap();
     assert_eq!(names(&mut session, &sealed, 1).await, ["Bob", "Eve", "Fay"]);

@@ -156,7 +156,7 @@ mod tests {
     fn claimed(attempt: i16) -> Claimed {
         Claimed {
             database: TenantDatabaseId::from_uuid(Uuid::nil()),
-            id: JobId::new(),
+            id: JobId::from_uuid(Uuid::now_v7()),
             tenant: TenantId::from_uuid(Uuid::nil()),
             kind: "k".to_owned(),
             payload: "{}".to_owned(),
@@ -166,6 +166,7 @@ mod tests {
             attempts_max: 25,
             lease: 1,
             enqueued_at: Utc::now(),
+            lane: 0,
         }
     }
 

@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use tenantry_core::{AccountId, Actor, Context, Role, TenantDatabaseId, TenantId};
 use tenantry_pool::{Caller, Pools};
+use tenantry_wire::Outcome;
 use uuid::Uuid;
 
 use super::JobId;
-use crate::{Error, Row};
+use crate::{Error, Params, Row};
 
 /// A job that was handed to this worker.
 #[derive(Clone, Debug)]
@@ -25,6 +26,36 @@ pub(super) struct Claimed {
     pub(super) attempts_max: i16,
     pub(super) lease: i64,
     pub(super) enqueued_at: DateTime<Utc>,
+    pub(super) lane: i16,
+}
+
+/// The lane of jobs that somebody asked for.
+pub(super) const ASKED: i16 = 0;
+/// The lane of those that schedules made.
+const SCHEDULED: i16 = 1;
+
+/// Whose turn is next in a database: that of the tenant after the last one, among the jobs that somebody asked for, and among
+/// those that schedules made; the two take turns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Turn {
+    lane: i16,
+    after: [TenantId; 2],
+}
+
+impl Turn {
+    pub(super) fn first() -> Self {
+        Self {
+            lane: ASKED,
+            after: [TenantId::from_uuid(Uuid::nil()); 2],
+        }
+    }
+
+    /// The next one's, when this job's was had.
+    pub(super) fn had(&mut self, job: &Claimed) {
+        let scheduled = job.lane != ASKED;
+        self.after[usize::from(scheduled)] = job.tenant;
+        self.lane = if scheduled { ASKED } else { SCHEDULED };
+    }
 }
 
 /// A tenant database, as a worker sees it.
@@ -34,21 +65,22 @@ pub(super) struct Source {
     pools: Pools,
 }
 
-const CLAIM: &str = "select id, tenant, kind, payload, account, role, attempt, attempts_max, lease, enqueued_at \
-    from tenantry.job_claim($1, $2, $3, $4, $5, $6, pg_catalog.make_interval(secs => $7), $8)";
+const CLAIM: &str = "select id, tenant, kind, payload, account, role, attempt, attempts_max, lease, enqueued_at, lane \
+    from tenantry.job_take($1, $2, $3, $4, $5, $6, $7, $8, pg_catalog.make_interval(secs => $9), $10, $11)";
 const BEAT: &str = "select tenantry.job_beat($1, $2, $3, $4, $5, pg_catalog.make_interval(secs => $6))";
 const FAILED: &str = "select tenantry.job_failed($1, $2, $3, $4, $5, $6, pg_catalog.make_interval(secs => $7))";
 const RELEASE: &str = "select tenantry.job_release($1, $2, $3, $4, $5, pg_catalog.make_interval(secs => $6))";
 
 /// What a worker asks for.
-pub(super) struct Wish<'a> {
-    pub(super) worker: &'a str,
-    pub(super) kinds: &'a [&'static str],
-    /// Whose turn was last.
-    pub(super) after: TenantId,
+pub(super) struct Wish {
+    pub(super) worker: Arc<str>,
+    pub(super) kinds: Arc<[&'static str]>,
+    pub(super) turn: Turn,
     pub(super) count: usize,
     pub(super) lease: Duration,
     pub(super) tenant_max: Option<i32>,
+    /// Look after what became due and after leases that ended, too.
+    pub(super) tidy: bool,
 }
 
 impl Source {
@@ -68,20 +100,35 @@ impl Source {
         }
     }
 
-    pub(super) async fn claim(&self, wish: &Wish<'_>) -> Result<Vec<Claimed>, Error> {
+    /// Calls one of the functions for workers; the proof of the key goes before these parameters.
+    pub(super) async fn call(&self, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
+        Ok(self.pools.as_worker(&self.caller, sql, params).await?)
+    }
+
+    /// The same where it gives a number.
+    pub(super) async fn number(&self, sql: &str, params: Params<'_>) -> Result<i32, Error> {
+        let outcome = self.call(sql, params).await?;
+        match outcome.rows.into_iter().next() {
+            Some(row) => Row(row).get(0),
+            None => Ok(0),
+        }
+    }
+
+    pub(super) async fn claim(&self, wish: &Wish) -> Result<Vec<Claimed>, Error> {
         let count = i32::try_from(wish.count).unwrap_or(i32::MAX);
         let outcome = self
-            .pools
-            .as_worker(
-                &self.caller,
+            .call(
                 CLAIM,
                 &[
-                    &wish.worker,
-                    &wish.kinds,
-                    wish.after.as_uuid(),
+                    &&*wish.worker,
+                    &&*wish.kinds,
+                    &wish.turn.lane,
+                    wish.turn.after[0].as_uuid(),
+                    wish.turn.after[1].as_uuid(),
                     &count,
                     &wish.lease.as_secs_f64(),
                     &wish.tenant_max,
+                    &wish.tidy,
                 ],
             )
             .await?;
@@ -106,6 +153,7 @@ impl Source {
             attempts_max: row.get(7)?,
             lease: row.get(8)?,
             enqueued_at: row.get(9)?,
+            lane: row.get(10)?,
         })
     }
 
@@ -113,8 +161,7 @@ impl Source {
     pub(super) async fn beat(&self, held: &[Claimed], lease: Duration) -> Result<Vec<JobId>, Error> {
         let (tenants, ids, leases) = columns(held);
         let outcome = self
-            .pools
-            .as_worker(&self.caller, BEAT, &[&tenants, &ids, &leases, &lease.as_secs_f64()])
+            .call(BEAT, &[&tenants, &ids, &leases, &lease.as_secs_f64()])
             .await?;
         let id = |row| Ok(JobId::from_uuid(Row(row).get(0)?));
         outcome.rows.into_iter().map(id).collect()
@@ -126,9 +173,7 @@ impl Source {
         let error = error.replace('\0', " ");
         let again = again.map(|again| again.as_secs_f64());
         let outcome = self
-            .pools
-            .as_worker(
-                &self.caller,
+            .call(
                 FAILED,
                 &[job.tenant.as_uuid(), job.id.as_uuid(), &job.lease, &error, &again],
             )
@@ -142,8 +187,7 @@ impl Source {
     /// Gives jobs back; the attempt does not count.
     pub(super) async fn release(&self, held: &[Claimed], again: Duration) -> Result<(), Error> {
         let (tenants, ids, leases) = columns(held);
-        self.pools
-            .as_worker(&self.caller, RELEASE, &[&tenants, &ids, &leases, &again.as_secs_f64()])
+        self.call(RELEASE, &[&tenants, &ids, &leases, &again.as_secs_f64()])
             .await?;
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! Enqueueing.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use serde::{Serialize, de::DeserializeOwned};
+use tenantry_core::JobId;
+use tenantry_wire::Ahead;
 use uuid::Uuid;
 
 use crate::{Error, ErrorKind, Scope, Transaction};
@@ -11,38 +13,6 @@ use crate::{Error, ErrorKind, Scope, Transaction};
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The name it is stored under, 1 to 200 bytes: it stays when the type is renamed.
     const KIND: &'static str;
-}
-
-/// Names a job within its tenant.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct JobId(Uuid);
-
-impl JobId {
-    pub(super) fn new() -> Self {
-        Self(Uuid::now_v7())
-    }
-
-    /// Wraps a uuid that is known to name a job.
-    pub const fn from_uuid(uuid: Uuid) -> Self {
-        Self(uuid)
-    }
-
-    /// The uuid.
-    pub const fn as_uuid(&self) -> &Uuid {
-        &self.0
-    }
-}
-
-impl fmt::Display for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 /// How a job is enqueued: at once, with priority 0 and 25 attempts, unless said otherwise.
@@ -101,6 +71,8 @@ impl Enqueue {
 
 const ENQUEUE: &str = "select tenantry.enqueue($1, $2, $3, pg_catalog.make_interval(secs => $4), $5, $6, $7)";
 
+const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+
 /// What stands in the statement.
 struct Row {
     id: Uuid,
@@ -110,24 +82,33 @@ struct Row {
 
 impl Row {
     fn of<J: Job>(job: &J, how: &Enqueue) -> Result<Self, Error> {
-        let payload = serde_json::to_string(job).map_err(|error| {
-            Error::new(
-                ErrorKind::Parameter,
-                format!("the job can't be written as JSON: {error}"),
-            )
-        })?;
+        let payload = to_json(job)?;
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            let text = format!("a job's JSON has {PAYLOAD_BYTES_MAX} bytes at most: put what is large into a table");
+            return Err(Error::new(ErrorKind::Parameter, text));
+        }
         Ok(Self {
-            id: *JobId::new().as_uuid(),
+            id: Uuid::now_v7(),
             payload,
             delay_s: how.delay.as_secs_f64(),
         })
     }
 }
 
-/// The same on a scope and in a transaction.
+/// As it is stored.
+pub(super) fn to_json<J: Job>(job: &J) -> Result<String, Error> {
+    serde_json::to_string(job).map_err(|error| {
+        Error::new(
+            ErrorKind::Parameter,
+            format!("the job can't be written as JSON: {error}"),
+        )
+    })
+}
+
+/// With one's answer: which job it is.
 macro_rules! enqueue {
-    ($on:expr, $job:ident, $how:ident, $kind:expr) => {{
-        let row = Row::of($job, &$how)?;
+    ($on:expr, $row:expr, $how:ident, $kind:expr) => {{
+        let row = $row;
         let found = $on
             .query_one(
                 ENQUEUE,
@@ -147,23 +128,45 @@ macro_rules! enqueue {
 }
 
 impl Transaction {
-    /// Enqueues a job that appears when this transaction commits, and never if it does not: one more statement, no more
-    /// round trips than any other.
+    /// Enqueues a job that appears when this transaction commits, and never if it does not. It travels with the next statement or
+    /// with the commit: one more statement, and no round trip.
     ///
     /// # Errors
     ///
-    /// As [`query`](Self::query); [`ErrorKind::ReadOnlyRole`] for a viewer.
+    /// As [`query`](Self::query); [`ErrorKind::ReadOnlyRole`] for a viewer. What the database says against it is told by the
+    /// statement or the commit that it travels with.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query).
     pub async fn enqueue<J: Job>(&mut self, job: &J) -> Result<JobId, Error> {
         self.enqueue_with(job, Enqueue::new()).await
     }
 
-    /// The same with a delay, a priority, a unique key.
+    /// The same with a delay, a priority, a unique key. One with a unique key takes a round trip, for its answer: an earlier job's
+    /// id, where there is one.
     ///
     /// # Errors
     ///
     /// As [`enqueue`](Self::enqueue).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query).
     pub async fn enqueue_with<J: Job>(&mut self, job: &J, how: Enqueue) -> Result<JobId, Error> {
-        let id = enqueue!(self, job, how, J::KIND);
+        if !self.role().may_write() {
+            let text = "the role viewer may not write, so it enqueues nothing";
+            return Err(Error::new(ErrorKind::ReadOnlyRole, text));
+        }
+        let row = Row::of(job, &how)?;
+        let id = if how.unique_key.is_some() {
+            enqueue!(self, row, how, J::KIND)
+        } else {
+            let Row { id, payload, delay_s } = row;
+            let call = Ahead::enqueue(id.as_bytes(), J::KIND, payload, delay_s, how.priority, how.attempts_max);
+            self.put_ahead(call).await?;
+            JobId::from_uuid(id)
+        };
         self.enqueued();
         Ok(id)
     }
@@ -189,7 +192,7 @@ impl Scope {
     ///
     /// As [`enqueue`](Self::enqueue).
     pub async fn enqueue_with<J: Job>(&self, job: &J, how: Enqueue) -> Result<JobId, Error> {
-        let id = enqueue!(self, job, how, J::KIND);
+        let id = enqueue!(self, Row::of(job, &how)?, how, J::KIND);
         if let Some(database) = self.pools().database_of(self.caller()) {
             self.tenantry().inner.job_wakes.wake(database);
         }

@@ -71,6 +71,7 @@ impl From<Error> for Failure {
             | ErrorKind::TenantMoving
             | ErrorKind::TenantMigrating
             | ErrorKind::TenantNotReady
+            | ErrorKind::TenantBusy
             | ErrorKind::PoolFull => Again::Uncounted(error.retry_after().unwrap_or(TENANT_PAUSE)),
             _ => Again::Usually,
         };

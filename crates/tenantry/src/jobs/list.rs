@@ -4,26 +4,8 @@ use chrono::{DateTime, Utc};
 use tenantry_core::AccountId;
 use uuid::Uuid;
 
-use super::JobId;
+use super::{JobId, JobState};
 use crate::{Error, ErrorKind, FromRow, Row, Scope};
-
-/// Where a job stands.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub enum JobState {
-    /// It is due.
-    Waiting = 0,
-    /// A worker has it.
-    Running = 1,
-    /// It failed for good, or too often.
-    Dead = 2,
-    /// It is not due yet.
-    Later = 3,
-}
-
-impl JobState {
-    const ALL: [Self; 4] = [Self::Waiting, Self::Running, Self::Dead, Self::Later];
-}
 
 /// A job as its tenant's admins see it.
 #[derive(Clone, Debug)]
@@ -66,9 +48,7 @@ impl FromRow for ListedJob {
             kind: row.get("kind")?,
             payload: row.get("payload")?,
             account: account.map(AccountId::from_uuid),
-            state: JobState::ALL
-                .into_iter()
-                .find(|known| *known as i16 == state)
+            state: JobState::of_number(state)
                 .ok_or_else(|| Error::new(ErrorKind::Column, "a job's state is unknown to this version"))?,
             priority: row.get("priority")?,
             run_at: row.get("run_at")?,
@@ -89,7 +69,7 @@ impl Scope {
     ///
     /// As [`query`](Self::query); [`ErrorKind::Database`] (42501) for roles below admin.
     pub async fn jobs(&self, states: &[JobState], after: Option<JobId>, count: u32) -> Result<Vec<ListedJob>, Error> {
-        let states: Vec<i16> = states.iter().map(|state| *state as i16).collect();
+        let states: Vec<i16> = states.iter().map(|state| state.number()).collect();
         let after = after.map(|id| *id.as_uuid());
         let count = i32::try_from(count).unwrap_or(i32::MAX);
         let sql = "select * from tenantry.job_list($1, $2, $3)";

@@ -7,6 +7,8 @@
 //! Delivery is at least once: a worker that dies is replaced when its lease ends. A handler that does its work in
 //! [`Run::transaction`] has exactly one effect, because the job ends in that same transaction.
 //!
+//! What happens by the clock is a [`Schedule`]: a tenant's own, set in its scope, or one for every tenant, declared at the worker.
+//!
 //! ```no_run
 //! use serde::{Deserialize, Serialize};
 //! use tenantry::{Scope, Tenantry, jobs::{Failure, Job, Run, Worker}};
@@ -46,18 +48,24 @@
 
 mod attempt;
 mod claim;
+mod clock;
 mod enqueue;
 mod failure;
 mod handler;
 mod list;
 mod run;
+mod schedule;
+mod shift;
+mod times;
 mod wakes;
 mod worker;
 
-pub use enqueue::{Enqueue, Job, JobId};
+pub use enqueue::{Enqueue, Job};
 pub use failure::Failure;
-pub use list::{JobState, ListedJob};
+pub use list::ListedJob;
 pub use run::Run;
+pub use schedule::{ListedSchedule, Missed, Schedule};
+pub use tenantry_core::{JobId, JobState};
 pub(crate) use wakes::JobWakes;
 pub use worker::{Worker, WorkerReport};
 

@@ -6,9 +6,10 @@ use std::sync::{
 };
 
 use chrono::{DateTime, Utc};
+use tenantry_wire::Ahead;
 
 use super::{JobId, claim::Claimed};
-use crate::{Error, Scope, Transaction, whole::whole};
+use crate::{Error, Params, Scope, Transaction, whole::whole};
 
 /// One attempt at a job: whose it is, and access to that tenant.
 #[derive(Clone, Debug)]
@@ -56,7 +57,7 @@ impl Run {
     }
 
     /// Runs `work` in a transaction in which the job ends: what it did holds if and only if the job is over, whatever dies in
-    /// between. A job that another worker has by now is refused, and `work` does not run.
+    /// between. A job that another worker has by now is refused with the first statement.
     ///
     /// # Errors
     ///
@@ -71,13 +72,35 @@ impl Run {
         E: From<Error>,
     {
         let mut transaction = self.scope.begin().await?;
-        // First, with BEGIN and the context in one round trip: its lock on the job keeps a second worker waiting.
-        transaction
-            .execute(DONE, &[self.job.id.as_uuid(), &self.job.lease])
-            .await?;
+        // Before the first statement, in its round trip: its lock on the job keeps a second worker waiting.
+        transaction.put_ahead(self.ending()).await?;
         let value = whole!(transaction, work)?;
         self.done.store(true, Ordering::Release);
         Ok(value)
+    }
+
+    /// Runs one statement with which the job ends: both hold, or neither, in one round trip where a
+    /// [`transaction`](Self::transaction) takes two. Gives the number of rows it touched.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scope::execute`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Scope::execute`].
+    pub async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
+        let scope = &self.scope;
+        let outcome = scope
+            .pools()
+            .query_after(scope.caller(), self.ending(), sql, params)
+            .await?;
+        self.done.store(true, Ordering::Release);
+        Ok(outcome.affected)
+    }
+
+    fn ending(&self) -> Ahead {
+        Ahead::job_done(self.job.id.as_uuid().as_bytes(), self.job.lease)
     }
 
     /// Ends a job whose handler did not do it in a transaction.

@@ -1,4 +1,4 @@
-//! Tells the workers of this process that a job was enqueued, so that they need not wait for their next look.
+//! Tells the workers of this process that a job was enqueued or a schedule set, so that they need not wait for their next look.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -15,6 +15,7 @@ struct Shared {
     /// Where; bounded by how many databases there are.
     databases: Mutex<HashSet<TenantDatabaseId>>,
     enqueued: Notify,
+    scheduled: Notify,
 }
 
 impl JobWakes {
@@ -24,9 +25,18 @@ impl JobWakes {
         self.0.enqueued.notify_one();
     }
 
+    pub(crate) fn wake_clock(&self) {
+        self.0.scheduled.notify_one();
+    }
+
     /// Ready when something was enqueued since the last time.
     pub(super) async fn enqueued(&self) {
         self.0.enqueued.notified().await;
+    }
+
+    /// Ready when a schedule was set since the last time.
+    pub(super) async fn scheduled(&self) {
+        self.0.scheduled.notified().await;
     }
 
     pub(super) fn take(&self) -> Vec<TenantDatabaseId> {

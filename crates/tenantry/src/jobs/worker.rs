@@ -1,43 +1,26 @@
 //! A worker: takes jobs of every tenant, some at a time, until it is stopped.
 
-use std::{
-    collections::HashMap,
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use tenantry_core::{TenantDatabaseId, TenantId};
-use tokio::{
-    task::{AbortHandle, Id, JoinError, JoinSet},
-    time::{MissedTickBehavior, interval, sleep_until, timeout},
-};
-use uuid::Uuid;
+use tenantry_core::Role;
 
-use super::{
-    Failure, Job, Run,
-    attempt::{Attempts, Ended},
-    claim::{Claimed, Source, Wish},
-    handler::Handlers,
-};
-use crate::Tenantry;
-
-/// How often databases are looked for that have come or gone.
-const REFRESH: Duration = Duration::from_secs(10);
+use super::{Failure, Job, Run, Schedule, clock::Everyone, enqueue::to_json, handler::Handlers, shift::Shift};
+use crate::{Error, Tenantry};
 
 /// Takes jobs of every tenant, by turns among tenants, and hands them to handlers. [`run`](Self::run) works until it is told
 /// to stop; any number of workers share the jobs, in one process or in many.
 #[must_use = "a worker does nothing before `run`"]
 pub struct Worker {
-    tenantry: Tenantry,
-    handlers: Handlers,
-    concurrency: usize,
-    lease: Duration,
-    timeout: Duration,
-    grace: Duration,
-    poll_min: Duration,
-    poll_max: Duration,
-    tenant_max: Option<i32>,
+    pub(super) tenantry: Tenantry,
+    pub(super) handlers: Handlers,
+    pub(super) everyone: Vec<Everyone>,
+    pub(super) concurrency: usize,
+    pub(super) lease: Duration,
+    pub(super) timeout: Duration,
+    pub(super) grace: Duration,
+    pub(super) poll_min: Duration,
+    pub(super) poll_max: Duration,
+    pub(super) tenant_max: Option<i32>,
 }
 
 /// What a worker did.
@@ -60,6 +43,7 @@ impl Worker {
         Self {
             tenantry: tenantry.clone(),
             handlers: Handlers::default(),
+            everyone: Vec::new(),
             concurrency: 8,
             lease: Duration::from_secs(30),
             timeout: Duration::from_secs(600),
@@ -79,6 +63,30 @@ impl Worker {
     {
         self.handlers.add(handler);
         self
+    }
+
+    /// Makes this job for every tenant at each due time, also for tenants that come later: the name says which schedule it is when
+    /// the program changes. It is the application's own, so its handler has an owner's rights and no account;
+    /// [`Scope::at_most`](crate::Scope::at_most) takes rights away. Each tenant gets one job for each due time, whatever number of
+    /// workers declare the same.
+    ///
+    /// A tenant that is suspended waits, and [`Schedule::missed`] says what becomes of the times in between. What is no longer
+    /// declared makes no more jobs.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Parameter`](crate::ErrorKind::Parameter) where the job can't be written as JSON.
+    pub fn every_tenant<J: Job>(mut self, name: &str, schedule: Schedule, job: &J) -> Result<Self, Error> {
+        let payload = to_json(job)?;
+        self.everyone.retain(|everyone| everyone.name != name);
+        self.everyone.push(Everyone {
+            name: name.to_owned(),
+            schedule,
+            kind: J::KIND,
+            payload,
+            role: Role::Owner,
+        });
+        Ok(self)
     }
 
     /// How many jobs at a time, at least one. Each takes a connection of its tenant's pool while it queries.
@@ -128,254 +136,6 @@ impl Worker {
     /// Dropped, running handlers are dropped too: what they did in a transaction is undone, and their jobs go to another
     /// worker when the leases end.
     pub async fn run(self, stop: impl Future<Output = ()>) -> WorkerReport {
-        let mut stop = pin!(stop);
-        let mut shift = Shift::new(self);
-        let mut beats = interval(shift.worker.lease / 3);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let wakes = shift.worker.tenantry.inner.job_wakes.clone();
-        loop {
-            shift.refresh().await;
-            shift.take().await;
-            let next = shift.next_look();
-            let free = shift.free() > 0;
-            tokio::select! {
-                () = &mut stop => break,
-                Some(ended) = shift.running.join_next_with_id() => shift.ended(ended),
-                _ = beats.tick() => shift.beat().await,
-                () = wakes.enqueued(), if free => shift.look_at(&wakes.take()),
-                () = sleep_until(next.into()), if free => {}
-            }
-        }
-        shift.stop(beats).await
-    }
-}
-
-/// A tenant database that is watched.
-struct Watched {
-    source: Arc<Source>,
-    /// Whose turn was last.
-    after: TenantId,
-    /// When it is asked next.
-    look: Instant,
-    /// How long it is left alone when there was nothing.
-    pause: Duration,
-}
-
-/// A worker at work.
-struct Shift {
-    worker: Worker,
-    attempts: Attempts,
-    name: String,
-    kinds: Vec<&'static str>,
-    watched: Vec<Watched>,
-    refresh: Instant,
-    /// Where the next round of asking begins: databases take turns too.
-    first: usize,
-    running: JoinSet<Ended>,
-    held: HashMap<Id, (Arc<Source>, Claimed, AbortHandle)>,
-    report: WorkerReport,
-}
-
-impl Shift {
-    fn new(worker: Worker) -> Self {
-        Self {
-            attempts: Attempts {
-                tenantry: worker.tenantry.clone(),
-                handlers: worker.handlers.clone(),
-                timeout: worker.timeout,
-            },
-            name: format!("{} {}", std::process::id(), Uuid::now_v7().simple()),
-            kinds: worker.handlers.kinds(),
-            watched: Vec::new(),
-            refresh: Instant::now(),
-            first: 0,
-            running: JoinSet::new(),
-            held: HashMap::new(),
-            report: WorkerReport::default(),
-            worker,
-        }
-    }
-
-    fn free(&self) -> usize {
-        self.worker.concurrency.saturating_sub(self.running.len())
-    }
-
-    fn next_look(&self) -> Instant {
-        let looks = self.watched.iter().map(|watched| watched.look);
-        looks.chain([self.refresh]).min().unwrap_or(self.refresh)
-    }
-
-    /// Which databases there are.
-    async fn refresh(&mut self) {
-        if Instant::now() < self.refresh {
-            return;
-        }
-        self.refresh = Instant::now() + REFRESH;
-        let pools = self.worker.tenantry.pools();
-        let found = match pools.one_tenant_of_each().await {
-            Ok(found) => found,
-            Err(error) => return tracing::warn!(error = %error, "a worker can't learn which databases there are"),
-        };
-        let mut known: HashMap<TenantDatabaseId, Watched> = self
-            .watched
-            .drain(..)
-            .map(|watched| (watched.source.database, watched))
-            .collect();
-        for (database, tenant) in found {
-            let source = Arc::new(Source::new(pools.clone(), database, tenant));
-            let watched = match known.remove(&database) {
-                // By another tenant, should the one from before be gone.
-                Some(watched) => Watched { source, ..watched },
-                None => Watched {
-                    source,
-                    after: TenantId::from_uuid(Uuid::nil()),
-                    look: Instant::now(),
-                    pause: self.worker.poll_min,
-                },
-            };
-            self.watched.push(watched);
-        }
-    }
-
-    /// Takes as many jobs as there is room for, from the databases whose time has come.
-    async fn take(&mut self) {
-        let databases = self.watched.len();
-        for step in 0..databases {
-            let free = self.free();
-            if free == 0 {
-                return;
-            }
-            let place = (self.first + step) % databases;
-            if self.watched[place].look > Instant::now() {
-                continue;
-            }
-            // Whoever comes next begins with the next database.
-            let claimed = self.ask(place, free).await;
-            let source = self.watched[place].source.clone();
-            for job in claimed {
-                self.begin(&source, job);
-            }
-        }
-        self.first = (self.first + 1) % databases.max(1);
-    }
-
-    async fn ask(&mut self, place: usize, count: usize) -> Vec<Claimed> {
-        let (min, max) = (self.worker.poll_min, self.worker.poll_max);
-        let watched = &mut self.watched[place];
-        let wish = Wish {
-            worker: &self.name,
-            kinds: &self.kinds,
-            after: watched.after,
-            count,
-            lease: self.worker.lease,
-            tenant_max: self.worker.tenant_max,
-        };
-        let claimed = watched.source.claim(&wish).await.unwrap_or_else(|error| {
-            tracing::warn!(error = %error, database = %watched.source.database, "a worker can't ask a database for jobs");
-            Vec::new()
-        });
-        if let Some(last) = claimed.last() {
-            watched.after = last.tenant;
-        }
-        watched.pause = if claimed.is_empty() {
-            (watched.pause * 2).min(max)
-        } else {
-            min
-        };
-        watched.look = match claimed.len() {
-            // There may be more.
-            full if full == count => Instant::now(),
-            _ => Instant::now() + watched.pause,
-        };
-        claimed
-    }
-
-    fn begin(&mut self, source: &Arc<Source>, job: Claimed) {
-        let attempt = self.attempts.clone().run(source.clone(), job.clone());
-        let handle = self.running.spawn(attempt);
-        self.held.insert(handle.id(), (source.clone(), job, handle));
-    }
-
-    /// One attempt has ended, and maybe others meanwhile.
-    fn ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
-        self.count(ended);
-        while let Some(ended) = self.running.try_join_next_with_id() {
-            self.count(ended);
-        }
-    }
-
-    fn count(&mut self, ended: Result<(Id, Ended), JoinError>) {
-        let (id, ended) = match ended {
-            Ok((id, ended)) => (id, ended),
-            // Stopped from here because it was lost.
-            Err(error) => (error.id(), Ended::Lost),
-        };
-        self.held.remove(&id);
-        match ended {
-            Ended::Done => self.report.done += 1,
-            Ended::Failed => self.report.failed += 1,
-            Ended::GivenBack => self.report.given_back += 1,
-            Ended::Lost => self.report.lost += 1,
-        }
-    }
-
-    fn look_at(&mut self, databases: &[TenantDatabaseId]) {
-        for watched in &mut self.watched {
-            if databases.contains(&watched.source.database) {
-                watched.look = Instant::now();
-            }
-        }
-    }
-
-    /// What is held, by database.
-    fn held(&self) -> Vec<(Arc<Source>, Vec<Claimed>)> {
-        let mut by_database: HashMap<TenantDatabaseId, (Arc<Source>, Vec<Claimed>)> = HashMap::new();
-        for (source, job, _) in self.held.values() {
-            let entry = by_database
-                .entry(job.database)
-                .or_insert_with(|| (source.clone(), Vec::new()));
-            entry.1.push(job.clone());
-        }
-        by_database.into_values().collect()
-    }
-
-    /// Keeps the leases; stops what was lost.
-    async fn beat(&mut self) {
-        for (source, jobs) in self.held() {
-            // No longer than until the next beat: one database that hangs must not cost the others' leases.
-            let beat = timeout(self.worker.lease / 6, source.beat(&jobs, self.worker.lease));
-            match beat.await {
-                Ok(Ok(lost)) => {
-                    let gone = self.held.values().filter(|(_, job, _)| lost.contains(&job.id));
-                    gone.for_each(|(_, _, handle)| handle.abort());
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(error = %error, database = %source.database, "the leases of jobs can't be kept");
-                }
-                Err(_) => tracing::warn!(database = %source.database, "the leases of jobs can't be kept in time"),
-            }
-        }
-    }
-
-    /// Lets what runs come to its end, for a while, and gives the rest back.
-    async fn stop(mut self, mut beats: tokio::time::Interval) -> WorkerReport {
-        let end = Instant::now() + self.worker.grace;
-        while !self.running.is_empty() {
-            tokio::select! {
-                Some(ended) = self.running.join_next_with_id() => self.ended(ended),
-                _ = beats.tick() => self.beat().await,
-                () = sleep_until(end.into()) => break,
-            }
-        }
-        let left = self.held();
-        self.running.shutdown().await;
-        for (source, jobs) in left {
-            match source.release(&jobs, Duration::ZERO).await {
-                Ok(()) => self.report.given_back += jobs.len() as u64,
-                // Their leases end.
-                Err(error) => tracing::warn!(error = %error, "jobs can't be given back"),
-            }
-        }
-        self.report
+        Shift::new(self).run(stop).await
     }
 }

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use tenantry::{ErrorKind, PoolConfig};
+use tenantry::{
+    ErrorKind, PoolConfig, Tenantry,
+    jobs::{Failure, Job, JobState, Run, Worker},
+};
 use tenantry_testing::PgBouncer;
 use tenantry_wire::{Address, Endpoint};
 
@@ -206,4 +209,66 @@ async fn a_column_that_changed_its_type_is_not_read_by_its_old_one() {
     assert!(first.is_err(), "{first:?}");
     let (after,): (f32,) = scope.query_one_as(sql, &[]).await.unwrap();
     assert_eq!(after, 1.5);
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Add {
+    id: i32,
+}
+
+impl Job for Add {
+    const KIND: &'static str = "add";
+}
+
+/// Enqueueing goes through; a worker proves its right to the very backend it calls, so it goes to the server itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_are_enqueued_through_a_pooler_and_worked_on_beside_it() {
+    let Some((world, _pooler)) = pooled(PoolConfig::default()).await else {
+        return;
+    };
+    for n in [0, 2] {
+        let scope = world.scope(n).await;
+        scope.enqueue(&Add { id: 100 }).await.unwrap();
+        scope
+            .transaction::<_, tenantry::Error, _>(async |tx| {
+                tx.enqueue(&Add { id: 101 }).await?;
+                tx.execute("insert into project (id, name) values (2, 'beside')", &[])
+                    .await?;
+                tx.enqueue(&Add { id: 102 }).await
+            })
+            .await
+            .unwrap();
+        assert_eq!(scope.jobs(&[JobState::Waiting], None, 10).await.unwrap().len(), 3);
+    }
+    // Refused before anything is sent, with the reason.
+    let pools = tenantry_pool::Pools::new(world.source.clone(), PoolConfig::default());
+    let caller = tenantry_pool::Caller::new(world.scope(0).await.context());
+    let sql = "select * from tenantry.schedule_due($1, $2, '{}', '{add}', 10)";
+    let refused = pools.as_worker(&caller, sql, &[]).await.unwrap_err();
+    assert!(matches!(refused, tenantry_pool::Error::NeedsSession), "{refused}");
+    assert!(refused.to_string().contains("pooler in transaction mode"), "{refused}");
+
+    let add = |run: Run, job: Add| async move {
+        run.execute("insert into contact (id, name) values ($1, 'by a job')", &[&job.id])
+            .await?;
+        Ok::<(), Failure>(())
+    };
+    let through = Worker::new(&world.tenantry)
+        .handle(add)
+        .poll(Duration::from_millis(5), Duration::from_millis(20));
+    let report = through.run(tokio::time::sleep(Duration::from_millis(300))).await;
+    assert_eq!(report.done, 0, "{report:?}");
+    // The same homes as they are reached beside the pooler.
+    for home in world.source.homes.lock().values_mut() {
+        if home.placement.database == world.databases[0].id {
+            home.endpoint = world.databases[0].home.endpoint.clone();
+            home.pooled = false;
+        }
+    }
+    let beside = Tenantry::from_source(world.source.clone(), world.audit.clone(), PoolConfig::default());
+    let worker = Worker::new(&beside)
+        .handle(add)
+        .poll(Duration::from_millis(5), Duration::from_millis(20));
+    let report = worker.run(tokio::time::sleep(Duration::from_millis(1500))).await;
+    assert_eq!((report.done, report.failed), (6, 0), "{report:?}");
 }

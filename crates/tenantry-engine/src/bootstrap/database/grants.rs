@@ -16,11 +16,18 @@ const SESSION_FUNCTIONS: &str = "function tenantry.enter(bytea, bytea), tenantry
     tenantry.check_identity()";
 /// What enqueues jobs and ends them in the tenant's own transaction, and what a worker calls, with a token of its own.
 const JOB_FUNCTIONS: &str = "function tenantry.enqueue(uuid, text, text, interval, int2, int2, text), tenantry.job_done(uuid, int8), \
+    tenantry.job_take(bytea, bytea, text, text[], int2, uuid, uuid, int4, interval, int4, boolean), \
     tenantry.job_claim(bytea, bytea, text, text[], uuid, int4, interval, int4), \
     tenantry.job_beat(bytea, bytea, uuid[], uuid[], int8[], interval), \
     tenantry.job_failed(bytea, bytea, uuid, uuid, int8, text, interval), \
     tenantry.job_release(bytea, bytea, uuid[], uuid[], int8[], interval), tenantry.job_list(int2[], uuid, int4), \
     tenantry.job_retry(uuid), tenantry.job_remove(uuid)";
+/// What makes jobs by the clock: for the tenant's own session, and for workers.
+const SCHEDULE_FUNCTIONS: &str = "function tenantry.schedule_set(text, text, text, int2, text, text, int2, int2), \
+    tenantry.schedule_list(), tenantry.schedule_remove(text), \
+    tenantry.schedule_everyone(bytea, bytea, text, text, text, int2, text, text, int2, int2, int2, int4), \
+    tenantry.schedule_due(bytea, bytea, text[], text[], int4), \
+    tenantry.schedule_move(bytea, bytea, uuid[], boolean[], text[], timestamptz[], timestamptz[], timestamptz[], text[], uuid[])";
 /// What closes and opens a tenant.
 const FENCE_FUNCTIONS: &str = "function tenantry.fence_register(uuid, int8, int2), tenantry.fence_close(uuid, int8, int2), \
     tenantry.fence_settle(uuid), tenantry.fence_open(uuid, int8), tenantry.fence_state(uuid), tenantry.fence_transactions(), \
@@ -32,8 +39,10 @@ const KEY_FUNCTIONS: &str = "function tenantry_private.key_add(int4, bytea, byte
     tenantry_private.key_ids(), tenantry_private.allow_pooled(boolean)";
 /// What migrations of data act by.
 const MIGRATION_FUNCTIONS: &str = "function tenantry_private.act_for(uuid), tenantry_private.act_done(uuid)";
-/// What a purge takes a tenant's jobs with.
-const PURGE_FUNCTIONS: &str = "function tenantry_private.job_purge(uuid, int4)";
+/// What a purge takes a tenant's jobs with, and operators look after them with.
+const OPERATOR_FUNCTIONS: &str = "function tenantry_private.job_purge(uuid, int4), tenantry_private.job_count(uuid), \
+    tenantry_private.job_list(uuid, text, int2[], uuid, uuid, int4), tenantry_private.job_retry(uuid, uuid, text, int4), \
+    tenantry_private.job_remove(uuid, uuid, text, int4)";
 
 impl Work<'_> {
     /// Takes from PUBLIC what PostgreSQL gives it: else the application role of any database could come in.
@@ -72,6 +81,7 @@ impl Work<'_> {
             format!("grant usage on schema tenantry to {app}, {owner}, {mover}"),
             format!("grant execute on {SESSION_FUNCTIONS} to {app}, {owner}, {mover}"),
             format!("grant execute on {JOB_FUNCTIONS} to {app}"),
+            format!("grant execute on {SCHEDULE_FUNCTIONS} to {app}"),
             format!("grant execute on {FENCE_FUNCTIONS} to {mover}"),
         ];
         if self.tier == Tier::Signed {
@@ -87,7 +97,7 @@ impl Work<'_> {
                 format!("revoke all on all functions in schema tenantry, tenantry_private from {admin}"),
                 format!("revoke all on {LEDGER} from {admin}"),
                 format!("grant usage on schema tenantry, tenantry_private to {admin}"),
-                format!("grant execute on {SESSION_FUNCTIONS}, {KEY_FUNCTIONS}, {FENCE_FUNCTIONS}, {MIGRATION_FUNCTIONS}, {PURGE_FUNCTIONS} to {admin}")
+                format!("grant execute on {SESSION_FUNCTIONS}, {KEY_FUNCTIONS}, {FENCE_FUNCTIONS}, {MIGRATION_FUNCTIONS}, {OPERATOR_FUNCTIONS} to {admin}")
                     .replace(", function", ","),
                 format!("grant select, insert, update, delete on {LEDGER} to {admin}"),
             ]);

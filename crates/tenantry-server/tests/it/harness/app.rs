@@ -6,7 +6,10 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use jsonwebtoken::EncodingKey;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use tenantry::{OutsideIssuer, PoolConfig, ResolverConfig, Tenantry};
+use tenantry::{
+    OutsideIssuer, PoolConfig, ResolverConfig, Tenantry,
+    jobs::{self, Job, JobState, Run, Worker},
+};
 use tenantry_catalog::{Catalog, MasterKey, change, fleet_state, signing_key};
 use tenantry_core::{AccessClaims, Change, OperatorScope, OperatorScopes};
 use tenantry_engine::migrate::Files;
@@ -48,6 +51,20 @@ pub(crate) struct Tenant {
     pub(crate) email: String,
     /// The owner.
     pub(crate) client: Client,
+}
+
+/// A job that fails.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Marked {
+    mark: String,
+}
+
+impl Job for Marked {
+    const KIND: &'static str = "marked";
+}
+
+async fn fails(_: Run, job: Marked) -> Result<(), jobs::Failure> {
+    Err(jobs::Failure::never(format!("no luck with {}", job.mark)))
 }
 
 /// What a test wants otherwise.
@@ -207,6 +224,31 @@ impl App {
             .await
             .expect(201);
         self.client(&email, &tenant.slug).await
+    }
+
+    /// A dead job of the tenant, whose payload and error hold the mark; its id.
+    pub(crate) async fn dead_job(&self, tenant: &Tenant, mark: &str) -> String {
+        let scope = self
+            .tenantry
+            .system_context(tenant.id.parse().unwrap(), "test")
+            .await
+            .unwrap();
+        let id = scope.enqueue(&Marked { mark: mark.to_owned() }).await.unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let worker = Worker::new(&self.tenantry)
+            .handle(fails)
+            .poll(Duration::from_millis(5), Duration::from_millis(20));
+        let running = tokio::spawn(worker.run(async {
+            let _ = stopped.await;
+        }));
+        self.within_seconds(20, async || {
+            let dead = scope.jobs(&[JobState::Dead], None, 100).await.unwrap();
+            dead.iter().any(|job| job.id == id)
+        })
+        .await;
+        let _ = stop.send(());
+        running.await.unwrap();
+        id.to_string()
     }
 
     /// The same token, as it was an hour ago, signed by the key that signs now.

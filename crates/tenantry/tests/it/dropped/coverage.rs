@@ -16,6 +16,7 @@ const ELSEWHERE: &[&str] = &[
     "Resolver::public_tenant",
     "Resolver::resolve",
     "Resolver::role_of",
+    "Run::execute",
     "Run::transaction",
     "Scope::is_member",
     "Tenantry::close",

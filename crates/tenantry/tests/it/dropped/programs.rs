@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use tenantry::{
     Error, Params, Scope, Transaction,
-    jobs::{Enqueue, Job, JobState},
+    jobs::{Enqueue, Job, JobState, Schedule},
 };
 
 /// A piece of work; its id is one that no other has.
@@ -52,7 +52,8 @@ programs! {
     raw_query covers ["Raw::query"];
     raw_script covers ["Raw::script"];
     enqueue covers ["Scope::enqueue", "Scope::enqueue_with", "Scope::jobs", "Scope::retry_job", "Scope::remove_job"];
-    enqueue_together covers ["Transaction::enqueue", "Transaction::enqueue_with"];
+    enqueue_together covers ["Transaction::enqueue", "Transaction::enqueue_with", "Transaction::commit"];
+    schedule covers ["Scope::set_schedule", "Transaction::set_schedule", "Scope::schedules", "Scope::remove_schedule"];
 }
 
 /// Nobody works on it.
@@ -81,6 +82,17 @@ async fn enqueue_together(scope: Scope, _: i32) {
         })
         .await;
     done.unwrap();
+}
+
+async fn schedule(scope: Scope, _: i32) {
+    let never = Schedule::new("0 0 1 1 *").unwrap();
+    scope.set_schedule("one", &never, &Nothing {}).await.unwrap();
+    let done: Result<(), Error> = scope
+        .transaction(async |tx| tx.set_schedule("two", &never, &Nothing {}).await)
+        .await;
+    done.unwrap();
+    scope.schedules().await.unwrap();
+    scope.remove_schedule("one").await.unwrap();
 }
 
 const INSERT: &str = "insert into contact (id, name) values ($1, 'dropped')";

@@ -1,5 +1,10 @@
 //! Jobs: enqueued with what they belong to, done once, by turns, by nobody's rights but their own.
 
+mod enqueued;
+mod fleet;
+mod killed;
+mod schedules;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -9,7 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tenantry::{
     Error, ErrorKind, PoolConfig, Role, Scope, TenantId, Tenantry,
-    jobs::{Enqueue, Failure, Job, JobId, JobState, Run, Worker, WorkerReport},
+    jobs::{Enqueue, Failure, Job, JobState, Run, Worker, WorkerReport},
 };
 use tenantry_core::Epoch;
 use tenantry_engine::{fence, keys};
@@ -19,8 +24,8 @@ use crate::world::World;
 
 /// Adds a contact.
 #[derive(Serialize, Deserialize)]
-struct Add {
-    id: i32,
+pub(crate) struct Add {
+    pub(crate) id: i32,
 }
 
 impl Job for Add {
@@ -37,7 +42,7 @@ impl Job for Odd {
     const KIND: &'static str = "odd";
 }
 
-async fn add(run: Run, job: Add) -> Result<(), Failure> {
+pub(crate) async fn add(run: Run, job: Add) -> Result<(), Failure> {
     run.transaction(async |tx| {
         tx.execute("insert into contact (id, name) values ($1, 'by a job')", &[&job.id])
             .await?;
@@ -46,7 +51,7 @@ async fn add(run: Run, job: Add) -> Result<(), Failure> {
     .await
 }
 
-fn worker(tenantry: &Tenantry) -> Worker {
+pub(crate) fn worker(tenantry: &Tenantry) -> Worker {
     Worker::new(tenantry)
         .poll(Duration::from_millis(5), Duration::from_millis(20))
         .grace(Duration::from_secs(5))
@@ -54,7 +59,7 @@ fn worker(tenantry: &Tenantry) -> Worker {
 }
 
 /// Lets a worker work until the condition holds.
-async fn work(worker: Worker, until: impl AsyncFn() -> bool) -> WorkerReport {
+pub(crate) async fn work(worker: Worker, until: impl AsyncFn() -> bool) -> WorkerReport {
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(worker.run(async {
         let _ = stopped.await;
@@ -68,13 +73,13 @@ async fn work(worker: Worker, until: impl AsyncFn() -> bool) -> WorkerReport {
     running.await.unwrap()
 }
 
-const ALL: [JobState; 4] = [JobState::Waiting, JobState::Running, JobState::Dead, JobState::Later];
+pub(crate) const ALL: [JobState; 4] = [JobState::Waiting, JobState::Running, JobState::Dead, JobState::Later];
 
-async fn jobs_left(scope: &Scope, states: &[JobState]) -> usize {
+pub(crate) async fn jobs_left(scope: &Scope, states: &[JobState]) -> usize {
     scope.jobs(states, None, 1000).await.unwrap().len()
 }
 
-async fn by_jobs(scope: &Scope) -> i64 {
+pub(crate) async fn by_jobs(scope: &Scope) -> i64 {
     let sql = "select count(*) from contact where name = 'by a job'";
     scope.query_one(sql, &[]).await.unwrap().get(0).unwrap()
 }
@@ -501,6 +506,17 @@ async fn hostile_sql_gets_nowhere() {
         format!("select tenantry.job_release('', '', '{{{tenant}}}', '{{{id}}}', '{{1}}', '0 s')"),
         format!("select tenantry.job_beat('', '', '{{{tenant}}}', '{{{id}}}', '{{1}}', '1 s')"),
         "select tenantry_private.job_purge(null, 1)".to_owned(),
+        "select * from tenantry_private.schedule".to_owned(),
+        "select * from tenantry_private.job_list(null, null, '{0,1,2,3}', null, null, 100)".to_owned(),
+        "select tenantry_private.job_retry(null, null, null, 100)".to_owned(),
+        "select tenantry_private.job_remove(null, null, null, 100)".to_owned(),
+        "select * from tenantry.job_take('', '', 'x', '{add}', 0::int2, null, null, 1, '1 s', null, true)".to_owned(),
+        "select * from tenantry.schedule_due('', '', '{x}', '{add}', 10)".to_owned(),
+        "select tenantry.schedule_everyone('', '', 'x', '* * * * *', 'UTC', 1::int2, 'add', '{}', 3::int2, 0::int2, 1::int2, 10)".to_owned(),
+        format!(
+            "select tenantry.schedule_move('', '', '{{{tenant}}}', '{{f}}', '{{x}}', '{{null}}', '{{now}}', '{{null}}', '{{null}}', '{{{id}}}')"
+        ),
+        "select tenantry_private.schedule_put(null)".to_owned(),
         "select tenantry_private.job_sign_again(0, 0)".to_owned(),
         "select tenantry_private.require_admin()".to_owned(),
     ] {
@@ -654,13 +670,4 @@ async fn each_job_is_done_once_by_many_workers() {
         done += report.done;
     }
     assert_eq!(done, 300);
-}
-
-#[test]
-fn ids_show_as_uuids() {
-    let id = JobId::from_uuid(uuid::Uuid::nil());
-    assert_eq!(
-        format!("{id} {id:?}"),
-        "00000000-0000-0000-0000-000000000000 00000000-0000-0000-0000-000000000000"
-    );
 }

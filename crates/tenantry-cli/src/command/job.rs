@@ -1,0 +1,233 @@
+//! `tenantry job`: what waits, runs or is dead, of a tenant or of all.
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::json;
+use tenantry_core::{AccountId, JobId, JobState, TenantId};
+use tenantry_ops::{JobFilter, Ops, OverFleet, ShownJob};
+
+use crate::{
+    config::Config,
+    connect::{self, authority},
+    failure::Failure,
+    lookup::tenant_id,
+    output::{Answer, Done, Output, table, time},
+};
+
+/// What to do with jobs.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// List jobs: dead ones, unless another state is asked for
+    List(List),
+    /// Let dead jobs begin anew, with all their attempts
+    Retry(Chosen),
+    /// Take out dead jobs; one that is named also where it waits
+    Remove(Remove),
+}
+
+/// Whose jobs, and which.
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    #[command(flatten)]
+    whose: Whose,
+    /// waiting, running, dead or later; may be repeated
+    #[arg(long, default_values_t = [JobState::Dead])]
+    state: Vec<JobState>,
+    /// Only jobs of this kind
+    #[arg(long)]
+    kind: Option<String>,
+    /// How many at most
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    limit: i32,
+}
+
+/// Whose jobs.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Whose {
+    /// The tenant's slug or id
+    tenant: Option<String>,
+    /// Every tenant's
+    #[arg(long)]
+    all_tenants: bool,
+}
+
+/// Whose jobs, and which.
+#[derive(Args, Debug)]
+pub(crate) struct Chosen {
+    #[command(flatten)]
+    whose: Whose,
+    /// This job of the tenant
+    #[arg(long, value_name = "ID", conflicts_with = "all_tenants")]
+    job: Option<JobId>,
+    /// Only jobs of this kind
+    #[arg(long, conflicts_with = "job")]
+    kind: Option<String>,
+}
+
+/// Which jobs to take out.
+#[derive(Args, Debug)]
+pub(crate) struct Remove {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Take out all that are dead, for good
+    #[arg(long)]
+    yes: bool,
+}
+
+/// A job, with the names that the HTTP interface uses.
+#[derive(Serialize)]
+struct Shown {
+    tenant_id: TenantId,
+    id: JobId,
+    kind: String,
+    account_id: Option<AccountId>,
+    state: JobState,
+    scheduled: bool,
+    priority: i16,
+    run_at: DateTime<Utc>,
+    attempt: i16,
+    attempts_max: i16,
+    unique_key: Option<String>,
+    error: Option<String>,
+    enqueued_at: DateTime<Utc>,
+    failed_at: Option<DateTime<Utc>>,
+}
+
+impl From<ShownJob> for Shown {
+    fn from(ShownJob { job, .. }: ShownJob) -> Self {
+        Self {
+            tenant_id: job.tenant,
+            id: job.id,
+            kind: job.kind,
+            account_id: job.account,
+            state: job.state,
+            scheduled: job.scheduled,
+            priority: job.priority,
+            run_at: job.run_at,
+            attempt: job.attempt,
+            attempts_max: job.attempts_max,
+            unique_key: job.unique_key,
+            error: job.error,
+            enqueued_at: job.enqueued_at,
+            failed_at: job.failed_at,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Listed {
+    items: Vec<Shown>,
+    unreachable: Vec<String>,
+}
+
+impl Answer for Listed {
+    fn text(&self) -> String {
+        let rows = self.items.iter().map(|job| {
+            [
+                job.tenant_id.to_string(),
+                job.id.to_string(),
+                job.kind.clone(),
+                job.state.to_string(),
+                format!("{}/{}", job.attempt, job.attempts_max),
+                time(job.failed_at.unwrap_or(job.run_at)),
+                job.error.clone().unwrap_or_default(),
+            ]
+        });
+        let listed = table(
+            ["tenant", "job", "kind", "state", "attempt", "failed or due", "error"],
+            rows,
+        );
+        format!("{listed}{}", told(&self.unreachable))
+    }
+}
+
+/// The databases that did not answer.
+fn told(unreachable: &[String]) -> String {
+    let lines = unreachable.iter().map(|reason| format!("\nnot asked: {reason}"));
+    lines.collect()
+}
+
+/// Runs the command.
+pub(super) async fn run(command: Command, config: &Config, output: Output) -> Result<(), Failure> {
+    let ops = connect::ops(config).await?;
+    match command {
+        Command::List(list) => run_list(&ops, &list, output).await,
+        Command::Retry(chosen) => {
+            let changed = match whose(&ops, &chosen.whose).await? {
+                Some(tenant) => only(
+                    ops.retry_jobs(&authority(), tenant, chosen.job, chosen.kind.as_deref())
+                        .await?,
+                ),
+                None => ops.retry_all_jobs(&authority(), chosen.kind.as_deref()).await?,
+            };
+            answer(&changed, "begin anew", "retried", output)
+        }
+        Command::Remove(Remove { chosen, yes }) => {
+            if chosen.job.is_none() && !yes {
+                let text = "this takes out every dead job that is chosen, for good: add --yes, or --job for one";
+                return Err(Failure::usage(text));
+            }
+            let changed = match whose(&ops, &chosen.whose).await? {
+                Some(tenant) => only(
+                    ops.remove_jobs(&authority(), tenant, chosen.job, chosen.kind.as_deref())
+                        .await?,
+                ),
+                None => ops.remove_all_jobs(&authority(), chosen.kind.as_deref()).await?,
+            };
+            answer(&changed, "are gone", "removed", output)
+        }
+    }
+}
+
+async fn run_list(ops: &Ops, list: &List, output: Output) -> Result<(), Failure> {
+    let filter = JobFilter {
+        states: &list.state,
+        kind: list.kind.as_deref(),
+        after: None,
+    };
+    let found = match whose(ops, &list.whose).await? {
+        Some(tenant) => only(ops.list_jobs(&authority(), tenant, &filter, list.limit).await?),
+        None => ops.list_all_jobs(&authority(), &filter, list.limit).await?,
+    };
+    let listed = Listed {
+        items: found.found.into_iter().map(Shown::from).collect(),
+        unreachable: found.unreachable,
+    };
+    output.answer(&listed)?;
+    whole(&listed.unreachable)
+}
+
+fn answer(changed: &OverFleet<u64>, became: &str, name: &str, output: Output) -> Result<(), Failure> {
+    let jobs = changed.found;
+    let mut json = json!({ "unreachable": changed.unreachable });
+    json[name] = json!(jobs);
+    let text = format!("{jobs} jobs {became}{}", told(&changed.unreachable));
+    output.answer(&Done { text, json })?;
+    whole(&changed.unreachable)
+}
+
+/// What was not asked of everybody has not succeeded.
+fn whole(unreachable: &[String]) -> Result<(), Failure> {
+    match unreachable.len() {
+        0 => Ok(()),
+        count => Err(Failure::failed(format!(
+            "{count} databases did not answer: their jobs are not among these"
+        ))),
+    }
+}
+
+fn only<T>(found: T) -> OverFleet<T> {
+    OverFleet {
+        found,
+        unreachable: Vec::new(),
+    }
+}
+
+async fn whose(ops: &Ops, whose: &Whose) -> Result<Option<TenantId>, Failure> {
+    match &whose.tenant {
+        Some(tenant) => Ok(Some(tenant_id(ops, tenant).await?)),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,367 @@
+//! Jobs that wait, run or are dead: of a tenant for its admins, of the fleet for operators.
+//!
+//! A job's payload is its tenant's: only that tenant's admins are shown it. Why it failed is told to operators too, who have to
+//! find out.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tenantry_catalog::{
+    CatalogError, placement, server,
+    tenant_database::{self, TenantDatabase},
+};
+use tenantry_core::{JobId, JobState, OperatorScope, Role, TenantId};
+use tenantry_engine::home::{self, JobChoice, StoredJob};
+use tokio_postgres::Client;
+
+use crate::{
+    Authority, Forbidden, MemberError, Ops,
+    audit::{self, Act},
+    members::recheck,
+    runner::{Failure, administer},
+    upgrade,
+};
+
+/// How many databases are asked at once.
+const AT_ONCE: usize = 8;
+
+/// Which jobs to list.
+#[derive(Clone, Copy, Debug)]
+pub struct JobFilter<'a> {
+    /// In these states.
+    pub states: &'a [JobState],
+    /// Of this kind.
+    pub kind: Option<&'a str>,
+    /// After this one, in the order of tenants' ids and then of jobs'.
+    pub after: Option<(TenantId, JobId)>,
+}
+
+/// A job, as far as whoever asks may see it.
+#[derive(Clone, Debug)]
+pub struct ShownJob {
+    /// The job; its payload is empty where it is not shown.
+    pub job: StoredJob,
+    /// Whether the payload is shown.
+    pub with_payload: bool,
+}
+
+/// What was found or done over the whole fleet.
+#[derive(Clone, Debug)]
+pub struct OverFleet<T> {
+    /// What databases that answered said.
+    pub found: T,
+    /// The databases that did not, each with the reason.
+    pub unreachable: Vec<String>,
+}
+
+/// Why jobs were not shown or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// The authority does not allow it.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// There is no such tenant or job that the authority may know of, or the job is not in a state for it.
+    #[error(
+        "there is no such tenant or job, or the job can't be changed so: running ones end by themselves, and only dead ones begin anew"
+    )]
+    NotFound,
+    /// The tenant's database can't be asked.
+    #[error("the tenant's database can't be asked: {0}")]
+    Server(String),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+impl From<Failure> for JobError {
+    fn from(failure: Failure) -> Self {
+        Self::Server(failure.message())
+    }
+}
+
+impl From<tenantry_engine::SqlError> for JobError {
+    fn from(error: tenantry_engine::SqlError) -> Self {
+        Self::Server(error.to_string())
+    }
+}
+
+impl From<tokio_postgres::Error> for JobError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Catalog(error.into())
+    }
+}
+
+impl From<MemberError> for JobError {
+    fn from(error: MemberError) -> Self {
+        match error {
+            MemberError::Catalog(error) => Self::Catalog(error),
+            MemberError::NotFound => Self::NotFound,
+            _ => Self::Forbidden(Forbidden),
+        }
+    }
+}
+
+impl Ops {
+    /// The jobs of a tenant, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub async fn list_jobs(
+        &self,
+        authority: &Authority,
+        tenant: TenantId,
+        filter: &JobFilter<'_>,
+        limit: i32,
+    ) -> Result<Vec<ShownJob>, JobError> {
+        require_admin(authority, tenant, OperatorScope::Read)?;
+        let client = self.home_of(tenant).await?;
+        let choice = JobChoice {
+            tenant: Some(tenant),
+            kind: filter.kind,
+            id: None,
+        };
+        let found = home::list_jobs(&client, choice, filter.states, filter.after, limit).await?;
+        Ok(found.into_iter().map(|job| shown(authority, job)).collect())
+    }
+
+    /// Lets dead jobs of a tenant begin anew: one that is named, or all of a kind. Tells how many there were; never none where one
+    /// is named.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub async fn retry_jobs(
+        &self,
+        authority: &Authority,
+        tenant: TenantId,
+        id: Option<JobId>,
+        kind: Option<&str>,
+    ) -> Result<u64, JobError> {
+        self.change_jobs(authority, tenant, id, kind, Change::Retry).await
+    }
+
+    /// Takes out dead jobs of a tenant, all of a kind; or one that is named and does not run. Tells how many there were; never none
+    /// where one is named.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub async fn remove_jobs(
+        &self,
+        authority: &Authority,
+        tenant: TenantId,
+        id: Option<JobId>,
+        kind: Option<&str>,
+    ) -> Result<u64, JobError> {
+        self.change_jobs(authority, tenant, id, kind, Change::Remove).await
+    }
+
+    async fn change_jobs(
+        &self,
+        authority: &Authority,
+        tenant: TenantId,
+        id: Option<JobId>,
+        kind: Option<&str>,
+        change: Change,
+    ) -> Result<u64, JobError> {
+        require_admin(authority, tenant, OperatorScope::Tenants)?;
+        let client = self.home_of(tenant).await?;
+        let choice = JobChoice {
+            tenant: Some(tenant),
+            id,
+            kind,
+        };
+        self.note(authority, choice, change).await?;
+        let changed = change.make(&client, choice).await?;
+        match (id, changed) {
+            (Some(_), 0) => Err(JobError::NotFound),
+            (_, changed) => Ok(changed),
+        }
+    }
+
+    /// The jobs of every tenant, by tenant and age, at most `limit`.
+    ///
+    /// # Errors
+    /// See [`JobError`]. That a database can't be asked is no error but a part of the answer.
+    pub async fn list_all_jobs(
+        &self,
+        authority: &Authority,
+        filter: &JobFilter<'_>,
+        limit: i32,
+    ) -> Result<OverFleet<Vec<ShownJob>>, JobError> {
+        authority.require_operator(OperatorScope::Read)?;
+        let choice = JobChoice {
+            kind: filter.kind,
+            ..JobChoice::default()
+        };
+        let asked = self
+            .each_database(|client| async move {
+                home::list_jobs(&client, choice, filter.states, filter.after, limit).await
+            })
+            .await?;
+        // Tenants of several databases, in one order.
+        let mut found: Vec<StoredJob> = asked.found.into_iter().flatten().collect();
+        found.sort_by_key(|job| (job.tenant, job.id));
+        found.truncate(usize::try_from(limit).unwrap_or_default());
+        Ok(OverFleet {
+            found: found.into_iter().map(|job| shown(authority, job)).collect(),
+            unreachable: asked.unreachable,
+        })
+    }
+
+    /// Lets dead jobs of every tenant begin anew, of one kind or of all.
+    ///
+    /// # Errors
+    /// As [`list_all_jobs`](Self::list_all_jobs).
+    pub async fn retry_all_jobs(&self, authority: &Authority, kind: Option<&str>) -> Result<OverFleet<u64>, JobError> {
+        self.change_all_jobs(authority, kind, Change::Retry).await
+    }
+
+    /// Takes out dead jobs of every tenant, of one kind or of all.
+    ///
+    /// # Errors
+    /// As [`list_all_jobs`](Self::list_all_jobs).
+    pub async fn remove_all_jobs(&self, authority: &Authority, kind: Option<&str>) -> Result<OverFleet<u64>, JobError> {
+        self.change_all_jobs(authority, kind, Change::Remove).await
+    }
+
+    async fn change_all_jobs(
+        &self,
+        authority: &Authority,
+        kind: Option<&str>,
+        change: Change,
+    ) -> Result<OverFleet<u64>, JobError> {
+        authority.require_operator(OperatorScope::Tenants)?;
+        let choice = JobChoice {
+            kind,
+            ..JobChoice::default()
+        };
+        self.note(authority, choice, change).await?;
+        let asked = self
+            .each_database(|client| async move { change.make(&client, choice).await })
+            .await?;
+        Ok(OverFleet {
+            found: asked.found.into_iter().sum(),
+            unreachable: asked.unreachable,
+        })
+    }
+
+    /// Written down before it is done: what can't be written down is not done. The member's right is looked at once more there, since
+    /// the context can be a second old.
+    async fn note(&self, authority: &Authority, choice: JobChoice<'_>, change: Change) -> Result<(), JobError> {
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        if let Some(tenant) = choice.tenant {
+            recheck(&transaction, authority, tenant, Role::Admin).await?;
+        }
+        let target = choice
+            .id
+            .map_or_else(|| "every dead one".to_owned(), |id| id.to_string());
+        let act = Act {
+            action: change.action(),
+            tenant: choice.tenant,
+            target,
+            before: None,
+            after: choice.kind.map(|kind| json!({ "kind": kind })),
+        };
+        audit::record(&transaction, authority, act).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// The administrator's connection to where a tenant lives.
+    async fn home_of(&self, tenant: TenantId) -> Result<Client, JobError> {
+        let client = self.catalog().client().await?;
+        let located = placement::locate(self.catalog(), &client, tenant).await?;
+        let located = located.ok_or(JobError::NotFound)?;
+        drop(client);
+        Ok(connect(self, &located.database).await?)
+    }
+
+    async fn each_database<T, F>(&self, ask: impl Fn(Client) -> F) -> Result<OverFleet<Vec<T>>, JobError>
+    where
+        F: Future<Output = Result<T, tenantry_engine::SqlError>>,
+    {
+        let client = self.catalog().client().await?;
+        let databases = tenant_database::list_ready(&client).await?;
+        let servers: BTreeMap<_, _> = server::list(&client)
+            .await?
+            .into_iter()
+            .map(|server| (server.id, server.name))
+            .collect();
+        drop(client);
+        let mut all = OverFleet {
+            found: Vec::new(),
+            unreachable: Vec::new(),
+        };
+        for some in databases.chunks(AT_ONCE) {
+            let asked = some.iter().map(|database| ask_one(self, database, &ask));
+            for (database, answer) in some.iter().zip(join_all(asked).await) {
+                match answer {
+                    Ok(found) => all.found.push(found),
+                    Err(failure) => {
+                        let server = servers.get(&database.server).map_or("", String::as_str);
+                        let reason = format!("{server} {}: {}", database.name, failure.message());
+                        all.unreachable.push(reason);
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+async fn ask_one<T, F>(ops: &Ops, database: &TenantDatabase, ask: &impl Fn(Client) -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, tenantry_engine::SqlError>>,
+{
+    let client = connect(ops, database).await?;
+    Ok(ask(client).await?)
+}
+
+#[derive(Clone, Copy)]
+enum Change {
+    Retry,
+    Remove,
+}
+
+impl Change {
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Retry => "job.retry",
+            Self::Remove => "job.remove",
+        }
+    }
+
+    async fn make(self, client: &Client, choice: JobChoice<'_>) -> Result<u64, tenantry_engine::SqlError> {
+        match self {
+            Self::Retry => home::retry_jobs(client, choice).await,
+            Self::Remove => home::remove_jobs(client, choice).await,
+        }
+    }
+}
+
+async fn connect(ops: &Ops, database: &TenantDatabase) -> Result<Client, Failure> {
+    upgrade::require_current(database)?;
+    let (admin, _) = administer(ops, database.server).await?;
+    Ok(admin.connect(&database.name).await?)
+}
+
+/// Passes the tenant's admins and owners, and operators with the scope. Another tenant's member learns nothing of it.
+fn require_admin(authority: &Authority, tenant: TenantId, scope: OperatorScope) -> Result<(), JobError> {
+    let role = match (authority, authority.role_in(tenant, scope)) {
+        (Authority::Member { .. }, Err(Forbidden)) => return Err(JobError::NotFound),
+        (_, role) => role?,
+    };
+    match role.may_manage_members() {
+        true => Ok(()),
+        false => Err(Forbidden.into()),
+    }
+}
+
+fn shown(authority: &Authority, mut job: StoredJob) -> ShownJob {
+    let with_payload = matches!(authority, Authority::Member { .. });
+    if !with_payload {
+        job.payload.clear();
+    }
+    ShownJob { job, with_payload }
+}

@@ -1,0 +1,230 @@
+//! Jobs beside a real catalog: whose account asked, with the role it has when the job runs.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use secrecy::ExposeSecret as _;
+use tenantry::{
+    AccountId, Catalog, Credentials, MasterKey, PoolConfig, ResolverConfig, Role, Scope, TenantId, Tenantry,
+    jobs::{Failure, Job, JobState, Run, Schedule, Worker},
+};
+use tenantry_core::{Email, Isolation};
+use tenantry_engine::migrate::Files;
+use tenantry_ops::{
+    Authority, FleetConfig, IdentityConfig, Login, NewMember, Ops, Origin, Password, ServerRequest, TenantRequest,
+};
+use tenantry_testing::{TestCluster, TestDatabase};
+
+use super::{jobs_left, work, worker};
+
+const KEY: [u8; 32] = [7; 32];
+const ISSUER: &str = "https://tenantry.test";
+const PASSWORD: &str = "correct horse battery";
+
+/// A catalog, a server and a tenant of each isolation.
+pub(crate) struct Fleet {
+    pub(crate) ops: Ops,
+    pub(crate) tenantry: Tenantry,
+    pub(crate) tenants: Vec<TenantId>,
+    // Dropped last: what reaches it ends before.
+    pub(crate) catalog: TestDatabase,
+}
+
+pub(crate) async fn catalog_at(url: &str) -> Catalog {
+    Catalog::connect(url, &MasterKey::from_bytes(KEY)).await.unwrap()
+}
+
+/// As another process would have it.
+pub(crate) async fn handle_at(url: &str) -> Tenantry {
+    let pool = PoolConfig {
+        connections_max: 8,
+        ..PoolConfig::default()
+    };
+    Tenantry::on_catalog(catalog_at(url).await, ResolverConfig::new(ISSUER, ISSUER), pool).unwrap()
+}
+
+pub(crate) fn system() -> Authority {
+    Authority::system("test")
+}
+
+impl Fleet {
+    pub(crate) async fn start() -> Self {
+        Self::on(tenantry_testing::cluster().await).await
+    }
+
+    pub(crate) async fn on(cluster: &TestCluster) -> Self {
+        let catalog = tenantry_testing::database_on(cluster).await;
+        let mut config = FleetConfig::default();
+        let migration =
+            "create table done (n bigint generated always as identity primary key, job int not null, note text);";
+        config.migrations = Some(Arc::new(Files::from_embedded([("0001_done.sql", migration)]).unwrap()));
+        let ops = Ops::with_fleet(
+            catalog_at(&catalog.url()).await,
+            IdentityConfig::new(ISSUER, ISSUER),
+            config,
+        );
+        ops.ensure_signing_keys().await.unwrap();
+        let server = ServerRequest {
+            name: "one".to_owned(),
+            region: None,
+            capacity: None,
+            connections: None,
+            admin_url: cluster.admin_url("postgres").into(),
+        };
+        ops.add_server(&system(), &server).await.unwrap();
+        let mut tenants = Vec::new();
+        for isolation in Isolation::ALL {
+            let slug = format!("acme-{isolation}");
+            let mut request = TenantRequest::new(slug.parse().unwrap(), slug.parse().unwrap());
+            request.isolation = Some(isolation);
+            tenants.push(ops.create_tenant(&system(), &request, None).await.unwrap().id);
+        }
+        let tenantry = handle_at(&catalog.url()).await;
+        Self {
+            ops,
+            tenantry,
+            tenants,
+            catalog,
+        }
+    }
+
+    pub(crate) async fn scope(&self, n: usize) -> Scope {
+        self.tenantry.system_context(self.tenants[n], "test").await.unwrap()
+    }
+
+    /// A person who is a member, and their scope.
+    async fn member(&self, n: usize, email: &str, role: Role) -> (AccountId, Scope) {
+        let email: Email = email.parse().unwrap();
+        let new = NewMember {
+            password: Some(Password::new(PASSWORD, &email).unwrap()),
+            email: email.clone(),
+            name: None,
+            role,
+        };
+        let account = self
+            .ops
+            .add_member(&system(), self.tenants[n], &new)
+            .await
+            .unwrap()
+            .account;
+        let tenant = format!("acme-{}", Isolation::ALL[n]);
+        let login = Login {
+            email: email.as_str(),
+            password: PASSWORD.into(),
+            tenant: Some(&tenant),
+            origin: Origin::default(),
+        };
+        let token = self.ops.login(&login).await.unwrap().access_token;
+        let bearer = format!("Bearer {}", token.expose_secret());
+        let credentials = Credentials {
+            authorization: Some(bearer.as_str()).into(),
+            host: None::<&str>.into(),
+            tenant: None::<&str>.into(),
+            forwarded_host: None::<&str>.into(),
+            peer: None,
+        };
+        let verified = self.tenantry.resolve(&credentials).await.unwrap();
+        (account, self.tenantry.scope(verified))
+    }
+}
+
+/// Says as whom it was done.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Whoami {}
+
+impl Job for Whoami {
+    const KIND: &'static str = "whoami";
+}
+
+type Seen = Arc<Mutex<Vec<(Option<AccountId>, Role)>>>;
+
+fn who(tenantry: &Tenantry, seen: &Seen) -> Worker {
+    let seen = seen.clone();
+    worker(tenantry).handle(move |run: Run, _: Whoami| {
+        let context = run.scope().context();
+        seen.lock().push((context.account(), context.role));
+        async { Ok::<(), Failure>(()) }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_runs_with_the_role_that_its_account_has_by_then() {
+    let fleet = Fleet::start().await;
+    for n in 0..3 {
+        let tenant = fleet.tenants[n];
+        let (ann, of_ann) = fleet.member(n, &format!("ann-{n}@example.com"), Role::Admin).await;
+        let (bob, of_bob) = fleet.member(n, &format!("bob-{n}@example.com"), Role::Member).await;
+        let (eve, of_eve) = fleet.member(n, &format!("eve-{n}@example.com"), Role::Member).await;
+        let (joe, of_joe) = fleet.member(n, &format!("joe-{n}@example.com"), Role::Member).await;
+        for scope in [&of_ann, &of_bob, &of_eve, &of_joe] {
+            scope.enqueue(&Whoami {}).await.unwrap();
+        }
+        let set = async |account, role| {
+            fleet
+                .ops
+                .set_member_role(&system(), tenant, account, role)
+                .await
+                .unwrap()
+        };
+        set(ann, Role::Member).await;
+        set(bob, Role::Owner).await;
+        set(joe, Role::Viewer).await;
+        fleet.ops.remove_member(&system(), tenant, eve).await.unwrap();
+        fleet.tenantry.resolver().unwrap().catch_up().await.unwrap();
+
+        let scope = fleet.scope(n).await;
+        let seen = Seen::default();
+        work(who(&fleet.tenantry, &seen), async || {
+            jobs_left(&scope, &[JobState::Dead]).await == 2 && seen.lock().len() == 2
+        })
+        .await;
+        let mut seen = seen.lock().clone();
+        seen.sort_by_key(|(account, _)| *account);
+        // Never more than it was, never more than it is.
+        let mut expected = vec![(Some(ann), Role::Member), (Some(bob), Role::Member)];
+        expected.sort_by_key(|(account, _)| *account);
+        assert_eq!(seen, expected);
+        let dead = scope.jobs(&[JobState::Dead], None, 10).await.unwrap();
+        let why = |account| {
+            let job = dead.iter().find(|job| job.account == Some(account)).unwrap();
+            job.error.clone().unwrap()
+        };
+        assert!(why(eve).contains("no member of the tenant any more"), "{}", why(eve));
+        assert!(why(joe).contains("may not write any more"), "{}", why(joe));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_goes_on_as_who_set_it_until_that_person_leaves() {
+    let fleet = Fleet::start().await;
+    let (ann, of_ann) = fleet.member(0, "ann@example.com", Role::Admin).await;
+    let nightly = Schedule::new("0 3 * * *").unwrap();
+    of_ann.set_schedule("nightly", &nightly, &Whoami {}).await.unwrap();
+    let scope = fleet.scope(0).await;
+    assert_eq!(scope.schedules().await.unwrap()[0].account, Some(ann));
+    let database = scope
+        .query_one("select current_database()", &[])
+        .await
+        .unwrap()
+        .get::<String>(0)
+        .unwrap();
+    let admin = tenantry_testing::cluster().await.connect(&database).await;
+    let due = async || {
+        let sql = "update tenantry_private.schedule
+                      set next_at = clock_timestamp() - interval '1 s', dealt_at = clock_timestamp() - interval '2 s'";
+        admin.execute(sql, &[]).await.unwrap();
+    };
+    let seen = Seen::default();
+    due().await;
+    work(who(&fleet.tenantry, &seen), async || seen.lock().len() == 1).await;
+    assert_eq!(*seen.lock(), [(Some(ann), Role::Admin)]);
+    fleet.ops.remove_member(&system(), fleet.tenants[0], ann).await.unwrap();
+    fleet.tenantry.resolver().unwrap().catch_up().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1010)).await;
+    due().await;
+    work(who(&fleet.tenantry, &seen), async || {
+        jobs_left(&scope, &[JobState::Dead]).await == 1
+    })
+    .await;
+    assert_eq!(seen.lock().len(), 1);
+}
