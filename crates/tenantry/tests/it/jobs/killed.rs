@@ -124,6 +124,40 @@ async fn all_done(fleet: &Fleet) -> bool {
     true
 }
 
+/// How many rows were written, as far as the database answers.
+async fn written(fleet: &Fleet) -> i64 {
+    let mut all = 0;
+    for tenant in &fleet.tenants {
+        let Ok(scope) = fleet.tenantry.system_context(*tenant, "test").await else {
+            continue;
+        };
+        if let Ok(row) = scope.query_one("select count(*) from done", &[]).await {
+            all += row.get::<i64>(0).unwrap();
+        }
+    }
+    all
+}
+
+/// For a failed test: what is where.
+async fn standing(fleet: &Fleet) -> String {
+    let mut told = String::new();
+    for tenant in &fleet.tenants {
+        told += &match fleet.tenantry.system_context(*tenant, "test").await {
+            Err(error) => format!("{error}; "),
+            Ok(scope) => {
+                let jobs = scope.jobs(&ALL, None, 1000).await.unwrap_or_default();
+                let errors: std::collections::BTreeSet<_> = jobs.iter().filter_map(|job| job.error.clone()).collect();
+                let states: Vec<_> = ALL
+                    .iter()
+                    .map(|state| (*state, jobs.iter().filter(|job| job.state == *state).count()))
+                    .collect();
+                format!("{states:?} {errors:?} {:?}; ", done(&scope).await)
+            }
+        };
+    }
+    told
+}
+
 async fn each_was_done_once(fleet: &Fleet) {
     for n in 0..3 {
         let scope = fleet.scope(n).await;
@@ -144,14 +178,21 @@ async fn jobs_whose_workers_are_killed_are_done_once_by_others() {
     let url = fleet.catalog.url();
     let mut workers: Vec<Process> = (0..2).map(|_| Process::start(&url)).collect();
     let begun = Instant::now();
-    let mut kills = 0_u64;
+    let (mut kills, mut seen) = (0_u64, 0);
     while !all_done(&fleet).await {
-        assert!(begun.elapsed() < Duration::from_secs(120), "after {kills} kills");
-        tokio::time::sleep(Duration::from_millis(150 + kills * 37 % 200)).await;
-        // The older one, at whatever it does.
-        drop(workers.remove(0));
-        workers.push(Process::start(&url));
-        kills += 1;
+        assert!(
+            begun.elapsed() < Duration::from_secs(300),
+            "after {kills} kills: {}",
+            standing(&fleet).await
+        );
+        tokio::time::sleep(Duration::from_millis(20 + kills * 37 % 100)).await;
+        // The older one, at whatever it does, once something was done since the last time.
+        let done = written(&fleet).await;
+        if done >= seen + 15 {
+            drop(workers.remove(0));
+            workers.push(Process::start(&url));
+            (kills, seen) = (kills + 1, done);
+        }
     }
     assert!(kills > 2, "it was over before anybody was killed");
     each_was_done_once(&fleet).await;
@@ -166,11 +207,17 @@ async fn jobs_whose_database_is_killed_are_done_once_after_it_is_back() {
     let url = fleet.catalog.url();
     let _workers: Vec<Process> = (0..2).map(|_| Process::start(&url)).collect();
     let begun = Instant::now();
-    let mut kills = 0_u64;
+    let (mut kills, mut seen) = (0_u64, 0);
     while !all_done(&fleet).await {
-        assert!(begun.elapsed() < Duration::from_secs(180), "after {kills} kills");
-        tokio::time::sleep(Duration::from_millis(400 + kills * 53 % 300)).await;
-        if kills < 4 {
+        assert!(
+            begun.elapsed() < Duration::from_secs(300),
+            "after {kills} kills: {}",
+            standing(&fleet).await
+        );
+        tokio::time::sleep(Duration::from_millis(100 + kills * 53 % 300)).await;
+        let done = written(&fleet).await;
+        if kills < 4 && done >= seen + 30 {
+            seen = done;
             own = tokio::task::spawn_blocking(move || {
                 own.kill();
                 own.restart();

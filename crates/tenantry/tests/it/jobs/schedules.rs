@@ -247,7 +247,8 @@ async fn due_times_are_neither_lost_nor_doubled_by_workers_that_die() {
             for life in 0_u64.. {
                 let tenantry = Tenantry::from_source(source.clone(), audit.clone(), PoolConfig::default());
                 let running = tokio::spawn(worker(&tenantry).handle(held).run(std::future::pending()));
-                tokio::time::sleep(Duration::from_millis(5 + life * 7 % 60)).await;
+                // Long enough, now and then, to get somewhere on a busy machine.
+                tokio::time::sleep(Duration::from_millis(20 + life * 131 % 900)).await;
                 running.abort();
             }
         })
