@@ -6,7 +6,7 @@ use tenantry_catalog::plan_rule::PlanRule;
 use tenantry_core::{Isolation, Slug};
 use tenantry_engine::migrate::{Files, Patience};
 
-use crate::HardenedDatabases;
+use crate::{Beside, HardenedDatabases};
 
 /// Where plans lead, how long deleted tenants are kept, and how operations are run.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct FleetConfig {
     pub attempts_max: i32,
     /// How many operations one process runs at once; each holds two or three connections.
     pub operations_max: usize,
+    /// What tenants have beside their rows, which goes when they are purged.
+    pub besides: Vec<Arc<dyn Beside>>,
 }
 
 impl FleetConfig {
@@ -69,6 +71,7 @@ impl Default for FleetConfig {
             patience_per_try: Duration::from_secs(120),
             attempts_max: 5,
             operations_max: 4,
+            besides: Vec::new(),
         }
     }
 }

@@ -45,7 +45,7 @@ pub fn steps(kind: OperationKind, isolation: Isolation) -> &'static [&'static st
         OperationKind::Resume => &["fence", "activate"],
         OperationKind::Migrate => migrate::STEPS,
         OperationKind::PlanMigrations | OperationKind::VerifyMigrations => look::STEPS,
-        OperationKind::Purge => &["fence", "retention", "purged", "remove", "forget"],
+        OperationKind::Purge => &["fence", "retention", "purged", "remove", "beside", "forget"],
         _ => &[],
     }
 }

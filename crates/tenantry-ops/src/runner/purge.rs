@@ -20,7 +20,7 @@ use tenantry_engine::{
 };
 use tokio_postgres::Client;
 
-use super::{Failure, Journal, fence as suspension, site::Site};
+use super::{Failure, Journal, chain, fence as suspension, site::Site};
 use crate::{
     Authority, Ops,
     audit::{self, Act},
@@ -55,6 +55,9 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
         journal.begin("remove").await?;
         remove(ops, journal, &site, &located).await?;
         journal.end("remove").await?;
+        journal.begin("beside").await?;
+        remove_beside(ops, journal).await?;
+        journal.end("beside").await?;
         journal.begin("forget").await?;
         forget(ops, journal, &located).await?;
     }
@@ -162,6 +165,19 @@ async fn remove(ops: &Ops, journal: &Journal, site: &Site<'_>, located: &Located
     }
     // The row stays as a gravestone: what still believes in this placement is told that it is gone.
     fence::close(&client, tenant, epoch, Closed::Gone).await?;
+    Ok(())
+}
+
+/// What the tenant has outside of its tables. After these, so that nobody who still wrote there in their name does so now.
+async fn remove_beside(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
+    let tenant = journal.tenant()?;
+    for beside in &ops.fleet().besides {
+        beside.purge(tenant).await.map_err(|error| {
+            let message = format!("the tenant's {} are not gone: {}", beside.name(), chain(&*error));
+            Failure::retry("beside_unreachable", message)
+        })?;
+        journal.check().await?;
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -12,6 +13,7 @@ use crate::fleet::{config, operator, ops_on, request};
 const CATALOG: &str = "TENANTRY_TEST_CATALOG";
 const ACT: &str = "TENANTRY_TEST_ACT";
 const SLUG: &str = "TENANTRY_TEST_SLUG";
+const BESIDE: &str = "TENANTRY_TEST_BESIDE";
 
 /// A child that is killed, as by `kill -9`, at the latest when this value goes.
 pub(crate) struct Process {
@@ -30,7 +32,20 @@ impl Process {
     /// `add-server` (the slug is the address), `migrate` or `rehearse` (the slug is how many migrations there are), `upgrade` or
     /// `run` (whatever is due).
     pub(crate) fn start(catalog: &str, act: &str, slug: &str, failpoints: &str) -> Self {
-        let child = Command::new(std::env::current_exe().unwrap())
+        Self::start_with(catalog, act, slug, failpoints, None)
+    }
+
+    /// Starts a child that purges a tenant which has a folder beside its rows.
+    pub(crate) fn start_beside(catalog: &str, slug: &str, failpoints: &str, folder: &Path) -> Self {
+        Self::start_with(catalog, "purge", slug, failpoints, Some(folder))
+    }
+
+    fn start_with(catalog: &str, act: &str, slug: &str, failpoints: &str, beside: Option<&Path>) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        if let Some(folder) = beside {
+            command.env(BESIDE, folder);
+        }
+        let child = command
             .args([
                 "--exact",
                 "child::acts_as_a_process_of_its_own",
@@ -89,7 +104,10 @@ fn acts_as_a_process_of_its_own() {
                 let mut config = config();
                 // Taken where there are any; most fleets have none.
                 config.spare_schemas = 1;
-                config
+                match std::env::var_os(BESIDE) {
+                    Some(folder) => crate::beside::with_folders(config, Path::new(&folder), 0),
+                    None => config,
+                }
             }
         };
         let ops = ops_on(&catalog, config).await;

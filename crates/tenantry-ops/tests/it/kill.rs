@@ -194,6 +194,8 @@ async fn suspend_resume_and_purge_killed_at_any_step_are_finished_by_another_pro
         ("resume", "resume.before_activate", TenantState::Active),
         ("purge", "purge.before_remove", TenantState::Purged),
         ("purge", "purge.after_remove", TenantState::Purged),
+        ("purge", "purge.before_beside", TenantState::Purged),
+        ("purge", "purge.after_beside", TenantState::Purged),
         ("purge", "purge.before_forget", TenantState::Purged),
         ("purge", "purge.after_purged", TenantState::Purged),
         ("purge", "purge.before_purged", TenantState::Purged),

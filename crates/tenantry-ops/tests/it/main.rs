@@ -5,6 +5,7 @@
 )]
 
 mod at_hand;
+mod beside;
 mod child;
 mod create;
 mod faults;

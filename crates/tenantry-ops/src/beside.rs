@@ -1,0 +1,23 @@
+//! What a tenant has beside its rows: files, cached values, an index of a search engine.
+
+use std::{error::Error, fmt::Debug};
+
+use async_trait::async_trait;
+use tenantry_core::TenantId;
+
+/// Something that holds what belongs to tenants outside of their tables, and gives it up when a tenant is purged.
+///
+/// Each process that runs operations needs the same ones: `serve`, and whoever purges at a command line.
+#[async_trait]
+pub trait Beside: Debug + Send + Sync + 'static {
+    /// What it is, for people: `files`, `cache`.
+    fn name(&self) -> &'static str;
+
+    /// Removes all that it holds of a tenant. Called when nobody is served in this tenant any more and its rows are gone; called again
+    /// when it failed, or when the process ended, so that doing it twice must be doing it once.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from that: the purge is not over before it is done, and tries again.
+    async fn purge(&self, tenant: TenantId) -> Result<(), Box<dyn Error + Send + Sync>>;
+}
