@@ -5,6 +5,7 @@
 
 pub mod axum;
 mod bulk;
+pub mod cache;
 mod catalog_shares;
 mod catalog_source;
 mod connect;
@@ -13,6 +14,7 @@ pub mod diesel;
 mod error;
 mod error_from;
 pub mod events;
+mod index_name;
 pub mod jobs;
 mod raw;
 mod resolve;
@@ -28,6 +30,7 @@ mod whole;
 
 pub use connect::{Config, ConnectError};
 pub use error::{DbError, Error, ErrorKind};
+pub use index_name::index_name;
 pub use postgres_types::{FromSql, ToSql};
 pub use raw::{Raw, RawRows};
 pub use resolve::{

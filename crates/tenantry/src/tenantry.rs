@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tenantry_core::{Actor, Context, Role, ServerId, TenantDatabaseId, TenantId};
 use tenantry_pool::{PlacementSource, PoolConfig, PoolStatus, Pools, ServerStatus};
 
-use crate::{Credentials, Error, ResolveError, Resolver, Scope, Verified, jobs::JobWakes};
+use crate::{Credentials, Error, ResolveError, Resolver, Scope, Verified, cache::Cache, jobs::JobWakes};
 
 /// The application's handle to all tenants: cheap to clone, made once.
 #[derive(Clone)]
@@ -14,6 +14,7 @@ pub struct Tenantry {
     pub(crate) inner: Arc<Inner>,
     // Beside what is shared: a handle over a source of one's own may have none.
     resolver: Option<Resolver>,
+    cache: Cache,
     // Ends with the last handle.
     _follower: Option<Arc<AbortOnDrop>>,
 }
@@ -66,6 +67,7 @@ impl Tenantry {
                 job_wakes: JobWakes::default(),
             }),
             resolver: None,
+            cache: Cache::default(),
             _follower: None,
         }
     }
@@ -85,6 +87,17 @@ impl Tenantry {
             resolver: Some(resolver),
             ..self
         }
+    }
+
+    /// The same handle, whose scopes keep values in this cache.
+    #[must_use]
+    pub fn with_cache(self, cache: Cache) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// How the cache stands; its values are reached by [`Scope::cache`]. A cache of this process, where no other was given.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
     }
 
     /// What recognises callers.

@@ -8,6 +8,7 @@
 #[cfg(all(feature = "sqlx", feature = "diesel"))]
 mod adapters;
 mod busy;
+mod cache;
 mod compile_fail;
 mod copy;
 mod dropped;

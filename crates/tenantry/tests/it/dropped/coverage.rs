@@ -4,10 +4,12 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::programs;
 
-/// Futures dropped by the tests of the resolver and of shares, which need a catalog, and by those of jobs, which need a worker.
+/// Futures dropped by the tests of the resolver and of shares, which need a catalog, by those of jobs, which need a worker, and by
+/// those of the cache and of files, which look at what is left in Redis and in the store.
 const ELSEWHERE: &[&str] = &[
     "Consumer::parked",
     "Consumer::run",
+    "Cache::purge_tenant",
     "Resolver::authenticate",
     "Resolver::catch_up",
     "Resolver::is_member",
@@ -19,6 +21,13 @@ const ELSEWHERE: &[&str] = &[
     "Run::execute",
     "Run::transaction",
     "Scope::is_member",
+    "ScopedCache::delete",
+    "ScopedCache::get",
+    "ScopedCache::get_or_compute",
+    "ScopedCache::get_or_compute_for",
+    "ScopedCache::purge",
+    "ScopedCache::set",
+    "ScopedCache::set_for",
     "Tenantry::close",
     "Tenantry::connect",
     "Tenantry::resolve",
