@@ -14,6 +14,8 @@ pub mod diesel;
 mod error;
 mod error_from;
 pub mod events;
+#[cfg(feature = "files")]
+pub mod files;
 mod index_name;
 pub mod jobs;
 mod raw;

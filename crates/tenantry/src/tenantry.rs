@@ -15,6 +15,8 @@ pub struct Tenantry {
     // Beside what is shared: a handle over a source of one's own may have none.
     resolver: Option<Resolver>,
     cache: Cache,
+    #[cfg(feature = "files")]
+    files: Option<crate::files::Files>,
     // Ends with the last handle.
     _follower: Option<Arc<AbortOnDrop>>,
 }
@@ -68,6 +70,8 @@ impl Tenantry {
             }),
             resolver: None,
             cache: Cache::default(),
+            #[cfg(feature = "files")]
+            files: None,
             _follower: None,
         }
     }
@@ -98,6 +102,22 @@ impl Tenantry {
     /// How the cache stands; its values are reached by [`Scope::cache`]. A cache of this process, where no other was given.
     pub fn cache(&self) -> &Cache {
         &self.cache
+    }
+
+    /// The same handle, whose scopes keep files here.
+    #[cfg(feature = "files")]
+    #[must_use]
+    pub fn with_files(self, files: crate::files::Files) -> Self {
+        Self {
+            files: Some(files),
+            ..self
+        }
+    }
+
+    /// Where files are kept; they are reached by [`Scope::files`].
+    #[cfg(feature = "files")]
+    pub fn files(&self) -> Option<&crate::files::Files> {
+        self.files.as_ref()
     }
 
     /// What recognises callers.

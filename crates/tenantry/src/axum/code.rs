@@ -44,6 +44,8 @@ codes! {
     BadToken = "bad-token", UNAUTHORIZED, "The credential is not valid";
     /// E-mail and password don't belong together, or the account does not exist.
     BadCredentials = "bad-credentials", UNAUTHORIZED, "E-mail or password is wrong";
+    /// The tenant has all the bytes of files that it may have.
+    StorageFull = "storage-full", PAYMENT_REQUIRED, "The tenant has no room for this file";
     /// The credential is valid, but does not allow this.
     Forbidden = "forbidden", FORBIDDEN, "The credential does not allow this";
     /// The header or the host names another tenant than the credential.

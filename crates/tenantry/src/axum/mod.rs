@@ -6,6 +6,8 @@ mod cursor;
 mod error;
 mod extract;
 mod fields;
+#[cfg(feature = "files")]
+mod files;
 mod layer;
 mod path;
 mod problem;
@@ -17,6 +19,8 @@ pub use body::{Body, BodyLimit, Query};
 pub use code::Code;
 pub use cursor::{CursorOwner, decode_cursor, encode_cursor};
 pub use fields::{Fields, FromFields};
+#[cfg(feature = "files")]
+pub use files::{attachment, file_links};
 pub use layer::{TenantLayer, TenantService, credentials};
 pub use path::Path;
 pub use problem::{FieldError, Problem};

@@ -13,6 +13,8 @@ mod compile_fail;
 mod copy;
 mod dropped;
 mod events;
+#[cfg(feature = "files")]
+mod files;
 mod handed_over;
 mod isolation;
 mod jobs;

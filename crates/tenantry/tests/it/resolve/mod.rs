@@ -4,6 +4,8 @@ mod dropped;
 mod forged;
 mod keys;
 mod layer;
+#[cfg(feature = "files")]
+mod links;
 mod matrix;
 mod outage;
 mod outside;

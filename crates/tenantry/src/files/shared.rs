@@ -1,0 +1,110 @@
+//! The place of all tenants' files.
+
+use std::{fmt, path::Path, sync::Arc};
+
+use object_store::ObjectStore;
+use tenantry_core::TenantId;
+
+use super::{FileError, FilesConfig, store::Store};
+
+/// The place of all tenants' files: made once and given to [`Tenantry::with_files`](crate::Tenantry::with_files). Cheap to clone.
+///
+/// Files are reached through a scope. By itself it only removes those of a tenant that is purged.
+#[derive(Clone)]
+pub struct Files(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) store: Store,
+    pub(super) config: FilesConfig,
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Files")
+            .field("store", &self.0.store)
+            .field("config", &self.0.config)
+            .finish()
+    }
+}
+
+impl Files {
+    /// In a local folder, which is made where there is none. Several processes may use one, also over a network's file system that
+    /// keeps what it is told to sync.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::Folder`] and [`FileError::Store`] where it can't be made or entered.
+    pub fn in_folder(root: impl AsRef<Path>, config: FilesConfig) -> Result<Self, FileError> {
+        let store = Store::in_folder(root.as_ref())?;
+        Ok(Self(Arc::new(Inner { store, config })))
+    }
+
+    /// Where a text says: in a folder, or with the feature `s3` in `s3://bucket/prefix`, with what the environment says of it
+    /// (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT` and the like). Let the bucket remove uploads of several parts that were
+    /// never completed: they are seen nowhere else.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::Location`] for anything else, and as [`in_folder`](Self::in_folder).
+    pub fn at(location: &str, config: FilesConfig) -> Result<Self, FileError> {
+        if location.contains("://") {
+            return in_bucket(location, config);
+        }
+        Self::in_folder(location, config)
+    }
+
+    /// In any object store, below a prefix that nothing else uses.
+    pub fn over(objects: Arc<dyn ObjectStore>, prefix: &str, config: FilesConfig) -> Self {
+        let store = Store::over(objects, prefix);
+        Self(Arc::new(Inner { store, config }))
+    }
+
+    /// Removes all bytes of a tenant, for the operation that purges a tenant; its list goes with its tables. It takes the
+    /// tenant by its id because a purged tenant has no scope any more.
+    ///
+    /// Can be done again, and goes on where it was stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::Folder`], [`FileError::Store`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, some files are removed and others not.
+    pub async fn purge_tenant(&self, tenant: TenantId) -> Result<(), FileError> {
+        self.0.store.remove_all(tenant).await
+    }
+}
+
+#[cfg(feature = "s3")]
+fn in_bucket(location: &str, config: FilesConfig) -> Result<Files, FileError> {
+    let url = url::Url::parse(location).map_err(|_| FileError::Location)?;
+    let bucket = url
+        .host_str()
+        .filter(|_| url.scheme() == "s3")
+        .ok_or(FileError::Location)?;
+    let store = object_store::aws::AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .build()?;
+    Ok(Files::over(Arc::new(store), url.path().trim_matches('/'), config))
+}
+
+#[cfg(not(feature = "s3"))]
+fn in_bucket(_: &str, _: FilesConfig) -> Result<Files, FileError> {
+    Err(FileError::Location)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_of_an_unknown_kind_is_refused_and_none_is_made_of_it() {
+        for location in ["ftp://files.example.com/x", "file:///srv/files", "://", "http://x"] {
+            let refused = Files::at(location, FilesConfig::default());
+            assert!(matches!(refused, Err(FileError::Location)), "{location}");
+        }
+        let bucket = Files::at("s3://bucket/some/prefix", FilesConfig::default());
+        assert_eq!(bucket.is_ok(), cfg!(feature = "s3"));
+    }
+}
