@@ -4,6 +4,7 @@
 //! with is a copy of the tables without row security.
 
 mod access;
+mod cache;
 mod cpu;
 mod create;
 mod crowd;

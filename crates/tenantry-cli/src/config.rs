@@ -74,6 +74,11 @@ pub(crate) struct Config {
     pub(crate) audit_interval: Option<Duration>,
     /// `audit_accepted`: the file with the audit's findings that are accepted; `tenantry-audit.toml` where it is left out.
     pub(crate) audit_accepted: Option<PathBuf>,
+    /// `redis_url`: the Redis in which the application caches, as `redis://user:password@host:port/database`: a purge clears a
+    /// tenant's values there.
+    pub(crate) redis_url: Option<SecretString>,
+    /// `files`: where the application keeps files, a folder or `s3://bucket/prefix`: a purge removes a tenant's files there.
+    pub(crate) files: Option<String>,
     /// `log`: which log lines are written to stderr; the command decides where nothing is said.
     pub(crate) log: Option<String>,
     /// `log_format`: `text` or `json`.
@@ -175,6 +180,8 @@ impl Config {
             hardening: layers.take("hardening")?.unwrap_or_default(),
             audit_interval: interval(layers.take("audit_interval_h")?.unwrap_or(24.0))?,
             audit_accepted: layers.take_path("audit_accepted")?,
+            redis_url: layers.take("redis_url")?,
+            files: layers.take_location("files")?,
             log: layers.take("log")?,
             log_format: layers.take("log_format")?.unwrap_or_default(),
         })
@@ -214,6 +221,8 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("hardening", Kind::Text),
     ("audit_interval_h", Kind::Toml),
     ("audit_accepted", Kind::Text),
+    ("redis_url", Kind::Text),
+    ("files", Kind::Text),
     ("log", Kind::Text),
     ("log_format", Kind::Text),
 ];

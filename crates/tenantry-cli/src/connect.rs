@@ -8,7 +8,7 @@ use tenantry_catalog::{Catalog, MasterKey};
 use tenantry_ops::{Authority, FleetConfig, HardenedDatabases, IdentityConfig, Ops, PlanRule};
 
 use crate::{
-    application,
+    application, beside,
     command::dev::{RunningDev, running_in},
     config::{Config, Hardening},
     failure::Failure,
@@ -108,6 +108,7 @@ pub(crate) fn fleet(config: &Config) -> Result<FleetConfig, Failure> {
         Hardening::None => HardenedDatabases::None,
     };
     fleet.migrations = Some(application::migrations(config)?);
+    fleet.besides = beside::besides(config)?;
     for (name, rule) in &config.plans {
         let plan = name
             .parse()

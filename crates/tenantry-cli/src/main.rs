@@ -3,6 +3,7 @@
 mod application;
 mod arguments;
 mod bench;
+mod beside;
 mod command;
 mod config;
 mod connect;

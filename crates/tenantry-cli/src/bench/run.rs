@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use tenantry_postgres::Binaries;
 
 use super::{
-    access,
+    access, cache,
     cpu::CpuMeter,
     create,
     crowd::Sizes,
@@ -62,6 +62,7 @@ pub(crate) const NAMES: &[&str] = &[
     "own-database",
     "sealing",
     "resolve",
+    "cache",
     "http",
     "http-one-tenant",
     "create-shared",
@@ -158,6 +159,7 @@ impl Run {
             "own-database" => access::own(self, name, &self.world.database, "a database").await,
             "sealing" => sealing::sealing(self).await,
             "resolve" => resolve::resolve(self).await,
+            "cache" => cache::read(self).await,
             "http" => http::contact(self).await,
             "http-one-tenant" => http::contact_of_one(self).await,
             "create-shared" => create::shared(self).await,

@@ -8,7 +8,7 @@ use tenantry_ops::Ops;
 use tenantry_server::{Server, Services};
 
 use crate::{
-    application,
+    application, beside,
     config::Config,
     connect,
     failure::Failure,
@@ -88,7 +88,11 @@ pub(crate) async fn start(config: &Config, ops: Ops, catalog: Catalog) -> Result
         tenant_connections_max: config.tenant_connections.get(),
         ..PoolConfig::default()
     };
-    let tenantry = Tenantry::on_catalog_from(catalog, resolver, pool, config.minimum_version)?;
+    let mut tenantry =
+        Tenantry::on_catalog_from(catalog, resolver, pool, config.minimum_version)?.with_cache(beside::cache(config)?);
+    if let Some(files) = beside::files(config)? {
+        tenantry = tenantry.with_files(files);
+    }
     let services = Services {
         ops: ops.clone(),
         tenantry: tenantry.clone(),

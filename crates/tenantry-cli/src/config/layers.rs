@@ -102,7 +102,7 @@ impl Layers {
             return Ok(None);
         };
         // The value itself stays out of the message: it may be a secret.
-        let secret = key == "catalog_url";
+        let secret = matches!(key, "catalog_url" | "redis_url");
         let read = value.try_into().map(Some);
         read.map_err(|error| match secret {
             true => ConfigError::new(format!("{} must be a text", origin.place(key))),
@@ -118,6 +118,19 @@ impl Layers {
         };
         let path = self.take::<PathBuf>(key)?;
         Ok(path.map(|path| folder.map_or_else(|| path.clone(), |folder| folder.join(&path))))
+    }
+
+    /// Takes a place: a path, as above, or an address, which is left as it is.
+    pub(super) fn take_location(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
+        let is_address = match self.values.get(key) {
+            Some((Value::String(text), _)) => text.contains("://"),
+            _ => false,
+        };
+        if is_address {
+            return self.take(key);
+        }
+        let path = self.take_path(key)?;
+        Ok(path.map(|path| path.to_string_lossy().into_owned()))
     }
 
     /// The key from the environment, the only place where it may stand by itself.

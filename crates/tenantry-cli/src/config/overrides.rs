@@ -71,6 +71,12 @@ pub(crate) struct Overrides {
     /// The file with the audit's findings that are accepted [default: tenantry-audit.toml, where there is one]
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub(crate) audit_accepted: Option<String>,
+    /// The Redis in which the application caches, redis://user:password@host:port/database
+    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
+    pub(crate) redis_url: Option<String>,
+    /// Where the application keeps files: a folder, or s3://bucket/prefix
+    #[arg(long, global = true, value_name = "PLACE", hide_short_help = true)]
+    pub(crate) files: Option<String>,
     /// Which log lines go to stderr, for example `info` or `tenantry_pool=debug`
     #[arg(long, global = true, value_name = "FILTER", hide_short_help = true)]
     pub(crate) log: Option<String>,
@@ -103,6 +109,8 @@ impl Overrides {
             "hardening" => self.hardening.as_deref(),
             "audit_interval_h" => self.audit_interval_h.as_deref(),
             "audit_accepted" => self.audit_accepted.as_deref(),
+            "redis_url" => self.redis_url.as_deref(),
+            "files" => self.files.as_deref(),
             "log" => self.log.as_deref(),
             "log_format" => self.log_format.as_deref(),
             _ => None,

@@ -12,6 +12,7 @@
 mod adopt;
 mod audit;
 mod bench;
+mod beside;
 mod completions;
 mod configuration;
 mod dev;
