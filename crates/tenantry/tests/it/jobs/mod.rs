@@ -636,7 +636,7 @@ async fn one_tenant_runs_no_more_at_a_time_than_it_may() {
     assert_eq!(most.lock().1, 2);
 }
 
-/// Many workers, many jobs: each once.
+/// Many workers, many jobs: each once. No lease ends meanwhile, however slow the machine is.
 #[tokio::test]
 async fn each_job_is_done_once_by_many_workers() {
     let world = World::new().await;
@@ -652,22 +652,28 @@ async fn each_job_is_done_once_by_many_workers() {
             .await
             .unwrap();
     }
-    let stops: Vec<_> = (0..3)
-        .map(|_| {
-            let (stop, stopped) = oneshot::channel::<()>();
-            let running = tokio::spawn(worker(&world.tenantry).handle(add).run(async {
-                let _ = stopped.await;
-            }));
-            (stop, running)
-        })
-        .collect();
-    let report = work(worker(&world.tenantry).handle(add), async || {
-        let mut done = 0;
-        for n in [0, 1, 2] {
-            done += by_jobs(&world.scope(n).await).await;
-        }
-        done == 300
-    })
+    let stops: Vec<_> =
+        (0..3)
+            .map(|_| {
+                let (stop, stopped) = oneshot::channel::<()>();
+                let running = tokio::spawn(worker(&world.tenantry).lease(Duration::from_secs(60)).handle(add).run(
+                    async {
+                        let _ = stopped.await;
+                    },
+                ));
+                (stop, running)
+            })
+            .collect();
+    let report = work(
+        worker(&world.tenantry).lease(Duration::from_secs(60)).handle(add),
+        async || {
+            let mut done = 0;
+            for n in [0, 1, 2] {
+                done += by_jobs(&world.scope(n).await).await;
+            }
+            done == 300
+        },
+    )
     .await;
     let mut done = report.done;
     for (stop, running) in stops {
