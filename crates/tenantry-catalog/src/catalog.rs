@@ -75,6 +75,13 @@ impl Catalog {
         Ok(self.0.pool.get().await?)
     }
 
+    /// Follows no more changes and closes the connections: for the end of a program that ends what the catalog runs on. Whoever
+    /// asks afterwards is told that it can't be reached.
+    pub fn close(&self) {
+        self.0.follower.stop();
+        self.0.pool.close();
+    }
+
     /// Tells, from now on, what changed in the catalog; see [`ChangeFollower`].
     pub fn follower(&self) -> ChangeFollower {
         self.0.follower.resubscribe()

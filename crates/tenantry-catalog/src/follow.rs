@@ -88,7 +88,7 @@ impl ChangeFollower {
         match self.receiver.recv().await {
             Ok(event) => event,
             Err(broadcast::error::RecvError::Lagged(_)) => ChangeEvent::Lost,
-            // Only when the task has panicked: better to wait than to spin.
+            // Only when the task has panicked, or the catalog was closed: better to wait than to spin.
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }
@@ -99,6 +99,11 @@ impl ChangeFollower {
             task: Arc::clone(&self.task),
             looks: Arc::clone(&self.looks),
         }
+    }
+
+    /// Ends the task that all followers share: no more changes come.
+    pub(crate) fn stop(&self) {
+        self.task.0.abort();
     }
 
     pub(crate) fn look(&self) -> Look {

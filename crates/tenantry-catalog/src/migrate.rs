@@ -47,6 +47,11 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/0006_overlays.sql"),
     },
     Migration {
+        version: 7,
+        name: "limits",
+        sql: include_str!("../migrations/0007_limits.sql"),
+    },
+    Migration {
         version: 8,
         name: "events",
         sql: include_str!("../migrations/0008_events.sql"),

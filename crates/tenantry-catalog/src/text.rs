@@ -32,6 +32,9 @@ macro_rules! words {
         }
 
         impl $name {
+            /// Every one.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
             /// The word in tables, routes and metrics.
             pub const fn as_str(self) -> &'static str {
                 match self {

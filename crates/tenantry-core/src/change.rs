@@ -24,6 +24,8 @@ pub enum Change {
     Servers,
     /// The connections to a server are divided anew.
     Shares,
+    /// What plans give.
+    Plans,
 }
 
 impl fmt::Display for Change {
@@ -36,6 +38,7 @@ impl fmt::Display for Change {
             Self::SigningKeys => f.write_str("signing-keys:"),
             Self::Servers => f.write_str("servers:"),
             Self::Shares => f.write_str("shares:"),
+            Self::Plans => f.write_str("plans:"),
         }
     }
 }
@@ -59,6 +62,7 @@ impl FromStr for Change {
             "signing-keys" => Ok(Self::SigningKeys),
             "servers" => Ok(Self::Servers),
             "shares" => Ok(Self::Shares),
+            "plans" => Ok(Self::Plans),
             _ => Err(UnknownChange),
         }
     }
@@ -76,6 +80,7 @@ mod tests {
             Change::Account(AccountId::from_uuid(uuid)),
             Change::Servers,
             Change::Shares,
+            Change::Plans,
         ] {
             assert_eq!(change.to_string().parse(), Ok(change));
         }

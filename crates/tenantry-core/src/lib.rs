@@ -11,6 +11,7 @@ mod credential;
 mod id;
 mod isolation;
 mod job;
+mod limits;
 mod operator;
 mod placement;
 mod role;
@@ -33,6 +34,7 @@ pub use id::{
 };
 pub use isolation::{Isolation, UnknownIsolation};
 pub use job::{JobState, UnknownJobState};
+pub use limits::{Decision, Excess, Pace, PlanLimits, Rate};
 pub use operator::{Operator, OperatorScope, OperatorScopes, UnknownOperatorScope};
 pub use placement::{Epoch, Placement, SHARED_SCHEMA, own_database_name, own_schema_name};
 pub use role::{Role, UnknownRole};

@@ -145,6 +145,20 @@ pub async fn list(db: &impl Db, server: ServerId) -> Result<Vec<(Uuid, u32)>, Ca
     Ok(rows.iter().map(|row| (row.get(0), number(row.get(1)))).collect())
 }
 
+/// How many processes hold a lease on any server's connections: those that serve tenants, and those that were killed a moment ago.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn count_processes(db: &impl Db) -> Result<u32, CatalogError> {
+    let row = db
+        .query_one(
+            "select count(distinct process) from connection_share where kept_until > clock_timestamp()",
+            &[],
+        )
+        .await?;
+    Ok(u32::try_from(row.get::<_, i64>(0)).unwrap_or(u32::MAX))
+}
+
 async fn budget(db: &impl Db, server: ServerId) -> Result<Option<u32>, CatalogError> {
     let row = db
         .query_opt("select connections from server where id = $1", &[server.as_uuid()])

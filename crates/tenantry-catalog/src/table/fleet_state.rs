@@ -87,6 +87,27 @@ pub async fn list(db: &impl Db, expected: &[Expected<'_>]) -> Result<Vec<SiteSta
         .collect()
 }
 
+/// How many schemas lack the newest migration that any schema has, and how many could not be migrated at the last attempt.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn count_behind(db: &impl Db) -> Result<(i64, i64), CatalogError> {
+    let sites = super::placement::SITES.replace("$3", "$1");
+    let sql = format!(
+        "select (select count(*)
+                 from ({sites}) as x
+                 join tenant_database as d on d.id = x.tenant_database and d.state = 'ready'
+                 cross join (select coalesce(max(version), 0) as version from app_migration
+                             where schema_name not like '%/overlay') as newest
+                 where newest.version > coalesce((select max(m.version) from app_migration as m
+                                                  where m.tenant_database = x.tenant_database
+                                                    and m.schema_name = x.schema_name), 0)),
+                (select count(*) from app_migration_failure)"
+    );
+    let row = db.query_one(&sql, &[&SHARED_SCHEMA]).await?;
+    Ok((row.get(0), row.get(1)))
+}
+
 fn count(rows: i64) -> usize {
     usize::try_from(rows).unwrap_or(usize::MAX)
 }

@@ -368,3 +368,14 @@ pub async fn delete_all(db: &impl Db, tenant: TenantId) -> Result<Vec<AccountId>
         .await?;
     Ok(rows.iter().map(|row| AccountId::from_uuid(row.get(0))).collect())
 }
+
+/// How many memberships a tenant has, those of who is invited included.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn count(db: &impl Db, tenant: TenantId) -> Result<i64, CatalogError> {
+    let row = db
+        .query_one("select count(*) from membership where tenant = $1", &[tenant.as_uuid()])
+        .await?;
+    Ok(row.get(0))
+}

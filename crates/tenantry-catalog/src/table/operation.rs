@@ -541,3 +541,21 @@ pub async fn run_now(db: &impl Db, id: OperationId) -> Result<bool, CatalogError
         .await?;
     Ok(rows == 1)
 }
+
+/// How many operations of each kind are under way or wait, and how many failed within the last day; kinds of which there are none
+/// are left out.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn count_by_kind(db: &impl Db) -> Result<Vec<(OperationKind, i64, i64)>, CatalogError> {
+    const SQL: &str = "select kind, count(*) filter (where state in ('pending', 'running', 'undoing')),
+                count(*) filter (where state = 'failed')
+         from operation
+         where state in ('pending', 'running', 'undoing')
+            or state = 'failed' and finished_at > now() - interval '1 day'
+         group by kind";
+    let rows = db.query(SQL, &[]).await?;
+    rows.iter()
+        .map(|row| Ok((parsed(row, 0, "operation.kind")?, row.get(1), row.get(2))))
+        .collect()
+}

@@ -1,8 +1,15 @@
 //! Where tenants live. One row per tenant; a change is a compare-and-set on the epoch.
 
-use tenantry_core::{Epoch, Isolation, Placement, ServerId, TenantDatabaseId, TenantId, TenantState};
+use std::{collections::HashMap, sync::LazyLock};
 
-use super::tenant_database::{Secrets, TenantDatabase, open_secrets};
+use tenantry_core::{
+    Epoch, Excess, Isolation, Placement, PlanLimits, ServerId, TenantDatabaseId, TenantId, TenantState,
+};
+
+use super::{
+    plan_limit::{COLUMNS as LIMITS, limits},
+    tenant_database::{Secrets, TenantDatabase, open_secrets},
+};
 use crate::{
     Catalog, CatalogError, Db,
     text::{parsed, parsed_opt},
@@ -31,6 +38,10 @@ pub struct Located {
     pub schema_version: i64,
     /// The version below which the installation serves nobody; 0 for none.
     pub schema_version_min: i64,
+    /// What the tenant's plan gives at most.
+    pub limits: PlanLimits,
+    /// What it has more of than that.
+    pub excess: Vec<Excess>,
 }
 
 /// Places a new tenant; nobody is routed there before [`set_ready`].
@@ -70,19 +81,24 @@ pub struct NewPlacement<'a> {
 /// # Errors
 /// When the catalog fails or a secret does not open.
 pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result<Option<Located>, CatalogError> {
-    const SQL: &str = "select t.state, p.isolation, p.schema_name, p.epoch, p.ready,
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        format!("select t.state, p.isolation, p.schema_name, p.epoch, p.ready,
             d.app_password_sealed, d.seal_keys_sealed,
             d.id, d.server, d.name, d.kind, d.state, d.app_role, d.tier, d.bootstrap_version, d.system_identifier,
             d.database_oid, s.admin_url_sealed,
             coalesce((select max(m.version) from app_migration as m
                       where m.tenant_database = p.tenant_database and m.schema_name = p.schema_name), 0),
-            (select i.schema_version_min from installation as i), s.app_address, s.pooler
+            (select i.schema_version_min from installation as i), s.app_address, s.pooler,
+            (select jsonb_agg(jsonb_build_object('limit', e.limit_name, 'quota', e.quota, 'used', e.used) order by e.limit_name)
+             from plan_excess as e where e.tenant = t.id), {LIMITS}
          from tenant as t
          join placement as p on p.tenant = t.id
          join tenant_database as d on d.id = p.tenant_database
          join server as s on s.id = d.server
-         where t.id = $1";
-    let Some(row) = db.query_opt(SQL, &[tenant.as_uuid()]).await? else {
+         left join plan_limit as l on l.plan = t.plan
+         where t.id = $1")
+    });
+    let Some(row) = db.query_opt(&SQL, &[tenant.as_uuid()]).await? else {
         return Ok(None);
     };
     let database = TenantDatabase::from_row(&row, 7)?;
@@ -105,6 +121,13 @@ pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result
         schema_version_min: row.get(19),
         app_address: row.get(20),
         pooler: parsed_opt(&row, 21, "server.pooler")?,
+        excess: match row.get::<_, Option<serde_json::Value>>(22) {
+            Some(excess) => {
+                serde_json::from_value(excess).map_err(|_| CatalogError::Unknown { column: "plan_excess" })?
+            }
+            None => Vec::new(),
+        },
+        limits: limits(&row, 23)?,
         database,
     }))
 }
@@ -123,6 +146,25 @@ pub async fn one_tenant_of_each(db: &impl Db) -> Result<Vec<(TenantDatabaseId, T
     let rows = db.query(SQL, &[]).await?;
     let pair = |row: &tokio_postgres::Row| (TenantDatabaseId::from_uuid(row.get(0)), TenantId::from_uuid(row.get(1)));
     Ok(rows.iter().map(pair).collect())
+}
+
+/// The schemas in which served tenants live, by database, and how many live in each.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn served_schemas(db: &impl Db) -> Result<HashMap<TenantDatabaseId, Vec<(String, usize)>>, CatalogError> {
+    const SQL: &str = "select p.tenant_database, p.schema_name, count(*)
+         from placement as p join tenant as t on t.id = p.tenant
+         where p.ready and t.state = 'active'
+         group by p.tenant_database, p.schema_name";
+    let rows = db.query(SQL, &[]).await?;
+    let mut schemas: HashMap<_, Vec<_>> = HashMap::new();
+    for row in &rows {
+        let tenants = usize::try_from(row.get::<_, i64>(2)).unwrap_or(0);
+        let of_database = schemas.entry(TenantDatabaseId::from_uuid(row.get(0))).or_default();
+        of_database.push((row.get(1), tenants));
+    }
+    Ok(schemas)
 }
 
 /// Routes the tenant here from now on.
