@@ -27,6 +27,8 @@ pub struct PoolConfig {
     pub connect_timeout: Duration,
     /// How long a statement may run; counted here, because SQL could switch off a limit of the session's.
     pub statement_timeout: Duration,
+    /// A statement that takes this long is told in the log, without the values in it: `Duration::MAX` for none.
+    pub slow_statement: Duration,
     /// How long a transaction may last, from taking its connection to giving it back: it holds locks, and a connection that others
     /// wait for. The connection is closed then, whatever the caller is doing.
     pub transaction_timeout: Duration,
@@ -72,6 +74,7 @@ impl Default for PoolConfig {
             wait_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
+            slow_statement: Duration::from_millis(500),
             transaction_timeout: Duration::from_secs(120),
             raw_connections_max: 4,
             raw_timeout: Duration::from_secs(30),

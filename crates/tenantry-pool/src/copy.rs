@@ -1,22 +1,30 @@
 //! Data in bulk, out of a tenant.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::{Error, Pools, member::Lease};
+use crate::{Error, Pools, member::Lease, placements::Located};
 
 /// The data of `copy … to stdout`, read from the socket when it is asked for.
 ///
 /// Dropping it before its end cancels the statement and closes the connection.
 pub struct CopyOut {
     pools: Pools,
+    located: Arc<Located>,
     lease: Option<Lease>,
     first: Option<Bytes>,
 }
 
 impl CopyOut {
-    pub(crate) fn new(pools: Pools, lease: Lease, first: Option<Bytes>) -> Self {
+    pub(crate) fn new(pools: Pools, located: Arc<Located>, lease: Lease, first: Option<Bytes>) -> Self {
         let lease = first.is_some().then_some(lease);
-        Self { pools, lease, first }
+        Self {
+            pools,
+            located,
+            lease,
+            first,
+        }
     }
 
     /// The next piece, as PostgreSQL cut it: one row each; `None` at the end.
@@ -34,7 +42,8 @@ impl CopyOut {
         }
         let Some(lease) = &mut self.lease else { return Ok(None) };
         let (session, timer) = lease.parts();
-        match self.pools.in_time(timer, session.next_chunk()).await {
+        let next = session.next_chunk();
+        match self.pools.in_plan_time(&self.located, timer, next).await {
             Ok(Some(chunk)) => Ok(Some(chunk)),
             Ok(None) => {
                 self.lease = None;

@@ -11,7 +11,7 @@ use tenantry_wire::{Binding, Connection, Endpoint, Options, Session};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
-    Error, Home, Incarnation, PoolConfig,
+    Error, Home, Incarnation, PoolConfig, counts,
     member::{Lease, Member},
     place::{Lane, Place},
     seat::Seat,
@@ -145,7 +145,10 @@ impl DatabasePool {
 
     async fn wait<T>(&self, tenant: TenantId, receiver: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
         let limit = self.config.wait_timeout;
-        match tokio::time::timeout(limit, receiver).await {
+        let since = Instant::now();
+        let answered = tokio::time::timeout(limit, receiver).await;
+        counts::waited(since.elapsed());
+        match answered {
             Ok(Ok(granted)) => granted,
             Ok(Err(_)) | Err(_) if self.server.is_at_its_limit(self.slot, tenant) => Err(Error::TenantBusy(limit)),
             Ok(Err(_)) | Err(_) => Err(Error::WaitTimeout(limit)),
@@ -167,8 +170,12 @@ impl DatabasePool {
     pub(crate) async fn open_one(self: Arc<Self>) {
         let since = Instant::now();
         match self.open().await {
-            Ok(member) => self.server.opened(&self, member, since.elapsed()),
+            Ok(member) => {
+                counts::opened();
+                self.server.opened(&self, member, since.elapsed());
+            }
             Err(error) => {
+                counts::not_opened();
                 tracing::warn!(error = %error, "no connection to a tenant database");
                 self.server.not_opened(self.slot, &error);
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tenantry_core::{Placement, TenantDatabaseId, TenantId, Tier, seal};
+use tenantry_core::{Excess, Placement, PlanLimits, TenantDatabaseId, TenantId, Tier, seal};
 use tenantry_wire::Endpoint;
 
 /// A tenant's placement with what it takes to reach and to bind a connection there.
@@ -34,15 +34,39 @@ pub struct Incarnation {
     pub database_oid: u32,
 }
 
+/// Where a tenant lives, and how it is served there.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// Where.
+    pub home: Home,
+    /// The newest of the application's migrations that its tables have, where the source knows it.
+    pub schema_version: Option<i64>,
+    /// What its plan gives at most.
+    pub limits: PlanLimits,
+    /// What it has more of than that.
+    pub excess: Vec<Excess>,
+}
+
+impl From<Home> for Served {
+    fn from(home: Home) -> Self {
+        Self {
+            home,
+            schema_version: None,
+            limits: PlanLimits::default(),
+            excess: Vec::new(),
+        }
+    }
+}
+
 /// Tells where tenants live; asked when the pool's cache has no answer.
 #[async_trait]
 pub trait PlacementSource: Send + Sync + 'static {
     /// Where the tenant lives now.
     async fn locate(&self, tenant: TenantId) -> Result<Home, LocateError>;
 
-    /// The same with the version of the application's tables there, where the source knows it.
-    async fn locate_versioned(&self, tenant: TenantId) -> Result<(Home, Option<i64>), LocateError> {
-        Ok((self.locate(tenant).await?, None))
+    /// The same with what else the source knows of how the tenant is served.
+    async fn locate_served(&self, tenant: TenantId) -> Result<Served, LocateError> {
+        Ok(self.locate(tenant).await?.into())
     }
 
     /// A served tenant of each tenant database that has one: where a worker looks for jobs. A source that does not know

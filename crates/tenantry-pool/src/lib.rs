@@ -2,6 +2,7 @@
 
 mod config;
 mod copy;
+mod counts;
 mod database;
 mod error;
 pub mod foreign;
@@ -17,6 +18,7 @@ mod seat;
 mod server;
 mod settle;
 mod shares;
+mod slow;
 mod stream;
 mod timer;
 mod transaction;
@@ -24,9 +26,11 @@ mod worker;
 
 pub use config::PoolConfig;
 pub use copy::CopyOut;
+pub use counts::PoolCounts;
 pub use database::PoolStatus;
 pub use error::Error;
-pub use home::{Home, Incarnation, LocateError, PlacementSource};
+pub use home::{Home, Incarnation, LocateError, PlacementSource, Served};
+pub use placements::Grant;
 pub use pools::{Caller, Pools};
 pub use raw::RawScript;
 pub use server::ServerStatus;

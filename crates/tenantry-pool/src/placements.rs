@@ -4,19 +4,19 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use moka::future::Cache;
 use parking_lot::Mutex;
-use tenantry_core::{ServerId, TenantDatabaseId, TenantId};
+use tenantry_core::{Excess, PlanLimits, ServerId, TenantDatabaseId, TenantId};
 use tenantry_wire::Binding;
 use tokio::sync::Notify;
 
 use crate::{
-    Caller, Error, Home, LocateError, PlacementSource, PoolConfig, database::DatabasePool, server::ServerPool,
+    Caller, Error, Home, LocateError, PlacementSource, PoolConfig, Served, database::DatabasePool, server::ServerPool,
 };
 
 /// A home with the pool that leads there, and what each call to it needs.
@@ -25,8 +25,21 @@ pub(crate) struct Located {
     pub(crate) pool: Arc<DatabasePool>,
     /// The version of the application's tables, where the source knows it.
     pub(crate) schema_version: Option<i64>,
+    /// What the tenant's plan gives, and what it has used up.
+    pub(crate) grant: Arc<Grant>,
+    /// How long one of its statements may run.
+    pub(crate) statement_timeout: Duration,
     schema: Arc<str>,
     search_path: String,
+}
+
+/// What a tenant's plan gives, and what the tenant has used up of it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Grant {
+    /// At most.
+    pub limits: PlanLimits,
+    /// More than that.
+    pub excess: Vec<Excess>,
 }
 
 impl Located {
@@ -56,6 +69,8 @@ pub(crate) struct Placements {
     /// Somebody divides a budget: a server has no share until that one says so.
     budgeted: bool,
     config: Arc<PoolConfig>,
+    /// How many processes divide what plans give.
+    processes: AtomicUsize,
     /// Grows when a placement is forgotten: what callers remember of their own is then void.
     generation: AtomicU64,
 }
@@ -82,6 +97,7 @@ impl Placements {
             news: Arc::default(),
             budgeted,
             config,
+            processes: AtomicUsize::new(1),
             generation: AtomicU64::new(0),
         }
     }
@@ -118,26 +134,41 @@ impl Placements {
             return Ok(located);
         }
         let looked_up = self.cache.try_get_with(tenant, async {
-            let (home, version) = self.source.locate_versioned(tenant).await?;
-            if home.placement.tenant != tenant {
+            let served = self.source.locate_served(tenant).await?;
+            if served.home.placement.tenant != tenant {
                 return Err(LocateError::Unavailable(
                     "the source answered for another tenant".to_owned(),
                 ));
             }
-            Ok(Arc::new(self.located(home, version)))
+            Ok(Arc::new(self.located(served)))
         });
         looked_up
             .await
             .map_err(|error: Arc<LocateError>| Error::Locate(LocateError::clone(&error)))
     }
 
-    fn located(&self, home: Home, schema_version: Option<i64>) -> Located {
+    fn located(&self, served: Served) -> Located {
+        let Served {
+            home,
+            schema_version,
+            limits,
+            excess,
+        } = served;
+        let pool = self.pool(&home);
+        let concurrent = limits.concurrent.map(|limit| limit.get() as usize);
+        pool.server().bound(pool.slot(), home.placement.tenant, concurrent);
+        let by_plan = limits.statement_ms.map(|ms| Duration::from_millis(ms.get().into()));
         let schema: Arc<str> = home.placement.schema.as_str().into();
         // Extensions last; temporary tables after everything, or one could stand in for a table.
         let search_path = format!("\"{}\", tenantry_ext, pg_temp", schema.replace('"', "\"\""));
         Located {
-            pool: self.pool(&home),
+            pool,
             schema_version,
+            grant: Arc::new(Grant { limits, excess }),
+            // A plan gives less than the configuration, never more.
+            statement_timeout: by_plan.map_or(self.config.statement_timeout, |limit| {
+                limit.min(self.config.statement_timeout)
+            }),
             schema,
             search_path,
             home,
@@ -171,9 +202,20 @@ impl Placements {
                 false => self.config.server_connections_max,
             };
             self.news.notify_one();
-            ServerPool::new(self.config.clone(), share, self.news.clone())
+            let processes = self.processes.load(Ordering::Relaxed);
+            ServerPool::new(self.config.clone(), share, processes, self.news.clone())
         });
         server.clone()
+    }
+
+    /// So many processes divide what plans give, from now on.
+    pub(crate) fn divide_among(&self, processes: usize) {
+        let processes = processes.max(1);
+        if self.processes.swap(processes, Ordering::Relaxed) != processes {
+            for (_, server) in self.servers() {
+                server.divide_among(processes);
+            }
+        }
     }
 
     pub(crate) fn is_budgeted(&self) -> bool {

@@ -11,16 +11,18 @@ use std::{
 
 use parking_lot::Mutex;
 
-use tenantry_core::{AccountId, Context, Role, ServerId, TenantDatabaseId, TenantId};
+use tenantry_core::{AccountId, Context, Placement, Role, ServerId, TenantDatabaseId, TenantId};
 use tenantry_wire::{Ahead, Outcome, Params};
 use tokio::sync::Notify;
 
 use crate::{
-    Error, LocateError, PlacementSource, PoolConfig, PoolStatus, RowStream, ServerStatus, Transaction,
+    Error, Grant, LocateError, PlacementSource, PoolConfig, PoolStatus, RowStream, ServerStatus, Transaction,
     copy::CopyOut,
+    counts,
     member::Lease,
     placements::{Located, Memo, Placements},
     shares::{self, ShareSource},
+    slow,
     timer::Timer,
 };
 
@@ -73,6 +75,7 @@ pub(crate) struct Shared {
 #[derive(Default)]
 pub(crate) struct Closing {
     pub(crate) asked: AtomicBool,
+    pub(crate) is_done: AtomicBool,
     pub(crate) done: Notify,
 }
 
@@ -119,7 +122,12 @@ impl Pools {
     ///
     /// What was begun goes on when dropped.
     pub async fn close(&self) {
-        let done = self.shared.closing.done.notified();
+        let mut done = pin!(self.shared.closing.done.notified());
+        // From here on a ring is heard.
+        done.as_mut().enable();
+        if self.shared.closing.is_done.load(Ordering::Acquire) {
+            return;
+        }
         self.shared.closing.asked.store(true, Ordering::Release);
         let servers = self.shared.placements.servers();
         for (_, server) in &servers {
@@ -158,8 +166,9 @@ impl Pools {
             let binding = located.binding(caller);
             let (session, timer) = lease.parts();
             let call = pin!(session.query(&binding, sql, params));
-            timer.limit(now, self.shared.config.statement_timeout, call).await
+            timer.limit(now, located.statement_timeout, call).await
         };
+        self.note_time(caller, now, sql, &result);
         match result {
             Ok(outcome) => Ok(outcome),
             Err(error) => Box::pin(self.query_patiently(Some((error, lease)), caller, &[], sql, params)).await,
@@ -202,10 +211,11 @@ impl Pools {
             let (located, mut lease) = self.lease(caller).await?;
             let binding = located.binding(caller);
             let (session, timer) = lease.parts();
-            match self
-                .in_time(timer, session.query_after(&binding, ahead, sql, params))
-                .await
-            {
+            let begun = Instant::now();
+            let call = session.query_after(&binding, ahead, sql, params);
+            let result = self.in_plan_time(&located, timer, call).await;
+            self.note_time(caller, begun, sql, &result);
+            match result {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) => failed = Some((error, lease)),
             }
@@ -227,8 +237,13 @@ impl Pools {
             let (located, mut lease) = self.lease(caller).await?;
             let binding = located.binding(caller);
             let (session, timer) = lease.parts();
-            match self.in_time(timer, session.stream(&binding, sql, params)).await {
-                Ok(reader) => return Ok(RowStream::new(self.clone(), lease, reader)),
+            let begun = Instant::now();
+            let result = self
+                .in_plan_time(&located, timer, session.stream(&binding, sql, params))
+                .await;
+            self.note_time(caller, begun, sql, &result);
+            match result {
+                Ok(reader) => return Ok(RowStream::new(self.clone(), located.clone(), lease, reader)),
                 Err(error) => self.reconsider(error, lease, caller, &mut patience).await?,
             }
         }
@@ -253,8 +268,11 @@ impl Pools {
                 session.copy_out(&binding, sql).await?;
                 session.next_chunk().await
             };
-            match self.in_time(timer, call).await {
-                Ok(first) => return Ok(CopyOut::new(self.clone(), lease, first)),
+            let begun = Instant::now();
+            let result = self.in_plan_time(&located, timer, call).await;
+            self.note_time(caller, begun, sql, &result);
+            match result {
+                Ok(first) => return Ok(CopyOut::new(self.clone(), located.clone(), lease, first)),
                 Err(error) => self.reconsider(error, lease, caller, &mut patience).await?,
             }
         }
@@ -333,6 +351,30 @@ impl Pools {
     /// Why the tenant has no home to go to.
     pub async fn schema_version(&self, caller: &Caller) -> Result<Option<i64>, Error> {
         Ok(self.locate(caller).await?.schema_version)
+    }
+
+    /// What the plan of the caller's tenant gives, as it is remembered with the home.
+    ///
+    /// # Errors
+    ///
+    /// Why the tenant has no home to go to.
+    pub async fn grant(&self, caller: &Caller) -> Result<Arc<Grant>, Error> {
+        Ok(self.locate(caller).await?.grant.clone())
+    }
+
+    /// So many processes divide what plans give: each tenant's statements at a time are bounded by this process's part from now on.
+    pub fn divide_among(&self, processes: usize) {
+        self.shared.placements.divide_among(processes);
+    }
+
+    /// Shows where the caller's tenant lives, if that is known without asking: for log lines.
+    pub fn with_placement<T>(&self, caller: &Caller, show: impl FnOnce(&Placement) -> T) -> Option<T> {
+        self.remembered(caller).map(|located| show(&located.home.placement))
+    }
+
+    /// A statement that took long is told.
+    pub(crate) fn note_time<T>(&self, caller: &Caller, begun: Instant, sql: &str, result: &Result<T, Error>) {
+        slow::note(caller, self.shared.config.slow_statement, begun, sql, result.is_err());
     }
 
     pub(crate) fn remembered(&self, caller: &Caller) -> Option<Arc<Located>> {
@@ -417,6 +459,16 @@ impl Pools {
             .await
     }
 
+    /// The same in the time that the tenant's plan gives, where that is less.
+    pub(crate) async fn in_plan_time<T>(
+        &self,
+        located: &Located,
+        timer: &mut Timer,
+        call: impl Future<Output = Result<T, tenantry_wire::Error>>,
+    ) -> Result<T, Error> {
+        timer.limit(Instant::now(), located.statement_timeout, pin!(call)).await
+    }
+
     /// After a failure at the beginning of something: `Ok` when it is worth beginning again.
     pub(crate) async fn reconsider(
         &self,
@@ -465,7 +517,10 @@ impl Pools {
     /// What a failure of a statement from outside means: that its fence closed, or what it says. It is not ours to wonder at.
     pub(crate) fn conclude_raw(&self, error: Error) -> Error {
         match error {
-            Error::Statement(error) if verdict(&error) == Verdict::Fenced => Error::Moving,
+            Error::Statement(error) if verdict(&error) == Verdict::Fenced => {
+                counts::refused(Verdict::Fenced);
+                Error::Moving
+            }
             error => error,
         }
     }
@@ -484,6 +539,7 @@ impl Pools {
 
 /// `Ok` when it is worth beginning again.
 pub(crate) fn weigh(verdict: Verdict, error: tenantry_wire::Error, patience: &mut Patience) -> Result<(), Error> {
+    counts::refused(verdict);
     match verdict {
         Verdict::Final => return Err(Error::Statement(error)),
         Verdict::Suspended => return Err(Error::Locate(LocateError::Suspended)),
@@ -508,7 +564,9 @@ pub(crate) fn weigh(verdict: Verdict, error: tenantry_wire::Error, patience: &mu
 
 /// What a failure in the middle of something means; it can't be repeated.
 pub(crate) fn meaning(error: tenantry_wire::Error) -> Error {
-    match verdict(&error) {
+    let verdict = verdict(&error);
+    counts::refused(verdict);
+    match verdict {
         Verdict::Final | Verdict::Tampered => Error::Statement(error),
         Verdict::Suspended => Error::Locate(LocateError::Suspended),
         Verdict::NotBound | Verdict::Rejected => Error::Context(error),

@@ -116,7 +116,12 @@ impl Pools {
             session.commit().await?;
             Ok(outcomes)
         });
-        let done = Timer::default().limit(Instant::now(), limit, work).await;
+        let begun = Instant::now();
+        let done = Timer::default().limit(begun, limit, work).await;
+        if begun.elapsed() >= self.config().slow_statement {
+            let texts: Vec<_> = script.statements.iter().map(|(sql, _)| *sql).collect();
+            self.note_time(caller, begun, &texts.join("; "), &done);
+        }
         done.map_err(|error| self.conclude_raw(error))
     }
 

@@ -70,6 +70,8 @@ pub(super) struct Inner {
     pub(super) opening_takes: Duration,
     /// There is more than the share, and somebody waits for the news that there is not.
     shrinking: bool,
+    /// How many processes divide what plans give.
+    processes: usize,
 }
 
 /// What one tenant database has and needs.
@@ -88,6 +90,8 @@ pub(super) struct Database {
     pub(super) opening: usize,
     pub(super) closing: usize,
     lent: HashMap<TenantId, usize>,
+    /// What single tenants may have by their plans, over all processes, and of that this process's part.
+    bounds: HashMap<TenantId, (usize, usize)>,
     last_tenant: Option<TenantId>,
     contended_at: Option<Instant>,
     pub(super) heat: Heat,
@@ -121,7 +125,7 @@ pub(crate) trait Reclaim: Send + Sync {
 }
 
 impl ServerPool {
-    pub(crate) fn new(config: Arc<PoolConfig>, share: usize, shrunk: Arc<Notify>) -> Arc<Self> {
+    pub(crate) fn new(config: Arc<PoolConfig>, share: usize, processes: usize, shrunk: Arc<Notify>) -> Arc<Self> {
         Arc::new(Self {
             config,
             inner: Mutex::new(Inner {
@@ -136,10 +140,37 @@ impl ServerPool {
                 asked: 0,
                 opening_takes: Duration::ZERO,
                 shrinking: false,
+                processes,
             }),
             seats: Mutex::default(),
             shrunk,
         })
+    }
+
+    /// How many connections a tenant may have by its plan, over all processes; `None` where its plan says nothing.
+    pub(crate) fn bound(&self, slot: usize, tenant: TenantId, most: Option<usize>) {
+        let mut inner = self.inner.lock();
+        let processes = inner.processes;
+        let Some(database) = &mut inner.databases[slot] else {
+            return;
+        };
+        match most {
+            Some(most) => database.bounds.insert(tenant, (most, part(most, processes))),
+            None => database.bounds.remove(&tenant),
+        };
+    }
+
+    /// So many processes divide what plans give.
+    pub(crate) fn divide_among(self: &Arc<Self>, processes: usize) {
+        let mut inner = self.inner.lock();
+        inner.processes = processes;
+        for database in inner.databases.iter_mut().flatten() {
+            for (most, own) in database.bounds.values_mut() {
+                *own = part(*most, processes);
+            }
+        }
+        // Some may have more now.
+        self.settle(&mut inner, Instant::now());
     }
 
     /// Takes in another database.
@@ -320,7 +351,7 @@ impl ServerPool {
         let Some(database) = &inner.databases[slot] else {
             return false;
         };
-        let own_limit = database.limit(&self.config, Instant::now()) < self.config.connections_max;
+        let own_limit = database.limit(&self.config, tenant, Instant::now()) < self.config.connections_max;
         own_limit && database.room(&self.config, tenant, Instant::now()) == 0
     }
 
@@ -560,6 +591,11 @@ impl Drop for Seated {
     }
 }
 
+/// One process's part of what a plan gives: at least one, or a tenant could do nothing here.
+fn part(most: usize, processes: usize) -> usize {
+    (most / processes.max(1)).max(1)
+}
+
 impl Inner {
     fn next_turn(&mut self) -> u64 {
         self.asked += 1;
@@ -599,6 +635,7 @@ impl Database {
             opening: 0,
             closing: 0,
             lent: HashMap::new(),
+            bounds: HashMap::new(),
             last_tenant: None,
             contended_at: None,
             heat: Heat::default(),
@@ -634,7 +671,16 @@ impl Database {
     }
 
     /// How many connections one tenant may have.
-    fn limit(&self, config: &PoolConfig, now: Instant) -> usize {
+    fn limit(&self, config: &PoolConfig, tenant: TenantId, now: Instant) -> usize {
+        let by_plan = match self.bounds.is_empty() {
+            true => usize::MAX,
+            false => self.bounds.get(&tenant).map_or(usize::MAX, |(_, own)| *own),
+        };
+        self.limit_of_each(config, now).min(by_plan)
+    }
+
+    /// The same where nothing is said of a tenant.
+    fn limit_of_each(&self, config: &PoolConfig, now: Instant) -> usize {
         let contended = self
             .contended_at
             .is_some_and(|at| now.saturating_duration_since(at) < CONTENDED_FOR);
@@ -646,7 +692,7 @@ impl Database {
 
     /// How many more connections the tenant may have.
     pub(super) fn room(&self, config: &PoolConfig, tenant: TenantId, now: Instant) -> usize {
-        self.limit(config, now)
+        self.limit(config, tenant, now)
             .saturating_sub(self.lent.get(&tenant).copied().unwrap_or(0))
     }
 
@@ -661,9 +707,11 @@ impl Database {
     }
 
     fn next_waiter(&mut self, config: &PoolConfig, now: Instant) -> Option<(TenantId, Waiter<Result<Lease, Error>>)> {
-        let (limit, lent) = (self.limit(config, now), &self.lent);
-        self.waiting
-            .pop_where(|tenant| lent.get(&tenant).is_none_or(|lent| *lent < limit))
+        let (each, lent, bounds) = (self.limit_of_each(config, now), &self.lent, &self.bounds);
+        self.waiting.pop_where(|tenant| {
+            let limit = bounds.get(&tenant).map_or(each, |(_, own)| each.min(*own));
+            lent.get(&tenant).is_none_or(|lent| *lent < limit)
+        })
     }
 
     /// Whether one more caller of this tenant may wait.

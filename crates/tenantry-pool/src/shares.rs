@@ -110,6 +110,7 @@ pub(crate) fn keep(shared: &Arc<Shared>, source: Arc<dyn ShareSource>) {
             tracing::info!(%error, "others get this process's share when its lease ends");
         }
         if let Some(shared) = shared.upgrade() {
+            shared.closing.is_done.store(true, Ordering::Release);
             shared.closing.done.notify_waiters();
         }
     });

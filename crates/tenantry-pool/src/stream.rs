@@ -1,23 +1,27 @@
 //! Rows read one by one.
 
+use std::sync::Arc;
+
 use tenantry_wire::{Row, RowReader};
 
-use crate::{Error, Pools, member::Lease};
+use crate::{Error, Pools, member::Lease, placements::Located};
 
 /// Rows of a statement, read from the socket when they are asked for: memory stays bounded by the largest row.
 ///
 /// Dropping it before its end cancels the statement and closes the connection.
 pub struct RowStream {
     pools: Pools,
+    located: Arc<Located>,
     /// Given back at the end of the rows.
     lease: Option<Lease>,
     reader: RowReader,
 }
 
 impl RowStream {
-    pub(crate) fn new(pools: Pools, lease: Lease, reader: RowReader) -> Self {
+    pub(crate) fn new(pools: Pools, located: Arc<Located>, lease: Lease, reader: RowReader) -> Self {
         Self {
             pools,
+            located,
             lease: Some(lease),
             reader,
         }
@@ -35,7 +39,8 @@ impl RowStream {
     pub async fn next(&mut self) -> Result<Option<Row>, Error> {
         let Some(lease) = &mut self.lease else { return Ok(None) };
         let (session, timer) = lease.parts();
-        match self.pools.in_time(timer, session.next_row(&mut self.reader)).await {
+        let next = session.next_row(&mut self.reader);
+        match self.pools.in_plan_time(&self.located, timer, next).await {
             Ok(Some(row)) => Ok(Some(row)),
             Ok(None) => {
                 self.lease = None;

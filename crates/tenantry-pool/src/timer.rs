@@ -21,7 +21,7 @@ pub(crate) struct Timer {
 impl Timer {
     /// Awaits the call for at most `limit` from `now` on.
     ///
-    /// The timer is never set for later than this: each was set for its own beginning and the same limit.
+    /// A timer that was set for later than this, by a call that may take longer, is set anew; as a rule all have the same limit.
     pub(crate) async fn limit<T>(
         &mut self,
         now: Instant,
@@ -34,6 +34,10 @@ impl Timer {
                 return Poll::Ready(result.map_err(Error::Statement));
             }
             let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
+            let at = tokio::time::Instant::from_std(deadline);
+            if sleep.deadline() > at {
+                sleep.as_mut().reset(at);
+            }
             while sleep.as_mut().poll(cx).is_ready() {
                 if Instant::now() >= deadline {
                     return Poll::Ready(Err(Error::StatementTimeout(limit)));

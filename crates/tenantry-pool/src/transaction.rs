@@ -60,8 +60,11 @@ impl Transaction {
             let lease = self.lease.as_mut().ok_or_else(lost)?;
             let binding = self.located.binding(&self.caller);
             let (session, timer) = lease.parts();
+            let asked_at = Instant::now();
             let call = session.query_after(&binding, &self.ahead, sql, params);
-            match self.pools.in_time(timer, call).await {
+            let result = self.pools.in_plan_time(&self.located, timer, call).await;
+            self.pools.note_time(&self.caller, asked_at, sql, &result);
+            match result {
                 Ok(outcome) => {
                     self.has_begun();
                     return Ok(outcome);

@@ -9,7 +9,7 @@ use tenantry_catalog::{
     tenant_database::{DatabaseState, TenantDatabase},
 };
 use tenantry_core::{TENANT_DATABASE_VERSION, TenantDatabaseId, TenantId, TenantState};
-use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource};
+use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource, Served};
 use tenantry_wire::{Address, Endpoint};
 
 use secrecy::ExposeSecret;
@@ -40,22 +40,28 @@ impl CatalogSource {
 #[async_trait]
 impl PlacementSource for CatalogSource {
     async fn locate(&self, tenant: TenantId) -> Result<Home, LocateError> {
-        Ok(self.locate_versioned(tenant).await?.0)
+        Ok(self.locate_served(tenant).await?.home)
     }
 
-    async fn locate_versioned(&self, tenant: TenantId) -> Result<(Home, Option<i64>), LocateError> {
-        let found = self
+    async fn locate_served(&self, tenant: TenantId) -> Result<Served, LocateError> {
+        let mut found = self
             .find(tenant)
             .await
-            .map_err(|error| LocateError::Unavailable(chain(&error)))?;
-        let found = found.ok_or(LocateError::NotFound)?;
+            .map_err(|error| LocateError::Unavailable(chain(&error)))?
+            .ok_or(LocateError::NotFound)?;
+        let (limits, excess) = (std::mem::take(&mut found.limits), std::mem::take(&mut found.excess));
         let version = found.schema_version;
         let required = self.schema_version_min.max(found.schema_version_min);
         let home = home(found)?;
         if version < required {
             return Err(LocateError::Behind { version, required });
         }
-        Ok((home, Some(version)))
+        Ok(Served {
+            home,
+            schema_version: Some(version),
+            limits,
+            excess,
+        })
     }
 
     async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, LocateError> {

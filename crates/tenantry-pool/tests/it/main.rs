@@ -8,6 +8,7 @@
 mod affinity;
 mod bounds;
 mod cancel;
+mod counts;
 mod fleet;
 mod moves;
 mod round_trip;
