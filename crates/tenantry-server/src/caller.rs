@@ -3,7 +3,7 @@
 use axum::{extract::FromRequestParts, http::request::Parts};
 use tenantry::{
     Identity,
-    axum::{Code, Problem, credentials},
+    axum::{Code, Problem, RequestLog, credentials},
 };
 use tenantry_core::{AccountId, TenantId};
 use tenantry_ops::{AccountSession, Authority, Origin};
@@ -35,10 +35,17 @@ impl FromRequestParts<Services> for Caller {
         let origin = parts.extensions.get::<Origin>().cloned().unwrap_or_default();
         let resolver = services.tenantry.resolver()?;
         let credentials = credentials(parts);
+        let log = parts.extensions.get::<RequestLog>();
         if let Identity::Operator(operator) = resolver.authenticate(&credentials).await? {
+            if let Some(log) = log {
+                log.note("operator.id", operator.key);
+            }
             return Ok(Self(Authority::Operator { operator, origin }));
         }
         let verified = resolver.resolve(&credentials).await?;
+        if let Some(log) = log {
+            log.note_context(verified.context());
+        }
         Ok(Self(Authority::Member {
             context: verified.context().clone(),
             origin,
@@ -58,6 +65,12 @@ impl FromRequestParts<Services> for Invited {
             ));
         };
         let account = person.account;
+        if let Some(log) = parts.extensions.get::<RequestLog>() {
+            log.note("account.id", account);
+            if let Some(tenant) = person.tenant {
+                log.note("tenant.id", tenant);
+            }
+        }
         let session = person.session.map(|session| AccountSession { account, session });
         Ok(Self {
             account,

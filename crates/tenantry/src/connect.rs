@@ -7,7 +7,7 @@ use tenantry_catalog::{Catalog, CatalogError, ChangeEvent, MasterKey, MasterKeyE
 use tenantry_core::Change;
 use tenantry_pool::{PoolConfig, Pools};
 
-use crate::{Resolver, ResolverConfig, Tenantry, catalog_shares::CatalogShares, catalog_source::CatalogSource};
+use crate::{Resolver, ResolverConfig, Tenantry, catalog_shares::CatalogShares, catalog_source::CatalogSource, usage};
 
 /// What an application has to say to reach its tenants.
 #[derive(Clone, Debug)]
@@ -119,7 +119,15 @@ impl Tenantry {
         let shares = Arc::new(CatalogShares::new(catalog.clone()));
         let pools = Pools::with_shares(source.clone(), pool, shares);
         let tenantry = Self::over_pools(pools, source).with_resolver(resolver);
-        let follower = tokio::spawn(follow(catalog, tenantry.pools().clone()));
+        let (pools, meter) = (tenantry.pools().clone(), tenantry.meter().clone());
+        let processes = tenantry.inner.processes.clone();
+        let follower = tokio::spawn(async move {
+            tokio::join!(
+                follow(catalog.clone(), pools.clone()),
+                usage::keep(catalog.clone(), meter),
+                usage::follow_processes(catalog, pools, processes),
+            );
+        });
         Ok(tenantry.with_follower(follower))
     }
 }
@@ -133,6 +141,7 @@ async fn follow(catalog: Catalog, pools: Pools) {
         match follower.next().await {
             ChangeEvent::Changed(Change::Tenant(tenant)) => pools.invalidate(tenant).await,
             ChangeEvent::Changed(Change::Shares) => pools.divide_anew(),
+            ChangeEvent::Changed(Change::Plans) => pools.invalidate_all(),
             ChangeEvent::Changed(Change::Servers) | ChangeEvent::Lost => {
                 pools.invalidate_all();
                 pools.divide_anew();

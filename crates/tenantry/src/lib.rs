@@ -18,6 +18,8 @@ pub mod events;
 pub mod files;
 mod index_name;
 pub mod jobs;
+mod limiter;
+mod meter;
 mod raw;
 mod resolve;
 mod row;
@@ -27,12 +29,15 @@ pub mod sqlx;
 mod stream;
 mod tenantry;
 mod transaction;
+mod usage;
 mod verified;
 mod whole;
 
 pub use connect::{Config, ConnectError};
 pub use error::{DbError, Error, ErrorKind};
 pub use index_name::index_name;
+pub use limiter::Limiter;
+pub use meter::{RecentUse, Use};
 pub use postgres_types::{FromSql, ToSql};
 pub use raw::{Raw, RawRows};
 pub use resolve::{
@@ -44,7 +49,9 @@ pub use scope::{Params, Scope};
 pub use stream::{CopyOut, RowStream};
 pub use tenantry::{SystemAudit, Tenantry};
 pub use tenantry_catalog::{Catalog, MasterKey, MasterKeyError};
-pub use tenantry_core::{AccountId, Actor, Context, Role, TenantId};
-pub use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource, PoolConfig, PoolStatus, ServerStatus};
+pub use tenantry_core::{AccountId, Actor, Context, Decision, Excess, Pace, PlanLimits, Rate, Role, TenantId};
+pub use tenantry_pool::{
+    Grant, Home, Incarnation, LocateError, PlacementSource, PoolConfig, PoolCounts, PoolStatus, Served, ServerStatus,
+};
 pub use transaction::Transaction;
 pub use verified::Verified;

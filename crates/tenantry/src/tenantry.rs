@@ -1,12 +1,21 @@
 //! The application's handle.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use tenantry_core::{Actor, Context, Role, ServerId, TenantDatabaseId, TenantId};
 use tenantry_pool::{PlacementSource, PoolConfig, PoolStatus, Pools, ServerStatus};
 
-use crate::{Credentials, Error, ResolveError, Resolver, Scope, Verified, cache::Cache, jobs::JobWakes};
+use crate::{
+    Credentials, Error, Limiter, RecentUse, ResolveError, Resolver, Scope, Verified, cache::Cache, jobs::JobWakes,
+    meter::Meter, usage,
+};
 
 /// The application's handle to all tenants: cheap to clone, made once.
 #[derive(Clone)]
@@ -34,6 +43,10 @@ pub(crate) struct Inner {
     audit: Arc<dyn SystemAudit>,
     pub(crate) pools: Pools,
     pub(crate) job_wakes: JobWakes,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) limiter: Limiter,
+    /// How many processes divide what plans give.
+    pub(crate) processes: Arc<AtomicU32>,
     #[cfg(feature = "sqlx")]
     pub(crate) sqlx: tenantry_pool::foreign::ForeignPools<crate::sqlx::PgDriver>,
     #[cfg(feature = "diesel")]
@@ -67,6 +80,9 @@ impl Tenantry {
                 diesel: tenantry_pool::foreign::ForeignPools::new(pools.clone()),
                 pools,
                 job_wakes: JobWakes::default(),
+                meter: Arc::default(),
+                limiter: Limiter::new(),
+                processes: Arc::new(AtomicU32::new(1)),
             }),
             resolver: None,
             cache: Cache::default(),
@@ -151,6 +167,42 @@ impl Tenantry {
         &self.inner.pools
     }
 
+    pub(crate) fn limiter(&self) -> &Limiter {
+        &self.inner.limiter
+    }
+
+    /// How many processes divide what plans give, as far as this one knows.
+    pub(crate) fn processes(&self) -> u32 {
+        self.inner.processes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
+        &self.inner.meter
+    }
+
+    /// What this process did for each tenant in the last whole minute (in its first one, so far), where requests came by way of
+    /// [`TenantLayer`](crate::axum::TenantLayer).
+    pub fn recent_use(&self) -> RecentUse {
+        self.inner.meter.last()
+    }
+
+    /// Writes to the catalog what this process did for each tenant since the last time. It happens by itself each minute, and in
+    /// [`close`](Self::close).
+    ///
+    /// # Errors
+    ///
+    /// When the catalog fails: then it is counted still, and written the next time.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was not written when dropped is counted still. What was being written may be counted twice.
+    pub async fn flush_usage(&self) -> Result<(), Error> {
+        match &self.resolver {
+            Some(resolver) => usage::flush(resolver.catalog(), self.meter()).await,
+            None => Ok(()),
+        }
+    }
+
     /// How the connections to each tenant database stand, with those of sqlx and diesel.
     pub fn pool_status(&self) -> Vec<(TenantDatabaseId, PoolStatus)> {
         let each = self.pools().status().into_iter();
@@ -181,6 +233,9 @@ impl Tenantry {
     ///
     /// What was begun goes on when dropped.
     pub async fn close(&self) {
+        if let Err(error) = self.flush_usage().await {
+            tracing::warn!(%error, "what tenants used in the last minute is not written down");
+        }
         self.pools().close().await;
     }
 

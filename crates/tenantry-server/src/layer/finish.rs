@@ -2,7 +2,7 @@
 
 use axum::{
     extract::Request,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
 use tenantry::axum::{Code, Problem, RequestId};
@@ -49,6 +49,13 @@ fn problem_of(response: &Response) -> Option<Problem> {
     })
 }
 
+/// What a refusal says beside its problem: which methods there are, and what is left of a rate.
+const KEPT: [HeaderName; 3] = [
+    header::ALLOW,
+    HeaderName::from_static("ratelimit"),
+    HeaderName::from_static("ratelimit-policy"),
+];
+
 fn is_json(response: &Response) -> bool {
     let content_type = response
         .headers()
@@ -59,8 +66,10 @@ fn is_json(response: &Response) -> bool {
 
 fn rewrite(response: &Response, problem: &Problem, id: Option<&RequestId>) -> Response {
     let mut rewritten = problem.response(id.map(RequestId::as_str));
-    if let Some(methods) = response.headers().get(header::ALLOW) {
-        rewritten.headers_mut().insert(header::ALLOW, methods.clone());
+    for kept in KEPT {
+        if let Some(value) = response.headers().get(&kept) {
+            rewritten.headers_mut().insert(kept, value.clone());
+        }
     }
     rewritten
 }

@@ -17,5 +17,8 @@ pub(super) fn named(text: &str) -> Result<TenantRef, Problem> {
 /// The id of the tenant whose members or keys are asked for.
 pub(super) async fn tenant_id(services: &Services, authority: &Authority, text: &str) -> Result<TenantId, Problem> {
     let found = services.ops.find_tenant_id(authority, &named(text)?).await;
-    found.map_err(refusal::of_member)
+    let tenant = found.map_err(refusal::of_member)?;
+    // An operator's request is about a tenant too: the handler's lines say about which.
+    tracing::Span::current().record("tenant.id", tracing::field::display(tenant));
+    Ok(tenant)
 }

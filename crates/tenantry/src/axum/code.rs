@@ -46,6 +46,8 @@ codes! {
     BadCredentials = "bad-credentials", UNAUTHORIZED, "E-mail or password is wrong";
     /// The tenant has all the bytes of files that it may have.
     StorageFull = "storage-full", PAYMENT_REQUIRED, "The tenant has no room for this file";
+    /// The tenant has as much as its plan gives, and can't add anything.
+    PlanLimitReached = "plan-limit-reached", PAYMENT_REQUIRED, "The tenant has as much as its plan gives";
     /// The credential is valid, but does not allow this.
     Forbidden = "forbidden", FORBIDDEN, "The credential does not allow this";
     /// The header or the host names another tenant than the credential.

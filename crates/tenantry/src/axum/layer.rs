@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use axum::{
@@ -15,7 +16,7 @@ use axum::{
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::{Problem, RequestId};
+use super::{Problem, RequestLog, limit};
 use crate::{Credentials, ErrorKind, HeaderField, Tenantry, Verified};
 
 static TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
@@ -77,14 +78,12 @@ where
         let mut inner = std::mem::replace(&mut self.inner, clone);
         Box::pin(async move {
             // A layer around this one writes every refusal with its own id.
-            if request.extensions().get::<RequestId>().is_some() {
+            if request.extensions().get::<RequestLog>().is_some() {
                 return Ok(serve(&tenantry, &mut inner, request).await);
             }
-            let id = RequestId::of(request.headers());
-            let span = id.span(&request);
-            request.extensions_mut().insert(id.clone());
-            let mut response = serve(&tenantry, &mut inner, request).instrument(span).await;
-            id.sign(&mut response);
+            let log = RequestLog::begin(&mut request);
+            let mut response = serve(&tenantry, &mut inner, request).instrument(log.span()).await;
+            log.sign(&mut response);
             Ok(response)
         })
     }
@@ -98,16 +97,29 @@ where
     let resolved: Result<Verified, _> = tenantry.resolve(&credentials(&parts)).await;
     match resolved {
         Ok(verified) => {
+            let begun = Instant::now();
             let scope = tenantry.scope(verified);
+            let tenant = scope.context().tenant;
             // Remembered with the tenant's home, where the handler's own call would look as well. What else is wrong with the
             // home, a handler may not need to know.
-            if let Err(error) = scope.schema_version().await
-                && error.kind() == ErrorKind::TenantMigrating
-            {
-                return Problem::from(error).into_response();
+            let home = scope.schema_version().await;
+            if let Some(log) = parts.extensions.get::<RequestLog>() {
+                log.note_scope(&scope);
             }
-            parts.extensions.insert(scope);
-            let Ok(response) = inner.call(Request::from_parts(parts, body)).await;
+            let (paced, admitted) = limit::admit(tenantry, &scope, &parts.method, begun).await;
+            let mut response = match (home, admitted) {
+                (_, Err(problem)) => problem.into_response(),
+                (Err(error), _) if error.kind() == ErrorKind::TenantMigrating => Problem::from(error).into_response(),
+                _ => {
+                    parts.extensions.insert(scope);
+                    let Ok(response) = inner.call(Request::from_parts(parts, body)).await;
+                    response
+                }
+            };
+            if let Some(paced) = paced {
+                paced.mark(&mut response);
+            }
+            tenantry.meter().note(tenant, response.status(), begun.elapsed());
             response
         }
         Err(error) => Problem::from(error).into_response(),

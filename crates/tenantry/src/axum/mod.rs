@@ -9,11 +9,14 @@ mod fields;
 #[cfg(feature = "files")]
 mod files;
 mod layer;
+mod limit;
 mod path;
 mod problem;
 mod refusal;
 mod request_id;
+mod request_log;
 mod strict;
+mod trace_context;
 
 pub use body::{Body, BodyLimit, Query};
 pub use code::Code;
@@ -23,5 +26,7 @@ pub use fields::{Fields, FromFields};
 pub use files::{attachment, file_links};
 pub use layer::{TenantLayer, TenantService, credentials};
 pub use path::Path;
-pub use problem::{FieldError, Problem};
+pub use problem::{FieldError, LimitHit, Problem};
 pub use request_id::RequestId;
+pub use request_log::RequestLog;
+pub use trace_context::TraceContext;

@@ -19,6 +19,21 @@ pub struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     retry_after: Option<Duration>,
+    // Few have one, and a refusal is part of every result.
+    limit: Option<Box<LimitHit>>,
+}
+
+/// Which limit a request met.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LimitHit {
+    /// `requests`, `members`, `storage_bytes`, or `rows.` and a table.
+    pub name: String,
+    /// How much the plan gives.
+    pub quota: u64,
+    /// How much is used, where that is a number of things.
+    pub used: Option<u64>,
+    /// In how many seconds all of it can be used again, where it comes back by itself.
+    pub reset_s: Option<u64>,
 }
 
 /// What is wrong with one field.
@@ -40,6 +55,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             retry_after: None,
+            limit: None,
         }
     }
 
@@ -88,6 +104,13 @@ impl Problem {
         self
     }
 
+    /// Names the limit that the request met.
+    #[must_use]
+    pub fn limit(mut self, hit: LimitHit) -> Self {
+        self.limit = Some(Box::new(hit));
+        self
+    }
+
     /// The stable code.
     pub fn code(&self) -> Code {
         self.code
@@ -105,6 +128,10 @@ impl Problem {
         });
         if !self.errors.is_empty() {
             body["errors"] = self.errors.iter().map(FieldError::to_json).collect();
+        }
+        if let Some(limit) = &self.limit {
+            body["limit"] =
+                json!({ "name": limit.name, "quota": limit.quota, "used": limit.used, "reset_s": limit.reset_s });
         }
         let mut response = (self.code.status(), body.to_string()).into_response();
         let headers = response.headers_mut();

@@ -279,7 +279,7 @@ impl Shared {
             Change::ApiKey(id) => self.api_keys.invalidate_if(|key| key.id == id),
             Change::OperatorKey(id) => self.operator_keys.invalidate_if(|key| key.operator.key == id),
             Change::SigningKeys => self.drop_signing_keys(),
-            Change::Servers | Change::Shares => {}
+            Change::Servers | Change::Shares | Change::Plans => {}
             _ => self.drop_all(),
         }
     }

@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::programs;
 
-/// Futures dropped by the tests of the resolver and of shares, which need a catalog, by those of jobs, which need a worker, and by
-/// those of the cache and of files, which look at what is left in Redis and in the store.
+/// Futures dropped by the tests of the resolver and of shares, which need a catalog, by those of jobs, which need a worker, by those
+/// of the cache and of files, which look at what is left in Redis and in the store, and by the server's (`limits`), which need
+/// requests.
 const ELSEWHERE: &[&str] = &[
     "Consumer::parked",
     "Consumer::run",
@@ -39,6 +40,7 @@ const ELSEWHERE: &[&str] = &[
     "ScopedFiles::used",
     "Tenantry::close",
     "Tenantry::connect",
+    "Tenantry::flush_usage",
     "Tenantry::open_file_link",
     "Tenantry::resolve",
     "Worker::run",

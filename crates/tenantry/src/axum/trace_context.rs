@@ -1,0 +1,173 @@
+//! Which trace a request belongs to, as W3C's Trace Context (level 1) says it between programs.
+
+use std::fmt;
+
+use axum::http::HeaderMap;
+use uuid::Uuid;
+
+use super::RequestId;
+
+const HEADER: &str = "traceparent";
+
+/// The trace that a request belongs to: its caller's, or one that begins with it.
+///
+/// Whoever sends a `traceparent` names a trace and nothing else: no right comes of it, and what is not of the form is left alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TraceContext {
+    trace: u128,
+    /// This request's own part of the trace.
+    span: u64,
+    /// The caller's part, if the trace is a caller's.
+    parent: Option<u64>,
+    /// Whether the caller records the trace.
+    sampled: bool,
+}
+
+impl TraceContext {
+    /// The caller's trace, else a new one, which has the digits of the request's own id.
+    pub(super) fn of(headers: &HeaderMap, id: &RequestId) -> Self {
+        let mut values = headers.get_all(HEADER).iter();
+        let sent = match (values.next(), values.next()) {
+            // Of two nobody knows which counts.
+            (Some(one), None) => one.to_str().ok().and_then(parse),
+            _ => None,
+        };
+        let span = span_of(id.uuid());
+        match sent {
+            Some((trace, parent, sampled)) => Self {
+                trace,
+                span,
+                parent: Some(parent),
+                sampled,
+            },
+            None => Self {
+                trace: id.uuid().as_u128(),
+                span,
+                parent: None,
+                sampled: false,
+            },
+        }
+    }
+
+    /// The `traceparent` for what the request's handler asks of other programs.
+    pub fn traceparent(&self) -> String {
+        self.to_string()
+    }
+
+    /// The trace's id, as its 32 hex digits show it.
+    pub fn trace_id(&self) -> impl fmt::Display + use<> {
+        let trace = self.trace;
+        fmt::from_fn(move |f| write!(f, "{trace:032x}"))
+    }
+
+    /// The id of this request's own part of it.
+    pub fn span_id(&self) -> impl fmt::Display + use<> {
+        part(self.span)
+    }
+
+    /// The id of the caller's part of it, where the trace is a caller's.
+    pub fn parent_id(&self) -> Option<impl fmt::Display + use<>> {
+        self.parent.map(part)
+    }
+}
+
+/// The form of `traceparent`, and of the draft's `traceresponse`.
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "00-{:032x}-{:016x}-{:02x}",
+            self.trace,
+            self.span,
+            u8::from(self.sampled)
+        )
+    }
+}
+
+fn part(id: u64) -> impl fmt::Display + use<> {
+    fmt::from_fn(move |f| write!(f, "{id:016x}"))
+}
+
+/// The random half of an id of version 7; its variant's bits keep it from being zero.
+fn span_of(id: Uuid) -> u64 {
+    id.as_u64_pair().1
+}
+
+/// Trace, part of the trace, and whether it is recorded, of a `traceparent`.
+fn parse(text: &str) -> Option<(u128, u64, bool)> {
+    // Everything is ASCII, or it is none.
+    let fields = (text.get(..2)?, text.get(3..35)?, text.get(36..52)?, text.get(53..55)?);
+    let (version, trace, parent, flags) = fields;
+    let dashes = [2, 35, 52].iter().all(|at| text.as_bytes()[*at] == b'-');
+    // A later version may have more behind another dash; the first has not.
+    let ends = match version {
+        "00" => text.len() == 55,
+        "ff" => false,
+        _ => matches!(text.as_bytes().get(55), None | Some(b'-')),
+    };
+    let lower_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if !dashes || !ends || ![version, trace, parent, flags].into_iter().all(lower_hex) {
+        return None;
+    }
+    let trace = u128::from_str_radix(trace, 16).ok().filter(|trace| *trace != 0)?;
+    let parent = u64::from_str_radix(parent, 16).ok().filter(|parent| *parent != 0)?;
+    let flags = u8::from_str_radix(flags, 16).ok()?;
+    Some((trace, parent, flags & 1 == 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_caller_s_trace_is_gone_on_with() {
+        let (trace, parent, sampled) = parse(GOOD).expect("it is of the form");
+        assert_eq!(parent, 0x00f0_67aa_0ba9_02b7);
+        assert_eq!(format!("{trace:032x}"), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert!(sampled);
+        assert!(!parse(&GOOD.replace("-01", "-00")).expect("of the form").2);
+        // Other flags are for others.
+        assert!(parse(&GOOD.replace("-01", "-ff")).expect("of the form").2);
+        assert!(parse(&format!("01{}-more", &GOOD[2..])).is_some());
+        assert!(parse(&format!("01{}", &GOOD[2..])).is_some());
+    }
+
+    #[test]
+    fn what_is_not_of_the_form_is_none() {
+        let zero_trace = format!("00-{:032}-00f067aa0ba902b7-01", 0);
+        let zero_parent = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{:016}-01", 0);
+        for bad in [
+            "",
+            "00",
+            &GOOD[..54],
+            &format!("{GOOD}-more"),
+            &format!("{GOOD} "),
+            &format!(" {GOOD}"),
+            &format!("ff{}", &GOOD[2..]),
+            &format!("01{}more", &GOOD[2..]),
+            &GOOD.to_uppercase(),
+            &GOOD.replace('-', "_"),
+            &GOOD.replace('4', "+"),
+            &GOOD.replace('4', "é"),
+            &zero_trace,
+            &zero_parent,
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_sent_on_can_be_read_and_is_our_own_part() {
+        let headers = HeaderMap::from_iter([("traceparent".parse().unwrap(), GOOD.parse().unwrap())]);
+        let id = RequestId::of(&headers);
+        let context = TraceContext::of(&headers, &id);
+        let sent = context.traceparent();
+        assert_eq!(parse(&sent).map(|sent| sent.0), parse(GOOD).map(|sent| sent.0));
+        assert!(!sent.contains("00f067aa0ba902b7") && sent.contains(&context.trace_id().to_string()));
+        let mut twice = headers.clone();
+        twice.append("traceparent", GOOD.parse().unwrap());
+        assert_eq!(TraceContext::of(&twice, &id).trace, id.uuid().as_u128());
+    }
+}
