@@ -15,7 +15,7 @@ pub use schema::{create_schema, create_schema_and_open, drop_schema};
 pub(crate) use scratch::prepare_scratch;
 pub use scratch::{ScratchDatabase, drop_old_scratch, drop_scratch, scratch_name, wait_for_creation};
 pub use spare::{SPARE_PREFIX, Spare, create_spare, drop_spare, list_spares, may_make_spares, take_spare};
-pub use whole::unfit_tables;
+pub use whole::{missing_schemas, unfit_tables};
 
 use crate::{admin::AdminError, sql_error::SqlError};
 

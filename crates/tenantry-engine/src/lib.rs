@@ -12,6 +12,7 @@ pub mod load;
 pub mod password;
 mod roles;
 pub mod seal;
+pub mod size;
 mod sql_error;
 pub mod structure;
 pub mod survey;

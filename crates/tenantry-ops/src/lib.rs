@@ -9,6 +9,7 @@ pub mod audit;
 mod authority;
 mod beside;
 mod config;
+mod counts;
 mod database_audit;
 mod derived;
 mod failpoint;
@@ -26,12 +27,14 @@ mod ops;
 mod password;
 mod password_resets;
 mod placing;
+mod plans;
 mod reach;
 mod runner;
 mod safety;
 mod secret;
 mod servers;
 mod signing_keys;
+mod sizes;
 mod spares;
 mod tenants;
 mod upgrade;
@@ -41,6 +44,7 @@ pub use api_keys::{ApiKeyError, ApiKeyRequest};
 pub use authority::{Authority, Forbidden, Origin};
 pub use beside::Beside;
 pub use config::{IdentityConfig, LoginBudget};
+pub use counts::FleetCounts;
 pub use database_audit::{AuditOptions, AuditedDatabase};
 pub use fleet::FleetConfig;
 pub use hardening::{DatabaseHardening, HardenedDatabases, HardeningChange};
@@ -58,11 +62,13 @@ pub use operator_keys::{OperatorKeyError, OperatorKeyRequest};
 pub use ops::Ops;
 pub use password::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, Password, PasswordError};
 pub use password_resets::{PasswordReset, PasswordResetError};
-pub use reach::Reach;
+pub use plans::{PlanLimitError, TenantUsage};
+pub use reach::{Found, Reach};
 pub use runner::steps;
 pub use safety::{DatabaseCheck, DatabaseFinding, SafetyError};
 pub use servers::{ServerChange, ServerCheck, ServerError, ServerRequest};
 pub use signing_keys::SigningKeyError;
+pub use sizes::{SizeError, TenantSize};
 pub use tenantry_catalog::{
     CatalogError,
     account::Account,
@@ -84,7 +90,9 @@ pub use tenantry_catalog::{
     tenant::TenantPatch,
     tenant::TenantPlacement,
     tenant_database::DatabaseKind,
+    usage_day::Usage,
 };
 pub use tenantry_engine::home::StoredJob;
+pub use tenantry_engine::size::TableSize;
 pub use tenants::{FirstOwner, SETTINGS_LEN_MAX, TenantError, TenantRef, TenantRequest};
 pub use upgrade::{OutdatedDatabase, UpgradeError, UpgradedDatabase};

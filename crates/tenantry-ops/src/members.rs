@@ -4,7 +4,7 @@ use serde_json::json;
 use tenantry_catalog::{
     CatalogError, Db, account, change,
     membership::{self, Member, MemberFilter, NewMembership},
-    tenant,
+    plan_limit, tenant,
 };
 use tenantry_core::{
     AccountId, Actor, Change, Email, MembershipStatus, OperatorScope, PersonName, Role, TenantId, TenantState,
@@ -55,6 +55,14 @@ pub enum MemberError {
     /// The tenant would be left without an owner.
     #[error("a tenant keeps at least one owner: make another member an owner first, who has accepted or logged in")]
     LastOwner,
+    /// The tenant has as many members as its plan gives.
+    #[error("the tenant's plan gives {quota} members: remove one, or ask for a larger plan")]
+    PlanLimit {
+        /// How many that is.
+        quota: u32,
+        /// How many it has.
+        used: u32,
+    },
     /// Too many passwords are being hashed.
     #[error("too many requests that set passwords at once")]
     Busy,
@@ -143,6 +151,16 @@ impl Ops {
         let (account, added) = join(&transaction, tenant, &owner, new.role, true).await?;
         if !added {
             return Err(MemberError::AlreadyMember);
+        }
+        // Members are locked: nobody else counts meanwhile.
+        if let Some(quota) = plan_limit::of_tenant(&transaction, tenant).await?.members {
+            let members = u32::try_from(membership::count(&transaction, tenant).await?).unwrap_or(u32::MAX);
+            if members > quota.get() {
+                return Err(MemberError::PlanLimit {
+                    quota: quota.get(),
+                    used: members - 1,
+                });
+            }
         }
         let member = get(&transaction, tenant, account).await?;
         keyed.record(&transaction, tenant, None).await?;
@@ -367,7 +385,7 @@ pub(crate) fn acting_role(authority: &Authority, tenant: TenantId) -> Result<Rol
     }
 }
 
-fn may_read(authority: &Authority, tenant: TenantId) -> Result<(), MemberError> {
+pub(crate) fn may_read(authority: &Authority, tenant: TenantId) -> Result<(), MemberError> {
     match authority {
         Authority::Member { .. } => acting_role(authority, tenant).map(|_| ()),
         Authority::Operator { .. } | Authority::System { .. } => Ok(may_read_members(authority)?),

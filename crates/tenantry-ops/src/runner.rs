@@ -24,7 +24,7 @@ use tenantry_catalog::{
     operation::{self, OperationKind},
 };
 use tenantry_core::{Isolation, OperationId};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 pub(crate) use failure::{Failure, chain};
@@ -55,6 +55,17 @@ pub fn steps(kind: OperationKind, isolation: Isolation) -> &'static [&'static st
 pub(crate) struct Runner {
     id: Uuid,
     permits: Arc<Semaphore>,
+    /// How many operations this process works on.
+    working: Arc<watch::Sender<usize>>,
+}
+
+/// An operation is worked on as long as this is there.
+struct Working(Arc<watch::Sender<usize>>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.send_modify(|number| *number -= 1);
+    }
 }
 
 impl Runner {
@@ -62,7 +73,13 @@ impl Runner {
         Self {
             id: Uuid::now_v7(),
             permits: Arc::new(Semaphore::new(operations_max.max(1))),
+            working: Arc::default(),
         }
+    }
+
+    fn working(&self) -> Working {
+        self.working.send_modify(|number| *number += 1);
+        Working(self.working.clone())
     }
 }
 
@@ -109,12 +126,23 @@ impl Ops {
         let Some(journal) = Journal::claim(self, None).await? else {
             return Ok(false);
         };
-        let ops = self.clone();
+        let (ops, working) = (self.clone(), self.runner().working());
         tokio::spawn(async move {
             work::run(&ops, journal).await;
-            drop(permit);
+            drop((permit, working));
         });
         Ok(true)
+    }
+
+    /// Waits until this process works on no operation. Others may be taken meanwhile, unless [`run_operations`](Self::run_operations)
+    /// was dropped before and nobody asks for one.
+    ///
+    /// # Cancel safety
+    /// Nothing is changed by it.
+    pub async fn until_idle(&self) {
+        let mut working = self.runner().working.subscribe();
+        // The sender lives as long as this does.
+        let _ = working.wait_for(|number| *number == 0).await;
     }
 
     /// Runs one operation here unless another runner has it or it is not due; returns when it has ended, was put off or
@@ -123,8 +151,9 @@ impl Ops {
     /// # Cancel safety
     /// The operation goes on in a task of its own.
     pub(crate) async fn run_operation(&self, id: OperationId) {
-        let ops = self.clone();
+        let (ops, working) = (self.clone(), self.runner().working());
         let task = tokio::spawn(async move {
+            let _working = working;
             // No permit: a caller waits for this one, and the pool of the catalog bounds it.
             match Journal::claim(&ops, Some(id)).await {
                 Ok(Some(journal)) => work::run(&ops, journal).await,
@@ -143,9 +172,13 @@ impl Ops {
     /// # Cancel safety
     /// The operation goes on in a task of its own.
     pub(crate) async fn run_taken(&self, taken: Taken) {
-        let ops = self.clone();
+        let (ops, working) = (self.clone(), self.runner().working());
         let journal = Journal::hold_on(self, taken);
-        let _ = tokio::spawn(async move { work::run(&ops, journal).await }).await;
+        let task = tokio::spawn(async move {
+            work::run(&ops, journal).await;
+            drop(working);
+        });
+        let _ = task.await;
     }
 
     /// Forgets what nobody asks for any more.
@@ -156,6 +189,7 @@ impl Ops {
         tenantry_catalog::session::prune(&client).await?;
         tenantry_catalog::password_reset::prune(&client).await?;
         tenantry_catalog::login_budget::prune(&client).await?;
+        tenantry_catalog::usage_day::prune(&client).await?;
         Ok(())
     }
 }

@@ -16,6 +16,8 @@ use tokio::{
 };
 use tower::Service;
 
+use crate::life::Life;
+
 /// How long to wait when the system has no more sockets to give.
 const EXHAUSTED_PAUSE: Duration = Duration::from_secs(1);
 
@@ -28,6 +30,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     head_timeout: Duration,
+    life: Life,
     stopped: impl Future<Output = ()>,
 ) {
     let mut http = http1::Builder::new();
@@ -50,7 +53,9 @@ pub(crate) async fn serve(
             router.clone().call(request)
         });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let held = life.hold_connection();
         connections.spawn(async move {
+            let _held = held;
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %peer, "a connection ended");
             }

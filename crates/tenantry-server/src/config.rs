@@ -18,10 +18,16 @@ pub struct Config {
     pub head_timeout: Duration,
     /// How long a request may take, its body included.
     pub request_timeout: Duration,
-    /// How long requests that have begun may go on after the server was told to stop.
+    /// How long the server goes on accepting after it was told to stop, while `/health/ready` says that it is not ready: as long as
+    /// whoever spreads the requests takes to notice.
+    pub drain_delay: Duration,
+    /// How long requests that have begun may go on after that.
     pub shutdown_grace: Duration,
     /// Proxies whose `X-Forwarded-For` is believed. From anyone else the header is ignored.
     pub trusted_proxies: Vec<Network>,
+    /// Requests are not counted and timed: what that costs, a benchmark measures.
+    #[doc(hidden)]
+    pub unmeasured: bool,
 }
 
 impl Default for Config {
@@ -35,8 +41,11 @@ impl Default for Config {
             head_timeout: Duration::from_secs(30),
             // Provisioning a tenant with a database of its own takes seconds, and migrations may make it longer.
             request_timeout: Duration::from_secs(120),
+            // Nobody stands before a server unless somebody says so.
+            drain_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(10),
             trusted_proxies: Vec::new(),
+            unmeasured: false,
         }
     }
 }

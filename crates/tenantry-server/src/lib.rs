@@ -7,6 +7,7 @@ mod accept;
 mod caller;
 mod config;
 mod layer;
+mod life;
 mod metrics;
 mod refusal;
 mod router;
@@ -16,5 +17,5 @@ mod services;
 
 pub use config::Config;
 pub use router::openapi;
-pub use run::{Server, StartError, run, start};
+pub use run::{Drained, Server, StartError, run, start};
 pub use services::{Application, Services};

@@ -1,11 +1,21 @@
 //! The process's metrics, in Prometheus' format.
+//!
+//! The number of series is bounded: labels come from our routes, a fixed list of methods, the statuses and kinds that we know, and
+//! from the fleet's servers up to [`SERVERS_MAX`]. No label is what a client sent. Which tenants use most is shown to
+//! operators only, as so many tenants and all others together: see [`busiest`].
+
+mod busiest;
+mod fleet;
 
 use std::{sync::OnceLock, time::Duration};
 
-use metrics::{describe_gauge, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tenantry::PoolStatus;
+use tenantry::{PoolCounts, Tenantry};
 use tokio::task::JoinHandle;
+
+pub(crate) use busiest::busiest;
+pub(crate) use fleet::FleetFigures;
 
 use crate::layer::describe_metrics;
 
@@ -17,8 +27,27 @@ const SECONDS: &[f64] = &[
 /// How often recorded durations are sorted into their buckets; they wait in memory until then.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// Servers with series of their own, those with the most connections; the others are summed.
+const SERVERS_MAX: usize = 50;
+/// The label of what is summed because it is not among those with series of their own.
+const OTHER: &str = "other";
+
 const CONNECTIONS: &str = "tenantry_pool_connections";
 const WAITING: &str = "tenantry_pool_waiting";
+const OPENED: &str = "tenantry_pool_opened_total";
+const OPEN_FAILURES: &str = "tenantry_pool_open_failures_total";
+const WAITS: &str = "tenantry_pool_waits_total";
+const WAITED: &str = "tenantry_pool_wait_milliseconds_total";
+const SHARE: &str = "tenantry_server_share";
+const SERVER_CONNECTIONS: &str = "tenantry_server_connections";
+const SLOW: &str = "tenantry_slow_statements_total";
+const FENCE_REFUSALS: &str = "tenantry_fence_refusals_total";
+const SEAL_REFUSALS: &str = "tenantry_seal_refusals_total";
+const SESSION_REFUSALS: &str = "tenantry_session_refusals_total";
+const LOOKUPS: &str = "tenantry_catalog_lookups_total";
+const CURRENT: &str = "tenantry_catalog_current";
+const DRAINING: &str = "tenantry_draining";
+const BUILD: &str = "tenantry_build_info";
 
 /// The recorder is the process's, also where a process starts several servers, as the tests do.
 static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -35,10 +64,44 @@ fn handle() -> &'static PrometheusHandle {
             tracing::warn!("another metrics recorder is installed: /metrics will show nothing");
         }
         describe_metrics();
-        describe_gauge!(CONNECTIONS, "Connections to tenant databases, by what they do.");
-        describe_gauge!(WAITING, "Callers that wait for a connection to a tenant database.");
+        fleet::describe();
+        describe();
         handle
     })
+}
+
+fn describe() {
+    describe_gauge!(CONNECTIONS, "Connections to tenant databases, by what they do.");
+    describe_gauge!(WAITING, "Callers that wait for a connection to a tenant database.");
+    describe_counter!(OPENED, "Connections to tenant databases that were opened.");
+    describe_counter!(
+        OPEN_FAILURES,
+        "Connections to tenant databases that could not be opened."
+    );
+    describe_counter!(WAITS, "Callers that had to wait for a connection to a tenant database.");
+    describe_counter!(WAITED, Unit::Milliseconds, "How long they waited, all together.");
+    describe_gauge!(SHARE, "Connections to a server that this process may have.");
+    describe_gauge!(SERVER_CONNECTIONS, "Connections to a server that this process has.");
+    describe_counter!(SLOW, "Statements of tenants that took longer than slow_statement_ms.");
+    describe_counter!(
+        FENCE_REFUSALS,
+        "Calls that a fence refused: their tenant had moved, was moving or was suspended."
+    );
+    describe_counter!(SEAL_REFUSALS, "Tokens that a tenant database did not accept.");
+    describe_counter!(
+        SESSION_REFUSALS,
+        "Sessions that were not as they had been left; their connections were closed."
+    );
+    describe_counter!(
+        LOOKUPS,
+        "Questions to the catalog about who asks, because the answer was not in memory."
+    );
+    describe_gauge!(
+        CURRENT,
+        "Whether the catalog's changes are known: 0 means that everything is refused."
+    );
+    describe_gauge!(DRAINING, "Whether the process is stopping.");
+    describe_gauge!(BUILD, "1, with the version of the program.");
 }
 
 /// Begins to record.
@@ -53,13 +116,55 @@ pub(crate) fn install() -> JoinHandle<()> {
     })
 }
 
-/// The pools as they are now, summed: a label per tenant database would grow with the fleet.
-pub(crate) fn note_pools<D>(pools: &[(D, PoolStatus)]) {
-    let sum = |figure: fn(&PoolStatus) -> usize| pools.iter().map(|(_, status)| figure(status)).sum::<usize>() as f64;
+/// What is kept elsewhere, as it is now.
+pub(crate) fn note(tenantry: &Tenantry, draining: bool) {
+    // Summed: a label per tenant database would grow with the fleet.
+    let pools = tenantry.pool_status();
+    let sum = |figure: fn(&tenantry::PoolStatus) -> usize| {
+        pools.iter().map(|(_, status)| figure(status)).sum::<usize>() as f64
+    };
     let (open, idle) = (sum(|status| status.open), sum(|status| status.idle));
     gauge!(CONNECTIONS, "state" => "idle").set(idle);
     gauge!(CONNECTIONS, "state" => "busy").set(open - idle);
     gauge!(WAITING).set(sum(|status| status.waiting));
+    note_servers(tenantry);
+
+    let counts = PoolCounts::now();
+    for (name, count) in [
+        (OPENED, counts.opened),
+        (OPEN_FAILURES, counts.open_failures),
+        (WAITS, counts.waits),
+        (WAITED, u64::try_from(counts.waited.as_millis()).unwrap_or(u64::MAX)),
+        (SLOW, counts.slow_statements),
+        (FENCE_REFUSALS, counts.fence_refusals),
+        (SEAL_REFUSALS, counts.seal_refusals),
+        (SESSION_REFUSALS, counts.session_refusals),
+    ] {
+        counter!(name).absolute(count);
+    }
+    if let Ok(resolver) = tenantry.resolver() {
+        counter!(LOOKUPS).absolute(resolver.catalog_lookups());
+        gauge!(CURRENT).set(f64::from(u8::from(resolver.is_current())));
+    }
+    gauge!(DRAINING).set(f64::from(u8::from(draining)));
+    gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+fn note_servers(tenantry: &Tenantry) {
+    let mut servers = tenantry.server_status();
+    // By id among equals, so that a server does not come and go.
+    servers.sort_unstable_by_key(|(id, status)| (std::cmp::Reverse(status.open), *id));
+    let (mut share, mut open) = (0, 0);
+    for (n, (id, status)) in servers.iter().enumerate() {
+        if n < SERVERS_MAX {
+            gauge!(SHARE, "server" => id.to_string()).set(status.share as f64);
+            gauge!(SERVER_CONNECTIONS, "server" => id.to_string()).set(status.open as f64);
+        } else {
+            (share, open) = (share + status.share, open + status.open);
+        }
+    }
+    gauge!(SHARE, "server" => OTHER).set(share as f64);
+    gauge!(SERVER_CONNECTIONS, "server" => OTHER).set(open as f64);
 }
 
 /// Everything recorded so far.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tenantry::axum::{Code, Problem};
+use tenantry::axum::{Code, LimitHit, Problem};
 use tenantry_ops::{
     ApiKeyError, CatalogError, JobError, LoginError, MemberError, MigrationError, OperationError, PasswordResetError,
-    RolloutError, TenantError,
+    RolloutError, SizeError, TenantError,
 };
 
 /// When to come again after a failure that passes by itself.
@@ -137,10 +137,31 @@ pub(crate) fn of_member(error: MemberError) -> Problem {
             Code::LastOwner,
             "A tenant keeps at least one owner; make another member an owner first, who has accepted or logged in.",
         ),
+        MemberError::PlanLimit { quota, used } => {
+            Problem::new(Code::PlanLimitReached, sentence(&error)).limit(LimitHit {
+                name: "members".to_owned(),
+                quota: quota.into(),
+                used: Some(used.into()),
+                reset_s: None,
+            })
+        }
         MemberError::Busy => busy(),
         MemberError::KeyMalformed => key_malformed(),
         MemberError::KeyReused => Problem::new(Code::IdempotencyKeyReused, sentence(&error)),
         MemberError::Catalog(error) => of_catalog(&error),
+        error => internal(&error),
+    }
+}
+
+pub(crate) fn of_size(error: SizeError) -> Problem {
+    match error {
+        SizeError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
+        SizeError::NotFound => Problem::not_found(),
+        SizeError::Server(reason) => {
+            tracing::warn!(reason, "a tenant's server can't be asked for its size");
+            Problem::new(Code::Unavailable, "The tenant's server can't be asked; try again.").retry_after(RETRY_AFTER)
+        }
+        SizeError::Catalog(error) => of_catalog(&error),
         error => internal(&error),
     }
 }

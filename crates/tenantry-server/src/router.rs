@@ -8,9 +8,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     Application, Config, Services,
     layer::{self, Cut},
+    life::Life,
     routes::{
         api_keys, auth, health, jobs, jwks, members, metrics, migrations, openapi as document, operations,
-        password_resets, tenants,
+        password_resets, size, tenants, usage,
     },
 };
 
@@ -32,6 +33,8 @@ fn routes() -> OpenApiRouter<Services> {
         ))
         .routes(routes!(tenants::suspend_tenant))
         .routes(routes!(tenants::resume_tenant))
+        .routes(routes!(size::get_size))
+        .routes(routes!(usage::get_usage))
         .routes(routes!(operations::get_operation))
         .routes(routes!(migrations::get_migrations, migrations::start_rollout))
         .routes(routes!(migrations::retry_rollout))
@@ -65,7 +68,7 @@ fn routes() -> OpenApiRouter<Services> {
 }
 
 /// Everything the server answers: the control plane, the application below `/app`, and the layers around both.
-pub(crate) fn router(config: &Config, services: Services, application: Application, cut: Cut) -> Router {
+pub(crate) fn router(config: &Config, services: Services, application: Application, cut: Cut, life: &Life) -> Router {
     let (control, document) = routes().split_for_parts();
     let document = document::Document::new(document, application.openapi);
     let application_router = application.router.layer(TenantLayer::new(services.tenantry.clone()));
@@ -73,8 +76,9 @@ pub(crate) fn router(config: &Config, services: Services, application: Applicati
         .layer(from_fn_with_state(services.clone(), layer::settle))
         .with_state(services)
         .layer(axum::Extension(document))
+        .layer(axum::Extension(life.clone()))
         .nest("/app", application_router);
-    layer::around(router, config, cut)
+    layer::around(router, config, cut, life.clone())
 }
 
 /// The control plane's description in OpenAPI 3.1.

@@ -37,3 +37,22 @@ pub async fn unfit_tables(
         .doing("look at a new place's tables")?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
+
+/// Which of these schemas are not there.
+///
+/// # Errors
+///
+/// Where the system catalogs can't be read.
+pub async fn missing_schemas(client: &impl GenericClient, schemas: &[&str]) -> Result<Vec<String>, SqlError> {
+    let rows = client
+        .query(
+            "select wanted.name
+               from unnest($1::text[]) as wanted (name)
+              where not exists (select from pg_catalog.pg_namespace n where n.nspname = wanted.name)
+              order by 1",
+            &[&schemas],
+        )
+        .await
+        .doing("look for tenants' schemas")?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}

@@ -15,16 +15,21 @@ use axum::{
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::Config;
+use crate::{Config, life::Life};
 
 pub(crate) use measure::describe_metrics;
 pub(crate) use settle::settle;
 pub(crate) use timeout::Cut;
 
 /// Puts the layers around every route of the router, and around what no route knows.
-pub(crate) fn around<S: Clone + Send + Sync + 'static>(router: Router<S>, config: &Config, cut: Cut) -> Router<S> {
-    let (origins, limits) = (origin::Origins::new(config), timeout::Limits::new(config, cut));
-    let figures = measure::Figures::new();
+pub(crate) fn around<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+    config: &Config,
+    cut: Cut,
+    life: Life,
+) -> Router<S> {
+    let (origins, limits) = (origin::Origins::new(config), timeout::Limits::new(config, cut, life));
+    let figures = (!config.unmeasured).then(measure::Figures::new);
     // One layer for all of them: each layer of its own clones and boxes everything below it with each request.
     let all = move |request: Request, next: Next| {
         let (origins, limits, figures) = (origins.clone(), limits.clone(), figures.clone());
@@ -32,7 +37,10 @@ pub(crate) fn around<S: Clone + Send + Sync + 'static>(router: Router<S>, config
         let bound = async move |request| timeout::bound(limits, request, handle).await;
         let find = async move |request| origins.find(request, bound).await;
         let finish = async move |request| finish::finish(request, find).await;
-        let measure = async move |request| measure::measure(figures, request, finish).await;
+        let measure = async move |request| match figures {
+            Some(figures) => measure::measure(figures, request, finish).await,
+            None => finish(request).await,
+        };
         request_id::identify(request, measure)
     };
     router.layer(CatchPanicLayer::custom(panic::answer)).layer(from_fn(all))
@@ -72,7 +80,7 @@ mod tests {
             .uri(path)
             .header("x-request-id", "from-client")
             .body(Body::empty());
-        let response = around(router, &config, Cut(is_cut))
+        let response = around(router, &config, Cut(is_cut), Life::default())
             .oneshot(request.unwrap())
             .await
             .unwrap();

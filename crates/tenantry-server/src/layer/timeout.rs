@@ -18,13 +18,14 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::Config;
+use crate::{Config, life::Life};
 
 #[derive(Clone)]
 pub(super) struct Limits {
     time: Duration,
     body: BodyLimit,
     cut: Cut,
+    life: Life,
     idle: Arc<Mutex<Vec<Timer>>>,
 }
 
@@ -47,11 +48,12 @@ impl Cut {
 }
 
 impl Limits {
-    pub(super) fn new(config: &Config, cut: Cut) -> Self {
+    pub(super) fn new(config: &Config, cut: Cut, life: Life) -> Self {
         Self {
             time: config.request_timeout,
             body: BodyLimit(config.body_bytes_max),
             cut,
+            life,
             idle: Arc::default(),
         }
     }
@@ -111,7 +113,12 @@ pub(super) async fn bound(
             );
             unavailable("The request took too long.")
         }
-        Err(Ended::ServerStops) => unavailable("The server stops."),
+        Err(Ended::ServerStops) => {
+            // The span of the request says which it was, and whose.
+            tracing::warn!("a request held on until the time to stop was over, and was ended");
+            limits.life.note_cut();
+            unavailable("The server stops.")
+        }
     }
 }
 

@@ -53,6 +53,8 @@ const ACCESS: &[(&str, &str, Access)] = &[
     ("POST", "/v1/migrations/retry", Operator),
     ("POST", "/v1/migrations/plan", Operator),
     ("POST", "/v1/migrations/verify", Operator),
+    ("GET", "/v1/tenants/{id}/size", Admin),
+    ("GET", "/v1/tenants/{id}/usage", Admin),
     ("POST", "/v1/tenants/{id}/members", Admin),
     ("GET", "/v1/tenants/{id}/members", Admin),
     ("PATCH", "/v1/tenants/{id}/members/{account}", Admin),

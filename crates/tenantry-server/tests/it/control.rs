@@ -1,8 +1,10 @@
 //! The control plane: tenants, members, operations, health.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::harness::{App, Client, PASSWORD};
+use crate::harness::{App, Client, PASSWORD, Tenant};
 
 #[tokio::test]
 async fn a_new_tenant_is_ready_when_it_is_answered() {
@@ -500,6 +502,55 @@ async fn health_tells_process_catalog_and_placements() {
     let items = health["items"].as_array().unwrap();
     assert!(
         !items.is_empty() && items.iter().all(|item| item["reachable"] == true),
+        "{health}"
+    );
+    assert_eq!(
+        (&health["status"], &health["tenants"], &health["tenants_reachable"]),
+        (&"ok".into(), &1.into(), &1.into())
+    );
+}
+
+#[tokio::test]
+async fn health_looks_for_the_place_of_each_tenant() {
+    let app = App::start().await;
+    let of = |health: &Value, tenant: &Tenant| {
+        let items = health["items"].as_array().unwrap();
+        let schema = tenant.id.replace('-', "");
+        let has = |item: &&Value| item["missing_schemas"].to_string().contains(&schema);
+        items.iter().any(|item| has(&item))
+    };
+    let health = app.operator.get("/health/tenants").await.expect(200);
+    assert_eq!(
+        (&health["status"], &health["tenants"]),
+        (&"ok".into(), &3.into()),
+        "{health}"
+    );
+    assert_eq!(
+        (&health["databases"], &health["databases_reachable"]),
+        (&2.into(), &2.into()),
+        "{health}"
+    );
+    let tenant = &app.tenants[1];
+    let (admin, schema) = app.tables_of(tenant).await;
+    admin
+        .batch_execute(&format!("alter schema {schema} rename to gone_for_now"))
+        .await
+        .unwrap();
+    let health = app.operator.get("/health/tenants").await.expect(200);
+    admin
+        .batch_execute(&format!("alter schema gone_for_now rename to {schema}"))
+        .await
+        .unwrap();
+    assert!(health["status"] == "degraded" && of(&health, tenant), "{health}");
+    // One that does not answer holds nobody up.
+    app.tenant_server.stall();
+    let asked = std::time::Instant::now();
+    let health = app.operator.get("/health/tenants").await.expect(200);
+    app.tenant_server.heal();
+    assert!(asked.elapsed() < Duration::from_secs(7), "{:?}", asked.elapsed());
+    assert_eq!(
+        (&health["status"], &health["tenants_reachable"]),
+        (&"degraded".into(), &0.into()),
         "{health}"
     );
 }

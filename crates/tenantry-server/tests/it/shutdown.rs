@@ -26,7 +26,8 @@ async fn a_request_that_has_begun_ends_before_the_server_does() {
     app.tenant_server.delay(Duration::from_millis(100));
     let asking = begun(&app).await;
     let address = app.server.address();
-    app.server.stop().await;
+    let drained = app.server.stop().await;
+    assert!(drained.is_clean(), "{drained:?}");
     asking.await.unwrap().expect(200);
     assert!(
         tokio::net::TcpStream::connect(address).await.is_err(),
@@ -44,6 +45,7 @@ async fn a_request_that_does_not_end_is_cut_off_after_the_grace() {
     app.tenants[0].client.get("/app/contacts").await.expect(200);
     app.tenant_server.stall();
     let asking = begun(&app).await;
-    app.server.stop().await;
+    let drained = app.server.stop().await;
+    assert_eq!((drained.requests_cut, drained.is_clean()), (1, false), "{drained:?}");
     asking.await.unwrap().refused(503, "unavailable");
 }

@@ -11,7 +11,7 @@ use tenantry::{
     jobs::{self, Job, JobState, Run, Worker},
 };
 use tenantry_catalog::{Catalog, MasterKey, change, fleet_state, signing_key};
-use tenantry_core::{AccessClaims, Change, OperatorScope, OperatorScopes};
+use tenantry_core::{AccessClaims, Change, OperatorScope, OperatorScopes, PlanLimits};
 use tenantry_engine::migrate::Files;
 use tenantry_ops::{Authority, FleetConfig, IdentityConfig, OperatorKeyRequest, Ops, ServerRequest};
 use tenantry_server::{Application, Config, Server, Services};
@@ -72,6 +72,7 @@ pub(crate) struct Options {
     pub(crate) pool: PoolConfig,
     pub(crate) login_failures_max: i32,
     pub(crate) operation_wait: Duration,
+    pub(crate) drain_delay: Duration,
     pub(crate) shutdown_grace: Duration,
     pub(crate) head_timeout: Duration,
     /// The application.
@@ -97,6 +98,7 @@ impl App {
             pool: PoolConfig::default(),
             login_failures_max: 100,
             operation_wait: Duration::from_secs(50),
+            drain_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(10),
             head_timeout: Config::default().head_timeout,
             router: tenantry_crm::router,
@@ -144,6 +146,7 @@ impl App {
         };
         let config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
+            drain_delay: options.drain_delay,
             shutdown_grace: options.shutdown_grace,
             head_timeout: options.head_timeout,
             ..Config::default()
@@ -319,6 +322,40 @@ impl App {
             let admin = cluster().await.connect(row.get(0)).await;
             admin.batch_execute("analyze").await.unwrap();
         }
+    }
+
+    /// Where the tenant's tables stand: a connection as the administrator, and the schema.
+    pub(crate) async fn tables_of(&self, tenant: &Tenant) -> (tokio_postgres::Client, String) {
+        let client = self.catalog.client().await.unwrap();
+        let sql =
+            "select d.name, p.schema_name from placement as p join tenant_database as d on d.id = p.tenant_database
+                   where p.tenant::text = $1";
+        let row = client.query_one(sql, &[&tenant.id]).await.unwrap();
+        (cluster().await.connect(row.get(0)).await, row.get(1))
+    }
+
+    /// Gives the plan of all tenants here these limits, and waits until this process keeps to them.
+    pub(crate) async fn limit_plan(&self, limits: &PlanLimits) {
+        let plan = "free".parse().unwrap();
+        let system = Authority::system("test");
+        self.ops.set_plan_limits(&system, &plan, limits).await.unwrap();
+        self.tenantry.resolver().unwrap().catch_up().await.unwrap();
+        // The pools hear of it from another task.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    /// Compares what tenants have with what their plans give.
+    pub(crate) async fn measure(&self) -> usize {
+        self.tenantry.flush_usage().await.unwrap();
+        let measured = self.ops.measure_limited().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        measured
+    }
+
+    /// Another process on the same catalog, as far as plans and pools go.
+    pub(crate) fn another_process(&self) -> Tenantry {
+        let resolver = ResolverConfig::new("https://tenantry.test", "tests");
+        Tenantry::on_catalog(self.catalog.clone(), resolver, PoolConfig::default()).unwrap()
     }
 
     /// An operator who may do no more than this.

@@ -3,7 +3,9 @@
 mod answer;
 mod app;
 mod client;
+mod log;
 
 pub(crate) use answer::Answer;
 pub(crate) use app::{App, PASSWORD, Tenant};
 pub(crate) use client::Client;
+pub(crate) use log::Log;

@@ -1,0 +1,57 @@
+//! Which tenants use most, and what all others use together.
+//!
+//! Gauges over the last whole minute and no counters: who is among the busiest changes, and a counter of all others would then
+//! fall, which Prometheus takes for a restart. For the same reason they are written here and not recorded: the recorder would show
+//! a tenant for ever that was busy once.
+
+use std::{fmt::Write as _, time::Duration};
+
+use tenantry::{RecentUse, Use};
+use tenantry_core::TenantId;
+
+use super::OTHER;
+
+/// Tenants with series of their own.
+const TENANTS_MAX: usize = 20;
+
+/// What is shown of a tenant: name, help and figure, for a second each.
+const FIGURES: [(&str, &str, fn(&Use) -> f64); 4] = [
+    (
+        "tenantry_tenant_requests_per_second",
+        "Requests a second in the last whole minute, of the busiest tenants and of all others.",
+        |used| used.requests as f64,
+    ),
+    (
+        "tenantry_tenant_limited_per_second",
+        "Those of them that were refused because the tenant had used up what it has.",
+        |used| used.limited as f64,
+    ),
+    (
+        "tenantry_tenant_failed_per_second",
+        "Those of them that failed through no fault of the tenant's.",
+        |used| used.failed as f64,
+    ),
+    (
+        "tenantry_tenant_busy",
+        "Requests at a time in the last whole minute, on average.",
+        |used| used.busy.as_secs_f64(),
+    ),
+];
+
+/// The lines about the busiest tenants: those that the most time was spent for.
+pub(crate) fn busiest(recent: &RecentUse) -> String {
+    let mut tenants: Vec<(TenantId, Use)> = recent.tenants.to_vec();
+    tenants.sort_unstable_by_key(|(id, used)| (std::cmp::Reverse((used.busy, used.requests)), *id));
+    let others = tenants.split_off(tenants.len().min(TENANTS_MAX));
+    let seconds = recent.over.max(Duration::from_secs(1)).as_secs_f64();
+    let mut text = String::new();
+    for (name, help, figure) in FIGURES {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for (id, used) in &tenants {
+            let _ = writeln!(text, "{name}{{tenant=\"{id}\"}} {}", figure(used) / seconds);
+        }
+        let rest: f64 = others.iter().map(|(_, used)| figure(used)).sum();
+        let _ = writeln!(text, "{name}{{tenant=\"{OTHER}\"}} {}", rest / seconds);
+    }
+    text
+}

@@ -1,0 +1,304 @@
+//! What a plan gives, and what whoever asks for more is told.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use tenantry_core::PlanLimits;
+
+use crate::harness::{Answer, App, PASSWORD};
+
+fn rate(per_s: u32, burst: u32) -> PlanLimits {
+    PlanLimits {
+        requests_per_s: per_s.try_into().ok(),
+        burst: burst.try_into().ok(),
+        ..PlanLimits::default()
+    }
+}
+
+/// How many of so many requests at once are let through.
+async fn let_through(client: &crate::harness::Client, number: usize) -> usize {
+    let asking = (0..number).map(|_| client.get("/app/contacts"));
+    let answers = futures_util::future::join_all(asking).await;
+    answers.iter().filter(|answer| answer.status == 200).count()
+}
+
+fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
+    answer.headers.get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn requests_beyond_the_plans_rate_are_refused_with_when_to_come_again() {
+    let app = App::start().await;
+    let (one, other) = (&app.tenants[0].client, &app.tenants[1].client);
+    let free = one.get("/app/contacts").await;
+    assert!(
+        header(&free, "ratelimit").is_empty(),
+        "nothing is said where nothing is limited"
+    );
+    app.limit_plan(&rate(1, 5)).await;
+    let first = one.get("/app/contacts").await;
+    assert_eq!(header(&first, "ratelimit-policy"), r#""requests";q=5;w=5"#);
+    assert_eq!(header(&first, "ratelimit"), r#""requests";r=4;t=1"#);
+    first.expect(200);
+    assert!((4..=5).contains(&let_through(one, 20).await), "the burst");
+    let refused = one.get("/app/contacts").await;
+    assert!(
+        header(&refused, "ratelimit").starts_with(r#""requests";r=0;t="#),
+        "{:?}",
+        refused.headers
+    );
+    let wait: u64 = header(&refused, "retry-after").parse().unwrap();
+    assert!((1..=2).contains(&wait), "{wait}");
+    let problem = refused.refused(429, "rate-limited");
+    assert_eq!(
+        (&problem["limit"]["name"], &problem["limit"]["quota"]),
+        (&json!("requests"), &json!(5)),
+        "{problem}"
+    );
+    assert!(
+        problem["limit"]["reset_s"]
+            .as_u64()
+            .is_some_and(|reset| (4..=6).contains(&reset)),
+        "{problem}"
+    );
+    // It is each tenant's own, and comes back.
+    other.get("/app/contacts").await.expect(200);
+    tokio::time::sleep(Duration::from_secs(wait)).await;
+    one.get("/app/contacts").await.expect(200);
+    // The control plane is not the tenant's application: its admins can still see what is used.
+    let usage = format!("/v1/tenants/{}/usage", app.tenants[0].id);
+    one.get(&usage).await.expect(200);
+}
+
+#[tokio::test]
+async fn processes_divide_what_a_plan_gives() {
+    let app = App::start_with(|options| {
+        options.isolations = &["shared"];
+        options.pool.share_lease = Duration::from_secs(2);
+    })
+    .await;
+    app.limit_plan(&rate(1, 12)).await;
+    let client = &app.tenants[0].client;
+    assert!((12..=13).contains(&let_through(client, 30).await));
+    // Another one comes, and serves tenants too.
+    let second = app.another_process();
+    let tenant = app.tenants[0].id.parse().unwrap();
+    let scope = second.system_context(tenant, "another process").await.unwrap();
+    let policy = |answer: &Answer| header(answer, "ratelimit").to_owned();
+    let served = async || scope.query("select 1 as one", &[]).await.is_ok();
+    app.within_seconds(10, served).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Half of twelve at once, and one every other second; what was used before is paid by then.
+    app.limit_plan(&rate(1000, 12)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // What was owed at the smaller rate is owed once more, at the larger one's price.
+    client.get("/app/contacts").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let answer = client.get("/app/contacts").await;
+    assert!(policy(&answer).contains(";r=5;"), "{:?}", answer.headers);
+    // It goes, and the first has all of it again.
+    drop(scope);
+    second.close().await;
+    drop(second);
+    let whole = async || {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        policy(&client.get("/app/contacts").await).contains(";r=11;")
+    };
+    app.within_seconds(15, whole).await;
+}
+
+#[tokio::test]
+async fn a_statement_may_take_as_long_as_the_plan_gives_and_others_as_ever() {
+    let app = App::start_with(|options| options.isolations = &["shared"]).await;
+    let tenant = app.tenants[0].id.parse().unwrap();
+    let scope = app.tenantry.system_context(tenant, "test").await.unwrap();
+    // A statement that takes long without sleeping.
+    let slow = "select count(*) from generate_series(1, 30000000)";
+    scope.query("select 1 as one", &[]).await.unwrap();
+    let limits = PlanLimits {
+        statement_ms: 200.try_into().ok(),
+        ..PlanLimits::default()
+    };
+    app.limit_plan(&limits).await;
+    let begun = Instant::now();
+    let error = scope.query(slow, &[]).await.expect_err("it takes too long");
+    assert_eq!(error.kind(), tenantry::ErrorKind::Timeout);
+    assert!(error.to_string().contains("200 ms"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let mut transaction = scope.begin().await.unwrap();
+    let in_transaction = transaction.query(slow, &[]).await.expect_err("it takes too long");
+    assert_eq!(in_transaction.kind(), tenantry::ErrorKind::Timeout);
+    app.limit_plan(&PlanLimits::default()).await;
+    scope
+        .query("select count(*) from generate_series(1, 3000000)", &[])
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_tenant_has_no_more_calls_at_a_time_than_its_plan_gives() {
+    let app = App::start_with(|options| {
+        options.isolations = &["shared"];
+        options.pool.wait_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let tenant = app.tenants[0].id.parse().unwrap();
+    let scope = app.tenantry.system_context(tenant, "test").await.unwrap();
+    let limits = PlanLimits {
+        concurrent: 2.try_into().ok(),
+        ..PlanLimits::default()
+    };
+    app.limit_plan(&limits).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut transaction = scope.begin().await.unwrap();
+        transaction.query("select 1 as one", &[]).await.unwrap();
+        held.push(transaction);
+    }
+    let error = scope.query("select 1 as one", &[]).await.expect_err("both are in use");
+    assert_eq!(error.kind(), tenantry::ErrorKind::TenantBusy);
+    app.tenants[0]
+        .client
+        .get("/app/contacts")
+        .await
+        .refused(429, "rate-limited");
+    held.pop().unwrap().rollback().await.unwrap();
+    scope.query("select 1 as one", &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tenant_that_has_as_much_as_its_plan_gives_adds_nothing_and_may_make_room() {
+    let app = App::start().await;
+    for tenant in &app.tenants {
+        app.limit_plan(&PlanLimits::default()).await;
+        let mut made = Vec::new();
+        for n in 0..5 {
+            let contact = tenant
+                .client
+                .post("/app/contacts", json!({ "name": format!("c{n}") }))
+                .await
+                .expect(201);
+            made.push(contact["id"].as_str().unwrap().to_owned());
+        }
+        let (admin, schema) = app.tables_of(tenant).await;
+        let analyze = format!("analyze {schema}.contacts");
+        admin.batch_execute(&analyze).await.unwrap();
+        let limits = PlanLimits {
+            rows: BTreeMap::from([("contacts".to_owned(), 5)]),
+            ..PlanLimits::default()
+        };
+        app.limit_plan(&limits).await;
+        assert!(app.measure().await > 0);
+        let refused = tenant.client.post("/app/contacts", json!({ "name": "one more" })).await;
+        let problem = refused.refused(402, "plan-limit-reached");
+        assert_eq!(
+            problem["limit"],
+            json!({ "name": "rows.contacts", "quota": 5, "used": 5, "reset_s": null }),
+            "{problem}"
+        );
+        // Reading and removing go on.
+        tenant.client.get("/app/contacts").await.expect(200);
+        let usage = tenant
+            .client
+            .get(&format!("/v1/tenants/{}/usage", tenant.id))
+            .await
+            .expect(200);
+        assert_eq!(
+            usage["exceeded"],
+            json!([{ "limit": "rows.contacts", "quota": 5, "used": 5 }]),
+            "{usage}"
+        );
+        assert_eq!(usage["days"][0]["rows"]["contacts"], 5, "{usage}");
+        for id in &made[..3] {
+            tenant.client.delete(&format!("/app/contacts/{id}")).await.expect(204);
+        }
+        // As the autovacuum does after a while.
+        admin
+            .batch_execute(&format!("vacuum analyze {schema}.contacts"))
+            .await
+            .unwrap();
+        assert!(app.measure().await > 0);
+        tenant
+            .client
+            .post("/app/contacts", json!({ "name": "again" }))
+            .await
+            .expect(201);
+    }
+}
+
+#[tokio::test]
+async fn no_more_members_than_the_plan_gives_come_in_at_once_either() {
+    let app = App::small().await;
+    let limits = PlanLimits {
+        members: 3.try_into().ok(),
+        ..PlanLimits::default()
+    };
+    app.limit_plan(&limits).await;
+    let members = format!("/v1/tenants/{}/members", app.tenants[0].id);
+    let adding = (0..6).map(|n| {
+        let body = json!({ "email": format!("m{n}@example.net"), "password": PASSWORD, "role": "member" });
+        app.tenants[0].client.post(&members, body)
+    });
+    let answers = futures_util::future::join_all(adding).await;
+    assert_eq!(
+        answers.iter().filter(|answer| answer.status == 201).count(),
+        2,
+        "{answers:?}"
+    );
+    for answer in answers.into_iter().filter(|answer| answer.status != 201) {
+        let problem = answer.refused(402, "plan-limit-reached");
+        assert_eq!(
+            problem["limit"],
+            json!({ "name": "members", "quota": 3, "used": 3, "reset_s": null })
+        );
+    }
+    // Another tenant's admins learn nothing, and its own see what is used.
+    let usage = app.tenants[0]
+        .client
+        .get(&format!("/v1/tenants/{}/usage", app.tenants[0].id))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&usage["members"], &usage["limits"]["members"]),
+        (&json!(3), &json!(3)),
+        "{usage}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_used_is_counted_by_the_day_once_and_by_tenant() {
+    let app = App::start_with(|options| options.isolations = &["shared", "schema"]).await;
+    for _ in 0..7 {
+        app.tenants[0].client.get("/app/contacts").await.expect(200);
+    }
+    app.tenants[0].client.get("/app/contacts/nonsense").await;
+    app.tenants[1].client.get("/app/contacts").await.expect(200);
+    // Given up at whatever moment, nothing is lost.
+    for us in [0, 50, 200, 500] {
+        let _ = tokio::time::timeout(Duration::from_micros(us), app.tenantry.flush_usage()).await;
+    }
+    app.tenantry.flush_usage().await.unwrap();
+    app.tenantry.flush_usage().await.unwrap();
+    let days = async |n: usize| {
+        let path = format!("/v1/tenants/{}/usage?days=1", app.tenants[n].id);
+        app.operator.get(&path).await.expect(200)["days"].clone()
+    };
+    let day = days(0).await;
+    let requests = day[0]["requests"].as_i64().unwrap();
+    // What was being written when it was given up may have been written all the same.
+    assert!(requests >= 8 && requests % 8 == 0, "{day}");
+    assert_eq!((&day[0]["limited"], &day[0]["failed"]), (&json!(0), &json!(0)), "{day}");
+    // A catalog that is away loses nothing either.
+    app.catalog_server.cut();
+    assert!(app.tenantry.flush_usage().await.is_ok(), "nothing to write");
+    app.catalog_server.heal();
+    let path = format!("/v1/tenants/{}/usage", app.tenants[0].id);
+    app.operator
+        .get(&format!("{path}?days=0"))
+        .await
+        .refused(422, "invalid-field");
+    app.tenants[1].client.get(&path).await.refused(404, "not-found");
+}
