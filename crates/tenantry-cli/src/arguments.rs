@@ -4,8 +4,8 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::{
     command::{
-        adopt, audit, bench, completions, dev, doctor, init, job, member, migrate, serve, server, signing_key, tenant,
-        token,
+        adopt, audit, bench, completions, dev, doctor, init, job, member, migrate, plan, serve, server, signing_key,
+        tenant, token,
     },
     config::Overrides,
 };
@@ -48,6 +48,9 @@ pub(crate) enum Command {
     /// List dead jobs and others, begin them anew, take them out
     #[command(subcommand)]
     Job(job::Command),
+    /// What each plan gives at most
+    #[command(subcommand)]
+    Plan(plan::Command),
     /// Add, list and check PostgreSQL servers
     #[command(subcommand)]
     Server(server::Command),

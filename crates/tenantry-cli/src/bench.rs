@@ -12,6 +12,7 @@ mod fleet;
 mod homes;
 mod http;
 mod jobs;
+mod limiter;
 mod measure;
 mod memory;
 mod peers;

@@ -10,6 +10,7 @@ pub(crate) mod init;
 pub(crate) mod job;
 pub(crate) mod member;
 pub(crate) mod migrate;
+pub(crate) mod plan;
 pub(crate) mod serve;
 pub(crate) mod server;
 pub(crate) mod signing_key;
@@ -33,7 +34,14 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
         _ => {}
     }
     let config = Config::load(&arguments.overrides)?;
-    telemetry::start(&log_filter(&arguments, &config), config.log_format)?;
+    match &arguments.command {
+        Command::Bench(_) => telemetry::start_for_benchmarks()?,
+        _ => telemetry::start(
+            &log_filter(&arguments, &config),
+            config.log_format,
+            config.otlp_endpoint.as_deref(),
+        )?,
+    }
     match arguments.command {
         Command::Dev(dev) => dev::run(dev, config, output).await,
         Command::Adopt(adopt) => adopt::run(adopt, config, output).await,
@@ -41,6 +49,7 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
         Command::Tenant(tenant) => tenant::run(tenant, &config, output).await,
         Command::Member(member) => member::run(member, &config, output).await,
         Command::Job(job) => job::run(job, &config, output).await,
+        Command::Plan(plan) => plan::run(plan, &config, output).await,
         Command::Server(server) => server::run(server, &config, output).await,
         Command::Migrate(migrate) => migrate::run(migrate, &config, output).await,
         Command::Token(token) => token::run(token, &config, output).await,

@@ -53,6 +53,8 @@ pub(crate) struct Config {
     /// `minimum_version`: the number of the migration that the application can't do without. `serve` answers
     /// `tenant-migrating` for a tenant that lacks it; 0 for none.
     pub(crate) minimum_version: i64,
+    /// `drain_delay_s`: how long `serve` goes on accepting after SIGTERM, while it says that it is not ready.
+    pub(crate) drain_delay: Duration,
     /// `drain_timeout_s`: how long `serve` lets running requests end after SIGTERM.
     pub(crate) drain_timeout: Duration,
     /// `retention_days`: how long a deleted tenant can be resumed before it is purged.
@@ -65,6 +67,8 @@ pub(crate) struct Config {
     pub(crate) server_connections: NonZeroUsize,
     /// `tenant_connections`: how many connections a tenant may use at a time while another one uses its database.
     pub(crate) tenant_connections: NonZeroUsize,
+    /// `slow_statement_ms`: from how long on a statement is told in the log; 0 for never.
+    pub(crate) slow_statement: Option<Duration>,
     /// `plans`: what a tenant's plan decides where the request leaves it open.
     pub(crate) plans: BTreeMap<String, PlanRule>,
     /// `hardening`: which tenant databases are hardened when they are made: `own`, `all` or `none`.
@@ -83,6 +87,8 @@ pub(crate) struct Config {
     pub(crate) log: Option<String>,
     /// `log_format`: `text` or `json`.
     pub(crate) log_format: LogFormat,
+    /// `otlp_endpoint`: the OpenTelemetry collector that gets the span of each request, such as `http://localhost:4318`.
+    pub(crate) otlp_endpoint: Option<String>,
 }
 
 /// Where tenants of a plan are placed.
@@ -170,12 +176,17 @@ impl Config {
             outside_issuers: layers.take("outside_issuers")?.unwrap_or_default(),
             migrations: layers.take_path("migrations")?,
             minimum_version: layers.take("minimum_version")?.unwrap_or(0),
+            drain_delay: Duration::from_secs(layers.take("drain_delay_s")?.unwrap_or(0)),
             drain_timeout: Duration::from_secs(layers.take("drain_timeout_s")?.unwrap_or(30)),
             retention: Duration::from_secs(DAY_S * u64::from(layers.take::<u32>("retention_days")?.unwrap_or(30))),
             spare_schemas: layers.take("spare_schemas")?.unwrap_or(0),
             spare_databases: layers.take("spare_databases")?.unwrap_or(0),
             server_connections: layers.take("server_connections")?.unwrap_or(usual(64)),
             tenant_connections: layers.take("tenant_connections")?.unwrap_or(usual(4)),
+            slow_statement: match layers.take("slow_statement_ms")?.unwrap_or(500) {
+                0 => None,
+                ms => Some(Duration::from_millis(ms)),
+            },
             plans: layers.take("plans")?.unwrap_or_default(),
             hardening: layers.take("hardening")?.unwrap_or_default(),
             audit_interval: interval(layers.take("audit_interval_h")?.unwrap_or(24.0))?,
@@ -184,6 +195,7 @@ impl Config {
             files: layers.take_location("files")?,
             log: layers.take("log")?,
             log_format: layers.take("log_format")?.unwrap_or_default(),
+            otlp_endpoint: layers.take("otlp_endpoint")?,
         })
     }
 }
@@ -211,12 +223,14 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("outside_issuers", Kind::Toml),
     ("migrations", Kind::Text),
     ("minimum_version", Kind::Toml),
+    ("drain_delay_s", Kind::Toml),
     ("drain_timeout_s", Kind::Toml),
     ("retention_days", Kind::Toml),
     ("spare_schemas", Kind::Toml),
     ("spare_databases", Kind::Toml),
     ("server_connections", Kind::Toml),
     ("tenant_connections", Kind::Toml),
+    ("slow_statement_ms", Kind::Toml),
     ("plans", Kind::Toml),
     ("hardening", Kind::Text),
     ("audit_interval_h", Kind::Toml),
@@ -225,6 +239,7 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("files", Kind::Text),
     ("log", Kind::Text),
     ("log_format", Kind::Text),
+    ("otlp_endpoint", Kind::Text),
 ];
 
 /// How a key's text in the environment or in an option is read.

@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// It was understood and did not succeed: exit code 1.
     Failed(anyhow::Error),
+    /// The server stopped when it was asked to, but not everything had ended in time: exit code 3.
+    CutOff(String),
 }
 
 impl Failure {
@@ -28,6 +30,7 @@ impl Failure {
         match self {
             Self::Usage(_) => "usage",
             Self::Failed(_) => "failed",
+            Self::CutOff(_) => "cut-off",
         }
     }
 
@@ -35,6 +38,7 @@ impl Failure {
         match self {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
+            Self::CutOff(_) => 3,
         }
     }
 }
@@ -52,7 +56,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
-            Self::Usage(message) => message.clone(),
+            Self::Usage(message) | Self::CutOff(message) => message.clone(),
             Self::Failed(error) => chain(error),
         };
         f.write_str(&one_line(&text))

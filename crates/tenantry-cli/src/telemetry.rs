@@ -1,28 +1,94 @@
 //! Logs go to stderr; what they hold never includes secrets, because secrets are `SecretString` everywhere.
 
-use std::io::IsTerminal;
+mod json;
+#[cfg(feature = "otlp")]
+mod otlp;
 
-use tracing_subscriber::EnvFilter;
+use std::{
+    io::IsTerminal,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, Layer as _,
+    filter::{dynamic_filter_fn, filter_fn},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 use crate::config::{ConfigError, LogFormat};
 
-/// Starts logging with a filter such as `info` or `tenantry_pool=debug`.
+/// The administrative driver shows statements with their values, keys among them, at lower levels: whatever is asked for, those are
+/// not shown.
+fn shows_no_values(line: &Metadata<'_>) -> bool {
+    !line.target().starts_with("tokio_postgres") || *line.level() <= Level::INFO
+}
+
+/// Starts logging with a filter such as `info` or `tenantry_pool=debug`, and sending spans to a collector where one is named.
 ///
 /// # Errors
 ///
-/// When the filter can't be read.
-pub(crate) fn start(filter: &str, format: LogFormat) -> Result<(), ConfigError> {
+/// When the filter can't be read, or this program can't send spans.
+pub(crate) fn start(filter: &str, format: LogFormat, collector: Option<&str>) -> Result<(), ConfigError> {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
         ConfigError::new(format!(
             "log: {error}; write for example `info` or `tenantry_pool=debug`"
         ))
     })?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let started = match format {
-        LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => subscriber.json().try_init(),
+    let lines = match format {
+        LogFormat::Text => tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .boxed(),
+        LogFormat::Json => json::Lines::new(std::io::stderr).boxed(),
     };
+    let started = tracing_subscriber::registry()
+        .with(filter)
+        .with(filter_fn(shows_no_values))
+        .with(lines)
+        .with(spans(collector)?)
+        .try_init();
     started.map_err(|error| ConfigError::new(format!("logging can't start: {error}")))
+}
+
+#[cfg(feature = "otlp")]
+fn spans(collector: Option<&str>) -> Result<Option<otlp::Spans>, ConfigError> {
+    Ok(collector.map(otlp::Spans::to))
+}
+
+#[cfg(not(feature = "otlp"))]
+fn spans(collector: Option<&str>) -> Result<Option<tracing_subscriber::layer::Identity>, ConfigError> {
+    match collector {
+        None => Ok(None),
+        Some(_) => Err(ConfigError::new(
+            "otlp_endpoint: this program was built without the feature `otlp`: build it with it, or leave the key out",
+        )),
+    }
+}
+
+/// Whether requests are logged as `serve` would, in a benchmark.
+static IS_LOGGING: AtomicBool = AtomicBool::new(false);
+
+/// Starts logging for a benchmark: warnings as ever, and beside them what `serve` logs as JSON, to nowhere, while [`log_as_serve`] wants it.
+///
+/// # Errors
+///
+/// When something logs already.
+pub(crate) fn start_for_benchmarks() -> Result<(), ConfigError> {
+    let warnings = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_filter(filter_fn(|line| {
+            line.is_event() && *line.level() <= Level::WARN && shows_no_values(line)
+        }));
+    let as_serve = json::Lines::new(std::io::sink).with_filter(dynamic_filter_fn(|line, _| {
+        IS_LOGGING.load(Ordering::Relaxed) && *line.level() <= Level::INFO
+    }));
+    let started = tracing_subscriber::registry().with(as_serve).with(warnings).try_init();
+    started.map_err(|error| ConfigError::new(format!("logging can't start: {error}")))
+}
+
+/// Switches what [`start_for_benchmarks`] has prepared.
+pub(crate) fn log_as_serve(on: bool) {
+    IS_LOGGING.store(on, Ordering::Relaxed);
 }

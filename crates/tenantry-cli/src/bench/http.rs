@@ -2,7 +2,9 @@
 
 use std::{
     net::SocketAddr,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +16,7 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use tenantry_server::{Application, Services};
+use tenantry_server::{Application, Server, Services};
 use tenantry_wire::{Connection, Row};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,12 +25,13 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    measure::{Caller, Crowd, compare},
+    measure::{Caller, Crowd, Side, Slice, compare},
     queries::Ids,
     report::{Finding, Target},
     run::Run,
     world::{CROWD, Home},
 };
+use crate::telemetry;
 
 /// Sixteen clients, each with its tenant and its token: as many connections of PostgreSQL's in turn.
 pub(super) async fn contact(run: &Run) -> Result<Finding> {
@@ -45,19 +48,7 @@ pub(super) async fn contact_of_one(run: &Run) -> Result<Finding> {
 
 async fn clients(run: &Run, name: &'static str, homes: &[&Home], who: &str, target: Target) -> Result<Finding> {
     let world = &run.world;
-    let application = Application {
-        router: tenantry_crm::router(),
-        openapi: tenantry_crm::openapi(),
-    };
-    let config = tenantry_server::Config {
-        listen: ([127, 0, 0, 1], 0).into(),
-        ..tenantry_server::Config::default()
-    };
-    let services = Services {
-        ops: world.ops.clone(),
-        tenantry: world.tenantry.clone(),
-    };
-    let server = tenantry_server::start(config, services, application).await?;
+    let server = serve(run, false).await?;
     let bare = Bare::start(run).await?;
     let (mut whole_callers, mut bare_callers) = (Vec::new(), Vec::new());
     for home in homes {
@@ -76,6 +67,74 @@ async fn clients(run: &Run, name: &'static str, homes: &[&Home], who: &str, targ
         &found,
         target,
     ))
+}
+
+/// The same request with everything logged and counted that `serve` logs and counts, against a server that does neither.
+pub(super) async fn observed(run: &Run) -> Result<Finding> {
+    let homes: Vec<&Home> = run.world.shared.iter().collect();
+    let (quiet, observed) = (serve(run, true).await?, serve(run, false).await?);
+    let mut crowds = Vec::new();
+    for server in [&quiet, &observed] {
+        let mut callers = Vec::new();
+        for home in &homes {
+            let token = run.world.token(home).await?;
+            callers.push(Client::connect(server.address(), home, &token).await?);
+        }
+        crowds.push(Crowd::new(callers));
+    }
+    let [quiet_callers, observed_callers] = &mut crowds[..] else {
+        bail!("there are two servers")
+    };
+    let mut off = Logging {
+        on: false,
+        side: quiet_callers,
+    };
+    let mut on = Logging {
+        on: true,
+        side: observed_callers,
+    };
+    let found = compare(&run.meter, run.plan, &mut off, &mut on).await;
+    telemetry::log_as_serve(false);
+    quiet.stop().await;
+    observed.stop().await;
+    Ok(Finding::rates(
+        "observed",
+        format!("GET /app/contacts/{{id}} with a token, {CROWD} clients, logged as JSON and counted"),
+        "the same without log lines, spans and metrics of requests",
+        &found?,
+        Target::AtLeast(0.93),
+    ))
+}
+
+/// A side during whose slices is logged, or not.
+struct Logging<'a> {
+    on: bool,
+    side: &'a mut Crowd<Client>,
+}
+
+impl Side for Logging<'_> {
+    fn slice(&mut self, time: Duration) -> Pin<Box<dyn Future<Output = Result<Slice>> + '_>> {
+        telemetry::log_as_serve(self.on);
+        self.side.slice(time)
+    }
+}
+
+async fn serve(run: &Run, unmeasured: bool) -> Result<Server> {
+    let world = &run.world;
+    let application = Application {
+        router: tenantry_crm::router(),
+        openapi: tenantry_crm::openapi(),
+    };
+    let config = tenantry_server::Config {
+        listen: ([127, 0, 0, 1], 0).into(),
+        unmeasured,
+        ..tenantry_server::Config::default()
+    };
+    let services = Services {
+        ops: world.ops.clone(),
+        tenantry: world.tenantry.clone(),
+    };
+    Ok(tenantry_server::start(config, services, application).await?)
 }
 
 /// What an application without tenants would be: one route, one query, nothing around it.

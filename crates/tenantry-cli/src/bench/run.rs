@@ -10,7 +10,7 @@ use super::{
     cpu::CpuMeter,
     create,
     crowd::Sizes,
-    fleet, homes, http, jobs,
+    fleet, homes, http, jobs, limiter,
     measure::Plan,
     memory, peers,
     placed::Placed,
@@ -65,6 +65,8 @@ pub(crate) const NAMES: &[&str] = &[
     "cache",
     "http",
     "http-one-tenant",
+    "observed",
+    "limiter",
     "create-shared",
     "create-schema",
     "create-schema-next",
@@ -116,6 +118,7 @@ pub(crate) async fn run(binaries: Binaries, wanted: &Wanted, progress: impl Fn(&
         progress(name);
         match name {
             "costs" => findings.extend(homes::costs(&run).await?),
+            "limiter" => findings.extend(limiter::all(run.plan)?),
             "fleet" => findings.extend(fleet::all(&run).await?),
             "million" => findings.extend(scale::million(&run, &progress).await?),
             "schemas" => findings.extend(scale::schemas(&run, &progress).await?),
@@ -162,6 +165,7 @@ impl Run {
             "cache" => cache::read(self).await,
             "http" => http::contact(self).await,
             "http-one-tenant" => http::contact_of_one(self).await,
+            "observed" => http::observed(self).await,
             "create-shared" => create::shared(self).await,
             "create-schema" => create::schema(self, name, create::Before::Nothing).await,
             "create-schema-next" => create::schema(self, name, create::Before::Another).await,

@@ -15,7 +15,11 @@ use clap::Args;
 use tenantry_catalog::MasterKey;
 use tenantry_postgres::Cluster;
 
-use self::{folder::Folder, greeting::Greeting, world::World};
+use self::{
+    folder::Folder,
+    greeting::Greeting,
+    world::{Users, World},
+};
 pub(crate) use catalog::PrivateCatalog;
 pub(crate) use state::{Running, RunningTenant};
 
@@ -60,10 +64,11 @@ pub(super) async fn run(arguments: Arguments, config: Config, output: Output) ->
         folder.clear()?;
     }
     let mut cluster = private::start(&folder, binaries, &progress).await?;
+    let users = Users::default();
     let built = tokio::select! {
         // Tenants that are half made are journalled: the next start goes on with them.
         () = stop.received() => None,
-        built = World::build(&arguments, &config, &folder, &cluster, &progress) => Some(built),
+        built = World::build(&arguments, &config, &folder, &cluster, &users, &progress) => Some(built),
     };
     let ended = match built {
         Some(Ok(world)) => {
@@ -72,12 +77,14 @@ pub(super) async fn run(arguments: Arguments, config: Config, output: Output) ->
                 watch(&mut stop, &mut cluster).await;
             }
             progress.step("letting requests end");
-            world.stop().await;
-            Ok(announced?)
+            let stopped = world.stop(stop.received()).await;
+            announced.map_err(Failure::from).and(stopped)
         }
         Some(Err(error)) => Err(error),
         None => Ok(()),
     };
+    // Before what they are connected to.
+    users.end().await;
     progress.step("stopping PostgreSQL");
     let removed = folder.remove(RUNNING).and_then(|()| folder.remove(ENVIRONMENT));
     cluster.stop().await?;

@@ -2,6 +2,8 @@
 
 mod watch;
 
+use std::time::Duration;
+
 use clap::Args;
 use tenantry::{Catalog, PoolConfig, ResolverConfig, Tenantry};
 use tenantry_ops::Ops;
@@ -40,38 +42,45 @@ pub(super) async fn run(arguments: Arguments, config: Config, output: Output) ->
     })?;
     stop.received().await;
     drop((watch, later));
-    tracing::info!("stopping: requests that have begun may end");
-    running.stop().await;
-    Ok(())
+    tracing::info!("stopping: requests that have begun may end; a second signal cuts them off");
+    running.stop(stop.received()).await
 }
 
 /// A server with what works beside it.
 pub(crate) struct Running {
     pub(crate) server: Server,
     pub(crate) tenantry: Tenantry,
-    operations: Operations,
-}
-
-/// The runner of operations; it ends when this value is dropped, also where a start fails half-way.
-struct Operations(tokio::task::JoinHandle<()>);
-
-impl Drop for Operations {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    catalog: Catalog,
+    drain_timeout: Duration,
 }
 
 impl Running {
-    /// Lets requests end, then stops. Operations that are under way are journalled: the next runner goes on with them.
-    pub(crate) async fn stop(self) {
-        self.server.stop().await;
-        drop(self.operations);
+    /// Lets requests end, then stops; `hurry` ends the waiting. Operations that are under way are journalled: the next runner
+    /// goes on with them.
+    ///
+    /// # Errors
+    ///
+    /// When something held on until the time was over.
+    pub(crate) async fn stop(self, hurry: impl Future<Output = ()>) -> Result<(), Failure> {
+        let drained = self.server.stop_by(hurry).await;
         // So that the others have its share of the connections now, and not when its lease has ended.
         self.tenantry.close().await;
+        // Last: those before still write there.
+        self.catalog.close();
+        if drained.is_clean() {
+            return Ok(());
+        }
+        Err(Failure::CutOff(format!(
+            "stopped, but {} requests and {} connections held on until {} s (drain_timeout_s) were over or a second signal came, \
+             and were cut off; the log says which",
+            drained.requests_cut,
+            drained.connections_cut,
+            self.drain_timeout.as_secs()
+        )))
     }
 }
 
-/// Starts the server and the runner of operations.
+/// Starts the server, which also runs operations.
 ///
 /// # Errors
 ///
@@ -86,28 +95,30 @@ pub(crate) async fn start(config: &Config, ops: Ops, catalog: Catalog) -> Result
     let pool = PoolConfig {
         server_connections_max: config.server_connections.get(),
         tenant_connections_max: config.tenant_connections.get(),
+        slow_statement: config.slow_statement.unwrap_or(Duration::MAX),
         ..PoolConfig::default()
     };
-    let mut tenantry =
-        Tenantry::on_catalog_from(catalog, resolver, pool, config.minimum_version)?.with_cache(beside::cache(config)?);
+    let mut tenantry = Tenantry::on_catalog_from(catalog.clone(), resolver, pool, config.minimum_version)?
+        .with_cache(beside::cache(config)?);
     if let Some(files) = beside::files(config)? {
         tenantry = tenantry.with_files(files);
     }
     let services = Services {
-        ops: ops.clone(),
+        ops,
         tenantry: tenantry.clone(),
     };
     let http = tenantry_server::Config {
         listen: config.listen,
+        drain_delay: config.drain_delay,
         shutdown_grace: config.drain_timeout,
         trusted_proxies: networks,
         ..tenantry_server::Config::default()
     };
     let server = tenantry_server::start(http, services, application::routes(config)).await?;
-    let operations = Operations(tokio::spawn(async move { ops.run_operations().await }));
     Ok(Running {
         server,
         tenantry,
-        operations,
+        catalog,
+        drain_timeout: config.drain_timeout,
     })
 }

@@ -1,11 +1,16 @@
 //! `tenantry tenant`: the customers.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, IsTerminal, Write},
+};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use tenantry_core::{Email, Epoch, Isolation, PersonName, Plan, Slug, TenantId, TenantName, TenantState};
+use tenantry_core::{
+    Email, Epoch, Excess, Isolation, PersonName, Plan, PlanLimits, Slug, TenantId, TenantName, TenantState,
+};
 use tenantry_ops::{FirstOwner, Ops, Tenant, TenantCursor, TenantFilter, TenantRef, TenantRequest};
 
 use crate::{
@@ -26,6 +31,10 @@ pub(crate) enum Command {
     List(List),
     /// Show a tenant
     Show(Named),
+    /// Tell how large a tenant is, by its server's statistics
+    Size(Named),
+    /// Tell what a tenant uses by the day, and what its plan gives
+    Usage(Named),
     /// Refuse every access to a tenant; its rows stay
     Suspend(Named),
     /// Serve a suspended or deleted tenant again
@@ -253,6 +262,8 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
         Command::Create(create) => return run_create(&ops, create, output).await,
         Command::List(list) => return run_list(&ops, list, output).await,
         Command::Purge(purge) => return run_purge(&ops, &purge, output).await,
+        Command::Size(named) => return run_size(&ops, &named, output).await,
+        Command::Usage(named) => return run_usage(&ops, &named, output).await,
         Command::Show(named) => ops.get_tenant(&by, &named.tenant()).await?,
         Command::Suspend(named) => ops.suspend_tenant(&by, &named.tenant()).await?,
         Command::Resume(named) => ops.resume_tenant(&by, &named.tenant()).await?,
@@ -328,6 +339,129 @@ async fn run_list(ops: &Ops, list: List, output: Output) -> Result<(), Failure> 
         }
     }
     Ok(output.answer(&Items { items })?)
+}
+
+/// How large a tenant is, with the names that the HTTP interface uses.
+#[derive(Serialize)]
+struct Size {
+    isolation: Isolation,
+    rows: i64,
+    bytes: i64,
+    bytes_estimated: bool,
+    complete: bool,
+    tables: Vec<SizeOfTable>,
+}
+
+#[derive(Serialize)]
+struct SizeOfTable {
+    table: String,
+    rows: Option<i64>,
+    bytes: Option<i64>,
+}
+
+impl Answer for Size {
+    fn text(&self) -> String {
+        let about = if self.bytes_estimated { "about " } else { "" };
+        let mut shown = vec![
+            ("isolation", self.isolation.to_string()),
+            ("rows", format!("about {}", self.rows)),
+            ("bytes", format!("{about}{}", self.bytes)),
+        ];
+        if !self.complete {
+            shown.push(("not counted", "tables without statistics: run `analyze`".to_owned()));
+        }
+        let known = |figure: Option<i64>| figure.map_or_else(|| "?".to_owned(), |figure| figure.to_string());
+        let rows = self
+            .tables
+            .iter()
+            .map(|table| [table.table.clone(), known(table.rows), known(table.bytes)]);
+        format!("{}\n\n{}", fields(shown), table(["table", "rows", "bytes"], rows))
+    }
+}
+
+async fn run_size(ops: &Ops, named: &Named, output: Output) -> Result<(), Failure> {
+    let tenant = ops.get_tenant(&authority(), &named.tenant()).await?;
+    let size = ops.tenant_size(&authority(), tenant.id).await?;
+    let tables = size.tables.into_iter().map(|table| SizeOfTable {
+        table: table.table,
+        rows: table.rows,
+        bytes: table.bytes,
+    });
+    Ok(output.answer(&Size {
+        isolation: size.isolation,
+        rows: size.rows,
+        bytes: size.bytes,
+        bytes_estimated: size.bytes_estimated,
+        complete: size.complete,
+        tables: tables.collect(),
+    })?)
+}
+
+/// What a tenant uses, with the names that the HTTP interface uses.
+#[derive(Serialize)]
+struct Used {
+    plan: Plan,
+    limits: PlanLimits,
+    exceeded: Vec<Excess>,
+    members: i64,
+    days: Vec<UsedOnDay>,
+}
+
+#[derive(Serialize)]
+struct UsedOnDay {
+    day: NaiveDate,
+    requests: i64,
+    limited: i64,
+    failed: i64,
+    busy_ms: i64,
+    bytes: Option<i64>,
+    rows: Option<BTreeMap<String, u64>>,
+}
+
+impl Answer for Used {
+    fn text(&self) -> String {
+        let mut shown = vec![("plan", self.plan.to_string()), ("members", self.members.to_string())];
+        for excess in &self.exceeded {
+            shown.push((
+                "reached",
+                format!("{}: {} of {}", excess.limit, excess.used, excess.quota),
+            ));
+        }
+        let rows = self.days.iter().map(|day| {
+            [
+                day.day.to_string(),
+                day.requests.to_string(),
+                day.limited.to_string(),
+                day.failed.to_string(),
+                format!("{:.1}", day.busy_ms as f64 / 1000.0),
+                day.bytes.map_or_else(String::new, |bytes| bytes.to_string()),
+            ]
+        });
+        let days = table(["day", "requests", "limited", "failed", "busy s", "bytes"], rows);
+        format!("{}\n\n{days}", fields(shown))
+    }
+}
+
+async fn run_usage(ops: &Ops, named: &Named, output: Output) -> Result<(), Failure> {
+    const DAYS: i64 = 30;
+    let tenant = ops.get_tenant(&authority(), &named.tenant()).await?;
+    let usage = ops.tenant_usage(&authority(), tenant.id, DAYS).await?;
+    let days = usage.days.into_iter().map(|day| UsedOnDay {
+        day: day.day,
+        requests: day.requests,
+        limited: day.limited,
+        failed: day.failed,
+        busy_ms: day.busy_ms,
+        bytes: day.bytes,
+        rows: day.rows,
+    });
+    Ok(output.answer(&Used {
+        plan: usage.plan,
+        limits: usage.limits,
+        exceeded: usage.excess,
+        members: usage.members,
+        days: days.collect(),
+    })?)
 }
 
 async fn run_purge(ops: &Ops, purge: &Purge, output: Output) -> Result<(), Failure> {

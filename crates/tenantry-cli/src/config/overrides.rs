@@ -41,6 +41,9 @@ pub(crate) struct Overrides {
     /// The migration without which a tenant is not served, by its number [default: none]
     #[arg(long, global = true, value_name = "NUMBER", hide_short_help = true)]
     pub(crate) minimum_version: Option<String>,
+    /// How long `serve` goes on accepting after SIGTERM, while it says that it is not ready [default: 0]
+    #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
+    pub(crate) drain_delay_s: Option<String>,
     /// How long running requests may take to end after SIGTERM [default: 30]
     #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
     pub(crate) drain_timeout_s: Option<String>,
@@ -59,6 +62,9 @@ pub(crate) struct Overrides {
     /// How many connections a tenant may use at a time while another one uses its database [default: 4]
     #[arg(long, global = true, value_name = "NUMBER", hide_short_help = true)]
     pub(crate) tenant_connections: Option<String>,
+    /// From how long on a statement is told in the log, 0 for never [default: 500]
+    #[arg(long, global = true, value_name = "MILLISECONDS", hide_short_help = true)]
+    pub(crate) slow_statement_ms: Option<String>,
     /// Where tenants of each plan are placed, as a TOML table
     #[arg(long, global = true, value_name = "TABLE", hide_short_help = true)]
     pub(crate) plans: Option<String>,
@@ -83,6 +89,9 @@ pub(crate) struct Overrides {
     /// How log lines look: text or json
     #[arg(long, global = true, value_name = "FORMAT", hide_short_help = true)]
     pub(crate) log_format: Option<String>,
+    /// The OpenTelemetry collector that gets the span of each request, for example http://localhost:4318 [default: none]
+    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
+    pub(crate) otlp_endpoint: Option<String>,
 }
 
 impl Overrides {
@@ -99,12 +108,14 @@ impl Overrides {
             "outside_issuers" => self.outside_issuers.as_deref(),
             "migrations" => self.migrations.as_deref(),
             "minimum_version" => self.minimum_version.as_deref(),
+            "drain_delay_s" => self.drain_delay_s.as_deref(),
             "drain_timeout_s" => self.drain_timeout_s.as_deref(),
             "retention_days" => self.retention_days.as_deref(),
             "spare_schemas" => self.spare_schemas.as_deref(),
             "spare_databases" => self.spare_databases.as_deref(),
             "server_connections" => self.server_connections.as_deref(),
             "tenant_connections" => self.tenant_connections.as_deref(),
+            "slow_statement_ms" => self.slow_statement_ms.as_deref(),
             "plans" => self.plans.as_deref(),
             "hardening" => self.hardening.as_deref(),
             "audit_interval_h" => self.audit_interval_h.as_deref(),
@@ -113,6 +124,7 @@ impl Overrides {
             "files" => self.files.as_deref(),
             "log" => self.log.as_deref(),
             "log_format" => self.log_format.as_deref(),
+            "otlp_endpoint" => self.otlp_endpoint.as_deref(),
             _ => None,
         }
     }

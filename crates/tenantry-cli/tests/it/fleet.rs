@@ -18,11 +18,22 @@ pub(crate) const KEY: &str = "00112233445566778899aabbccddeeff001122334455667788
 const NOTES: &str = "create table notes (id uuid primary key default gen_random_uuid(), title text not null);\n";
 
 impl Installation {
-    async fn new() -> Self {
-        let installation = Self {
+    async fn empty() -> Self {
+        Self {
             folder: Folder::new(),
             catalog: database().await,
-        };
+        }
+    }
+
+    /// With a server, and the reference application.
+    pub(crate) async fn crm() -> Self {
+        let installation = Self::empty().await;
+        installation.add_server().await;
+        installation
+    }
+
+    async fn new() -> Self {
+        let installation = Self::empty().await;
         installation
             .folder
             .write("tenantry.toml", "migrations = \"migrations\"\n");
@@ -31,21 +42,28 @@ impl Installation {
     }
 
     pub(crate) async fn with_server() -> Self {
-        Self::new().await.add_server().await
+        let installation = Self::new().await;
+        installation.add_server().await;
+        installation
     }
 
     /// With a server and the reference application.
     pub(crate) async fn with_crm() -> Self {
         let installation = Self::new().await;
         installation.folder.write("tenantry.toml", "");
-        installation.add_server().await
+        installation.add_server().await;
+        installation
     }
 
-    async fn add_server(self) -> Self {
+    async fn add_server(&self) {
         let url = cluster().await.admin_url("postgres");
         let added = self.run(&["server", "add", "first", "--url", &url, "--json"]);
         assert_eq!(added.json()["name"], "first");
-        self
+    }
+
+    /// The address of its catalog.
+    pub(crate) fn catalog_url(&self) -> String {
+        self.catalog.url()
     }
 
     /// A connection to its catalog.
@@ -125,6 +143,22 @@ async fn a_tenant_lives_from_create_to_purge() {
         assert_eq!(created["admin"]["email"], "ann@a.example");
         assert_eq!(created["admin"]["password"].as_str().unwrap().len(), 20);
     }
+    let size = installation.json(&["tenant", "size", "a-database"]);
+    assert_eq!(
+        (&size["isolation"], &size["rows"]),
+        (&"database".into(), &0.into()),
+        "{size}"
+    );
+    assert!(
+        size["bytes"].as_i64().unwrap() > 1_000_000 && size["tables"][0]["table"] == "notes",
+        "{size}"
+    );
+    assert!(
+        installation
+            .run(&["tenant", "size", "nobody"])
+            .fails(1)
+            .contains("no such tenant")
+    );
     let listed = installation.json(&["tenant", "list"]);
     assert_eq!(listed["items"].as_array().unwrap().len(), 3);
     let only = installation.json(&["tenant", "list", "--isolation", "schema"]);
@@ -707,4 +741,55 @@ async fn a_servers_budget_and_passwords_are_changed_by_name() {
     installation
         .run(&["server", "set", "second", "--connections", "7"])
         .fails(1);
+}
+
+#[tokio::test]
+async fn plans_are_set_listed_and_removed_and_usage_is_shown() {
+    let installation = Installation::with_server().await;
+    let set = installation.json(&[
+        "plan",
+        "set",
+        "free",
+        "--requests-per-s",
+        "10",
+        "--burst",
+        "30",
+        "--members",
+        "2",
+        "--rows",
+        "notes=100",
+    ]);
+    assert_eq!(
+        (&set["requests_per_s"], &set["rows"]["notes"], &set["concurrent"]),
+        (&10.into(), &100.into(), &Value::Null)
+    );
+    let listed = installation.json(&["plan", "list"]);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+    assert!(
+        installation
+            .run(&["plan", "list"])
+            .stdout
+            .contains("requests/s: 10; burst: 30; members: 2; rows: notes 100")
+    );
+    for wrong in [&["--burst", "3"][..], &["--rows", "notes"], &["--members", "0"]] {
+        installation.run(&[&["plan", "set", "free"], wrong].concat()).fails(2);
+    }
+    installation.json(&["tenant", "create", "acme", "--admin", "ann@a.example"]);
+    let usage = installation.json(&["tenant", "usage", "acme"]);
+    assert_eq!(
+        (&usage["members"], &usage["limits"]["members"]),
+        (&1.into(), &2.into()),
+        "{usage}"
+    );
+    installation.json(&["member", "add", "acme", "bob@a.example", "--role", "member"]);
+    let third = installation.run(&["member", "add", "acme", "cy@a.example", "--role", "member"]);
+    assert!(third.fails(1).contains("gives 2 members"), "{third:?}");
+    installation.json(&["plan", "remove", "free"]);
+    installation.json(&["member", "add", "acme", "cy@a.example", "--role", "member"]);
+    assert!(
+        installation
+            .run(&["plan", "remove", "free"])
+            .fails(1)
+            .contains("no limits")
+    );
 }

@@ -19,6 +19,7 @@ mod dev;
 mod fleet;
 mod init;
 mod job;
+mod logs;
 mod packaging;
 mod processes;
 mod serve;

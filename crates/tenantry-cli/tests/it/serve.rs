@@ -1,29 +1,39 @@
 //! `tenantry serve`: starts, drains, and refuses where it would not be safe.
 
 use std::{
+    fs::File,
     io::{BufRead, BufReader},
     process::{Child, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use reqwest::StatusCode;
 use rustix::process::{Pid, Signal};
 use tenantry_testing::cluster;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tokio_postgres::Client;
 
 use crate::fleet::Installation;
 
-struct Serve {
+pub(crate) struct Serve {
     child: Child,
-    http: String,
+    pub(crate) http: String,
 }
 
 impl Serve {
-    fn start(installation: &Installation) -> Self {
-        let mut command = installation.command(&["serve", "--listen", "127.0.0.1:0", "--drain-timeout-s", "5"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    pub(crate) fn start(installation: &Installation) -> Self {
+        Self::start_with(installation, &["--drain-timeout-s", "5"], Stdio::null())
+    }
+
+    pub(crate) fn start_with(installation: &Installation, arguments: &[&str], log: Stdio) -> Self {
+        let arguments = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
+        let mut command = installation.command(&arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut http = String::new();
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut http)
@@ -34,10 +44,36 @@ impl Serve {
         }
     }
 
-    fn terminate(mut self) -> i32 {
+    pub(crate) fn signal(&self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
         rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    pub(crate) fn terminate(self) -> i32 {
+        self.signal();
+        self.ended()
+    }
+
+    pub(crate) fn ended(mut self) -> i32 {
         self.child.wait().unwrap().code().unwrap()
+    }
+
+    /// A request that goes on until its client ends it: half of its body is missing.
+    async fn half_a_request(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.http.trim_start_matches("http://"))
+            .await
+            .unwrap();
+        let request = "POST /v1/auth/login HTTP/1.1\r\nhost: localhost\r\nx-request-id: held-on\r\n\
+                       content-type: application/json\r\ncontent-length: 2\r\n\r\n{";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // Until it is begun.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stream
+    }
+
+    async fn status(&self, path: &str) -> Option<StatusCode> {
+        let answer = reqwest::get(format!("{}{path}", self.http)).await;
+        answer.ok().map(|answer| answer.status())
     }
 }
 
@@ -281,4 +317,67 @@ async fn each_request_is_logged_with_its_id() {
         assert!(line.contains(part), "{part}: {said}");
     }
     assert!(!said.contains("secret"), "what people search for stays out: {said}");
+}
+
+/// First it says that it is not ready, and serves; then it listens no more, and what was begun ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_not_ready_before_it_stops_accepting_and_requests_end_in_time() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let installation = Installation::with_server().await;
+    let arguments = ["--drain-delay-s", "2", "--drain-timeout-s", "20"];
+    let serve = Serve::start_with(&installation, &arguments, Stdio::null());
+    assert_eq!(serve.status("/health/ready").await, Some(StatusCode::OK));
+    let mut held = serve.half_a_request().await;
+    serve.signal();
+    let asked = Instant::now();
+    while serve.status("/health/ready").await != Some(StatusCode::SERVICE_UNAVAILABLE) {
+        assert!(
+            asked.elapsed() < Duration::from_secs(1),
+            "it still says that it is ready"
+        );
+    }
+    // Whoever has not noticed yet is served.
+    assert_eq!(serve.status("/health/live").await, Some(StatusCode::OK));
+    while serve.status("/health/live").await.is_some() {
+        assert!(asked.elapsed() < Duration::from_secs(10), "it still accepts");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(asked.elapsed() >= Duration::from_millis(1500), "{:?}", asked.elapsed());
+    held.write_all(b"}").await.unwrap();
+    let mut answer = String::new();
+    held.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 422"), "{answer}");
+    assert_eq!(serve.ended(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_holds_on_is_cut_off_and_told_and_the_exit_code_says_so() {
+    let installation = Installation::with_server().await;
+    // At the end of the time, and at once when a second signal comes.
+    for (timeout, signals) in [("1", 1), ("60", 2)] {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let file = Stdio::from(File::create(log.path()).unwrap());
+        let serve = Serve::start_with(&installation, &["--drain-timeout-s", timeout], file);
+        let mut held = serve.half_a_request().await;
+        let asked = Instant::now();
+        for _ in 0..signals {
+            serve.signal();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        let mut answer = String::new();
+        held.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && answer.contains("\"unavailable\""),
+            "{answer}"
+        );
+        assert_eq!(serve.ended(), 3, "{timeout}");
+        assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+        let said = std::fs::read_to_string(log.path()).unwrap();
+        let line = said.lines().find(|line| line.contains("held on until"));
+        assert!(
+            line.is_some_and(|line| line.contains("held-on") && line.contains("/v1/auth/login")),
+            "who held on is told: {said}"
+        );
+        assert!(said.contains("1 requests and 0 connections held on"), "{said}");
+    }
 }

@@ -24,24 +24,35 @@ impl PrivateCatalog {
     pub(crate) async fn open(binaries: Binaries, config: &Config, progress: &Progress) -> Result<Self, Failure> {
         let folder = Folder::take(&std::env::current_dir().context("the current folder is gone")?)?;
         let cluster = private::start(&folder, binaries, progress).await?;
-        match Self::prepare(&folder, &cluster, config, progress).await {
+        let mut opened = None;
+        match Self::prepare(&folder, &cluster, config, &mut opened, progress).await {
             Ok(ops) => Ok(Self {
                 ops,
                 cluster,
                 _folder: folder,
             }),
             Err(failure) => {
+                if let Some(catalog) = opened {
+                    catalog.close();
+                }
                 cluster.stop().await?;
                 Err(failure)
             }
         }
     }
 
-    async fn prepare(folder: &Folder, cluster: &Cluster, config: &Config, progress: &Progress) -> Result<Ops, Failure> {
+    async fn prepare(
+        folder: &Folder,
+        cluster: &Cluster,
+        config: &Config,
+        opened: &mut Option<Catalog>,
+        progress: &Progress,
+    ) -> Result<Ops, Failure> {
         progress.step("opening the catalog");
         let mut state = State::read(folder)?;
         let url = world::catalog_url(cluster, folder, &mut state).await?;
         let catalog = Catalog::connect(&url, &master_key(folder)?).await?;
+        *opened = Some(catalog.clone());
         let ops = connect::ops_on(catalog, config)?;
         progress.step("preparing the server");
         world::register(&ops, cluster).await?;
@@ -55,7 +66,8 @@ impl PrivateCatalog {
 
     /// Stops the private PostgreSQL; its data stay for the next command.
     pub(crate) async fn stop(self) -> Result<(), Failure> {
-        drop(self.ops);
+        // Before what it is connected to.
+        self.ops.catalog().close();
         Ok(self.cluster.stop().await?)
     }
 }

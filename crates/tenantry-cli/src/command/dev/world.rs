@@ -3,12 +3,13 @@
 use std::{
     net::SocketAddr,
     process,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
-use tenantry::Catalog;
+use tenantry::{Catalog, Tenantry};
 use tenantry_catalog::{CATALOG_NAME, close_maintenance_databases, create_catalog, placement};
 use tenantry_core::{OperatorScopes, SHARED_SCHEMA, TenantState};
 use tenantry_ops::{
@@ -39,6 +40,33 @@ const SERVER: &str = "local";
 /// Far more than preparing a server takes, the lease of a killed predecessor included.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What uses the private PostgreSQL, from when it first does: it has to end before that does, also where building the rest fails
+/// or is called off.
+#[derive(Default)]
+pub(super) struct Users {
+    ops: OnceLock<Ops>,
+    tenantry: OnceLock<Tenantry>,
+}
+
+impl Users {
+    /// Ends connections and whatever would open new ones.
+    pub(super) async fn end(&self) {
+        if let Some(ops) = self.ops.get() {
+            // What a request began goes on in a task of its own; each step is short.
+            let _ = tokio::time::timeout(OPERATIONS_END, ops.until_idle()).await;
+        }
+        if let Some(tenantry) = self.tenantry.get() {
+            tenantry.close().await;
+        }
+        if let Some(ops) = self.ops.get() {
+            ops.catalog().close();
+        }
+    }
+}
+
+/// How long operations are waited for; what is not done by then, the next start goes on with.
+const OPERATIONS_END: Duration = Duration::from_secs(5);
+
 /// Everything that runs.
 pub(super) struct World {
     running: Running,
@@ -52,6 +80,7 @@ impl World {
         config: &Config,
         folder: &Folder,
         cluster: &Cluster,
+        users: &Users,
         progress: &Progress,
     ) -> Result<Self, Failure> {
         let mut config = Config {
@@ -70,6 +99,7 @@ impl World {
         let catalog_url = catalog_url(cluster, folder, &mut state).await?;
         let catalog = Catalog::connect(&catalog_url, &master_key(folder)?).await?;
         let ops = connect::ops_on(catalog.clone(), &config)?;
+        let _ = users.ops.set(ops.clone());
         // First of all the port, so that a taken one is told at once.
         let served = serve::start(&config, ops.clone(), catalog).await.map_err(|failure| {
             let port = arguments.port;
@@ -77,6 +107,7 @@ impl World {
                 "can't serve on port {port} (`--port 0` takes a free one): {failure}"
             ))
         })?;
+        let _ = users.tenantry.set(served.tenantry.clone());
         progress.step("preparing the server");
         register(&ops, cluster).await?;
         bring_up_to_date(&ops).await?;
@@ -101,9 +132,9 @@ impl World {
         &self.running
     }
 
-    /// Lets requests end.
-    pub(super) async fn stop(self) {
-        self.served.stop().await;
+    /// Lets requests end; `hurry` ends the waiting.
+    pub(super) async fn stop(self, hurry: impl Future<Output = ()>) -> Result<(), Failure> {
+        self.served.stop(hurry).await
     }
 }
 
