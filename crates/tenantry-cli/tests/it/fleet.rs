@@ -71,10 +71,6 @@ impl Installation {
         cluster().await.connect(self.catalog.name()).await
     }
 
-    pub(crate) fn catalog_url(&self) -> String {
-        self.catalog.url()
-    }
-
     fn environment(&self) -> [(&'static str, String); 2] {
         [
             ("TENANTRY_CATALOG_URL", self.catalog.url()),
