@@ -86,6 +86,10 @@ impl Flights {
     /// Takes part in the flight of this key, or begins one.
     pub(super) fn join(&self, key: LocalKey, shelf: Arc<Shelf>) -> Seat<'_> {
         let mut shard = self.hold(&key);
+        // Nobody waits for one that a purge has overtaken.
+        if shard.0.get(&key).is_some_and(|joined| !joined.flight.may_be_kept()) {
+            shard.0.remove(&key);
+        }
         let joined = shard.0.entry(key.clone()).or_insert_with(|| Joined {
             flight: Arc::new(Flight::new(shelf)),
             seats: 0,

@@ -8,7 +8,7 @@ use futures_util::{Stream, StreamExt as _, stream::BoxStream};
 use super::{FileError, FilePath, ScopedFiles, StoredFile, index};
 
 /// How often a file that is replaced while it is opened is looked for again.
-const LOOKS_MAX: usize = 3;
+const LOOKS_MAX: usize = 20;
 
 /// A file that is read piece by piece. Dropping it closes it.
 pub struct Download {

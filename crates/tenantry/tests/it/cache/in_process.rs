@@ -60,7 +60,6 @@ async fn a_value_ends_with_its_time() {
     let _ = cache.set_for("long", &2, Duration::from_millis(100)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(150)).await;
     assert_eq!(cache.get::<i32>("long").await, None);
-    assert_eq!(process.cache().status().entries, 0);
 }
 
 #[tokio::test]
