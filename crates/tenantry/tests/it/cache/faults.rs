@@ -70,11 +70,8 @@ async fn without_redis_values_are_computed_and_nobody_waits_for_long() {
             assert_eq!(scope.cache().set(&key, &n).await.unwrap(), Reach::ThisProcess);
         }
         // One look each pause, and not one each call.
-        assert!(
-            since.elapsed() < Duration::from_secs(10),
-            "{fault}: {:?}",
-            since.elapsed()
-        );
+        let looks = process.cache().status().redis_failures;
+        assert!(looks < 100, "{fault}: {looks} looks in {:?}", since.elapsed());
         assert_eq!(process.cache().status().redis, RedisState::Away);
         assert!(process.cache().status().redis_failures > 0);
         if fault != "kill" {
