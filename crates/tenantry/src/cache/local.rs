@@ -120,8 +120,16 @@ impl Local {
         };
         drop(shard);
         self.let_go(key.tenant, gone);
-        // A purge that came in between has not seen it. It would not count, but it must not stay either.
         if !entry.is_valid() {
+            self.forget_purged(key);
+        }
+    }
+
+    /// A purge that came between the look at a value's time and its keeping has not seen it. It would not count, but it must not
+    /// stay either; what somebody has kept since does.
+    fn forget_purged(&self, key: &LocalKey) {
+        let _shard = self.flights.hold(key);
+        if self.values.get(key).is_some_and(|there| !there.is_valid()) {
             self.values.invalidate(key);
         }
     }
@@ -138,7 +146,7 @@ impl Local {
         drop(shard);
         self.let_go(tenant, gone);
         if !entry.is_valid() {
-            self.values.invalidate(&key);
+            self.forget_purged(&key);
         }
     }
 
