@@ -304,12 +304,15 @@ async fn a_process_that_lost_its_lease_notes_nothing() {
         }
     });
     begun.notified().await;
-    // As if it had stood still for longer than its lease.
-    fixture
-        .in_catalog("update event_consumer set leased_until = '-infinity'")
-        .await;
     let told = Told::default();
     let other = Running::telling(fixture.consumer().from_the_first(), &told);
+    // As if it had stood still for longer than its lease; again, since its first beat may come after the first time.
+    while told.len() == 0 {
+        fixture
+            .in_catalog("update event_consumer set leased_until = '-infinity'")
+            .await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     told.until(2).await;
     let position = async || -> i64 {
         let client = fixture.catalog.client().await.unwrap();
