@@ -62,13 +62,17 @@ impl Folder {
         Ok(())
     }
 
-    /// That what was opened is what stands in the tenant's folder itself.
-    pub(super) fn check_opened(&self, tenant: TenantId, id: Uuid, opened: &fs::File) -> Result<(), FileError> {
+    /// That what was opened is what stands in the tenant's folder itself; `false` where nothing stands there any more.
+    pub(super) fn check_opened(&self, tenant: TenantId, id: Uuid, opened: &fs::File) -> Result<bool, FileError> {
         self.check(tenant, id)?;
-        let here = fs::symlink_metadata(self.tenant(tenant).join(store::name(id))).map_err(FileError::Folder)?;
+        let here = match fs::symlink_metadata(self.tenant(tenant).join(store::name(id))) {
+            Ok(here) => here,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(FileError::Folder(error)),
+        };
         let opened = opened.metadata().map_err(FileError::Folder)?;
         if (here.dev(), here.ino()) == (opened.dev(), opened.ino()) && here.is_file() {
-            Ok(())
+            Ok(true)
         } else {
             Err(LINK)
         }

@@ -107,8 +107,13 @@ impl Store {
         };
         if let GetResultPayload::File(file, _) = &opened.payload {
             let same = file.try_clone().map_err(FileError::Folder)?;
-            self.on_folder(move |folder| folder.check_opened(tenant, id, &same))
+            let stands = self
+                .on_folder(move |folder| folder.check_opened(tenant, id, &same))
                 .await?;
+            // Removed since, as the file that took its place was kept: whoever asks looks again.
+            if stands == Some(false) {
+                return Ok(None);
+            }
         }
         Ok(Some(opened))
     }
