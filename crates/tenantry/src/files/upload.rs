@@ -5,6 +5,7 @@ use std::{error::Error as StdError, mem, pin::pin};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use object_store::{MultipartUpload, PutPayload};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::{
@@ -50,6 +51,7 @@ impl ScopedFiles {
             files: self.clone(),
             id,
             multipart: None,
+            sending: None,
             bytes: 0,
             has_swept: false,
             is_over: false,
@@ -81,6 +83,8 @@ struct Upload {
     files: ScopedFiles,
     id: Uuid,
     multipart: Option<Box<dyn MultipartUpload>>,
+    /// What the store does at this moment.
+    sending: Option<JoinHandle<Result<(), FileError>>>,
     bytes: u64,
     has_swept: bool,
     is_over: bool,
@@ -107,7 +111,9 @@ impl Upload {
         match &mut self.multipart {
             None => {
                 self.make_room(part_len).await?;
-                store.put(tenant, self.id, PutPayload::from_iter(part)).await
+                let id = self.id;
+                self.to_its_end(async move { store.put(tenant, id, PutPayload::from_iter(part)).await })
+                    .await
             }
             Some(_) => {
                 if part_len > 0 {
@@ -115,13 +121,26 @@ impl Upload {
                 }
                 // The last moment at which somebody may have given it up, or the tenant may have been taken out of service.
                 self.make_room(0).await?;
-                if let Some(multipart) = &mut self.multipart {
-                    multipart.complete().await?;
+                match self.multipart.take() {
+                    Some(mut multipart) => {
+                        self.to_its_end(async move { Ok(multipart.complete().await.map(drop)?) })
+                            .await
+                    }
+                    None => Ok(()),
                 }
-                self.multipart = None;
-                Ok(())
             }
         }
+    }
+
+    /// Lets the store do this to its end, also when nobody waits for it any more: a folder writes in a thread of its own, which is not
+    /// stopped by a drop, and who cleans up before it is done would leave what it writes afterwards.
+    async fn to_its_end(
+        &mut self,
+        act: impl Future<Output = Result<(), FileError>> + Send + 'static,
+    ) -> Result<(), FileError> {
+        let sent = self.sending.insert(tokio::spawn(act)).await;
+        self.sending = None;
+        sent.unwrap_or_else(|ended| Err(FileError::Folder(std::io::Error::other(ended))))
     }
 
     async fn send(&mut self, part: Vec<Bytes>, part_len: usize) -> Result<(), FileError> {
@@ -191,12 +210,16 @@ impl Drop for Upload {
         if self.is_over {
             return;
         }
-        let (files, id, multipart) = (self.files.clone(), self.id, self.multipart.take());
+        let (files, id) = (self.files.clone(), self.id);
+        let (sending, multipart) = (self.sending.take(), self.multipart.take());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             // The next recount finds it.
             return;
         };
         runtime.spawn(async move {
+            if let Some(sending) = sending {
+                let _ = sending.await;
+            }
             if let Some(mut multipart) = multipart
                 && let Err(error) = multipart.abort().await
             {

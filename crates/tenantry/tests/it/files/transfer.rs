@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -236,7 +236,9 @@ async fn an_upload_that_is_dropped_at_any_await_leaves_nothing() {
             } else {
                 dropped += 1;
                 // It came to its place after all, whole, or nothing is left.
+                let since = Instant::now();
                 while filed.there(n).len() != 1 {
+                    assert!(since.elapsed() < Duration::from_secs(20), "left: {:?}", filed.there(n));
                     if let Ok(read) = read(&files, &path).await {
                         assert_eq!(read, data);
                         files.delete(&path).await.unwrap();
