@@ -50,9 +50,8 @@ pub(super) async fn take_line(connection: &mut MultiplexedConnection, line: &Lin
 pub(super) async fn read(mut connection: MultiplexedConnection, names: &Names) -> RedisResult<[Vec<u8>; 3]> {
     let mut get = cmd("MGET");
     get.arg(&names.value).arg(&names.generation).arg(&names.deletion);
-    let (value, generation, deletion): (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>) =
-        get.query_async(&mut connection).await?;
-    Ok([value, generation, deletion].map(Option::unwrap_or_default))
+    let found: [Option<Vec<u8>>; 3] = get.query_async(&mut connection).await?;
+    Ok(found.map(Option::unwrap_or_default))
 }
 
 pub(super) async fn keep(
