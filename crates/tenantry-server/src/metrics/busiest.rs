@@ -14,8 +14,11 @@ use super::OTHER;
 /// Tenants with series of their own.
 const TENANTS_MAX: usize = 20;
 
-/// What is shown of a tenant: name, help and figure, for a second each.
-const FIGURES: [(&str, &str, fn(&Use) -> f64); 4] = [
+/// Name, help and what it is.
+type Figure = (&'static str, &'static str, fn(&Use) -> f64);
+
+/// What is shown of a tenant, for a second each.
+const FIGURES: [Figure; 4] = [
     (
         "tenantry_tenant_requests_per_second",
         "Requests a second in the last whole minute, of the busiest tenants and of all others.",

@@ -112,7 +112,7 @@ impl Upload {
             None => {
                 self.make_room(part_len).await?;
                 let id = self.id;
-                self.to_its_end(async move { store.put(tenant, id, PutPayload::from_iter(part)).await })
+                self.finish(async move { store.put(tenant, id, PutPayload::from_iter(part)).await })
                     .await
             }
             Some(_) => {
@@ -123,7 +123,7 @@ impl Upload {
                 self.make_room(0).await?;
                 match self.multipart.take() {
                     Some(mut multipart) => {
-                        self.to_its_end(async move { Ok(multipart.complete().await.map(drop)?) })
+                        self.finish(async move { Ok(multipart.complete().await.map(drop)?) })
                             .await
                     }
                     None => Ok(()),
@@ -134,7 +134,7 @@ impl Upload {
 
     /// Lets the store do this to its end, also when nobody waits for it any more: a folder writes in a thread of its own, which is not
     /// stopped by a drop, and who cleans up before it is done would leave what it writes afterwards.
-    async fn to_its_end(
+    async fn finish(
         &mut self,
         act: impl Future<Output = Result<(), FileError>> + Send + 'static,
     ) -> Result<(), FileError> {

@@ -57,7 +57,8 @@ async fn enqueueing_is_one_more_statement_and_no_other_round_trip() {
             .unwrap();
     };
     // Once without counting, so that the statements are prepared and the connection is bound.
-    (plain(10).await, enqueues(12).await);
+    plain(10).await;
+    enqueues(12).await;
     proxy.reset();
     plain(20).await;
     let without = proxy.read();
