@@ -63,6 +63,7 @@ pub(crate) struct Seat {
 /// The shell, of the process that started it.
 #[derive(Debug)]
 struct Watchdog {
+    folder: PathBuf,
     shell: Child,
     seat: Option<Seat>,
 }
@@ -97,6 +98,7 @@ impl Watchdog {
             .spawn()
             .expect("`sh` runs");
         Self {
+            folder: folder.to_owned(),
             shell,
             seat: Some(seat),
         }
@@ -106,6 +108,8 @@ impl Watchdog {
 impl Drop for Watchdog {
     /// Gives up our seat and waits for the shell to have cleaned up.
     fn drop(&mut self) {
+        // A shell that opens the FIFO when nobody holds it any more would wait for ever: its answer shows that it has.
+        drop(join(&self.folder));
         self.seat = None;
         let _ = self.shell.wait();
     }
