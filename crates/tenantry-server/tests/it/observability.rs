@@ -260,14 +260,18 @@ async fn a_tenants_size_is_told_by_statistics_in_each_isolation() {
         }
         let (admin, schema) = app.tables_of(tenant).await;
         admin
-            .batch_execute(&format!("analyze {schema}.contacts, {schema}.projects, {schema}.tasks"))
+            .batch_execute(&format!(
+                "analyze {schema}.contacts, {schema}.projects, {schema}.tasks, {schema}.search_words"
+            ))
             .await
             .unwrap();
         let path = format!("/v1/tenants/{}/size", tenant.slug);
         let size = app.operator.get(&path).await.expect(200);
+        // The contacts, and two words of each for the search.
+        let rows = 20 + 2 * 20;
         assert_eq!(
             (&size["isolation"], &size["rows"]),
-            (&json!(tenant.isolation), &json!(20)),
+            (&json!(tenant.isolation), &json!(rows)),
             "{size}"
         );
         assert_eq!(size["bytes_estimated"], tenant.isolation == "shared", "{size}");
@@ -282,7 +286,7 @@ async fn a_tenants_size_is_told_by_statistics_in_each_isolation() {
             _ => assert!(all < 2_000_000, "{size}"),
         }
         // Its own admins may know, others not.
-        assert_eq!(tenant.client.get(&path).await.expect(200)["rows"], 20);
+        assert_eq!(tenant.client.get(&path).await.expect(200)["rows"], rows);
     }
     let path = format!("/v1/tenants/{}/size", app.tenants[1].id);
     app.tenants[0].client.get(&path).await.refused(404, "not-found");
