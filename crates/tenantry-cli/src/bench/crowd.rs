@@ -116,6 +116,8 @@ pub(super) async fn settle(world: &World, place: &Place, crowd: Crowd<'_>) -> Re
         .map(|rank| (rank as f64).powf(-crowd.exponent))
         .sum();
     let first = crowd.rows as f64 / weights;
+    // Without the words of the search, which nobody asks for here.
+    admin.batch("set session_replication_role = replica").await?;
     admin
         .query(
             "with made as (

@@ -236,7 +236,7 @@ pub(super) async fn schemas(run: &Run, progress: &dyn Fn(&str)) -> Result<Vec<Fi
     findings.push(nothing_pending(run, &ops).await?);
     progress("schemas: a column and an index in each");
     let more = [(
-        "0003_bench.sql",
+        "0101_bench.sql",
         "alter table contacts add column nickname text; create index contacts_nickname on contacts (nickname);",
     )];
     let ops = twenty(world, &more)?;
