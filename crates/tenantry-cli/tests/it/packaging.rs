@@ -74,10 +74,15 @@ fn readiness_is_asked_without_any_tool() {
         let port = listener.local_addr().unwrap().port().to_string();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 512];
-            let read = stream.read(&mut request).unwrap();
+            // A script writes line by line: the whole head is read before it is answered.
+            let (mut request, mut piece) = (Vec::new(), [0; 512]);
+            while !request.ends_with(b"\r\n\r\n") {
+                let read = stream.read(&mut piece).unwrap();
+                assert!(read > 0, "the request ended early");
+                request.extend_from_slice(&piece[..read]);
+            }
             write!(stream, "HTTP/1.0 {status}\r\n\r\n").unwrap();
-            String::from_utf8_lossy(&request[..read]).into_owned()
+            String::from_utf8_lossy(&request).into_owned()
         });
         let script = packaging().join("ready.sh");
         let asked = Command::new("bash")
