@@ -185,7 +185,9 @@ impl Web {
         let mut headers: Vec<String> = response
             .headers()
             .iter()
-            .filter(|(name, _)| !["date", "x-request-id", "content-length", "location"].contains(&name.as_str()))
+            .filter(|(name, _)| {
+                !["date", "x-request-id", "traceresponse", "content-length", "location"].contains(&name.as_str())
+            })
             .map(|(name, value)| format!("{name}: {value:?}"))
             .collect();
         headers.sort_unstable();
