@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tenantry_core::Change;
@@ -25,6 +25,8 @@ use crate::{CatalogError, change::CHANNEL, tls};
 const POLL: Duration = Duration::from_millis(500);
 /// A look that takes longer is on a connection that hangs: a new one is made.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection that held for so long did not fail for what made an earlier one fail.
+const HELD: Duration = Duration::from_secs(10);
 /// How many changes a slow reader may lag behind before it is told to drop everything.
 const BACKLOG: usize = 4096;
 
@@ -121,9 +123,21 @@ pub(crate) fn start(config: Config) -> ChangeFollower {
 }
 
 async fn follow(config: Config, sender: broadcast::Sender<ChangeEvent>, looks: Arc<Looks>) {
+    let mut failures = 0;
     loop {
+        let since = Instant::now();
         if let Err(error) = follow_connection(&config, &sender, &looks).await {
-            tracing::warn!(error = %chain(&error), "the catalog's changes can't be followed; trying again");
+            failures = if since.elapsed() >= HELD { 1 } else { failures + 1 };
+            let error = chain(&error);
+            // One connection that ends is no trouble while the next one is made, and may be the program's own end.
+            if failures == 1 {
+                tracing::info!(
+                    error,
+                    "the catalog's changes are not followed at the moment; connecting again"
+                );
+            } else {
+                tracing::warn!(error, "the catalog's changes can't be followed; trying again");
+            }
         }
         tokio::time::sleep(POLL).await;
     }
