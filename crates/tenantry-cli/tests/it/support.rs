@@ -113,14 +113,12 @@ impl Run {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Asserts the exit code and a one-line error, and gives it. Warnings do not count: what follows the catalog may notice the end of
-    /// its connection before the program has ended.
+    /// Asserts the exit code and that there is nothing on stderr but one line, and gives it.
     #[track_caller]
     pub(crate) fn fails(&self, code: i32) -> &str {
         assert_eq!(self.code, code, "{self:?}");
-        let mut lines = self.stderr.trim_end().lines().filter(|line| !line.contains("Z  WARN "));
-        let error = lines.next().unwrap_or_default();
-        assert_eq!(lines.next(), None, "one line: {self:?}");
+        let error = self.stderr.trim_end();
+        assert_eq!(error.lines().count(), 1, "one line: {self:?}");
         error
     }
 }
