@@ -4,16 +4,14 @@ mod json;
 #[cfg(feature = "otlp")]
 mod otlp;
 
-use std::{
-    io::IsTerminal,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{io::IsTerminal, sync::OnceLock};
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, Layer as _,
-    filter::{dynamic_filter_fn, filter_fn},
+    EnvFilter, Layer as _, Registry,
+    filter::{LevelFilter, filter_fn},
     layer::SubscriberExt as _,
+    reload,
     util::SubscriberInitExt as _,
 };
 
@@ -67,8 +65,9 @@ fn spans(collector: Option<&str>) -> Result<Option<tracing_subscriber::layer::Id
     }
 }
 
-/// Whether requests are logged as `serve` would, in a benchmark.
-static IS_LOGGING: AtomicBool = AtomicBool::new(false);
+/// Whether requests are logged as `serve` would, in a benchmark. What is off is off for each place in the code, and costs the lines that
+/// measure something else nothing.
+static AS_SERVE: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
 /// Starts logging for a benchmark: warnings as ever, and beside them what `serve` logs as JSON, to nowhere, while [`log_as_serve`] wants it.
 ///
@@ -78,17 +77,22 @@ static IS_LOGGING: AtomicBool = AtomicBool::new(false);
 pub(crate) fn start_for_benchmarks() -> Result<(), ConfigError> {
     let warnings = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_filter(filter_fn(|line| {
             line.is_event() && *line.level() <= Level::WARN && shows_no_values(line)
         }));
-    let as_serve = json::Lines::new(std::io::sink).with_filter(dynamic_filter_fn(|line, _| {
-        IS_LOGGING.load(Ordering::Relaxed) && *line.level() <= Level::INFO
-    }));
+    let (level, switch) = reload::Layer::new(LevelFilter::OFF);
+    let _ = AS_SERVE.set(switch);
+    let as_serve = json::Lines::new(std::io::sink).with_filter(level);
     let started = tracing_subscriber::registry().with(as_serve).with(warnings).try_init();
     started.map_err(|error| ConfigError::new(format!("logging can't start: {error}")))
 }
 
 /// Switches what [`start_for_benchmarks`] has prepared.
 pub(crate) fn log_as_serve(on: bool) {
-    IS_LOGGING.store(on, Ordering::Relaxed);
+    let level = if on { LevelFilter::INFO } else { LevelFilter::OFF };
+    // Without the switch nothing logs as `serve` does.
+    if let Some(Err(error)) = AS_SERVE.get().map(|switch| switch.reload(level)) {
+        tracing::warn!(%error, "logging can't be switched");
+    }
 }
