@@ -11,7 +11,7 @@ use reqwest::Method;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tenantry::{PoolConfig, ResolverConfig, Tenantry};
+use tenantry::{ResolverConfig, Tenantry};
 use tenantry_catalog::{Catalog, MasterKey};
 use tenantry_core::{Isolation, OperatorScopes};
 use tenantry_engine::migrate::Files;
@@ -21,6 +21,7 @@ use tenantry_testing::{TestCluster, TestDatabase, database_on};
 use tokio_postgres::Client;
 
 use super::{
+    library::patient,
     rng::Rng,
     run::{Finding, Kind},
     shrink::{Shrinks, keep},
@@ -99,7 +100,7 @@ impl Web {
         };
         let (_, operator_key) = ops.create_operator_key(&system, &request).await?;
         let resolver = ResolverConfig::new("https://tenantry.test", "proofs");
-        let tenantry = Tenantry::on_catalog(catalog, resolver, PoolConfig::default())?;
+        let tenantry = Tenantry::on_catalog(catalog, resolver, patient())?;
         let config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             ..Config::default()

@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -61,6 +62,19 @@ impl SystemAudit for NoAudit {
     }
 }
 
+/// Bounds that no call meets: on a busy machine a time-out in one of two worlds would be taken for a difference between them.
+pub(super) fn patient() -> PoolConfig {
+    const LONG: Duration = Duration::from_secs(300);
+    PoolConfig {
+        wait_timeout: LONG,
+        connect_timeout: LONG,
+        statement_timeout: LONG,
+        transaction_timeout: LONG,
+        raw_timeout: LONG,
+        ..PoolConfig::default()
+    }
+}
+
 impl Library {
     /// With so many connections for both tenants.
     pub(super) async fn new(world: Arc<World>, index: usize, calls: Calls, connections: usize) -> Result<Self> {
@@ -68,7 +82,7 @@ impl Library {
         let homes = homes.into_iter().collect::<Result<HashMap<_, _>>>()?;
         let pool = PoolConfig {
             connections_max: connections,
-            ..PoolConfig::default()
+            ..patient()
         };
         let tenantry = Tenantry::from_source(Arc::new(Source(homes)), Arc::new(NoAudit), pool);
         Ok(Self {
