@@ -8,17 +8,14 @@ use tenantry_testing::test_folder;
 use tokio_postgres::NoTls;
 
 use crate::helper::Helper;
-use crate::{config, connect, options, quick};
+use crate::{config, connect, data_is_there, leave_data, options, quick};
 
 #[tokio::test]
 async fn after_kill_9_of_the_server_a_restart_recovers_what_was_committed() {
     let folder = test_folder();
     let mut cluster = Cluster::start(options(folder.path())).await.unwrap();
     let client = connect(&config(&cluster)).await.unwrap();
-    client
-        .batch_execute("create table kept as select 7 as n")
-        .await
-        .unwrap();
+    leave_data(&client).await;
     let port = cluster.port();
     cluster.kill();
     assert!(!cluster.is_running());
@@ -28,15 +25,7 @@ async fn after_kill_9_of_the_server_a_restart_recovers_what_was_committed() {
     );
     cluster.restart_blocking().unwrap();
     assert_eq!(cluster.port(), port);
-    let client = connect(&config(&cluster)).await.unwrap();
-    assert_eq!(
-        client
-            .query_one("select n from kept", &[])
-            .await
-            .unwrap()
-            .get::<_, i32>(0),
-        7
-    );
+    data_is_there(&cluster).await;
 }
 
 #[tokio::test]
@@ -46,10 +35,7 @@ async fn after_kill_9_of_us_the_next_start_stops_the_orphan_and_keeps_its_data()
     let (orphan, url) = helper.serving();
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
     let connection = tokio::spawn(connection);
-    client
-        .batch_execute("create table kept as select 7 as n")
-        .await
-        .unwrap();
+    leave_data(&client).await;
     helper.kill();
     // It goes on without its starter, with a client.
     client.simple_query("select 1").await.unwrap();
@@ -61,15 +47,7 @@ async fn after_kill_9_of_us_the_next_start_stops_the_orphan_and_keeps_its_data()
     let cluster = Cluster::start(options).await.unwrap();
     assert_eq!(steps.lock().unwrap()[0], Progress::StoppingOrphan { pid: orphan });
     assert!(connection.await.unwrap().is_err(), "the orphan still served its client");
-    let client = connect(&config(&cluster)).await.unwrap();
-    assert_eq!(
-        client
-            .query_one("select n from kept", &[])
-            .await
-            .unwrap()
-            .get::<_, i32>(0),
-        7
-    );
+    data_is_there(&cluster).await;
     assert_eq!(
         cluster.binaries().version(),
         tenantry_testing::default_binaries().version()
@@ -83,22 +61,11 @@ async fn after_kill_9_of_us_and_of_the_server_the_next_start_works() {
     let (orphan, url) = helper.serving();
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
     tokio::spawn(connection);
-    client
-        .batch_execute("create table kept as select 7 as n")
-        .await
-        .unwrap();
+    leave_data(&client).await;
     helper.kill();
     kill_9(orphan);
     let cluster = Cluster::start(quick(folder.path())).await.unwrap();
-    let client = connect(&config(&cluster)).await.unwrap();
-    assert_eq!(
-        client
-            .query_one("select n from kept", &[])
-            .await
-            .unwrap()
-            .get::<_, i32>(0),
-        7
-    );
+    data_is_there(&cluster).await;
 }
 
 #[tokio::test]

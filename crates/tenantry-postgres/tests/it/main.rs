@@ -54,3 +54,17 @@ async fn show(client: &Client, setting: &str) -> String {
         .unwrap()
         .get(0)
 }
+
+/// Makes what [`data_is_there`] looks for.
+async fn leave_data(client: &Client) {
+    client
+        .batch_execute("create table kept as select 7 as n")
+        .await
+        .unwrap();
+}
+
+async fn data_is_there(cluster: &Cluster) {
+    let client = connect(&config(cluster)).await.unwrap();
+    let kept = client.query_one("select n from kept", &[]).await.unwrap();
+    assert_eq!(kept.get::<_, i32>(0), 7);
+}

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use tenantry_postgres::{Cluster, ClusterOptions, Progress};
 use tenantry_testing::test_folder;
 
-use crate::{config, connect, options, quick, show};
+use crate::{config, connect, data_is_there, leave_data, options, quick, show};
 
 #[tokio::test]
 async fn a_new_cluster_keeps_what_it_is_given_and_is_ready_for_logical_replication() {
@@ -84,21 +84,10 @@ async fn data_outlives_a_stop_and_the_password_stays() {
     let folder = test_folder();
     let cluster = Cluster::start(quick(folder.path())).await.unwrap();
     let client = connect(&config(&cluster)).await.unwrap();
-    client
-        .batch_execute("create table kept as select 7 as n")
-        .await
-        .unwrap();
+    leave_data(&client).await;
     cluster.stop().await.unwrap();
     let cluster = Cluster::start(quick(folder.path())).await.unwrap();
-    let client = connect(&config(&cluster)).await.unwrap();
-    assert_eq!(
-        client
-            .query_one("select n from kept", &[])
-            .await
-            .unwrap()
-            .get::<_, i32>(0),
-        7
-    );
+    data_is_there(&cluster).await;
 }
 
 #[tokio::test]
