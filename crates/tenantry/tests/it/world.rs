@@ -1,6 +1,10 @@
 //! A fleet in small: tenants in shared tables, in schemas and in databases of their own, made by the engine.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -150,6 +154,48 @@ impl World {
         }
         world.fill().await;
         world
+    }
+
+    /// The application roles' sessions on the server, and how many of them have a transaction open.
+    pub(crate) async fn sessions(&self) -> (usize, usize) {
+        let roles: Vec<String> = self
+            .databases
+            .iter()
+            .map(|database| database.target.application.to_string().replace('"', ""))
+            .collect();
+        let row = self.databases[0]
+            .admin
+            .query_one(
+                "select count(*), count(*) filter (where xact_start is not null) from pg_stat_activity where usename = any ($1)",
+                &[&roles],
+            )
+            .await
+            .unwrap();
+        (row.get::<_, i64>(0) as usize, row.get::<_, i64>(1) as usize)
+    }
+
+    /// A connection of the application role to a tenant database, for any SQL.
+    pub(crate) async fn as_application(&self, database: usize) -> tokio_postgres::Client {
+        use secrecy::ExposeSecret as _;
+        let place = &self.databases[database];
+        let mut config = place.test.config();
+        config.user(&place.home.endpoint.user);
+        config.password(place.home.endpoint.password.expose_secret());
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// Waits until dropped work's transaction has ended, which it does without anybody's help.
+    pub(crate) async fn nobody_is_in_a_transaction(&self, after: &str) {
+        let since = Instant::now();
+        while self.sessions().await.1 > 0 {
+            assert!(
+                since.elapsed() < Duration::from_secs(20),
+                "{after} left a transaction open"
+            );
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     async fn add_database(&mut self, test: TestDatabase) {

@@ -66,7 +66,8 @@ impl Drops {
             } else {
                 self.dropped += 1;
             }
-            self.nothing_is_open(program, n).await;
+            let after = format!("{} of tenant {n}", program.name);
+            self.world.nobody_is_in_a_transaction(&after).await;
             self.is_untouched(program, n).await;
             self.neighbour_sees_its_own(program, n ^ 1).await;
             if ends == ENDS {
@@ -99,24 +100,11 @@ impl Drops {
         assert_eq!(renamed, 1, "after {}", program.name);
     }
 
-    /// The dropped work's transaction ends without anybody's help.
-    async fn nothing_is_open(&self, program: &Program, n: usize) {
-        let since = Instant::now();
-        while self.sessions().await.1 > 0 {
-            assert!(
-                since.elapsed() < Duration::from_secs(20),
-                "{} of tenant {n} left a transaction open",
-                program.name
-            );
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
     /// No transaction is left open, and the pools and the server agree on how many connections there are.
     async fn nothing_is_lost(&self, program: &Program, n: usize) {
         let since = Instant::now();
         loop {
-            let (open, transactions) = self.sessions().await;
+            let (open, transactions) = self.world.sessions().await;
             let status = self.status();
             let settled = status.idle == status.open && status.waiting == 0;
             if transactions == 0 && settled && open == status.open {
@@ -141,25 +129,6 @@ impl Drops {
             waiting: sum.waiting + status.waiting,
             raw: sum.raw + status.raw,
         })
-    }
-
-    /// The application roles' sessions on the server, and how many of them have a transaction open.
-    async fn sessions(&self) -> (usize, usize) {
-        let roles: Vec<String> = self
-            .world
-            .databases
-            .iter()
-            .map(|database| database.target.application.to_string().replace('"', ""))
-            .collect();
-        let row = self.world.databases[0]
-            .admin
-            .query_one(
-                "select count(*), count(*) filter (where xact_start is not null) from pg_stat_activity where usename = any ($1)",
-                &[&roles],
-            )
-            .await
-            .unwrap();
-        (row.get::<_, i64>(0) as usize, row.get::<_, i64>(1) as usize)
     }
 
     /// One pass over every program, for one tenant of each isolation in turn.

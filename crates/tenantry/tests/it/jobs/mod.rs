@@ -1,5 +1,6 @@
 //! Jobs: enqueued with what they belong to, done once, by turns, by nobody's rights but their own.
 
+mod dropped;
 mod enqueued;
 mod fleet;
 mod killed;

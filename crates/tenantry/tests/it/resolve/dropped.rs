@@ -73,6 +73,11 @@ async fn looking_up_a_caller_can_be_dropped_anywhere() {
     })
     .await;
     two.at_every_await(|resolver| {
+        let (tenant, account) = (two.tenants[1], two.accounts[1]);
+        async move { assert_eq!(resolver.role_of(tenant, account).await.unwrap(), Some(Role::Viewer)) }
+    })
+    .await;
+    two.at_every_await(|resolver| {
         let token = two.tokens[1].clone();
         async move { resolver.measure(&token.credentials(), 3).await.unwrap() }
     })

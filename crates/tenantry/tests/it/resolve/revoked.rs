@@ -144,32 +144,25 @@ async fn without_the_notification_the_change_log_is_enough() {
         resolvers,
     } = person().await;
     let ann = logged_in.account;
-    // As if the notification had been lost: the log has the change, nobody was woken.
     fixture
-        .run(&format!(
-            "begin;
-             update tenant set state = 'suspended' where id = '{acme}';
-             insert into change (payload) values ('tenant:{acme}');
-             commit"
-        ))
+        .change_unheard(
+            &format!("update tenant set state = 'suspended' where id = '{acme}'"),
+            &format!("tenant:{acme}"),
+        )
         .await;
     all_answer(&resolvers, &shown, Err(ResolveError::TenantSuspended)).await;
     fixture
-        .run(&format!(
-            "begin;
-             update tenant set state = 'active' where id = '{acme}';
-             insert into change (payload) values ('tenant:{acme}');
-             commit"
-        ))
+        .change_unheard(
+            &format!("update tenant set state = 'active' where id = '{acme}'"),
+            &format!("tenant:{acme}"),
+        )
         .await;
     all_answer(&resolvers, &shown, Ok(Role::Admin)).await;
     fixture
-        .run(&format!(
-            "begin;
-             update account set active = false where id = '{ann}';
-             insert into change (payload) values ('account:{ann}');
-             commit"
-        ))
+        .change_unheard(
+            &format!("update account set active = false where id = '{ann}'"),
+            &format!("account:{ann}"),
+        )
         .await;
     all_answer(&resolvers, &shown, Err(ResolveError::BadToken)).await;
 }
@@ -199,12 +192,10 @@ async fn a_change_that_commits_after_a_later_one_is_not_missed() {
         bob.until(resolver, Ok(Role::Owner)).await;
     }
     fixture
-        .run(&format!(
-            "begin;
-             update tenant set state = 'suspended' where id = '{globex}';
-             insert into change (payload) values ('tenant:{globex}');
-             commit"
-        ))
+        .change_unheard(
+            &format!("update tenant set state = 'suspended' where id = '{globex}'"),
+            &format!("tenant:{globex}"),
+        )
         .await;
     for resolver in &resolvers {
         bob.until(resolver, Err(ResolveError::TenantSuspended)).await;
@@ -224,12 +215,10 @@ async fn an_unknown_change_drops_everything() {
         ..
     } = person().await;
     fixture
-        .run(&format!(
-            "begin;
-             update tenant set state = 'suspended' where id = '{acme}';
-             insert into change (payload) values ('moon:1');
-             commit"
-        ))
+        .change_unheard(
+            &format!("update tenant set state = 'suspended' where id = '{acme}'"),
+            "moon:1",
+        )
         .await;
     all_answer(&resolvers, &shown, Err(ResolveError::TenantSuspended)).await;
 }

@@ -105,6 +105,14 @@ impl Fixture {
         self.catalog.client().await.unwrap().batch_execute(sql).await.unwrap();
     }
 
+    /// Changes the catalog and logs it as `change`, as if the notification had been lost: nobody is woken.
+    pub(super) async fn change_unheard(&self, update: &str, change: &str) {
+        self.run(&format!(
+            "begin; {update}; insert into change (payload) values ('{change}'); commit"
+        ))
+        .await;
+    }
+
     /// A member with an active membership; a person may be one of several tenants.
     pub(super) async fn member(&self, tenant: TenantId, email: &str, role: Role) -> AccountId {
         let email: Email = email.parse().unwrap();
