@@ -1,6 +1,8 @@
 //! Places of a tenant's own: a schema, a database. Dropped only if this installation made them.
 
+mod batches;
 mod database;
+mod history;
 mod jobs;
 mod rows;
 mod schema;
@@ -9,6 +11,7 @@ mod spare;
 mod whole;
 
 pub use database::{create_database, drop_database};
+pub use history::delete_history;
 pub use jobs::{JobChoice, JobCount, StoredJob, count_jobs, delete_jobs, list_jobs, remove_jobs, retry_jobs};
 pub use rows::delete_rows;
 pub use schema::{create_schema, create_schema_and_open, drop_schema};

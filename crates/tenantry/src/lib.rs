@@ -16,6 +16,7 @@ mod error_from;
 pub mod events;
 #[cfg(feature = "files")]
 pub mod files;
+pub mod history;
 mod index_name;
 pub mod jobs;
 mod limiter;

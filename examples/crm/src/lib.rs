@@ -5,6 +5,7 @@
 
 mod constraint;
 mod contacts;
+mod history;
 mod list;
 mod projects;
 mod roles;
@@ -23,6 +24,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
         "0003_search_what_is_there.sql",
         include_str!("../migrations/0003_search_what_is_there.sql"),
     ),
+    ("0004_history.sql", include_str!("../migrations/0004_history.sql")),
 ];
 
 /// The routes, below whatever path they are mounted at. They need [`tenantry::axum::TenantLayer`] around them.
@@ -52,5 +54,6 @@ fn routes() -> OpenApiRouter {
         ))
         .routes(routes!(tasks::list_tasks, tasks::create_task))
         .routes(routes!(tasks::get_task, tasks::update_task, tasks::delete_task))
+        .routes(routes!(history::task_history))
         .routes(routes!(search::search))
 }

@@ -5,11 +5,8 @@ use tenantry_core::{AccountId, JobId, JobState, TenantId};
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
-use super::HomeError;
+use super::{HomeError, batches::in_batches};
 use crate::sql_error::{Doing, SqlError};
-
-/// Rows per transaction.
-const BATCH: i32 = 5_000;
 
 /// A job as it is stored.
 #[derive(Clone, Debug)]
@@ -121,7 +118,7 @@ pub async fn list_jobs(
 ///
 /// Where a statement fails; what began stays so, and another call goes on.
 pub async fn retry_jobs(client: &Client, choice: JobChoice<'_>) -> Result<u64, SqlError> {
-    in_batches(client, choice, "select tenantry_private.job_retry($1, $2, $3, $4)").await
+    change(client, choice, "select tenantry_private.job_retry($1, $2, $3, $4)").await
 }
 
 /// Takes out dead jobs; one that is named in whatever state but running. Tells how many.
@@ -130,23 +127,12 @@ pub async fn retry_jobs(client: &Client, choice: JobChoice<'_>) -> Result<u64, S
 ///
 /// Where a statement fails; what is gone stays so, and another call goes on.
 pub async fn remove_jobs(client: &Client, choice: JobChoice<'_>) -> Result<u64, SqlError> {
-    in_batches(client, choice, "select tenantry_private.job_remove($1, $2, $3, $4)").await
+    change(client, choice, "select tenantry_private.job_remove($1, $2, $3, $4)").await
 }
 
-async fn in_batches(client: &Client, choice: JobChoice<'_>, sql: &str) -> Result<u64, SqlError> {
+async fn change(client: &Client, choice: JobChoice<'_>, sql: &str) -> Result<u64, SqlError> {
     let (tenant, id) = choice.ids();
-    let mut all = 0;
-    loop {
-        let row = client
-            .query_one(sql, &[&tenant, &id, &choice.kind, &BATCH])
-            .await
-            .doing("change jobs")?;
-        let some: i32 = row.get(0);
-        all += u64::from(some.unsigned_abs());
-        if some < BATCH {
-            return Ok(all);
-        }
-    }
+    in_batches(client, sql, &[&tenant, &id, &choice.kind], "change jobs").await
 }
 
 /// What a tenant has waiting, running or dead, and by the clock.
@@ -189,16 +175,6 @@ pub async fn count_jobs(client: &Client, tenant: TenantId) -> Result<JobCount, S
 ///
 /// Dropped, the open batch is rolled back with the connection.
 pub async fn delete_jobs(client: &Client, tenant: TenantId) -> Result<u64, HomeError> {
-    let mut deleted = 0;
-    loop {
-        let row = client
-            .query_one("select tenantry_private.job_purge($1, $2)", &[tenant.as_uuid(), &BATCH])
-            .await
-            .doing("delete the tenant's jobs")?;
-        let gone: i32 = row.get(0);
-        deleted += u64::from(gone.unsigned_abs());
-        if gone < BATCH {
-            return Ok(deleted);
-        }
-    }
+    let sql = "select tenantry_private.job_purge($1, $2)";
+    Ok(in_batches(client, sql, &[tenant.as_uuid()], "delete the tenant's jobs").await?)
 }

@@ -23,6 +23,7 @@ create or replace function tenantry.account_id() returns uuid language sql stabl
 create or replace function tenantry.has_role(text) returns boolean language sql stable parallel safe begin atomic select false; end;
 create or replace function tenantry.may_write() returns boolean language sql stable parallel safe begin atomic select false; end;
 create or replace function tenantry.binding_may_write() returns boolean language sql stable parallel safe begin atomic select false; end;
+create or replace function tenantry.note_history() returns trigger language plpgsql as $f$ begin return null; end $f$;
 grant usage on schema tenantry to public;
 ";
 const PAUSE: Duration = Duration::from_millis(20);

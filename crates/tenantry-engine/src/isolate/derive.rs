@@ -11,6 +11,7 @@ use super::{
     derived::{Act, Derived, FilledColumn, IsolatedTable, Note, Step, Version},
     difference,
     helper::Helpers,
+    history,
     scratch::{Scratch, SnapshotError, TWIN, line_of},
     snapshot::{Oid, Snapshot},
 };
@@ -221,6 +222,17 @@ impl Deriver<'_> {
                 self.install(file, statement.line, extension, parts).await?;
             } else if !is_beside_the_tables(statement) {
                 self.statement(file, statement, &old, parts).await?;
+            }
+        }
+        for wish in &file.header.history {
+            match history::trigger(wish, &self.now, &self.reference) {
+                Ok(trigger) => self.statement(file, &trigger, &old, parts).await?,
+                Err((reason, mend)) => self.refusals.push(Refusal {
+                    file: file.name.clone(),
+                    line: wish.line,
+                    reason,
+                    mend,
+                }),
             }
         }
         let last = statements.last().map_or(1, |statement| statement.line);

@@ -11,6 +11,7 @@ mod foreign_key;
 mod function;
 mod grant;
 mod helper;
+mod history;
 mod index;
 mod kind;
 mod name;

@@ -31,6 +31,19 @@ pub struct Header {
     pub after: Option<i64>,
     /// Names of functions, views and tables that are let through although they are refused by default.
     pub allowed: Vec<String>,
+    /// Tables that ask for a history of their rows, or ask for none any more.
+    pub history: Vec<HistoryOf>,
+}
+
+/// A table's wish about the history of its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryOf {
+    /// The table.
+    pub table: String,
+    /// Whether changes are noted from now on.
+    pub kept: bool,
+    /// The line that says so.
+    pub line: u32,
 }
 
 /// Which new tables of a file are reference tables.
@@ -70,6 +83,7 @@ impl Header {
             instead_of: None,
             after: None,
             allowed: Vec::new(),
+            history: Vec::new(),
         };
         for (number, line) in (1_u32..).zip(text.lines()) {
             let line = line.trim();
@@ -83,7 +97,7 @@ impl Header {
                 continue;
             };
             header
-                .declare(declaration.trim())
+                .declare(declaration.trim(), number)
                 .map_err(|sentence| (number, sentence))?;
         }
         if header.mode != Mode::Schema && header.reference != Reference::None {
@@ -92,10 +106,17 @@ impl Header {
                 "a file is either `reference` or holds tenants' data, not both".into(),
             ));
         }
+        if let Some(history) = header.history.first().filter(|_| header.mode != Mode::Schema) {
+            return Err((
+                history.line,
+                "a table asks for its history in a file that defines tables, not in one that holds tenants' data"
+                    .into(),
+            ));
+        }
         Ok(header)
     }
 
-    fn declare(&mut self, declaration: &str) -> Result<(), String> {
+    fn declare(&mut self, declaration: &str, line: u32) -> Result<(), String> {
         let mode = match declaration {
             "each tenant" => Some(Mode::EachTenant),
             "all tenants" => Some(Mode::AllTenants),
@@ -125,16 +146,27 @@ impl Header {
             } else {
                 Reference::Named(names)
             };
+        } else if let Some((names, kept)) = wish_for_history(declaration) {
+            self.history
+                .extend(names_of(names).into_iter().map(|table| HistoryOf { table, kept, line }));
         } else if let Some(names) = declaration.strip_prefix("allow ") {
             self.allowed.extend(names_of(names));
         } else {
             return Err(format!(
                 "`-- tenantry: {declaration}` is not known; known are `reference [tables]`, `each tenant`, \
                  `all tenants`, `seed`, `seed instead of <number>`, \
-                 `no transaction` and `allow <names>`"
+                 `no transaction`, `history <tables>`, `no history <tables>` and `allow <names>`"
             ));
         }
         Ok(())
+    }
+}
+
+/// The tables of `history …` and `no history …`, and which of the two it is.
+fn wish_for_history(declaration: &str) -> Option<(&str, bool)> {
+    match declaration.strip_prefix("no history ") {
+        Some(names) => Some((names, false)),
+        None => declaration.strip_prefix("history ").map(|names| (names, true)),
     }
 }
 
@@ -165,6 +197,19 @@ mod tests {
         assert!(header.reference.covers("a") && header.reference.covers("b"));
         assert!(!header.reference.covers("c"));
         assert_eq!(header.mode, Mode::Schema);
+    }
+
+    #[test]
+    fn tables_ask_for_their_history_where_they_are_defined() {
+        let header = Header::parse("-- tenantry: history a, b\n-- tenantry: no history c\n").expect("parses");
+        let wishes: Vec<_> = header
+            .history
+            .iter()
+            .map(|of| (of.table.as_str(), of.kept, of.line))
+            .collect();
+        assert_eq!(wishes, [("a", true, 1), ("b", true, 1), ("c", false, 2)]);
+        let (line, _) = Header::parse("-- tenantry: seed\n-- tenantry: history a\n").unwrap_err();
+        assert_eq!(line, 2);
     }
 
     #[test]

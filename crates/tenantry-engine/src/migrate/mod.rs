@@ -19,7 +19,7 @@ mod target;
 pub use apply::{Applied, ApplyError, apply, apply_with_own};
 pub use data::seed;
 pub use files::{File, Files, FilesError};
-pub use header::{Header, Mode, Reference};
+pub use header::{Header, HistoryOf, Mode, Reference};
 pub use ledger::{AppliedVersion, forget, overlay_name, read_all};
 pub use lint::{LintFinding, lint};
 pub use refusal::Refusal;

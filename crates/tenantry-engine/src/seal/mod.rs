@@ -23,6 +23,7 @@ pub(crate) fn statements(tier: Tier) -> String {
         of_tier,
         include_str!("jobs.sql"),
         include_str!("schedules.sql"),
+        include_str!("history.sql"),
         include_str!("common.sql"),
     ]
     .join("\n")

@@ -163,6 +163,8 @@ async fn remove(ops: &Ops, journal: &Journal, site: &Site<'_>, located: &Located
     } else {
         home::delete_rows(&client, site.installation(), schema, tenant).await?;
     }
+    // After the rows, whose end would be noted where triggers can't be kept off.
+    home::delete_history(&client, tenant).await?;
     // The row stays as a gravestone: what still believes in this placement is told that it is gone.
     fence::close(&client, tenant, epoch, Closed::Gone).await?;
     Ok(())

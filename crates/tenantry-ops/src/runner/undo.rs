@@ -104,6 +104,7 @@ async fn remove(ops: &Ops, journal: &Journal, object: &Object) -> Result<(), Rem
         }
         _ => removed(home::delete_rows(&client, installation, &object.name, tenant).await)?,
     }
+    removed(home::delete_history(&client, tenant).await)?;
     // The row stays as a gravestone: a runner that was overtaken can't open the tenant any more.
     if let Some(found) = found {
         fence::close(&client, tenant, found.epoch, Closed::Gone).await?;

@@ -25,9 +25,11 @@ enum Access {
     Read,
     /// Members of the tenant but viewers.
     Write,
+    /// Owners and admins of the caller's tenant.
+    Manage,
 }
 
-use Access::{Account, Admin, Operator, Public, Read, Write};
+use Access::{Account, Admin, Manage, Operator, Public, Read, Write};
 
 const ACCESS: &[(&str, &str, Access)] = &[
     ("GET", "/health/live", Public),
@@ -88,6 +90,7 @@ const ACCESS: &[(&str, &str, Access)] = &[
     ("POST", "/app/tasks", Write),
     ("PATCH", "/app/tasks/{id}", Write),
     ("DELETE", "/app/tasks/{id}", Write),
+    ("GET", "/app/tasks/{id}/history", Manage),
     ("GET", "/app/search", Read),
 ];
 
@@ -143,7 +146,7 @@ fn expected(who: Who, access: Access, names_a_row: bool) -> Expected {
         (Who::OtherTenant, Admin) => Refused(404, "not-found"),
         (Who::OtherTenant, _) if names_a_row => Refused(404, "not-found"),
         (Who::OtherTenant, _) => Own,
-        (Who::LowerRole, Admin | Write) => Refused(403, "forbidden"),
+        (Who::LowerRole, Admin | Manage | Write) => Refused(403, "forbidden"),
         (Who::LowerRole, Read) => Served,
         // Their token still names the tenant, which it does not open any more.
         (Who::RemovedMember, _) => Refused(403, "forbidden"),

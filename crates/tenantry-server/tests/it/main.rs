@@ -9,6 +9,7 @@ mod control;
 mod credentials;
 mod faults;
 mod harness;
+mod history;
 mod isolation;
 mod limits;
 mod migrations;

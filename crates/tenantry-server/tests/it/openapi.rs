@@ -82,6 +82,7 @@ async fn every_promised_route_stands_in_the_contract() {
         GET PATCH DELETE /app/projects/{id}
         GET POST /app/tasks
         GET PATCH DELETE /app/tasks/{id}
+        GET /app/tasks/{id}/history
         GET /app/search";
     let expected: BTreeSet<_> = expected
         .lines()

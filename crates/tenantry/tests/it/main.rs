@@ -16,6 +16,7 @@ mod events;
 #[cfg(feature = "files")]
 mod files;
 mod handed_over;
+mod history;
 mod isolation;
 mod jobs;
 mod migration;

@@ -28,6 +28,11 @@ const SCHEDULE_FUNCTIONS: &str = "function tenantry.schedule_set(text, text, tex
     tenantry.schedule_everyone(bytea, bytea, text, text, text, int2, text, text, int2, int2, int2, int4), \
     tenantry.schedule_due(bytea, bytea, text[], text[], int4), \
     tenantry.schedule_move(bytea, bytea, uuid[], boolean[], text[], timestamptz[], timestamptz[], timestamptz[], text[], uuid[])";
+/// What the tenant's admins read and its owners take out.
+const HISTORY_FUNCTIONS: &str = "function tenantry.history_list(text, jsonb, uuid, uuid, int4), \
+    tenantry.history_forget(timestamptz, int4)";
+/// What migrations make triggers of. Whoever else had it could have rows of a temporary table noted as another tenant's.
+const HISTORY_TRIGGER: &str = "function tenantry.note_history()";
 /// What closes and opens a tenant.
 const FENCE_FUNCTIONS: &str = "function tenantry.fence_register(uuid, int8, int2), tenantry.fence_close(uuid, int8, int2), \
     tenantry.fence_settle(uuid), tenantry.fence_open(uuid, int8), tenantry.fence_state(uuid), tenantry.fence_transactions(), \
@@ -39,10 +44,10 @@ const KEY_FUNCTIONS: &str = "function tenantry_private.key_add(int4, bytea, byte
     tenantry_private.key_ids(), tenantry_private.allow_pooled(boolean)";
 /// What migrations of data act by.
 const MIGRATION_FUNCTIONS: &str = "function tenantry_private.act_for(uuid), tenantry_private.act_done(uuid)";
-/// What a purge takes a tenant's jobs with, and operators look after them with.
+/// What a purge takes a tenant's jobs and history with, and operators look after them with.
 const OPERATOR_FUNCTIONS: &str = "function tenantry_private.job_purge(uuid, int4), tenantry_private.job_count(uuid), \
     tenantry_private.job_list(uuid, text, int2[], uuid, uuid, int4), tenantry_private.job_retry(uuid, uuid, text, int4), \
-    tenantry_private.job_remove(uuid, uuid, text, int4)";
+    tenantry_private.job_remove(uuid, uuid, text, int4), tenantry_private.history_purge(uuid, int4)";
 
 impl Work<'_> {
     /// Takes from PUBLIC what PostgreSQL gives it: else the application role of any database could come in.
@@ -82,6 +87,8 @@ impl Work<'_> {
             format!("grant execute on {SESSION_FUNCTIONS} to {app}, {owner}, {mover}"),
             format!("grant execute on {JOB_FUNCTIONS} to {app}"),
             format!("grant execute on {SCHEDULE_FUNCTIONS} to {app}"),
+            format!("grant execute on {HISTORY_FUNCTIONS} to {app}"),
+            format!("grant execute on {HISTORY_TRIGGER} to {owner}"),
             format!("grant execute on {FENCE_FUNCTIONS} to {mover}"),
         ];
         if self.tier == Tier::Signed {

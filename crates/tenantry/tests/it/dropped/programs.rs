@@ -2,8 +2,10 @@
 
 use std::pin::Pin;
 
+use chrono::DateTime;
 use tenantry::{
     Error, Params, Scope, Transaction,
+    history::EntryFilter,
     jobs::{Enqueue, Job, JobState, Schedule},
 };
 
@@ -53,6 +55,7 @@ programs! {
     raw_script covers ["Raw::script"];
     enqueue covers ["Scope::enqueue", "Scope::enqueue_with", "Scope::jobs", "Scope::retry_job", "Scope::remove_job"];
     enqueue_together covers ["Transaction::enqueue", "Transaction::enqueue_with", "Transaction::commit"];
+    history covers ["Scope::history", "Scope::forget_history"];
     schedule covers ["Scope::set_schedule", "Transaction::set_schedule", "Scope::schedules", "Scope::remove_schedule"];
 }
 
@@ -82,6 +85,11 @@ async fn enqueue_together(scope: Scope, _: i32) {
         })
         .await;
     done.unwrap();
+}
+
+async fn history(scope: Scope, _: i32) {
+    scope.history(EntryFilter::default(), 10).await.unwrap();
+    scope.forget_history(DateTime::UNIX_EPOCH).await.unwrap();
 }
 
 async fn schedule(scope: Scope, _: i32) {

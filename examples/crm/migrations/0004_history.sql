@@ -1,0 +1,2 @@
+-- Who changed which task, and when; read by the tenant's admins.
+-- tenantry: history tasks
