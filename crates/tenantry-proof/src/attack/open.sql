@@ -104,3 +104,34 @@ begin
 end $f$;
 create function tenantry.enter(p_msg bytea, p_mac bytea) returns void language sql as $$ select naive.accept(p_msg, p_mac, false) $$;
 create function tenantry.enter_pooled(p_msg bytea, p_mac bytea) returns void language sql as $$ select naive.accept(p_msg, p_mac, true) $$;
+
+-- The queue that some of them have. Each call is right as it stands here; the programs say which one forgets what.
+create table naive.job (
+  id uuid primary key,
+  tenant uuid not null,
+  kind text not null,
+  payload text not null,
+  unique_key text unique
+);
+create table naive.schedule (tenant uuid not null, name text not null, payload text not null, primary key (tenant, name));
+create function tenantry.enqueue(
+  p_id uuid, p_kind text, p_payload text, p_delay interval, p_priority int2, p_attempts_max int2, p_unique_key text
+) returns uuid
+language sql security definer as $$
+  insert into naive.job (id, tenant, kind, payload, unique_key)
+  values (p_id, tenantry.tenant_id(), p_kind, p_payload, p_unique_key)
+  on conflict (unique_key) do update set kind = excluded.kind
+  returning id
+$$;
+create function tenantry.job_list(p_states int2[], p_after uuid, p_count int4) returns setof naive.job
+language sql security definer as $$ select * from naive.job where tenant = tenantry.tenant_id() $$;
+create function tenantry.job_done(p_id uuid, p_lease int8) returns void
+language sql security definer as $$ delete from naive.job where id = p_id and tenant = tenantry.tenant_id() $$;
+create function tenantry.schedule_set(
+  p_name text, p_cron text, p_zone text, p_missed int2, p_kind text, p_payload text, p_priority int2, p_attempts_max int2
+) returns void
+language sql security definer as $$ insert into naive.schedule values (tenantry.tenant_id(), p_name, p_payload) $$;
+create function tenantry.schedule_list() returns setof naive.schedule
+language sql security definer as $$ select * from naive.schedule where tenant = tenantry.tenant_id() $$;
+create function tenantry.schedule_remove(p_name text) returns boolean
+language sql security definer as $$ delete from naive.schedule where tenant = tenantry.tenant_id() and name = p_name returning true $$;

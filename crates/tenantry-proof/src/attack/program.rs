@@ -89,6 +89,7 @@ const TEXTS: &[&str] = &[
     include_str!("programs/statement.attack"),
     include_str!("programs/login.attack"),
     include_str!("programs/declared.attack"),
+    include_str!("programs/jobs.attack"),
 ];
 
 /// All programs, in the order of the files.
