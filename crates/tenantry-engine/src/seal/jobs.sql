@@ -274,7 +274,7 @@ declare
   v_tenant uuid := tenantry.tenant_id();
 begin
   if v_tenant is null or tenantry.has_role('admin') is not true then
-    raise exception using errcode = '42501', message = 'tenantry: jobs and schedules are for the tenant''s admins and owners';
+    raise exception using errcode = '42501', message = 'tenantry: jobs, schedules and history are for the tenant''s admins and owners';
   end if;
   return v_tenant;
 end $f$;
