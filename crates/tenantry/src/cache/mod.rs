@@ -29,6 +29,7 @@
 
 mod config;
 mod entry;
+#[cfg(feature = "redis")]
 mod envelope;
 mod error;
 mod flight;

@@ -21,6 +21,7 @@ pub(super) struct Found {
 }
 
 /// What stood there, and when.
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only Redis remembers"))]
 pub(super) struct Seen {
     pub(super) at: Instant,
     pub(super) generation: Vec<u8>,
