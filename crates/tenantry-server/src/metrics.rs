@@ -11,7 +11,7 @@ use std::{sync::OnceLock, time::Duration};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tenantry::{PoolCounts, Tenantry};
+use tenantry::{PoolCounts, Tenantry, jobs::JobCounts};
 use tokio::task::JoinHandle;
 
 pub(crate) use busiest::busiest;
@@ -41,6 +41,7 @@ const WAITED: &str = "tenantry_pool_wait_milliseconds_total";
 const SHARE: &str = "tenantry_server_share";
 const SERVER_CONNECTIONS: &str = "tenantry_server_connections";
 const SLOW: &str = "tenantry_slow_statements_total";
+const JOBS: &str = "tenantry_jobs_total";
 const FENCE_REFUSALS: &str = "tenantry_fence_refusals_total";
 const SEAL_REFUSALS: &str = "tenantry_seal_refusals_total";
 const SESSION_REFUSALS: &str = "tenantry_session_refusals_total";
@@ -83,6 +84,10 @@ fn describe() {
     describe_gauge!(SHARE, "Connections to a server that this process may have.");
     describe_gauge!(SERVER_CONNECTIONS, "Connections to a server that this process has.");
     describe_counter!(SLOW, "Statements of tenants that took longer than slow_statement_ms.");
+    describe_counter!(
+        JOBS,
+        "Attempts at jobs by workers in this process, by what became of them."
+    );
     describe_counter!(
         FENCE_REFUSALS,
         "Calls that a fence refused: their tenant had moved, was moving or was suspended."
@@ -141,6 +146,15 @@ pub(crate) fn note(tenantry: &Tenantry, draining: bool) {
         (SESSION_REFUSALS, counts.session_refusals),
     ] {
         counter!(name).absolute(count);
+    }
+    let jobs = JobCounts::now();
+    for (outcome, count) in [
+        ("done", jobs.done),
+        ("failed", jobs.failed),
+        ("given_back", jobs.given_back),
+        ("lost", jobs.lost),
+    ] {
+        counter!(JOBS, "outcome" => outcome).absolute(count);
     }
     if let Ok(resolver) = tenantry.resolver() {
         counter!(LOOKUPS).absolute(resolver.catalog_lookups());

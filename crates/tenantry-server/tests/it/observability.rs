@@ -144,6 +144,21 @@ fn named(text: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test]
+async fn what_becomes_of_jobs_is_counted() {
+    let app = App::small().await;
+    let failed = async || {
+        let text = app.anonymous.get("/metrics").await.text;
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(r#"tenantry_jobs_total{outcome="failed"}"#));
+        line.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = failed().await;
+    app.dead_job(&app.tenants[0], "unlucky").await;
+    assert!(failed().await > before);
+}
+
+#[tokio::test]
 async fn dashboard_alerts_and_documentation_name_metrics_that_are_exported() {
     let app = App::small().await;
     app.tenants[0].client.get("/app/contacts").await.expect(200);

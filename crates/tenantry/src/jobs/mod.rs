@@ -49,6 +49,7 @@
 mod attempt;
 mod claim;
 mod clock;
+mod counts;
 mod enqueue;
 mod failure;
 mod handler;
@@ -60,6 +61,7 @@ mod times;
 mod wakes;
 mod worker;
 
+pub use counts::JobCounts;
 pub use enqueue::{Enqueue, Job};
 pub use failure::Failure;
 pub use list::ListedJob;

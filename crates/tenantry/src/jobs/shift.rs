@@ -20,6 +20,7 @@ use super::{
     attempt::{Attempts, Ended},
     claim::{Claimed, Source, Turn, Wish},
     clock::Clock,
+    counts,
 };
 
 /// How often databases are looked for that have come or gone.
@@ -380,6 +381,7 @@ impl Shift {
             let took = held.begun.elapsed();
             self.usual = Some(self.usual.map_or(took, |usual| usual * 7 / 8 + took / 8));
         }
+        counts::note(ended);
         match ended {
             Ended::Done => self.report.done += 1,
             Ended::Failed => self.report.failed += 1,
