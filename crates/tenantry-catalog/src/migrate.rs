@@ -56,6 +56,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "events",
         sql: include_str!("../migrations/0008_events.sql"),
     },
+    Migration {
+        version: 9,
+        name: "job limit",
+        sql: include_str!("../migrations/0009_job_limit.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

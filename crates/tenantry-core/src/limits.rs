@@ -21,6 +21,8 @@ pub struct PlanLimits {
     pub statement_ms: Option<NonZeroU32>,
     /// Members, those who are invited included.
     pub members: Option<NonZeroU32>,
+    /// Jobs: waiting, running, for later and dead.
+    pub jobs: Option<NonZeroU32>,
     /// Bytes of its tables and indexes, as its server's statistics say it.
     pub storage_bytes: Option<NonZeroU64>,
     /// Rows of these tables, as its server's statistics say it.
@@ -38,19 +40,29 @@ impl PlanLimits {
 
     /// Whether what a tenant has must be measured to know whether it keeps to them.
     pub fn must_be_measured(&self) -> bool {
-        self.storage_bytes.is_some() || !self.rows.is_empty()
+        self.storage_bytes.is_some() || self.jobs.is_some() || !self.rows.is_empty()
     }
 }
 
-/// More of something than the plan gives: nothing is added until that is mended.
+/// As much of something as the plan gives, or more: nothing is added until that is mended.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Excess {
-    /// `storage_bytes`, or `rows.` and the table.
+    /// `storage_bytes`, `jobs`, or `rows.` and the table.
     pub limit: String,
     /// What the plan gives.
     pub quota: u64,
     /// What the tenant has.
     pub used: u64,
+}
+
+impl Excess {
+    /// What [`limit`](Self::limit) says of jobs.
+    pub const JOBS: &'static str = "jobs";
+
+    /// Whether it keeps the tenant from having more rows. Jobs keep it from enqueueing only.
+    pub fn refuses_rows(&self) -> bool {
+        self.limit != Self::JOBS
+    }
 }
 
 /// How often something may happen.

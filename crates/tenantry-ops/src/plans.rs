@@ -206,6 +206,11 @@ impl Ops {
             quota: quota.get(),
             used: number(size.bytes),
         });
+        let jobs = limits.jobs.map(|quota| Excess {
+            limit: Excess::JOBS.to_owned(),
+            quota: quota.get().into(),
+            used: number(size.jobs),
+        });
         let of_tables = limits.rows.iter().map(|(table, quota)| Excess {
             limit: format!("rows.{table}"),
             quota: *quota,
@@ -214,6 +219,7 @@ impl Ops {
         // Who has as much as it may have can add nothing.
         let excess: Vec<_> = storage
             .into_iter()
+            .chain(jobs)
             .chain(of_tables)
             .filter(|found| found.used >= found.quota)
             .collect();

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tenantry_catalog::{CatalogError, placement};
 use tenantry_core::{Isolation, TenantId};
-use tenantry_engine::size::{self, TableSize};
+use tenantry_engine::{
+    home,
+    size::{self, TableSize},
+};
 
 use crate::{Authority, Forbidden, MemberError, Ops, members, runner::administer};
 
@@ -25,6 +28,8 @@ pub struct TenantSize {
     pub bytes_estimated: bool,
     /// Whether the statistics say something about every table; the sums leave out the others.
     pub complete: bool,
+    /// Its jobs, whatever their state.
+    pub jobs: i64,
     /// Each table, the largest first.
     pub tables: Vec<TableSize>,
 }
@@ -94,9 +99,12 @@ impl Ops {
                 Isolation::Database => Some(size::of_database(&client).await.map_err(|error| error.to_string())?),
                 Isolation::Shared | Isolation::Schema => None,
             };
-            Ok::<_, String>((tables.map_err(|error| error.to_string())?, whole))
+            let jobs = home::count_jobs(&client, tenant)
+                .await
+                .map_err(|error| error.to_string())?;
+            Ok::<_, String>((tables.map_err(|error| error.to_string())?, whole, jobs.jobs))
         };
-        let (tables, whole) = tokio::time::timeout(PATIENCE, asking)
+        let (tables, whole, jobs) = tokio::time::timeout(PATIENCE, asking)
             .await
             .map_err(|_| SizeError::Server(format!("it did not answer within {} s", PATIENCE.as_secs())))?
             .map_err(SizeError::Server)?;
@@ -106,6 +114,7 @@ impl Ops {
             rows: sum(|table| table.rows),
             bytes: whole.unwrap_or_else(|| sum(|table| table.bytes)),
             bytes_estimated: place.isolation == Isolation::Shared,
+            jobs,
             complete: tables.iter().all(|table| table.rows.is_some()),
             tables,
         })

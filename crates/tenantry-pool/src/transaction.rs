@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use tenantry_core::{Role, TenantDatabaseId};
 use tenantry_wire::{Ahead, Outcome, Params, Savepoint};
 
-use crate::{Caller, Error, Pools, member::Lease, placements::Located, pools::Patience};
+use crate::{Caller, Error, Grant, Pools, member::Lease, placements::Located, pools::Patience};
 
 /// What waits for the next statement at most: one message has to take it.
 const AHEAD_MAX: usize = 64;
@@ -42,6 +42,11 @@ impl Transaction {
             ahead: Vec::new(),
             depth: 0,
         }
+    }
+
+    /// What the tenant's plan gives, and what it has used up, as it was known when the transaction began.
+    pub fn grant(&self) -> &Grant {
+        &self.located.grant
     }
 
     /// Runs a statement. The first one takes BEGIN and the context along, and goes to the tenant's new home when the

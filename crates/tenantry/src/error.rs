@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use tenantry_core::Excess;
 pub use tenantry_wire::DbError;
 
 /// Why a scoped call failed: opaque, with a [kind](Error::kind) to act on.
@@ -13,6 +14,7 @@ pub struct Error {
     message: String,
     hint: Option<String>,
     retry_after: Option<Duration>,
+    limit: Option<Box<Excess>>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -40,6 +42,8 @@ pub enum ErrorKind {
     PoolFull,
     /// The tenant itself asks for more than its share: too many of its calls wait, or kept each other waiting.
     TenantBusy,
+    /// The tenant has as much of something as its plan gives: [`Error::limit`] says of what.
+    PlanLimit,
     /// There is no such tenant.
     TenantNotFound,
     /// The tenant is suspended.
@@ -63,6 +67,7 @@ impl Error {
             message: message.into(),
             hint: None,
             retry_after: None,
+            limit: None,
             source: None,
         }
     }
@@ -75,6 +80,15 @@ impl Error {
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    pub(crate) fn plan_limit(excess: &Excess, hint: &'static str) -> Self {
+        let Excess { limit, quota, used } = excess;
+        let text = format!("the tenant has {used} of the {quota} {limit} that its plan gives");
+        Self {
+            limit: Some(Box::new(excess.clone())),
+            ..Self::new(ErrorKind::PlanLimit, text).with_hint(hint)
+        }
     }
 
     pub(crate) fn with_retry_after(mut self, after: Duration) -> Self {
@@ -98,6 +112,11 @@ impl Error {
     /// How to mend the statement, where we know better than PostgreSQL.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref().or_else(|| self.database()?.hint())
+    }
+
+    /// What the tenant has used up, if that is why.
+    pub fn limit(&self) -> Option<&Excess> {
+        self.limit.as_deref()
     }
 
     /// When it is worth trying again.

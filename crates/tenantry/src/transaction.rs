@@ -1,6 +1,7 @@
 //! Several statements that hold together.
 
 use tenantry_core::Role;
+use tenantry_pool::Grant;
 use tenantry_wire::Ahead;
 
 use crate::{Error, ErrorKind, FromRow, Params, Row, jobs::JobWakes, whole::part};
@@ -32,6 +33,11 @@ impl Transaction {
     /// A call of the mechanism's own, with the next statement or the commit.
     pub(crate) async fn put_ahead(&mut self, call: Ahead) -> Result<(), Error> {
         Ok(self.inner.put_ahead(call).await?)
+    }
+
+    /// What the tenant's plan gives, and what it has used up.
+    pub(crate) fn grant(&self) -> &Grant {
+        self.inner.grant()
     }
 
     /// With which rights it runs.

@@ -9,7 +9,7 @@ use crate::{CatalogError, Db, text::parsed};
 
 /// The columns, in the order in which [`limits`] reads them; of a table called `l`.
 pub(super) const COLUMNS: &str =
-    "l.requests_per_s, l.burst, l.concurrent, l.statement_ms, l.members, l.storage_bytes, l.rows";
+    "l.requests_per_s, l.burst, l.concurrent, l.statement_ms, l.members, l.storage_bytes, l.rows, l.jobs";
 
 /// The limits in a row from the column `first` on; none where the row has no plan's.
 pub(super) fn limits(row: &Row, first: usize) -> Result<PlanLimits, CatalogError> {
@@ -36,6 +36,7 @@ pub(super) fn limits(row: &Row, first: usize) -> Result<PlanLimits, CatalogError
             })?,
             None => Default::default(),
         },
+        jobs: number(7),
     })
 }
 
@@ -72,12 +73,12 @@ pub async fn set(db: &impl Db, plan: &Plan, limits: &PlanLimits) -> Result<(), C
         .map(|limit| i64::try_from(limit.get()).unwrap_or(i64::MAX));
     let rows = serde_json::to_value(&limits.rows).unwrap_or_default();
     db.execute(
-        "insert into plan_limit (plan, requests_per_s, burst, concurrent, statement_ms, members, storage_bytes, rows)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)
+        "insert into plan_limit (plan, requests_per_s, burst, concurrent, statement_ms, members, storage_bytes, rows, jobs)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict (plan) do update
          set requests_per_s = excluded.requests_per_s, burst = excluded.burst, concurrent = excluded.concurrent,
              statement_ms = excluded.statement_ms, members = excluded.members, storage_bytes = excluded.storage_bytes,
-             rows = excluded.rows, changed_at = now()",
+             rows = excluded.rows, jobs = excluded.jobs, changed_at = now()",
         &[
             &plan.as_str(),
             &number(limits.requests_per_s),
@@ -87,6 +88,7 @@ pub async fn set(db: &impl Db, plan: &Plan, limits: &PlanLimits) -> Result<(), C
             &number(limits.members),
             &bytes,
             &rows,
+            &number(limits.jobs),
         ],
     )
     .await?;

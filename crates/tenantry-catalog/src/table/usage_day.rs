@@ -135,7 +135,7 @@ pub async fn list_to_measure(db: &impl Db, used_within_s: f64) -> Result<Vec<(Te
     let sql = format!(
         "select t.id, {COLUMNS}
          from plan_limit as l join tenant as t on t.plan = l.plan and t.state = 'active'
-         where (l.storage_bytes is not null or l.rows <> '{{}}')
+         where (l.storage_bytes is not null or l.jobs is not null or l.rows <> '{{}}')
            and (exists (select from usage_day as u
                         where u.tenant = t.id and u.updated_at > now() - $1 * interval '1 second')
                 or exists (select from plan_excess as e where e.tenant = t.id))

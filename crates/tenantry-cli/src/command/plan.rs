@@ -54,6 +54,9 @@ pub(crate) struct Set {
     /// Members, those who are invited included
     #[arg(long, value_name = "NUMBER")]
     members: Option<NonZeroU32>,
+    /// Jobs: waiting, running, for later and dead
+    #[arg(long, value_name = "NUMBER")]
+    jobs: Option<NonZeroU32>,
     /// Bytes of tables and indexes
     #[arg(long, value_name = "BYTES")]
     storage_bytes: Option<NonZeroU64>,
@@ -79,6 +82,7 @@ impl From<Set> for (Plan, PlanLimits) {
             concurrent: set.concurrent,
             statement_ms: set.statement_ms,
             members: set.members,
+            jobs: set.jobs,
             storage_bytes: set.storage_bytes,
             rows: set.rows.into_iter().collect::<BTreeMap<_, _>>(),
         };
@@ -103,6 +107,7 @@ impl Shown {
             concurrent,
             statement_ms,
             members,
+            jobs,
             storage_bytes,
             rows,
         } = &self.limits;
@@ -114,6 +119,7 @@ impl Shown {
             ("at a time", number(concurrent)),
             ("statement ms", number(statement_ms)),
             ("members", number(members)),
+            ("jobs", number(jobs)),
             ("bytes", storage_bytes.map(|limit| limit.to_string())),
             ("rows", (!rows.is_empty()).then(|| rows.join(", "))),
         ]

@@ -40,6 +40,7 @@ pub(crate) struct LimitsBody {
     concurrent: Option<u32>,
     statement_ms: Option<u32>,
     members: Option<u32>,
+    jobs: Option<u32>,
     storage_bytes: Option<u64>,
     /// Rows by table.
     rows: BTreeMap<String, u64>,
@@ -49,7 +50,7 @@ pub(crate) struct LimitsBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Exceeded)]
 pub(crate) struct ExceededBody {
-    /// `storage_bytes`, or `rows.` and the table.
+    /// `storage_bytes`, `jobs`, or `rows.` and the table.
     limit: String,
     quota: u64,
     used: u64,
@@ -82,6 +83,7 @@ impl From<PlanLimits> for LimitsBody {
             concurrent: number(limits.concurrent),
             statement_ms: number(limits.statement_ms),
             members: number(limits.members),
+            jobs: number(limits.jobs),
             storage_bytes: limits.storage_bytes.map(std::num::NonZeroU64::get),
             rows: limits.rows,
         }

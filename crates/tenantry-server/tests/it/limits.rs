@@ -6,9 +6,9 @@ use std::{
 };
 
 use serde_json::json;
-use tenantry_core::PlanLimits;
+use tenantry_core::{JobState, PlanLimits};
 
-use crate::harness::{Answer, App, PASSWORD};
+use crate::harness::{Answer, App, Marked, PASSWORD};
 
 fn rate(per_s: u32, burst: u32) -> PlanLimits {
     PlanLimits {
@@ -227,6 +227,57 @@ async fn a_tenant_that_has_as_much_as_its_plan_gives_adds_nothing_and_may_make_r
             .post("/app/contacts", json!({ "name": "again" }))
             .await
             .expect(201);
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_with_as_many_jobs_as_its_plan_gives_enqueues_none_and_works_on() {
+    let app = App::start().await;
+    for tenant in &app.tenants {
+        app.limit_plan(&PlanLimits::default()).await;
+        let job = app.dead_job(tenant, "stays").await;
+        let limits = PlanLimits {
+            jobs: 1.try_into().ok(),
+            ..PlanLimits::default()
+        };
+        app.limit_plan(&limits).await;
+        // A request brings the tenant among those that are measured.
+        tenant.client.get("/app/contacts").await.expect(200);
+        assert!(app.measure().await > 0);
+        let id = tenant.id.parse().unwrap();
+        let scope = app.tenantry.system_context(id, "test").await.unwrap();
+        let more = Marked {
+            mark: "more".to_owned(),
+        };
+        let by_itself = scope.enqueue(&more).await.unwrap_err();
+        let within: Result<(), tenantry::Error> = scope.transaction(async |tx| tx.enqueue(&more).await.map(drop)).await;
+        for error in [by_itself, within.unwrap_err()] {
+            assert_eq!(error.kind(), tenantry::ErrorKind::PlanLimit);
+            assert_eq!(
+                error
+                    .limit()
+                    .map(|limit| (limit.limit.as_str(), limit.quota, limit.used)),
+                Some(("jobs", 1, 1))
+            );
+            assert!(error.to_string().contains("the tenant has 1 of the 1 jobs"), "{error}");
+        }
+        assert_eq!(scope.jobs(&JobState::ALL, None, 10).await.unwrap().len(), 1);
+        // Rows are another matter.
+        tenant
+            .client
+            .post("/app/contacts", json!({ "name": "works on" }))
+            .await
+            .expect(201);
+        let path = format!("/v1/tenants/{}", tenant.id);
+        let usage = tenant.client.get(&format!("{path}/usage")).await.expect(200);
+        assert_eq!(
+            usage["exceeded"],
+            json!([{ "limit": "jobs", "quota": 1, "used": 1 }]),
+            "{usage}"
+        );
+        tenant.client.delete(&format!("{path}/jobs/{job}")).await.expect(204);
+        assert!(app.measure().await > 0);
+        scope.enqueue(&more).await.unwrap();
     }
 }
 

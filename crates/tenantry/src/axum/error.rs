@@ -40,6 +40,10 @@ impl From<Error> for Problem {
                 )
                 .retry_after(wait)
             }
+            ErrorKind::PlanLimit => match error.limit() {
+                Some(excess) => Self::plan_limit(excess),
+                None => internal(&error),
+            },
             ErrorKind::TenantNotFound => Self::not_found(),
             ErrorKind::TenantSuspended => Self::new(Code::TenantSuspended, "The tenant is suspended."),
             ErrorKind::TenantNotReady => {

@@ -48,17 +48,8 @@ pub(super) async fn admit(
     }
     // Who has too much may look at it, and make it less.
     let adds = !method.is_safe() && method != Method::DELETE;
-    match grant.excess.first() {
-        Some(excess) if adds => {
-            let hit = LimitHit {
-                name: excess.limit.clone(),
-                quota: excess.quota,
-                used: Some(excess.used),
-                reset_s: None,
-            };
-            let detail = "The tenant has more than its plan gives; remove something, or ask for a larger plan.";
-            (paced, Err(Problem::new(Code::PlanLimitReached, detail).limit(hit)))
-        }
+    match grant.excess.iter().find(|excess| excess.refuses_rows()) {
+        Some(excess) if adds => (paced, Err(Problem::plan_limit(excess))),
         _ => (paced, Ok(())),
     }
 }

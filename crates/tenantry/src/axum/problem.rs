@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
+use tenantry_core::Excess;
 
 use super::Code;
 
@@ -26,7 +27,7 @@ pub struct Problem {
 /// Which limit a request met.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LimitHit {
-    /// `requests`, `members`, `storage_bytes`, or `rows.` and a table.
+    /// `requests`, `members`, `jobs`, `storage_bytes`, or `rows.` and a table.
     pub name: String,
     /// How much the plan gives.
     pub quota: u64,
@@ -90,6 +91,18 @@ impl Problem {
             errors: vec![error],
             ..Self::new(code, detail)
         }
+    }
+
+    /// The tenant has as much of something as its plan gives.
+    pub fn plan_limit(excess: &Excess) -> Self {
+        let hit = LimitHit {
+            name: excess.limit.clone(),
+            quota: excess.quota,
+            used: Some(excess.used),
+            reset_s: None,
+        };
+        let detail = "The tenant has more than its plan gives; remove something, or ask for a larger plan.";
+        Self::new(Code::PlanLimitReached, detail).limit(hit)
     }
 
     /// There is nothing here that the caller may know of.

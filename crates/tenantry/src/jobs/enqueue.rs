@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde::{Serialize, de::DeserializeOwned};
-use tenantry_core::JobId;
+use tenantry_core::{Excess, JobId};
+use tenantry_pool::Grant;
 use tenantry_wire::Ahead;
 use uuid::Uuid;
 
@@ -95,6 +96,17 @@ impl Row {
     }
 }
 
+/// Refuses a job more than the tenant's plan gives, as it was measured last.
+fn has_room(grant: &Grant) -> Result<(), Error> {
+    match grant.excess.iter().find(|excess| excess.limit == Excess::JOBS) {
+        Some(excess) => Err(Error::plan_limit(
+            excess,
+            "it can enqueue again when some are done or taken out",
+        )),
+        None => Ok(()),
+    }
+}
+
 /// As it is stored.
 pub(super) fn to_json<J: Job>(job: &J) -> Result<String, Error> {
     serde_json::to_string(job).map_err(|error| {
@@ -133,7 +145,8 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// As [`query`](Self::query); [`ErrorKind::ReadOnlyRole`] for a viewer. What the database says against it is told by the
+    /// As [`query`](Self::query); [`ErrorKind::ReadOnlyRole`] for a viewer; [`ErrorKind::PlanLimit`] where the tenant has as many as its
+    /// plan gives. What the database says against it is told by the
     /// statement or the commit that it travels with.
     ///
     /// # Cancel safety
@@ -158,6 +171,7 @@ impl Transaction {
             let text = "the role viewer may not write, so it enqueues nothing";
             return Err(Error::new(ErrorKind::ReadOnlyRole, text));
         }
+        has_room(self.grant())?;
         let row = Row::of(job, &how)?;
         let id = if how.unique_key.is_some() {
             enqueue!(self, row, how, J::KIND)
@@ -177,7 +191,8 @@ impl Scope {
     ///
     /// # Errors
     ///
-    /// As [`query`](Self::query); [`ErrorKind::ReadOnlyRole`] for a viewer.
+    /// As [`query`](Self::query); [`ErrorKind::ReadOnlyRole`] for a viewer; [`ErrorKind::PlanLimit`] where the tenant has as many as its
+    /// plan gives.
     ///
     /// # Cancel safety
     ///
@@ -192,6 +207,7 @@ impl Scope {
     ///
     /// As [`enqueue`](Self::enqueue).
     pub async fn enqueue_with<J: Job>(&self, job: &J, how: Enqueue) -> Result<JobId, Error> {
+        has_room(&*self.pools().grant(self.caller()).await?)?;
         let id = enqueue!(self, Row::of(job, &how)?, how, J::KIND);
         if let Some(database) = self.pools().database_of(self.caller()) {
             self.tenantry().inner.job_wakes.wake(database);

@@ -55,8 +55,8 @@ pub(crate) struct Tenant {
 
 /// A job that fails.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Marked {
-    mark: String,
+pub(crate) struct Marked {
+    pub(crate) mark: String,
 }
 
 impl Job for Marked {

@@ -6,6 +6,6 @@ mod client;
 mod log;
 
 pub(crate) use answer::Answer;
-pub(crate) use app::{App, PASSWORD, Tenant};
+pub(crate) use app::{App, Marked, PASSWORD, Tenant};
 pub(crate) use client::Client;
 pub(crate) use log::Log;
