@@ -80,7 +80,8 @@ impl<D: Driver> ForeignPools<D> {
             // that closes the connection.
             let opening = tokio::spawn({
                 let (located, caller) = (located.clone(), caller.clone());
-                async move { place.open(&located.binding(&caller)).await }
+                let by_plan = Some(located.statement_timeout).filter(|limit| *limit < pools.config().statement_timeout);
+                async move { place.open(&located.binding(&caller), by_plan).await }
             });
             let error = match opening.await {
                 Ok(Ok(lease)) => return Ok(ForeignTransaction::new(lease)),

@@ -35,6 +35,8 @@ const IDENTITY: &str = "select pg_catalog.concat_ws(' ', c.system_identifier, d.
     where d.datname = pg_catalog.current_database()";
 /// Other drivers leave the time of statements to the server. SQL can switch this off, to its own harm only.
 const STATEMENT_TIMEOUT: &str = "select pg_catalog.set_config('statement_timeout', $1, false) as answer";
+/// The same until the transaction ends.
+const STATEMENT_TIMEOUT_HERE: &str = "select pg_catalog.set_config('statement_timeout', $1, true) as answer";
 /// A server that runs a statement for a socket that is gone would hold its locks until the end. Not every platform can.
 const NOTICE_CLOSED: &str = "set client_connection_check_interval = '1s'";
 
@@ -265,8 +267,9 @@ pub(super) struct Place<D: Driver> {
 }
 
 impl<D: Driver> Place<D> {
-    /// Opens a transaction on a connection that lies idle or is opened for it.
-    pub(super) async fn open(self, binding: &Binding<'_>) -> Result<ForeignLease<D>, Error> {
+    /// Opens a transaction on a connection that lies idle or is opened for it; `by_plan` is how long a statement in it may run, where
+    /// the tenant's plan gives less than the configuration.
+    pub(super) async fn open(self, binding: &Binding<'_>, by_plan: Option<Duration>) -> Result<ForeignLease<D>, Error> {
         loop {
             let (found, going) = self.pool.pick(binding);
             self.pool.tell_idle();
@@ -279,7 +282,15 @@ impl<D: Driver> Place<D> {
                 None => (self.pool.connect(binding.tenant).await?, false),
             };
             let limit = self.pool.config.statement_timeout;
-            let error = match timeout(limit, session.begin(binding)).await {
+            let begun = async {
+                session.begin(binding).await?;
+                if let Some(by_plan) = by_plan {
+                    let by_plan = by_plan.as_millis().to_string();
+                    session.driver.ask(STATEMENT_TIMEOUT_HERE, &[&by_plan]).await?;
+                }
+                Ok(())
+            };
+            let error = match timeout(limit, begun).await {
                 Ok(Ok(())) => {
                     return Ok(ForeignLease {
                         session: Some(session),

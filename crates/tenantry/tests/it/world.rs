@@ -8,7 +8,9 @@ use std::{
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tenantry::{Home, Incarnation, LocateError, PlacementSource, PoolConfig, Scope, SystemAudit, Tenantry};
+use tenantry::{
+    Home, Incarnation, LocateError, PlacementSource, PlanLimits, PoolConfig, Scope, Served, SystemAudit, Tenantry,
+};
 use tenantry_core::{
     Epoch, InstallationId, Isolation, Placement, ServerId, TenantDatabaseId, TenantId, own_schema_name,
 };
@@ -67,12 +69,20 @@ pub(crate) struct Database {
 #[derive(Default)]
 pub(crate) struct Source {
     pub(crate) homes: Mutex<HashMap<TenantId, Home>>,
+    /// What everybody's plan gives.
+    pub(crate) limits: Mutex<PlanLimits>,
 }
 
 #[async_trait]
 impl PlacementSource for Source {
     async fn locate(&self, tenant: TenantId) -> Result<Home, LocateError> {
         self.homes.lock().get(&tenant).cloned().ok_or(LocateError::NotFound)
+    }
+
+    async fn locate_served(&self, tenant: TenantId) -> Result<Served, LocateError> {
+        let served = Served::from(self.locate(tenant).await?);
+        let limits = self.limits.lock().clone();
+        Ok(Served { limits, ..served })
     }
 
     async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, LocateError> {

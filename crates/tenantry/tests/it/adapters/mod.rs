@@ -3,6 +3,7 @@
 mod cancel;
 mod diesel;
 mod fence;
+mod limits;
 mod pool;
 mod sqlx;
 mod tls;
