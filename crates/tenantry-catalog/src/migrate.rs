@@ -56,6 +56,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "events",
         sql: include_str!("../migrations/0008_events.sql"),
     },
+    Migration {
+        version: 10,
+        name: "backups",
+        sql: include_str!("../migrations/0010_backups.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.
