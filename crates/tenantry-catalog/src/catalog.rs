@@ -114,6 +114,11 @@ impl Catalog {
         self.0.cipher.open(column, sealed)
     }
 
+    /// A key for one purpose, derived from the master key: the same in every process, and nothing that is stored.
+    pub fn derive_key(&self, purpose: &str) -> [u8; 32] {
+        self.0.cipher.derive(purpose)
+    }
+
     /// [`Catalog::seal`] of a text.
     pub fn seal_text(&self, column: Column, plain: &SecretString) -> Vec<u8> {
         self.0.cipher.seal_text(column, plain)

@@ -61,6 +61,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "job limit",
         sql: include_str!("../migrations/0009_job_limit.sql"),
     },
+    Migration {
+        version: 10,
+        name: "backups",
+        sql: include_str!("../migrations/0010_backups.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

@@ -1,6 +1,9 @@
 //! Encryption of single columns with AES-256-GCM, bound to their place: a secret copied into another row does not open.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hkdf::{HKDF_SHA256, KeyType, Prk, Salt},
+};
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
@@ -29,12 +32,38 @@ pub struct SecretError {
 }
 
 /// The master key, ready for use.
-pub(crate) struct Cipher(LessSafeKey);
+pub(crate) struct Cipher {
+    key: LessSafeKey,
+    derived: Prk,
+}
+
+/// The length of a derived key.
+struct Bytes32;
+
+impl KeyType for Bytes32 {
+    fn len(&self) -> usize {
+        32
+    }
+}
 
 impl Cipher {
     pub(crate) fn new(key: &MasterKey) -> Self {
+        let derived = Salt::new(HKDF_SHA256, b"tenantry").extract(key.bytes());
         let key = UnboundKey::new(&AES_256_GCM, key.bytes()).expect("a master key has the cipher's length");
-        Self(LessSafeKey::new(key))
+        Self {
+            key: LessSafeKey::new(key),
+            derived,
+        }
+    }
+
+    /// A key for one purpose, from which neither the master key nor that of another purpose can be told.
+    pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        self.derived
+            .expand(&[purpose.as_bytes()], Bytes32)
+            .and_then(|key| key.fill(&mut bytes))
+            .expect("32 bytes are far below what HKDF gives");
+        bytes
     }
 
     /// Encrypts under a random nonce: 96 random bits are safe for far more secrets than a catalog ever holds.
@@ -42,7 +71,7 @@ impl Cipher {
         let mut nonce = [0; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).expect("the operating system gives randomness");
         let mut text = plain.to_vec();
-        self.0
+        self.key
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), column.aad(), &mut text)
             .expect("a secret is far shorter than the cipher's limit");
         [&[FORMAT], nonce.as_slice(), &text].concat()
@@ -59,7 +88,7 @@ impl Cipher {
         let (nonce, text) = sealed.strip_prefix(&[FORMAT])?.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut text = text.to_vec();
-        let len = self.0.open_in_place(nonce, column.aad(), &mut text).ok()?.len();
+        let len = self.key.open_in_place(nonce, column.aad(), &mut text).ok()?.len();
         text.truncate(len);
         Some(text)
     }
@@ -143,6 +172,16 @@ mod tests {
                 .is_err()
         );
         assert!(Cipher::new(&MasterKey::generate()).open(PLACE, &sealed).is_err());
+    }
+
+    #[test]
+    fn each_purpose_and_each_master_key_has_a_key_of_its_own() {
+        let (key, other) = (MasterKey::generate(), Cipher::new(&MasterKey::generate()));
+        let cipher = Cipher::new(&key);
+        assert_eq!(cipher.derive("a"), Cipher::new(&key).derive("a"));
+        assert_ne!(cipher.derive("a"), cipher.derive("b"));
+        assert_ne!(cipher.derive("a"), other.derive("a"));
+        assert_ne!(&cipher.derive("a"), key.bytes());
     }
 
     #[test]

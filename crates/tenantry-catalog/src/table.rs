@@ -5,6 +5,7 @@ pub mod api_key;
 pub mod app_derived;
 pub mod app_migration;
 pub mod audit_log;
+pub mod backup;
 pub mod connection_share;
 pub mod directory;
 pub mod event;

@@ -4,8 +4,8 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::{
     command::{
-        adopt, audit, bench, completions, dev, doctor, init, job, member, migrate, plan, serve, server, signing_key,
-        tenant, token,
+        adopt, audit, backup, bench, completions, dev, doctor, init, job, member, migrate, plan, serve, server,
+        signing_key, tenant, token,
     },
     config::Overrides,
 };
@@ -42,6 +42,9 @@ pub(crate) enum Command {
     /// Create, list and change tenants
     #[command(subcommand)]
     Tenant(tenant::Command),
+    /// Back single tenants up into an object store, and restore them
+    #[command(subcommand)]
+    Backup(backup::Command),
     /// Add, list and change the members of a tenant
     #[command(subcommand)]
     Member(member::Command),

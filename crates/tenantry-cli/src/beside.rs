@@ -8,7 +8,7 @@ use tenantry::{
     cache::{Cache, CacheConfig, Reach, RedisConfig},
     files::{Files, FilesConfig},
 };
-use tenantry_ops::Beside;
+use tenantry_ops::{BackupStore, Beside};
 
 use crate::{config::Config, failure::Failure};
 
@@ -38,6 +38,22 @@ pub(crate) fn files(config: &Config) -> Result<Option<Files>, Failure> {
             .map_err(|error| Failure::usage(format!("files: {:#}", anyhow::Error::new(error))))
     };
     config.files.as_ref().map(open).transpose()
+}
+
+/// The place of backups that the configuration names.
+///
+/// # Errors
+///
+/// Usage, when the place can't be used.
+pub(crate) fn backups(config: &Config) -> Result<Option<BackupStore>, Failure> {
+    let open = |place: &String| {
+        // A folder that is not there is on another machine, or not mounted: backups in its stead would be where nobody looks.
+        if !place.contains("://") && !Path::new(place).is_dir() {
+            return Err(Failure::usage(format!("backups: there is no folder {place}")));
+        }
+        BackupStore::at(place).map_err(|error| Failure::usage(format!("backups: {error}")))
+    };
+    config.backups.as_ref().map(open).transpose()
 }
 
 /// What a purge takes with it.

@@ -2,6 +2,7 @@
 
 pub(crate) mod adopt;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod dev;
@@ -47,6 +48,7 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
         Command::Adopt(adopt) => adopt::run(adopt, config, output).await,
         Command::Serve(serve) => serve::run(serve, config, output).await,
         Command::Tenant(tenant) => tenant::run(tenant, &config, output).await,
+        Command::Backup(backup) => backup::run(backup, &config, output).await,
         Command::Member(member) => member::run(member, &config, output).await,
         Command::Job(job) => job::run(job, &config, output).await,
         Command::Plan(plan) => plan::run(plan, &config, output).await,

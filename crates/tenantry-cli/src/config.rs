@@ -83,6 +83,13 @@ pub(crate) struct Config {
     pub(crate) redis_url: Option<SecretString>,
     /// `files`: where the application keeps files, a folder or `s3://bucket/prefix`: a purge removes a tenant's files there.
     pub(crate) files: Option<String>,
+    /// `backups`: where backups of tenants stand, a folder or `s3://bucket/prefix`.
+    pub(crate) backups: Option<String>,
+    /// `backup_interval_h`: how old a tenant's newest backup gets before `serve` makes another, in hours or parts of one; 0 for
+    /// never.
+    pub(crate) backup_interval: Option<Duration>,
+    /// `backup_retention`: how many backups of a tenant are kept: the last ones, and one of each of the last days and weeks.
+    pub(crate) backup_retention: BackupRetention,
     /// `log`: which log lines are written to stderr; the command decides where nothing is said.
     pub(crate) log: Option<String>,
     /// `log_format`: `text` or `json`.
@@ -114,6 +121,29 @@ pub(crate) enum Hardening {
     All,
     /// None.
     None,
+}
+
+/// How many backups of a tenant are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct BackupRetention {
+    /// The last ones.
+    pub(crate) last: usize,
+    /// One of each of so many days.
+    pub(crate) daily: usize,
+    /// One of each of so many weeks.
+    pub(crate) weekly: usize,
+}
+
+impl Default for BackupRetention {
+    fn default() -> Self {
+        let usual = tenantry_ops::Retention::default();
+        Self {
+            last: usual.last,
+            daily: usual.daily,
+            weekly: usual.weekly,
+        }
+    }
 }
 
 /// How log lines look.
@@ -189,10 +219,13 @@ impl Config {
             },
             plans: layers.take("plans")?.unwrap_or_default(),
             hardening: layers.take("hardening")?.unwrap_or_default(),
-            audit_interval: interval(layers.take("audit_interval_h")?.unwrap_or(24.0))?,
+            audit_interval: interval("audit_interval_h", layers.take("audit_interval_h")?.unwrap_or(24.0))?,
             audit_accepted: layers.take_path("audit_accepted")?,
             redis_url: layers.take("redis_url")?,
             files: layers.take_location("files")?,
+            backups: layers.take_location("backups")?,
+            backup_interval: interval("backup_interval_h", layers.take("backup_interval_h")?.unwrap_or(0.0))?,
+            backup_retention: layers.take("backup_retention")?.unwrap_or_default(),
             log: layers.take("log")?,
             log_format: layers.take("log_format")?.unwrap_or_default(),
             otlp_endpoint: layers.take("otlp_endpoint")?,
@@ -205,9 +238,9 @@ fn usual(number: usize) -> NonZeroUsize {
 }
 
 /// So many hours, parts of one too; 0 for never.
-fn interval(hours: f64) -> Result<Option<Duration>, ConfigError> {
+fn interval(key: &str, hours: f64) -> Result<Option<Duration>, ConfigError> {
     let interval = Duration::try_from_secs_f64(hours * 3600.0)
-        .map_err(|_| ConfigError::new("`audit_interval_h` must be hours, or 0 for never".to_owned()))?;
+        .map_err(|_| ConfigError::new(format!("`{key}` must be hours, or 0 for never")))?;
     Ok((!interval.is_zero()).then_some(interval))
 }
 
@@ -237,6 +270,9 @@ pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("audit_accepted", Kind::Text),
     ("redis_url", Kind::Text),
     ("files", Kind::Text),
+    ("backups", Kind::Text),
+    ("backup_interval_h", Kind::Toml),
+    ("backup_retention", Kind::Toml),
     ("log", Kind::Text),
     ("log_format", Kind::Text),
     ("otlp_endpoint", Kind::Text),

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 use tenantry_catalog::{Catalog, MasterKey};
-use tenantry_ops::{Authority, FleetConfig, HardenedDatabases, IdentityConfig, Ops, PlanRule};
+use tenantry_ops::{Authority, FleetConfig, HardenedDatabases, IdentityConfig, Ops, PlanRule, Retention};
 
 use crate::{
     application, beside,
@@ -109,6 +109,13 @@ pub(crate) fn fleet(config: &Config) -> Result<FleetConfig, Failure> {
     };
     fleet.migrations = Some(application::migrations(config)?);
     fleet.besides = beside::besides(config)?;
+    fleet.backups = beside::backups(config)?;
+    fleet.backup_interval = config.backup_interval.unwrap_or_default();
+    fleet.backup_retention = Retention {
+        last: config.backup_retention.last,
+        daily: config.backup_retention.daily,
+        weekly: config.backup_retention.weekly,
+    };
     for (name, rule) in &config.plans {
         let plan = name
             .parse()

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod adopt;
+pub mod archive;
 pub mod audit;
 pub mod bootstrap;
 pub mod check;

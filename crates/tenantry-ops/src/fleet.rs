@@ -6,7 +6,7 @@ use tenantry_catalog::plan_rule::PlanRule;
 use tenantry_core::{Isolation, Slug};
 use tenantry_engine::migrate::{Files, Patience};
 
-use crate::{Beside, HardenedDatabases};
+use crate::{BackupStore, Beside, HardenedDatabases, Retention};
 
 /// Where plans lead, how long deleted tenants are kept, and how operations are run.
 #[derive(Clone, Debug)]
@@ -43,6 +43,12 @@ pub struct FleetConfig {
     pub operations_max: usize,
     /// What tenants have beside their rows, which goes when they are purged.
     pub besides: Vec<Arc<dyn Beside>>,
+    /// Where backups of tenants stand; without, there are none.
+    pub backups: Option<BackupStore>,
+    /// How old a tenant's newest backup gets before `serve` makes another; zero for never.
+    pub backup_interval: Duration,
+    /// Which backups are kept.
+    pub backup_retention: Retention,
 }
 
 impl FleetConfig {
@@ -72,6 +78,9 @@ impl Default for FleetConfig {
             attempts_max: 5,
             operations_max: 4,
             besides: Vec::new(),
+            backups: None,
+            backup_interval: Duration::ZERO,
+            backup_retention: Retention::default(),
         }
     }
 }

@@ -4,9 +4,11 @@
 
 mod adopt;
 mod api_keys;
+mod archive;
 mod at_hand;
 pub mod audit;
 mod authority;
+mod backups;
 mod beside;
 mod config;
 mod counts;
@@ -41,7 +43,9 @@ mod upgrade;
 
 pub use adopt::AdoptRowsError;
 pub use api_keys::{ApiKeyError, ApiKeyRequest};
+pub use archive::{CloneRequest, Compared, Exported, ImportRequest, PortError, Unfit};
 pub use authority::{Authority, Forbidden, Origin};
+pub use backups::{BackupError, BackupStore, BackupStoreError, Drilled, RestoreRequest, Retention};
 pub use beside::Beside;
 pub use config::{IdentityConfig, LoginBudget};
 pub use counts::FleetCounts;
@@ -74,6 +78,7 @@ pub use tenantry_catalog::{
     account::Account,
     api_key::ApiKey,
     audit_log::Record as AuditRecord,
+    backup::Backup,
     membership::Member,
     membership::MemberFilter,
     membership::Place,
@@ -91,6 +96,10 @@ pub use tenantry_catalog::{
     tenant::TenantPlacement,
     tenant_database::DatabaseKind,
     usage_day::Usage,
+};
+pub use tenantry_engine::archive::{
+    ArchiveError, ExportOptions, KeyedDifference, LeftOut, Manifest, MaskError, MaskRule, Masks, PackedTable, Signer,
+    TableDifference, Unpacker,
 };
 pub use tenantry_engine::home::StoredJob;
 pub use tenantry_engine::size::TableSize;

@@ -34,12 +34,13 @@ impl From<CatalogError> for PlaceError {
     }
 }
 
-/// Takes a place on the emptiest server that fits.
+/// Takes a place on the emptiest server that fits; a spare database only where the tenant begins at the newest version.
 pub(crate) async fn take(
     ops: &Ops,
     transaction: &Transaction<'_>,
     request: &TenantRequest,
     plan: &Plan,
+    may_be_spare: bool,
 ) -> Result<Place, PlaceError> {
     let rule = rule(ops, transaction, plan).await?;
     let rule = rule.as_ref();
@@ -67,7 +68,9 @@ pub(crate) async fn take(
     };
     let database = match isolation {
         // Files of its own may have been written on top of an older version than a spare has.
-        Isolation::Database if ops.fleet().spare_databases > 0 && !ops.fleet().has_own_files(&request.slug) => {
+        Isolation::Database
+            if may_be_spare && ops.fleet().spare_databases > 0 && !ops.fleet().has_own_files(&request.slug) =>
+        {
             tenant_database::take_spare(transaction, server.id).await?
         }
         Isolation::Database => None,

@@ -8,6 +8,7 @@
 mod failure;
 mod fence;
 mod journal;
+mod load;
 mod look;
 mod migrate;
 mod prepare;
@@ -28,7 +29,8 @@ use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 pub(crate) use failure::{Failure, chain};
-pub(crate) use journal::{Journal, Taken};
+pub(crate) use journal::{Journal, Taken, lock_key};
+pub(crate) use load::reach as reach_home;
 pub(crate) use site::{administer, target};
 
 use crate::Ops;

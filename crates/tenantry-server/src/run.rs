@@ -94,7 +94,12 @@ pub async fn start(config: Config, services: Services, application: Application)
     let runner = Ending(tokio::spawn({
         let ops = ops.clone();
         async move {
-            tokio::join!(ops.run_operations(), ops.keep_spares(), ops.keep_measuring());
+            tokio::join!(
+                ops.run_operations(),
+                ops.keep_spares(),
+                ops.keep_measuring(),
+                ops.keep_backups()
+            );
         }
     }));
     let (cut, is_cut) = watch::channel(());

@@ -1,5 +1,10 @@
 //! `tenantry tenant`: the customers.
 
+mod copy;
+mod diff;
+mod export;
+mod import;
+
 use std::{
     collections::BTreeMap,
     io::{BufRead, IsTerminal, Write},
@@ -43,6 +48,14 @@ pub(crate) enum Command {
     Delete(Named),
     /// Remove a deleted tenant's rows for ever
     Purge(Purge),
+    /// Write all rows of a tenant, as of one moment, into one signed file
+    Export(export::Export),
+    /// Make a tenant of such a file
+    Import(import::Import),
+    /// Make a tenant with the rows of another one, personal data masked if wanted
+    Clone(copy::Clone),
+    /// Compare the rows of two tenants; exit code 1 where they differ
+    Diff(diff::Diff),
 }
 
 /// A tenant.
@@ -264,6 +277,10 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
         Command::Purge(purge) => return run_purge(&ops, &purge, output).await,
         Command::Size(named) => return run_size(&ops, &named, output).await,
         Command::Usage(named) => return run_usage(&ops, &named, output).await,
+        Command::Export(export) => return export::run(&ops, &export, output).await,
+        Command::Diff(diff) => return diff::run(&ops, &diff, output).await,
+        Command::Import(import) => import::run(&ops, import, output).await?,
+        Command::Clone(clone) => copy::run(&ops, clone, output).await?,
         Command::Show(named) => ops.get_tenant(&by, &named.tenant()).await?,
         Command::Suspend(named) => ops.suspend_tenant(&by, &named.tenant()).await?,
         Command::Resume(named) => ops.resume_tenant(&by, &named.tenant()).await?,

@@ -83,6 +83,15 @@ pub(crate) struct Overrides {
     /// Where the application keeps files: a folder, or s3://bucket/prefix
     #[arg(long, global = true, value_name = "PLACE", hide_short_help = true)]
     pub(crate) files: Option<String>,
+    /// Where backups of tenants stand: a folder, or s3://bucket/prefix
+    #[arg(long, global = true, value_name = "PLACE", hide_short_help = true)]
+    pub(crate) backups: Option<String>,
+    /// How old a tenant's newest backup gets before `serve` makes another, 0 for never [default: 0]
+    #[arg(long, global = true, value_name = "HOURS", hide_short_help = true)]
+    pub(crate) backup_interval_h: Option<String>,
+    /// How many backups of a tenant are kept, as a TOML table [default: { last = 3, daily = 7, weekly = 5 }]
+    #[arg(long, global = true, value_name = "TABLE", hide_short_help = true)]
+    pub(crate) backup_retention: Option<String>,
     /// Which log lines go to stderr, for example `info` or `tenantry_pool=debug`
     #[arg(long, global = true, value_name = "FILTER", hide_short_help = true)]
     pub(crate) log: Option<String>,
@@ -122,6 +131,9 @@ impl Overrides {
             "audit_accepted" => self.audit_accepted.as_deref(),
             "redis_url" => self.redis_url.as_deref(),
             "files" => self.files.as_deref(),
+            "backups" => self.backups.as_deref(),
+            "backup_interval_h" => self.backup_interval_h.as_deref(),
+            "backup_retention" => self.backup_retention.as_deref(),
             "log" => self.log.as_deref(),
             "log_format" => self.log_format.as_deref(),
             "otlp_endpoint" => self.otlp_endpoint.as_deref(),

@@ -10,6 +10,7 @@
 )]
 
 mod adopt;
+mod archive;
 mod audit;
 mod bench;
 mod beside;

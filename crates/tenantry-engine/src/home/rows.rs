@@ -15,9 +15,9 @@ const BATCH: u32 = 5_000;
 /// Where each transaction lifts the fence and puts it back, which makes every session plan anew.
 const BATCH_LIFTED: u32 = 50_000;
 
-/// In which role rows are deleted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Acting {
+/// In which role a tenant's rows are read and written by the administrator.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Acting {
     /// As the mover, past row security and without the application's triggers.
     Mover,
     /// As the owner, in the tenant's context: an administrator who is no superuser may not act as the mover.
@@ -86,7 +86,8 @@ async fn tables(client: &Client, schema: &str) -> Result<Vec<String>, SqlError> 
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-async fn acting(client: &Client, installation: &InstallationId) -> Result<Acting, SqlError> {
+/// What the administrator may act as.
+pub(crate) async fn acting(client: &Client, installation: &InstallationId) -> Result<Acting, SqlError> {
     let mover = Roles::of(installation).mover;
     let row = client
         .query_one(

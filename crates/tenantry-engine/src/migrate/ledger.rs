@@ -42,7 +42,7 @@ pub struct AppliedVersion {
 }
 
 /// The placement's rows, by version.
-pub(super) async fn read(client: &Client, schema: &str) -> Result<BTreeMap<i64, AppliedVersion>, Error> {
+pub(crate) async fn read(client: &Client, schema: &str) -> Result<BTreeMap<i64, AppliedVersion>, Error> {
     let rows = client
         .query_typed(
             "select version, name, checksum, engine_version, duration_ms, applied_at

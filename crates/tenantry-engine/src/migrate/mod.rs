@@ -29,6 +29,7 @@ pub use target::{ByAdministrator, Patience, Target, TenantContext};
 
 pub(crate) use apply::{install, take_turn, turn_key};
 pub(crate) use lay_out::{is_alone, lay_out};
+pub(crate) use ledger::read as read_ledger;
 pub(crate) use refusal::list as list_refusals;
 pub(crate) use run::{Building, act_as, begin, roll_back, statement};
 pub(crate) use statement::{Statement, read as read_statements};

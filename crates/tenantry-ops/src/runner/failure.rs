@@ -2,7 +2,8 @@
 
 use tenantry_catalog::CatalogError;
 use tenantry_engine::{
-    SqlError, admin::AdminError, audit::AuditError, bootstrap::BootstrapError, home::HomeError, migrate::ApplyError,
+    SqlError, admin::AdminError, archive::ArchiveError, audit::AuditError, bootstrap::BootstrapError, home::HomeError,
+    migrate::ApplyError,
 };
 use tokio_postgres::error::SqlState;
 
@@ -107,6 +108,16 @@ impl From<SqlError> for Failure {
             None => Self::retry("server_unreachable", chain(&error)),
             Some(code) if may_pass(code) => Self::retry("server_busy", error.to_string()),
             Some(_) => Self::permanent("server_refused", error.to_string()),
+        }
+    }
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Sql(error) => error.into(),
+            ArchiveError::Moved | ArchiveError::Changing(_) => Self::retry("tenant_moving", error.to_string()),
+            other => Self::permanent("archive_refused", other.to_string()),
         }
     }
 }

@@ -8,12 +8,13 @@ use tenantry_catalog::{
     operation_cleanup::{self, Object},
     tenant,
 };
-use tenantry_core::OperationId;
+use tenantry_core::{OperationId, TenantId};
 use tokio::{
     sync::watch,
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
+use uuid::Uuid;
 
 use super::{Failure, failure::Reason};
 use crate::{Ops, failpoint};
@@ -211,13 +212,20 @@ impl Journal {
 
     /// A number for advisory locks on the servers that this operation changes.
     pub(crate) fn lock_key(&self) -> i64 {
-        let subject = match self.operation.tenant {
-            // All operations of one tenant exclude each other.
-            Some(tenant) => *tenant.as_uuid(),
-            None => *self.operation.id.as_uuid(),
-        };
-        (subject.as_u128() & u128::from(u64::MAX)) as u64 as i64
+        match self.operation.tenant {
+            Some(tenant) => lock_key(tenant),
+            None => key_of(*self.operation.id.as_uuid()),
+        }
     }
+}
+
+/// The number for all work on one tenant, which excludes each other.
+pub(crate) fn lock_key(tenant: TenantId) -> i64 {
+    key_of(*tenant.as_uuid())
+}
+
+fn key_of(subject: Uuid) -> i64 {
+    (subject.as_u128() & u128::from(u64::MAX)) as u64 as i64
 }
 
 fn held(held: Held) -> Result<(), Failure> {

@@ -13,11 +13,12 @@ use tenantry_engine::{fence, home, migrate, turn};
 use tokio_postgres::Client;
 
 use super::{
-    Failure, Journal,
+    Failure, Journal, load,
     site::{Site, TURN},
 };
 use crate::{
     Authority, Ops,
+    archive::Birth,
     at_hand::Connected,
     audit::{self, Act},
 };
@@ -31,30 +32,46 @@ pub(super) const fn steps(isolation: Isolation) -> &'static [&'static str] {
     }
 }
 
+/// The same for a tenant that begins with another's rows.
+const fn steps_with_rows(isolation: Isolation) -> &'static [&'static str] {
+    match isolation {
+        Isolation::Shared => &["rows", "load", "activate"],
+        Isolation::Schema => &["schema", "tables", "load", "activate"],
+        Isolation::Database => &["database", "bootstrap", "tables", "load", "activate"],
+    }
+}
+
 pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let (mut site, located) = Site::of_tenant(ops, journal).await?;
     site.bring_up_to_date().await?;
     // A connection with the operation's turn taken, kept for the steps that follow each other in one database.
     let mut at_work = None;
     let isolation = located.placement.isolation;
-    let begun = steps(isolation)
+    let birth = Birth::of(&journal.operation)?;
+    let steps = match birth {
+        None => steps(isolation),
+        Some(_) => steps_with_rows(isolation),
+    };
+    let birth = birth.as_ref();
+    let begun = steps
         .iter()
         .position(|step| *step == journal.operation.step)
         .unwrap_or(0);
     // A spare one, which is made and bootstrapped.
     let is_there = isolation == Isolation::Database && located.database.state == DatabaseState::Ready;
-    for step in &steps(isolation)[begun..] {
+    for step in &steps[begun..] {
         if is_there && matches!(*step, "database" | "bootstrap") {
             continue;
         }
         // Each notes that it begins where that costs it least: under its turn, which takes the same look at the lease.
         journal.arrive(step).await?;
         match *step {
-            "rows" => rows(&site, &located).await?,
-            "schema" => at_work = Some(schema(&site, &located).await?),
+            "rows" => rows(&site, &located, birth).await?,
+            "schema" => at_work = Some(schema(&site, &located, birth).await?),
             "database" => database(&site, &located).await?,
             "bootstrap" => bootstrap(&mut site).await?,
-            "tables" => tables(&site, &located, at_work.take()).await?,
+            "tables" => tables(&site, &located, birth, at_work.take()).await?,
+            "load" => load::load(&site, &located, birth).await?,
             _ => activate(ops, journal, &located).await?,
         }
         journal.end(step).await?;
@@ -87,7 +104,7 @@ async fn will_make_first(site: &Site<'_>, located: &Located) -> Result<(), Failu
 }
 
 /// A tenant in shared tables: one transaction, in which its fence opens.
-async fn rows(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
+async fn rows(site: &Site<'_>, located: &Located, birth: Option<&Birth>) -> Result<(), Failure> {
     // Refuses files of one tenant's own.
     site.own_files(located).await?;
     will_make_first(site, located).await?;
@@ -96,14 +113,18 @@ async fn rows(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
     site.journal.note("rows").await?;
     fence::register(&client, located.placement.tenant, located.placement.epoch, true).await?;
     turn::commit(&client).await?;
-    site.seed(&client, located).await
+    // Whoever begins with another's rows has what that one started with among them.
+    match birth {
+        None => site.seed(&client, located).await,
+        Some(_) => Ok(()),
+    }
 }
 
-async fn schema(site: &Site<'_>, located: &Located) -> Result<Connected, Failure> {
+async fn schema(site: &Site<'_>, located: &Located, birth: Option<&Birth>) -> Result<Connected, Failure> {
     will_make_first(site, located).await?;
     let client = site.connect_again().await?;
     site.take_turn_for(&client, "schema").await?;
-    make_schema(site, located, &client).await?;
+    make_schema(site, located, birth, &client).await?;
     Ok(client)
 }
 
@@ -111,12 +132,18 @@ async fn schema(site: &Site<'_>, located: &Located) -> Result<Connected, Failure
 ///
 /// The commit of an empty one does not wait for the disk: that of the tables does, which follows on the same connection. A server
 /// that crashes in between has neither, so whoever goes on at the tables makes the schema first, which may be there.
-async fn make_schema(site: &Site<'_>, located: &Located, client: &Client) -> Result<(), Failure> {
+async fn make_schema(
+    site: &Site<'_>,
+    located: &Located,
+    birth: Option<&Birth>,
+    client: &Client,
+) -> Result<(), Failure> {
     let (tenant, epoch) = (located.placement.tenant, located.placement.epoch);
     let (ops, installation, database) = (site.ops, site.installation(), site.database.id);
     let derived = ops.derived().await?;
     let tables_follow = derived.as_ref().is_some_and(|derived| !derived.versions.is_empty());
-    let spares = ops.fleet().spare_schemas > 0;
+    // One has the newest version, which what is to be loaded may not have.
+    let spares = ops.fleet().spare_schemas > 0 && birth.is_none_or(|birth| birth.version.is_none());
     if !spares {
         let made = home::create_schema_and_open(client, installation, database, tenant, epoch, tables_follow).await?;
         if made == home::Outcome::Done {
@@ -156,7 +183,12 @@ async fn bootstrap(site: &mut Site<'_>) -> Result<(), Failure> {
 /// The application's tables in a schema or database of the tenant's own, and what it starts with.
 ///
 /// On the connection of the step before, which has the turn: another one would have to log in and to read the system catalogs.
-async fn tables(site: &Site<'_>, located: &Located, at_work: Option<Connected>) -> Result<(), Failure> {
+async fn tables(
+    site: &Site<'_>,
+    located: &Located,
+    birth: Option<&Birth>,
+    at_work: Option<Connected>,
+) -> Result<(), Failure> {
     let client = match at_work {
         Some(client) => {
             site.journal.note("tables").await?;
@@ -166,7 +198,7 @@ async fn tables(site: &Site<'_>, located: &Located, at_work: Option<Connected>) 
             let client = site.connect_again().await?;
             site.take_turn_for(&client, "tables").await?;
             if located.placement.isolation == Isolation::Schema {
-                make_schema(site, located, &client).await?;
+                make_schema(site, located, birth, &client).await?;
             }
             client
         }
@@ -174,8 +206,16 @@ async fn tables(site: &Site<'_>, located: &Located, at_work: Option<Connected>) 
     if located.placement.isolation == Isolation::Database {
         fence::register(&*client, located.placement.tenant, located.placement.epoch, true).await?;
     }
-    site.make_tables(&client, located).await?;
-    site.seed(&client, located).await?;
+    match birth {
+        None => {
+            site.make_tables(&client, located).await?;
+            site.seed(&client, located).await?;
+        }
+        Some(Birth { version: None, .. }) => site.make_tables(&client, located).await?,
+        Some(Birth {
+            version: Some(version), ..
+        }) => site.make_tables_until(&client, located, *version).await?,
+    }
     // Others will be made in the same database.
     if located.placement.isolation == Isolation::Schema {
         site.ops.at_hand().keep(client);

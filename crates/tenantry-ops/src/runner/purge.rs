@@ -24,6 +24,7 @@ use super::{Failure, Journal, chain, fence as suspension, site::Site};
 use crate::{
     Authority, Ops,
     audit::{self, Act},
+    backups,
 };
 
 /// How long a purge waits for the tenant's open transactions before it ends their sessions.
@@ -180,7 +181,7 @@ async fn remove_beside(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
         })?;
         journal.check().await?;
     }
-    Ok(())
+    Ok(backups::forget(ops, tenant).await?)
 }
 
 /// Only the record remains.

@@ -15,7 +15,7 @@ use tenantry_engine::{
     bootstrap::{self, Credentials, DatabaseRequest},
     home,
     isolate::Derived,
-    migrate::{self, ByAdministrator, Replayed},
+    migrate::{self, AppliedVersion, ByAdministrator, Replayed},
     turn,
 };
 use tokio_postgres::Client;
@@ -265,6 +265,53 @@ impl<'a> Site<'a> {
         .await?;
         record_versions(self.ops, &self.database, schema, &derived).await?;
         note_overlay(self.ops, self.database.id, schema, own).await
+    }
+
+    /// Brings an empty schema to the version of what is to be loaded there.
+    pub(super) async fn make_tables_until(
+        &self,
+        client: &Client,
+        located: &Located,
+        version: i64,
+    ) -> Result<(), Failure> {
+        let Some(derived) = self.ops.derived().await? else {
+            return Ok(());
+        };
+        let target = target(self.installation(), &self.database, &located.placement.schema)?;
+        let mut until = Derived::clone(&derived);
+        until.versions.retain(|known| known.version <= version);
+        // It is of all versions.
+        until.finished = None;
+        let patience = &self.ops.fleet().patience;
+        // What is done again may be further.
+        let applied = migrate::status(client, &target, &derived).await?.applied;
+        if applied.iter().any(|applied| applied.version > version) {
+            return Ok(());
+        }
+        migrate::apply(client, &target, &until, &[], &ByAdministrator, patience).await?;
+        record_versions(self.ops, &self.database, &located.placement.schema, &until).await
+    }
+
+    /// Brings a schema whose tenant has its rows to the newest version, and makes sure that it is whole.
+    pub(super) async fn migrate_loaded(&self, client: &Client, located: &Located) -> Result<(), Failure> {
+        let Some(derived) = self.ops.derived().await? else {
+            return Ok(());
+        };
+        let schema = &located.placement.schema;
+        let target = target(self.installation(), &self.database, schema)?;
+        let (tenants, patience) = ([located.placement.tenant], &self.ops.fleet().patience);
+        migrate::apply(client, &target, &derived, &tenants, &ByAdministrator, patience).await?;
+        require_whole(client, schema, &derived).await?;
+        record_versions(self.ops, &self.database, schema, &derived).await
+    }
+
+    /// The migrations that a schema has.
+    pub(super) async fn applied(&self, client: &Client, schema: &str) -> Result<Vec<AppliedVersion>, Failure> {
+        let Some(derived) = self.ops.derived().await? else {
+            return Ok(Vec::new());
+        };
+        let target = target(self.installation(), &self.database, schema)?;
+        Ok(migrate::status(client, &target, &derived).await?.applied)
     }
 
     /// Gives a new tenant what it starts with, as far as its schema has the migrations for it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tenantry_catalog::operation::{OperationKind, OperationState};
 
 use super::{Failure, Journal, failure::Reason, fence, look, migrate, prepare, provision, purge, undo};
-use crate::Ops;
+use crate::{Ops, archive::Birth};
 
 /// The pause before the first new try; it doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
@@ -54,6 +54,8 @@ async fn in_time(ops: &Ops, journal: &Journal, work: impl Future<Output = Result
         | OperationKind::Migrate
         | OperationKind::PlanMigrations
         | OperationKind::VerifyMigrations => LONG,
+        // As long as there are rows to be loaded.
+        OperationKind::Provision if Birth::is_of(&journal.operation) => LONG,
         _ => ops.fleet().patience_per_try,
     };
     match tokio::time::timeout(patience, work).await {

@@ -9,6 +9,7 @@ use tenantry_core::{SHARED_SCHEMA, own_schema_name};
 use super::*;
 use crate::{
     PreparedOwner,
+    archive::Birth,
     idempotency::Keyed,
     members::add_first_owner,
     placing,
@@ -34,6 +35,17 @@ impl Ops {
         request: &TenantRequest,
         idempotency_key: Option<&str>,
     ) -> Result<Tenant, TenantError> {
+        self.bear_tenant(authority, request, idempotency_key, None).await
+    }
+
+    /// The same for a tenant that begins with another's rows.
+    pub(crate) async fn bear_tenant(
+        &self,
+        authority: &Authority,
+        request: &TenantRequest,
+        idempotency_key: Option<&str>,
+        birth: Option<&Birth>,
+    ) -> Result<Tenant, TenantError> {
         authority.require_operator(OperatorScope::Tenants)?;
         check_settings(request.settings.as_ref())?;
         let profile = &request.profile;
@@ -52,7 +64,9 @@ impl Ops {
             tenant,
             operation,
             taken,
-        } = self.record_tenant(authority, request, owner.as_ref(), &keyed).await?;
+        } = self
+            .record_tenant(authority, request, owner.as_ref(), &keyed, birth)
+            .await?;
         match taken {
             Some(taken) => {
                 self.run_taken(taken).await;
@@ -69,6 +83,7 @@ impl Ops {
         request: &TenantRequest,
         owner: Option<&PreparedOwner>,
         keyed: &Keyed<'_>,
+        birth: Option<&Birth>,
     ) -> Result<Recorded, TenantError> {
         let mut client = self.catalog().client().await?;
         let transaction = client.transaction().await?;
@@ -79,7 +94,7 @@ impl Ops {
                 taken: None,
             });
         }
-        let id = secret::tenant_id();
+        let id = birth.and_then(|birth| birth.id).unwrap_or_else(secret::tenant_id);
         let operation = secret::operation_id();
         let plan = request.plan.clone().unwrap_or_default();
         let empty = json!({});
@@ -94,7 +109,13 @@ impl Ops {
         // What does not need each other's answers is sent at once.
         let (inserted, place) = tokio::join!(
             tenant::insert(&transaction, &new),
-            placing::take(self, &transaction, request, &plan)
+            placing::take(
+                self,
+                &transaction,
+                request,
+                &plan,
+                birth.is_none_or(|birth| birth.version.is_none())
+            )
         );
         inserted??;
         let place = place?;
@@ -126,7 +147,7 @@ impl Ops {
             database,
             schema: &schema,
         };
-        let input = json!({});
+        let input = birth.map_or_else(|| json!({}), Birth::input);
         let work = NewOperation {
             id: operation,
             kind: OperationKind::Provision,
@@ -144,10 +165,10 @@ impl Ops {
         keyed.record(&transaction, id, Some(operation)).await?;
         let made = made.ok_or(TenantError::NotFound)?;
         let act = Act {
-            action: "tenant.create",
+            action: birth.map_or("tenant.create", Birth::action),
             tenant: Some(id),
             target: id.to_string(),
-            before: None,
+            before: birth.map(Birth::origin),
             after: Some(shown(&made)),
         };
         audit::record(&transaction, authority, act).await?;

@@ -29,7 +29,7 @@ impl Drop for Process {
 
 impl Process {
     /// Starts a child that does something with a tenant: `create-<isolation>`, `suspend`, `resume`, `delete`, `purge`,
-    /// `add-server` (the slug is the address), `migrate` or `rehearse` (the slug is how many migrations there are), `upgrade` or
+    /// `export <file>`, `import-<isolation> <file>`, `add-server` (the slug is the address), `migrate` or `rehearse` (the slug is how many migrations there are), `upgrade` or
     /// `run` (whatever is due).
     pub(crate) fn start(catalog: &str, act: &str, slug: &str, failpoints: &str) -> Self {
         Self::start_with(catalog, act, slug, failpoints, None)
@@ -130,6 +130,25 @@ fn acts_as_a_process_of_its_own() {
                     admin_url: slug.into(),
                 };
                 drop(ops.add_server(&operator(), &request).await);
+            }
+            export if export.starts_with("export ") => {
+                let path = Path::new(export.trim_start_matches("export "));
+                let file = std::fs::File::create(path).unwrap();
+                let options = tenantry_ops::ExportOptions::default();
+                let exported = ops
+                    .export_tenant(&operator(), &tenant, file, options, &mut |_, _, _| {})
+                    .await;
+                drop(exported.unwrap());
+                let status = std::fs::read_to_string("/proc/self/status").unwrap();
+                let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+                std::fs::write(path.with_extension("peak"), peak.trim().trim_end_matches(" kB")).unwrap();
+            }
+            import if import.starts_with("import-") => {
+                let (isolation, path) = import.trim_start_matches("import-").split_once(' ').unwrap();
+                let mut request = tenantry_ops::ImportRequest::new(path);
+                request.slug = Some(slug.parse().unwrap());
+                request.isolation = Some(isolation.parse().unwrap());
+                drop(ops.import_tenant(&operator(), &request).await);
             }
             create => {
                 let isolation: Isolation = create.strip_prefix("create-").unwrap().parse().unwrap();

@@ -4,7 +4,9 @@
     reason = "in a test it is an assertion, also in what tests share"
 )]
 
+mod archive;
 mod at_hand;
+mod backups;
 mod beside;
 mod child;
 mod create;

@@ -1,0 +1,152 @@
+//! Tenants out, in, copied, compared and backed up at the command line.
+
+use serde_json::Value;
+use tenantry_testing::{cluster, test_folder};
+
+use crate::fleet::Installation;
+
+/// Gives a tenant notes, as the administrator.
+async fn note(tenant: &Value, title: &str) {
+    let place = &tenant["placement"];
+    let client = cluster().await.connect(place["database"].as_str().unwrap()).await;
+    let insert = format!(
+        "insert into \"{}\".notes (tenant_id, title) values ('{}', '{title}')",
+        place["schema"].as_str().unwrap(),
+        tenant["id"].as_str().unwrap()
+    );
+    client.batch_execute(&insert).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_goes_into_a_file_and_comes_back_and_is_cloned_and_compared() {
+    let installation = Installation::with_server().await;
+    let folder = test_folder();
+    let acme = installation.json(&[
+        "tenant",
+        "create",
+        "acme",
+        "--plan",
+        "gold",
+        "--settings",
+        r#"{"locale":"de"}"#,
+    ]);
+    note(&acme, "first").await;
+    note(&acme, "second").await;
+    let file = folder.path().join("acme.tenantry");
+    let file = file.to_str().unwrap();
+    let exported = installation.json(&["tenant", "export", "acme", "--to", file, "--csv"]);
+    assert_eq!(exported["rows"], 2);
+    assert_eq!(exported["tables"][0]["table"], "notes");
+    assert_eq!(exported["signer"].as_str().unwrap().len(), 64);
+    let mut there = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    assert!(
+        !there.any(|name| name.to_string_lossy().ends_with(".part")),
+        "nothing is left beside it"
+    );
+    let error = installation.run(&["tenant", "export", "acme", "--to", file]);
+    assert!(error.fails(2).contains("there already"), "{error:?}");
+    let nowhere = folder.path().join("absent/acme.tenantry");
+    let error = installation.run(&["tenant", "export", "acme", "--to", nowhere.to_str().unwrap()]);
+    error.fails(1);
+    let piped = installation
+        .command(&["tenant", "export", "acme", "--to", "-"])
+        .output()
+        .unwrap();
+    assert!(piped.status.success() && piped.stdout.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]));
+    let imported = installation.json(&[
+        "tenant",
+        "import",
+        file,
+        "--slug",
+        "acme-two",
+        "--isolation",
+        "database",
+    ]);
+    assert_eq!(imported["isolation"], "database");
+    assert_eq!(
+        (&imported["plan"], &imported["settings"]["locale"]),
+        (&"gold".into(), &"de".into())
+    );
+    let same = installation.json(&["tenant", "diff", "acme", "acme-two"]);
+    assert_eq!((&same["same"], &same["tables"][0]["same"]), (&true.into(), &2.into()));
+    let taken = installation.run(&["tenant", "import", file]);
+    assert!(taken.fails(1).contains("slug"), "{taken:?}");
+    let broken = folder.path().join("broken");
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[30] ^= 1;
+    std::fs::write(&broken, bytes).unwrap();
+    let refused = installation.run(&["tenant", "import", broken.to_str().unwrap(), "--slug", "broken"]);
+    assert!(
+        refused.fails(1).contains("was changed after it had been signed"),
+        "{refused:?}"
+    );
+    let rules = folder.path().join("rules.toml");
+    std::fs::write(&rules, "[notes]\ntitle = { fixed = \"…\" }\n").unwrap();
+    let rules = rules.to_str().unwrap();
+    let cloned = installation.json(&[
+        "tenant",
+        "clone",
+        "acme",
+        "--slug",
+        "masked",
+        "--isolation",
+        "schema",
+        "--mask",
+        rules,
+    ]);
+    assert_eq!(cloned["isolation"], "schema");
+    let differ = installation.run(&["tenant", "diff", "acme", "masked", "--json"]);
+    assert_eq!(differ.code, 1, "{differ:?}");
+    let differ: Value = serde_json::from_str(&differ.stdout).unwrap();
+    assert_eq!(
+        (&differ["same"], &differ["tables"][0]["differing"]),
+        (&false.into(), &2.into())
+    );
+    std::fs::write(rules, "[notes]\ntitel = \"hash\"\n").unwrap();
+    let error = installation.run(&["tenant", "clone", "acme", "--slug", "bad", "--mask", rules]);
+    assert!(error.fails(1).contains("notes.titel"), "{error:?}");
+    let shown = installation.run(&["tenant", "show", "bad"]);
+    shown.fails(1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_is_backed_up_drilled_and_restored() {
+    let installation = Installation::with_server().await;
+    let folder = test_folder();
+    let place = folder.path().to_str().unwrap();
+    let with = |arguments: &[&str]| installation.json(&[arguments, &["--backups", place]].concat());
+    let acme = installation.json(&["tenant", "create", "acme"]);
+    note(&acme, "kept").await;
+    let without = installation.run(&["backup", "create", "acme"]);
+    assert!(without.fails(1).contains("TENANTRY_BACKUPS"), "{without:?}");
+    let made = with(&["backup", "create", "acme"]);
+    assert_eq!(made["rows"], 1);
+    let id = made["id"].as_str().unwrap();
+    note(&acme, "lost").await;
+    assert_eq!(with(&["backup", "verify", id])["id"], id);
+    let drilled = with(&["backup", "drill", "acme"]);
+    assert_eq!((&drilled["backup"], &drilled["rows"]), (&id.into(), &1.into()));
+    assert!(!with(&["backup", "list", "acme"])["items"][0]["drilled_at"].is_null());
+    let beside = with(&[
+        "backup",
+        "restore",
+        id,
+        "--slug",
+        "acme-before",
+        "--isolation",
+        "schema",
+    ]);
+    assert_eq!(
+        (&beside["state"], &beside["isolation"]),
+        (&"active".into(), &"schema".into())
+    );
+    let unasked = installation.run(&["backup", "restore", id, "--in-place", "--backups", place]);
+    unasked.fails(2);
+    let back = with(&["backup", "restore", id, "--in-place", "--yes"]);
+    assert_eq!((&back["id"], &back["state"]), (&acme["id"], &"active".into()));
+    let same = installation.json(&["tenant", "diff", "acme", "acme-before"]);
+    assert_eq!(same["same"], true);
+    assert_eq!(with(&["backup", "prune"])["removed"], 0);
+}

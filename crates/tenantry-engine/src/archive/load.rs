@@ -1,0 +1,348 @@
+//! Rows into a tenant's home, in one transaction: all of them, verified, or none.
+
+use std::pin::{Pin, pin};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{SinkExt as _, TryStreamExt as _};
+use tenantry_core::InstallationId;
+use tokio_postgres::{Client, CopyInSink};
+
+use super::{
+    ArchiveError, Place, TableHead, Tally, Unpacker,
+    copy_text::Lines,
+    export::reading,
+    orphans,
+    snapshot::{FORMATS, qualified, quoted, roll_back, search_path},
+    tables::{self, Table},
+};
+use crate::{
+    home::{Acting, acting},
+    roles::Roles,
+    sql_error::{Doing as _, SqlError},
+};
+
+/// How much is gathered before it is sent.
+const MESSAGE_BYTES: usize = 1 << 16;
+
+/// A transaction that fills a tenant's home. What the tenant had there goes first.
+///
+/// # Cancel safety
+///
+/// Dropped before [`commit`](Self::commit), its connection has to be dropped, which rolls it back.
+#[derive(Debug)]
+pub struct Load<'a> {
+    client: &'a Client,
+    place: Place,
+    acting: Acting,
+    tables: Vec<Table>,
+}
+
+/// One table that is being filled.
+pub(super) struct Filling {
+    sink: Pin<Box<CopyInSink<Bytes>>>,
+    prefix: Vec<u8>,
+    buffer: BytesMut,
+    lines: Lines,
+    pub(super) tally: Tally,
+}
+
+impl<'a> Load<'a> {
+    /// Begins it, over a connection of the administrator that is in no transaction, and removes what rows the tenant has.
+    ///
+    /// Nobody may read or write there in the tenant's name meanwhile: it is not served yet, or fenced off.
+    ///
+    /// # Errors
+    ///
+    /// Where a statement fails.
+    pub async fn begin(client: &'a Client, installation: &InstallationId, place: &Place) -> Result<Self, ArchiveError> {
+        let acting = acting(client, installation).await?;
+        let Roles { mover, owner, .. } = Roles::of(installation);
+        let path = search_path(&place.schema)?;
+        client
+            .batch_execute(&format!("begin; {FORMATS}; {path}"))
+            .await
+            .doing("begin")?;
+        let tables = tables::list(client, &place.schema).await?;
+        let act = match acting {
+            Acting::Mover => format!(
+                "set local row_security = off; set local role {mover}; set local session_replication_role = replica"
+            ),
+            Acting::Owner => format!(
+                "select tenantry_private.act_for('{}'); set local role {owner}",
+                place.tenant.as_uuid()
+            ),
+        };
+        client.batch_execute(&act).await.doing("act for the tenant")?;
+        let load = Self {
+            client,
+            place: place.clone(),
+            acting,
+            tables,
+        };
+        load.empty().await?;
+        Ok(load)
+    }
+
+    async fn empty(&self) -> Result<(), ArchiveError> {
+        for table in self.tables.iter().rev() {
+            let delete = format!(
+                "delete from {} where tenant_id = '{}'",
+                qualified(&self.place.schema, &table.head.name)?,
+                self.place.tenant.as_uuid()
+            );
+            self.client
+                .batch_execute(&delete)
+                .await
+                .doing("remove what rows the tenant had")?;
+        }
+        Ok(())
+    }
+
+    /// Refuses tables that are not those of the home, by their names, columns and types.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError::Unfit`].
+    pub fn require_fit<'b>(&self, heads: impl IntoIterator<Item = &'b TableHead>) -> Result<(), ArchiveError> {
+        let mut left: Vec<&Table> = self.tables.iter().collect();
+        for head in heads {
+            let Some(there) = left.iter().position(|table| table.head.name == head.name) else {
+                return Err(unfit(&head.name, "the home has no such table"));
+            };
+            let table = left.swap_remove(there);
+            for column in &head.columns {
+                let same = |known: &&super::Column| known.name == column.name;
+                match table.head.columns.iter().find(same) {
+                    None => return Err(unfit(&head.name, format!("its column {} is not there", column.name))),
+                    Some(known) if known.r#type != column.r#type => {
+                        let reason = format!("{} is {} there, and {} here", column.name, known.r#type, column.r#type);
+                        return Err(unfit(&head.name, reason));
+                    }
+                    Some(_) => {}
+                }
+            }
+            if table.head.columns.len() != head.columns.len() {
+                return Err(unfit(&head.name, "it has more columns there"));
+            }
+        }
+        match left.first() {
+            None => Ok(()),
+            Some(table) => Err(unfit(&table.head.name, "it is not among what is to be loaded")),
+        }
+    }
+
+    /// Begins to fill a table.
+    pub(super) async fn fill(&self, head: &TableHead) -> Result<Filling, ArchiveError> {
+        let columns: Vec<&str> = head.columns.iter().map(|column| column.name.as_str()).collect();
+        let (separator, tab) = if columns.is_empty() { ("", "") } else { (", ", "\t") };
+        let copy = format!(
+            "copy {} (tenant_id{separator}{}) from stdin",
+            qualified(&self.place.schema, &head.name)?,
+            quoted(&columns)?
+        );
+        let sink = self.client.copy_in(&copy).await.map_err(writing)?;
+        Ok(Filling {
+            sink: Box::pin(sink),
+            prefix: format!("{}{tab}", self.place.tenant.as_uuid()).into_bytes(),
+            buffer: BytesMut::with_capacity(MESSAGE_BYTES * 2),
+            lines: Lines::default(),
+            tally: Tally::default(),
+        })
+    }
+
+    /// Reads a filled table back, and refuses what is not the same.
+    pub(super) async fn verify(&self, head: &TableHead, sent: &Tally) -> Result<(), ArchiveError> {
+        let columns: Vec<&str> = head.columns.iter().map(|column| column.name.as_str()).collect();
+        let copy = format!(
+            "copy (select {} from {} where tenant_id = '{}') to stdout",
+            quoted(&columns)?,
+            qualified(&self.place.schema, &head.name)?,
+            self.place.tenant.as_uuid()
+        );
+        let mut stream = pin!(self.client.copy_out(&copy).await.map_err(reading)?);
+        let (mut lines, mut arrived) = (Lines::default(), Tally::default());
+        while let Some(chunk) = stream.try_next().await.map_err(reading)? {
+            lines.feed(&chunk, |line| {
+                arrived.add(line);
+                Ok::<_, ArchiveError>(())
+            })?;
+        }
+        if arrived.is_same(sent) {
+            return Ok(());
+        }
+        Err(ArchiveError::Differs {
+            table: head.name.clone(),
+            sent: sent.rows,
+            arrived: arrived.rows,
+        })
+    }
+
+    /// Moves the sequences past what was loaded. Never back: in shared tables other tenants draw from them too.
+    pub(super) async fn advance(&self, heads: &[&TableHead]) -> Result<(), ArchiveError> {
+        for head in heads {
+            let Some(table) = self.tables.iter().find(|table| table.head.name == head.name) else {
+                continue;
+            };
+            for reached in &head.sequences {
+                let sequence = table.sequences.iter().find(|known| known.column == reached.column);
+                let (Some(sequence), Some(value)) = (sequence, reached.value) else {
+                    continue;
+                };
+                let further = if sequence.ascending { "greatest" } else { "least" };
+                let advance = format!(
+                    "select pg_catalog.setval(s.oid::regclass, {further}($1, coalesce(pg_catalog.pg_sequence_last_value(s.oid::regclass), $1)))
+                       from (select {}::oid as oid) as s
+                       join pg_catalog.pg_sequence as q on q.seqrelid = s.oid
+                      where $1 between q.seqmin and q.seqmax",
+                    sequence.oid
+                );
+                self.client
+                    .execute(&advance, &[&value])
+                    .await
+                    .doing("advance a sequence")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether all that rows refer to is there, and commits.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError::Orphans`]; nothing is kept then.
+    pub async fn commit(self) -> Result<(), ArchiveError> {
+        orphans::refuse(self.client, &self.place.schema, self.place.tenant).await?;
+        let end = match self.acting {
+            Acting::Mover => "commit".to_owned(),
+            Acting::Owner => format!(
+                "set local tenantry.settling = 'on'; set constraints all immediate; set local role none; \
+                 select tenantry_private.act_done('{}'); commit",
+                self.place.tenant.as_uuid()
+            ),
+        };
+        Ok(self.client.batch_execute(&end).await.doing("commit the rows")?)
+    }
+
+    /// Keeps nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where the connection is gone, and the transaction with it.
+    pub async fn roll_back(self) -> Result<(), ArchiveError> {
+        Ok(roll_back(self.client).await?)
+    }
+}
+
+impl Filling {
+    /// Sends rows; `change` may write another one instead of each.
+    pub(super) async fn send(
+        &mut self,
+        chunk: &[u8],
+        mut change: impl FnMut(&[u8], &mut Vec<u8>) -> bool,
+    ) -> Result<(), ArchiveError> {
+        let (prefix, buffer, tally) = (&self.prefix, &mut self.buffer, &mut self.tally);
+        let mut changed = Vec::new();
+        self.lines.feed(chunk, |line| {
+            changed.clear();
+            let line = if change(line, &mut changed) { &changed } else { line };
+            tally.add(line);
+            buffer.extend_from_slice(prefix);
+            buffer.extend_from_slice(line);
+            Ok::<_, ArchiveError>(())
+        })?;
+        if self.buffer.len() >= MESSAGE_BYTES {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), ArchiveError> {
+        let message = self.buffer.split().freeze();
+        self.sink.send(message).await.map_err(writing)
+    }
+
+    pub(super) async fn finish(mut self) -> Result<Tally, ArchiveError> {
+        if !self.lines.is_whole() {
+            return Err(ArchiveError::malformed("the rows end in the middle of one"));
+        }
+        self.flush().await?;
+        self.sink.as_mut().finish().await.map_err(writing)?;
+        Ok(self.tally)
+    }
+}
+
+fn unfit(table: &str, reason: impl Into<String>) -> ArchiveError {
+    ArchiveError::Unfit {
+        table: table.to_owned(),
+        reason: reason.into(),
+    }
+}
+
+fn writing(source: tokio_postgres::Error) -> ArchiveError {
+    ArchiveError::Sql(SqlError {
+        doing: "write the tenant's rows",
+        source,
+    })
+}
+
+/// Loads an archive's rows into a tenant's home, which has the tables of the archive's migrations, and verifies each table by count
+/// and checksum before it commits. `progress` is told of each table that is done: its number, its name and its rows.
+///
+/// # Errors
+///
+/// Any [`ArchiveError`]; the home is then as it was.
+///
+/// # Cancel safety
+///
+/// Dropped before its end, the connection has to be dropped; nothing is kept.
+pub async fn load(
+    client: &Client,
+    installation: &InstallationId,
+    place: &Place,
+    archive: &Unpacker,
+    progress: &mut (dyn FnMut(usize, &str, u64) + Send),
+) -> Result<(), ArchiveError> {
+    let load = Load::begin(client, installation, place).await?;
+    match fill_all(&load, archive, progress).await {
+        Ok(()) => load.commit().await,
+        Err(error) => {
+            // Where this fails too the connection is gone, and the transaction with it.
+            let _ = load.roll_back().await;
+            Err(error)
+        }
+    }
+}
+
+async fn fill_all(
+    load: &Load<'_>,
+    archive: &Unpacker,
+    progress: &mut (dyn FnMut(usize, &str, u64) + Send),
+) -> Result<(), ArchiveError> {
+    let tables = &archive.manifest().tables;
+    load.require_fit(tables.iter().map(|table| &table.head))?;
+    let mut reading = archive.chunks()?;
+    let mut next = reading.chunks.recv().await;
+    for (number, table) in tables.iter().enumerate() {
+        let mut filling = load.fill(&table.head).await?;
+        while let Some(chunk) = next.take_if(|chunk| chunk.table == number) {
+            filling.send(&chunk.rows, |_, _| false).await?;
+            next = reading.chunks.recv().await;
+        }
+        let sent = filling.finish().await?;
+        if !table.is(&sent) {
+            // Where reading failed, that is why.
+            reading.end().await?;
+            return Err(ArchiveError::Miscounted {
+                table: table.head.name.clone(),
+            });
+        }
+        load.verify(&table.head, &sent).await?;
+        progress(number, &table.head.name, sent.rows);
+    }
+    if next.is_some() {
+        return Err(ArchiveError::malformed("its rows are not in the manifest's order"));
+    }
+    reading.end().await?;
+    let heads: Vec<&TableHead> = tables.iter().map(|table| &table.head).collect();
+    load.advance(&heads).await
+}

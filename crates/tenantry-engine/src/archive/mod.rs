@@ -1,0 +1,38 @@
+//! Archives of one tenant: its rows in one file, from one snapshot, and back into any isolation.
+//!
+//! The file is a zstd-compressed tar, so that people can open it with what they have, and ends in a signature over every byte of it,
+//! so that a program refuses what was changed before it reads any of it. The format is in `docs/adr/0023-archives.md`.
+//!
+//! What reads rows ([`Snapshot`]) and what writes them ([`Load`]) know nothing of files: a clone goes from one to the other.
+
+mod copy_text;
+mod copying;
+mod csv;
+mod difference;
+mod error;
+mod export;
+mod load;
+mod manifest;
+mod mask;
+mod orphans;
+mod pack;
+mod seal;
+mod signature;
+mod snapshot;
+mod tables;
+mod tally;
+mod unpack;
+
+pub use copying::copy;
+pub use difference::{KeyedDifference, TableDifference, difference};
+pub use error::ArchiveError;
+pub use export::{ExportOptions, export};
+pub use load::{Load, load};
+pub use manifest::{Column, FORMAT, LeftOut, Manifest, Migrated, PackedTable, SequenceValue, TableHead, TenantHead};
+pub use mask::{Mask, MaskError, MaskRule, Masks};
+pub use pack::{Packed, Packer};
+pub use seal::{BACKUP_KEY_LEN, BackupKey, Opener, Sealer};
+pub use signature::{ArchiveKey, Signer};
+pub use snapshot::{Place, Snapshot};
+pub use tally::Tally;
+pub use unpack::{Chunk, Unpacker};

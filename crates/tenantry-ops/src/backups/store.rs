@@ -1,0 +1,173 @@
+//! Where backups stand: `b/<tenant>/<backup>`, below a prefix, in a folder or an object store.
+
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    path::Path,
+    sync::Arc,
+};
+
+use futures_util::StreamExt as _;
+use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem, path::Path as ObjectPath};
+use tenantry_core::TenantId;
+use uuid::Uuid;
+
+/// Below it stand all tenants.
+const FOLDER: &str = "b";
+/// Object stores take no smaller parts than 5 MiB, and not more than 10,000 of them: 80 GB.
+const PART_BYTES: usize = 8 << 20;
+
+/// Where backups stand. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct BackupStore {
+    objects: Arc<dyn ObjectStore>,
+    prefix: ObjectPath,
+}
+
+/// The store failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupStoreError {
+    /// It can't be named so.
+    #[error("backups stand in a folder, or, where this program was built with the feature `s3`, in s3://bucket/prefix")]
+    Location,
+    /// The folder or a temporary file failed.
+    #[error("the place of backups can't be used: {0}")]
+    Folder(#[from] std::io::Error),
+    /// The object store failed.
+    #[error("the store of backups can't be used: {0}")]
+    Store(#[from] object_store::Error),
+}
+
+impl BackupStore {
+    /// Where a text says: in a folder, or with the feature `s3` in `s3://bucket/prefix`, with what the environment says of it
+    /// (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT` and the like).
+    ///
+    /// # Errors
+    ///
+    /// Where it can't be used.
+    pub fn at(location: &str) -> Result<Self, BackupStoreError> {
+        if location.contains("://") {
+            return in_bucket(location);
+        }
+        Self::in_folder(Path::new(location))
+    }
+
+    /// In a folder, which is made where there is none.
+    ///
+    /// # Errors
+    ///
+    /// Where it can't be made or entered.
+    pub fn in_folder(root: &Path) -> Result<Self, BackupStoreError> {
+        std::fs::create_dir_all(root)?;
+        // What is listed outlives a power cut.
+        let objects = LocalFileSystem::new_with_prefix(root)?.with_fsync(true);
+        Ok(Self::over(Arc::new(objects), ""))
+    }
+
+    /// In any object store, below a prefix that nothing else uses.
+    pub fn over(objects: Arc<dyn ObjectStore>, prefix: &str) -> Self {
+        Self {
+            objects,
+            prefix: ObjectPath::from(prefix),
+        }
+    }
+
+    fn tenant(&self, tenant: TenantId) -> ObjectPath {
+        self.prefix.clone().join(FOLDER).join(tenant.to_string())
+    }
+
+    fn object(&self, tenant: TenantId, id: Uuid) -> ObjectPath {
+        self.tenant(tenant).join(id.to_string())
+    }
+
+    /// Keeps what is in a file. What was kept of it when it fails is no object.
+    pub(super) async fn put(&self, tenant: TenantId, id: Uuid, file: File) -> Result<(), BackupStoreError> {
+        let mut upload = self.objects.put_multipart(&self.object(tenant, id)).await?;
+        let mut file = file;
+        loop {
+            let (rest, part) = read_part(file).await?;
+            file = rest;
+            if part.is_empty() {
+                break;
+            }
+            let last = part.len() < PART_BYTES;
+            if let Err(error) = upload.put_part(PutPayload::from(part)).await {
+                // Where this fails too the store's own rules remove it.
+                let _ = upload.abort().await;
+                return Err(error.into());
+            }
+            if last {
+                break;
+            }
+        }
+        upload.complete().await?;
+        Ok(())
+    }
+
+    /// Brings it into a file that has no name.
+    pub(super) async fn get(&self, tenant: TenantId, id: Uuid) -> Result<File, BackupStoreError> {
+        let found = self.objects.get(&self.object(tenant, id)).await?;
+        let mut file = tempfile::tempfile()?;
+        let mut parts = found.into_stream();
+        while let Some(part) = parts.next().await {
+            let part = part?;
+            let written = tokio::task::spawn_blocking(move || file.write_all(&part).map(|()| file));
+            file = written.await.map_err(std::io::Error::other)??;
+        }
+        Ok(file)
+    }
+
+    /// Removes one, if it is there.
+    pub(super) async fn remove(&self, tenant: TenantId, id: Uuid) -> Result<(), BackupStoreError> {
+        match self.objects.delete(&self.object(tenant, id)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes all of a tenant's, those that nobody knows any more too.
+    pub(super) async fn remove_all(&self, tenant: TenantId) -> Result<(), BackupStoreError> {
+        // With the separator behind it: one id never begins another, but nothing here should rest on that.
+        let own = format!("{}/", self.tenant(tenant));
+        let mut listed = self.objects.list(Some(&self.tenant(tenant)));
+        while let Some(object) = listed.next().await {
+            let location = object?.location;
+            if !location.as_ref().starts_with(&own) {
+                continue;
+            }
+            match self.objects.delete(&location).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn read_part(mut file: File) -> Result<(File, Vec<u8>), BackupStoreError> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut part = Vec::new();
+        (&mut file).take(PART_BYTES as u64).read_to_end(&mut part)?;
+        Ok::<_, std::io::Error>((file, part))
+    });
+    Ok(read.await.map_err(std::io::Error::other)??)
+}
+
+#[cfg(feature = "s3")]
+fn in_bucket(location: &str) -> Result<BackupStore, BackupStoreError> {
+    let url = url::Url::parse(location).map_err(|_| BackupStoreError::Location)?;
+    let bucket = url
+        .host_str()
+        .filter(|_| url.scheme() == "s3")
+        .ok_or(BackupStoreError::Location)?;
+    let store = object_store::aws::AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .build()?;
+    Ok(BackupStore::over(Arc::new(store), url.path().trim_matches('/')))
+}
+
+#[cfg(not(feature = "s3"))]
+fn in_bucket(_location: &str) -> Result<BackupStore, BackupStoreError> {
+    Err(BackupStoreError::Location)
+}
