@@ -11,7 +11,7 @@ use tenantry_engine::{
         forget_position, list_publications, list_slots, make_publication, make_slot, pair, read_position,
     },
 };
-use tenantry_testing::{TestCluster, logical_cluster, second_logical_cluster};
+use tenantry_testing::{OwnClusterOptions, TestCluster, logical_cluster, own_cluster, second_logical_cluster};
 use tenantry_wire::replication::Lsn;
 use uuid::Uuid;
 
@@ -27,6 +27,14 @@ async fn fill(world: &World, tenant: TenantId, seed: u64, transactions: u32) {
     }
     for n in 0..8 {
         world.source.run(&insert_everything(tenant, n)).await;
+    }
+}
+
+/// A server of the test's own.
+fn logical() -> OwnClusterOptions {
+    OwnClusterOptions {
+        settings: vec![("wal_level".to_owned(), "logical".to_owned())],
+        ..OwnClusterOptions::default()
     }
 }
 
@@ -130,6 +138,37 @@ async fn an_applier_that_is_killed_at_any_moment_is_followed_by_another_and_noth
     let marker = world.marker().await;
     let mut applier = world.applier().await;
     applier.run(&Until::Marker(marker)).await.unwrap();
+    world.assert_same().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_loses_and_doubles_nothing() {
+    let mut own = own_cluster(logical()).await;
+    let mut world = World::new(own.cluster(), own.cluster()).await;
+    fill(&world, world.tenant, 21, 30).await;
+    world.begin().await;
+    let mut random = StdRng::seed_from_u64(22);
+    for round in 0..4 {
+        let mut applier = world.applier().await;
+        let load = fill(&world, world.tenant, 23 + round, 25);
+        tokio::select! {
+            biased;
+            ended = applier.run(&FOREVER) => panic!("{ended:?}"),
+            () = load => {}
+        }
+        // Another one, which is in the midst of what the first one left.
+        drop(applier);
+        let mut applier = world.applier().await;
+        let soon = Duration::from_micros(random.random_range(100..20_000));
+        let _ = tokio::time::timeout(soon, applier.run(&FOREVER)).await;
+        own.kill();
+        drop(applier);
+        tokio::task::block_in_place(|| own.restart());
+        world.source.reconnect().await;
+        world.target.reconnect().await;
+    }
+    let mut applier = world.applier().await;
+    applier.run(&Until::Marker(world.marker().await)).await.unwrap();
     world.assert_same().await;
 }
 
@@ -493,11 +532,7 @@ async fn what_a_move_made_is_found_and_dropped_and_what_others_made_stays() {
 #[tokio::test]
 async fn a_slot_does_not_wait_for_a_long_transaction_for_ever() {
     // A server of its own: the transaction holds up everybody's slots.
-    let own = tenantry_testing::own_cluster(tenantry_testing::OwnClusterOptions {
-        settings: vec![("wal_level".to_owned(), "logical".to_owned())],
-        ..Default::default()
-    })
-    .await;
+    let own = own_cluster(logical()).await;
     let world = World::new(own.cluster(), own.cluster()).await;
     make_publication(&world.source.admin, &world.name, "app", world.tenant)
         .await

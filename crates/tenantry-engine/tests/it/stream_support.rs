@@ -84,6 +84,10 @@ impl Place {
             force_signed: false,
         };
         bootstrap::database(&server, &request).await.unwrap();
+        if tenantry_testing::hardened() {
+            let hardened = bootstrap::harden(&server, installation, database.name(), &[]).await;
+            assert!(hardened.unwrap().is_whole());
+        }
         let admin = database.connect().await;
         let schema = match own {
             Some(tenant) => {
@@ -135,6 +139,11 @@ impl Place {
 
     pub(crate) async fn connect(&self) -> Client {
         self.database.connect().await
+    }
+
+    /// The administrator's connection anew, after its server was away.
+    pub(crate) async fn reconnect(&mut self) {
+        self.admin = self.connect().await;
     }
 
     pub(crate) async fn as_mover(&self) -> Client {
