@@ -7,15 +7,16 @@ use tenantry_core::{OperationId, TenantId};
 use tenantry_engine::{
     home::Outcome,
     transfer::stream::{
-        Applier, Difference, Direction, StreamError, StreamName, Until, Way, compare, drop_publication, drop_slot,
-        forget_position, list_publications, list_slots, make_publication, make_slot, pair, read_position,
+        Applier, Difference, Direction, Plan, StreamError, StreamName, Until, Way, begin_position, compare,
+        drop_publication, drop_slot, emit_marker, forget_position, list_publications, list_slots, make_publication,
+        make_slot, pair, prepare_target, read_position,
     },
 };
 use tenantry_testing::{OwnClusterOptions, TestCluster, logical_cluster, own_cluster, second_logical_cluster};
 use tenantry_wire::replication::Lsn;
 use uuid::Uuid;
 
-use crate::stream_support::{PATIENCE, World, Writer, insert_everything, transaction};
+use crate::stream_support::{PATIENCE, World, Writer, insert_everything, transaction, transaction_in};
 
 /// Never reached: an applier that goes on.
 const FOREVER: Until = Until::Position(Lsn(u64::MAX));
@@ -92,6 +93,54 @@ async fn a_tenant_that_writes_is_followed_from_fifteen_to_eighteen() {
 #[tokio::test]
 async fn a_tenant_that_writes_is_followed_from_eighteen_to_fifteen() {
     a_tenant_that_writes_is_followed(second_logical_cluster().await, logical_cluster().await).await;
+}
+
+#[tokio::test]
+async fn a_stream_back_keeps_the_old_home_as_the_new_one_is_and_leaves_its_neighbours_alone() {
+    let world = world().await;
+    fill(&world, world.tenant, 31, 40).await;
+    fill(&world, world.other, 32, 40).await;
+    world.begin().await;
+    let mut applier = world.applier().await;
+    applier.run(&Until::Marker(world.marker().await)).await.unwrap();
+    applier.stop().await;
+    drop_slot(&world.source.admin, &world.name).await.unwrap();
+    let theirs = format!(
+        "select md5(string_agg(t::text, ',' order by id)) from app.note t where tenant_id = '{}'",
+        world.other
+    );
+    let before = world.source.value(&theirs).await;
+
+    // The new home is written now; the old one is as it was when the slot is made, so nothing is copied.
+    let back = StreamName::new(&world.installation, world.name.operation(), Direction::Back);
+    let (old, new) = (&world.source, &world.target);
+    make_publication(&new.admin, &back, &new.schema, world.tenant)
+        .await
+        .unwrap();
+    let slot = make_slot(new.endpoint(), &new.admin, &back, PATIENCE).await.unwrap();
+    prepare_target(&old.admin, &world.installation).await.unwrap();
+    let mover = old.as_mover().await;
+    begin_position(&mover, &back, slot.position, false).await.unwrap();
+    drop(slot);
+    let mut random = StdRng::seed_from_u64(33);
+    let mut committed = 0;
+    for _ in 0..60 {
+        committed += u32::from(transaction_in(&new.schema, &new.admin, world.tenant, &mut random).await);
+    }
+    assert!(committed > 20);
+    let plan = Plan {
+        name: back.clone(),
+        tenant: world.tenant,
+        source_schema: new.schema.clone(),
+        target_schema: old.schema.clone(),
+    };
+    let mut applier = Applier::start(new.endpoint(), old.as_mover().await, plan)
+        .await
+        .unwrap();
+    let marker = emit_marker(&new.admin, &back).await.unwrap();
+    assert!(applier.run(&Until::Marker(marker)).await.unwrap().rows > 0);
+    world.assert_same().await;
+    assert_eq!(world.source.value(&theirs).await, before);
 }
 
 #[tokio::test]

@@ -348,6 +348,11 @@ impl Writer {
 
 /// One transaction; whether it was committed. Some break a rule and are undone, some undo themselves.
 pub(crate) async fn transaction(client: &Client, tenant: TenantId, random: &mut StdRng) -> bool {
+    transaction_in("app", client, tenant, random).await
+}
+
+/// The same in another schema.
+pub(crate) async fn transaction_in(schema: &str, client: &Client, tenant: TenantId, random: &mut StdRng) -> bool {
     let mut sql = String::from("begin; ");
     for _ in 0..random.random_range(1..5) {
         sql += &change(tenant, random);
@@ -356,6 +361,7 @@ pub(crate) async fn transaction(client: &Client, tenant: TenantId, random: &mut 
         0 => "rollback",
         _ => "commit",
     };
+    let sql = sql.replace("app.", &format!("{schema}."));
     let done = client.batch_execute(&sql).await;
     if done.is_err() {
         client.batch_execute("rollback").await.unwrap();

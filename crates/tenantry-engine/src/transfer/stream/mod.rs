@@ -11,6 +11,8 @@
 //! 5. [`drop_slot`], [`drop_publication`], [`forget_position`]; what a process that died has left, [`list_slots`] and
 //!    [`list_publications`] find by the installation's mark.
 //!
+//! The two directions of a move are never both at work: what one writes, the other would bring back.
+//!
 //! Names tell whose they are: the installation's id, the move's and the direction.
 
 mod apply;
