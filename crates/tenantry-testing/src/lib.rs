@@ -1,6 +1,7 @@
 //! Test support: a private PostgreSQL per run, a database per test, a fault proxy.
 //!
-//! The tests of one build folder share a server per version ([`cluster`], [`second_cluster`]), in one process
+//! The tests of one build folder share a server per version ([`cluster`], [`second_cluster`]; for change streams
+//! [`logical_cluster`], [`second_logical_cluster`]), in one process
 //! (`cargo test`) or in many (nextest). It is started on first use; when the last process that uses it has ended, in
 //! whatever way, a watchdog stops it and removes its folder. A test that kills or restarts the server takes one of its
 //! own ([`own_cluster`]).
@@ -34,7 +35,7 @@ pub use own::{OwnCluster, OwnClusterOptions, own_cluster};
 pub use pgbouncer::{PgBouncer, pgbouncer};
 pub use proxy::FaultProxy;
 pub use redis::{Redis, redis};
-pub use shared::{cluster, second_cluster};
+pub use shared::{cluster, logical_cluster, second_cluster, second_logical_cluster};
 pub use tls::{Authority, Certified, TlsCluster, tls_cluster};
 pub use watchdog::{TestFolder, test_folder};
 

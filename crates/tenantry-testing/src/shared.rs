@@ -14,14 +14,48 @@ use crate::watchdog::{self, Seat, TestFolder, test_folder};
 /// The default server: PostgreSQL 15 where it can be had. Started on first use, shared with every other test.
 pub async fn cluster() -> &'static TestCluster {
     static CLUSTER: OnceCell<Shared> = OnceCell::const_new();
-    &CLUSTER.get_or_init(|| obtain("first", default_binaries)).await.cluster
+    &CLUSTER
+        .get_or_init(|| obtain("first", default_binaries, &[]))
+        .await
+        .cluster
 }
 
 /// Another real server beside it: PostgreSQL 18 where it can be had.
 pub async fn second_cluster() -> &'static TestCluster {
     static CLUSTER: OnceCell<Shared> = OnceCell::const_new();
-    &CLUSTER.get_or_init(|| obtain("second", second_binaries)).await.cluster
+    &CLUSTER
+        .get_or_init(|| obtain("second", second_binaries, &[]))
+        .await
+        .cluster
 }
+
+/// A server like [`cluster`] whose log can be decoded into changes. A server of its own, because making a slot waits for every
+/// transaction that writes anywhere on the server, and other tests leave some open.
+pub async fn logical_cluster() -> &'static TestCluster {
+    static CLUSTER: OnceCell<Shared> = OnceCell::const_new();
+    &CLUSTER
+        .get_or_init(|| obtain("logical", default_binaries, LOGICAL))
+        .await
+        .cluster
+}
+
+/// A server like [`second_cluster`] whose log can be decoded into changes.
+pub async fn second_logical_cluster() -> &'static TestCluster {
+    static CLUSTER: OnceCell<Shared> = OnceCell::const_new();
+    &CLUSTER
+        .get_or_init(|| obtain("second-logical", second_binaries, LOGICAL))
+        .await
+        .cluster
+}
+
+const LOGICAL: Settings = &[
+    ("wal_level", "logical"),
+    ("max_replication_slots", "40"),
+    ("max_wal_senders", "40"),
+];
+
+/// Server settings beside those of every test server.
+type Settings = &'static [(&'static str, &'static str)];
 
 /// Kept for as long as the process lives; never dropped, the watchdog ends the server.
 struct Shared {
@@ -43,12 +77,12 @@ struct Notice {
     watchdog: u32,
 }
 
-async fn obtain(which: &'static str, binaries: fn() -> Binaries) -> Shared {
-    let done = tokio::task::spawn_blocking(move || join_or_start(which, binaries)).await;
+async fn obtain(which: &'static str, binaries: fn() -> Binaries, settings: Settings) -> Shared {
+    let done = tokio::task::spawn_blocking(move || join_or_start(which, binaries, settings)).await;
     done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-fn join_or_start(which: &str, binaries: fn() -> Binaries) -> Shared {
+fn join_or_start(which: &str, binaries: fn() -> Binaries, settings: Settings) -> Shared {
     let base = meeting_place();
     // One process at a time looks or starts; the lock goes with the file, also when we are killed.
     let lock = File::create(base.join(format!("tenantry-test-{which}.lock"))).expect("the build folder can be written");
@@ -63,15 +97,19 @@ fn join_or_start(which: &str, binaries: fn() -> Binaries) -> Shared {
         }
         sweep(&notice);
     }
-    start(&path, binaries())
+    start(&path, binaries(), settings)
 }
 
 /// By `initdb`: unsynced it takes half a second, and each server gets a system identifier of its own, which a copy of a
 /// template folder would not.
-fn start(path: &Path, binaries: Binaries) -> Shared {
+fn start(path: &Path, binaries: Binaries, settings: Settings) -> Shared {
     let folder = test_folder();
     let mut options = ClusterOptions::new(folder.path(), binaries);
     fast_settings(&mut options);
+    let settings = settings
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    options.settings.extend(settings);
     let server = Cluster::start_blocking(options).unwrap_or_else(|error| panic!("no server for the tests: {error}"));
     let cluster = TestCluster::of(&server, folder.path().to_owned());
     let notice = Notice {

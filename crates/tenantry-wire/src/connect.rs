@@ -26,6 +26,15 @@ impl Connection {
     /// When the server cannot be reached or verified, or refuses the role. Passwords leave only by SCRAM-SHA-256, which
     /// shows them to nobody; a server that asks for one in the clear or as MD5 is refused.
     pub async fn connect(endpoint: Arc<Endpoint>, options: &Options) -> Result<Self, Error> {
+        Self::open(endpoint, options, &[]).await
+    }
+
+    /// Opens a connection whose session begins with these settings.
+    pub(crate) async fn open(
+        endpoint: Arc<Endpoint>,
+        options: &Options,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, Error> {
         let mut connection = Self {
             socket: Socket::open(&endpoint).await?,
             inbox: Inbox::default(),
@@ -46,18 +55,19 @@ impl Connection {
             search_path: String::new(),
             endpoint,
         };
-        connection.start_up(options).await?;
+        connection.start_up(options, settings).await?;
         Ok(connection)
     }
 
-    async fn start_up(&mut self, options: &Options) -> Result<(), Error> {
-        let parameters = [
+    async fn start_up(&mut self, options: &Options, settings: &[(&str, &str)]) -> Result<(), Error> {
+        let usual = [
             ("user", self.endpoint.user.as_str()),
             ("database", self.endpoint.database.as_str()),
             ("client_encoding", "UTF8"),
             ("standard_conforming_strings", "on"),
             ("application_name", options.application_name.as_str()),
         ];
+        let parameters = usual.into_iter().chain(settings.iter().copied());
         frontend::startup_message(parameters, &mut self.outbox)?;
         self.send().await?;
         self.authenticate().await?;

@@ -14,6 +14,7 @@ mod inbox;
 mod lead;
 mod prepare;
 mod raw;
+pub mod replication;
 mod row;
 mod run;
 mod script;

@@ -48,7 +48,7 @@ pub struct RawOutcome {
 
 /// A row whose values are text.
 #[derive(Clone, Debug)]
-pub struct RawRow(Bytes);
+pub struct RawRow(pub(crate) Bytes);
 
 impl RawRow {
     /// The values in the order of the columns; `None` for null.

@@ -35,5 +35,7 @@ mod seal_plan;
 mod seal_signed;
 mod seal_support;
 mod seal_token;
+mod stream;
+mod stream_support;
 mod structure;
 mod support;

@@ -7,6 +7,7 @@
 
 mod connect;
 mod query;
+mod replication;
 mod session;
 mod support;
 mod tls;

@@ -8,7 +8,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer},
 };
 use tenantry_testing::{Authority, TlsCluster, tls_cluster};
-use tenantry_wire::{Connection, Endpoint, Error, Options, Tls};
+use tenantry_wire::{Connection, Endpoint, Error, Options, Tls, replication::Replication};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -295,4 +295,19 @@ async fn certificates_that_are_not_valid_now_or_not_here_are_refused() {
         assert!(given.to_lowercase().contains(&reason.to_lowercase()), "{given}");
         assert!(task.await.unwrap().is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_replication_connection_is_encrypted_and_verified_too() {
+    let server = tls_cluster().await;
+    let mut replication = Replication::connect(Arc::new(verified(&server)), "test").await.unwrap();
+    assert_eq!(replication.identify().await.unwrap().database, "postgres");
+    let client = server.own().connect("postgres").await;
+    let sql = "select ssl from pg_stat_ssl join pg_stat_activity using (pid) where backend_type = 'walsender'";
+    assert!(client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0));
+
+    let mut stranger = verified(&server);
+    stranger.tls = trusting(&Authority::new());
+    let refused = Replication::connect(Arc::new(stranger), "test").await;
+    assert!(matches!(refused, Err(Error::Tls(_))), "{refused:?}");
 }

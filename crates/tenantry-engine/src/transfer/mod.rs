@@ -1,0 +1,3 @@
+//! Moving a tenant from one home to another.
+
+pub mod stream;
