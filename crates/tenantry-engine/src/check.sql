@@ -16,6 +16,9 @@ union all
 select 'owns', pg_catalog.format('it owns %s: give that to the owner role', pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid))
   from app join pg_catalog.pg_shdepend d on d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and d.refobjid = app.oid and d.deptype = 'o'
  where d.dbid in (0, (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database()))
+   -- in a large object stands no row, and the default rights of a role that makes no objects are nobody's; any SQL makes these, and must
+   -- not keep the server down by them
+   and d.classid not in ('pg_catalog.pg_largeobject'::pg_catalog.regclass, 'pg_catalog.pg_default_acl'::pg_catalog.regclass)
 union all
 select 'creates-in-schema', pg_catalog.format('it may create objects in the schema %I: revoke create on that schema from it and from PUBLIC', n.nspname)
   from app, pg_catalog.pg_namespace n

@@ -13,7 +13,8 @@ use tenantry_engine::audit::{self, Finding, Identity, Placed, Report, Subject};
 
 use crate::{
     Authority, Ops, SafetyError,
-    runner::{Failure, administer},
+    runner::{Failure, UNREACHABLE, administer},
+    upgrade,
 };
 
 /// Databases audited at once: each takes two connections and some dozens of statements.
@@ -38,7 +39,27 @@ pub struct AuditedDatabase {
     /// The database's name.
     pub database: String,
     /// What was found.
-    pub report: Result<Report, String>,
+    pub report: Result<Report, NotAudited>,
+}
+
+/// Why a database was not audited.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotAudited {
+    /// Its server does not answer or lets no administrator in. Nobody is served from there either.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It answers, and the audit failed all the same: what the application role may do there is not known.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<Failure> for NotAudited {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Retry(reason) if reason.code == UNREACHABLE => Self::Unreachable(reason.message),
+            other => Self::Failed(other.message()),
+        }
+    }
 }
 
 /// A database with those that the catalog places there.
@@ -68,10 +89,37 @@ impl Ops {
             AuditedDatabase {
                 server: home.server,
                 database: home.database.name,
-                report: report.map_err(|failure| failure.message()),
+                report: report.map_err(NotAudited::from),
             }
         });
         Ok(stream::iter(audits).buffered(AT_ONCE).collect().await)
+    }
+
+    /// Bootstraps the tenant databases of these names on their servers once more: that brings back what an application role may have
+    /// changed of itself, its password and stored settings, which keep it out or are refused at the start. Tells what failed.
+    ///
+    /// # Errors
+    /// See [`SafetyError`].
+    ///
+    /// # Cancel safety
+    /// Each is one transaction; dropped, some are done.
+    pub async fn mend_databases(
+        &self,
+        authority: &Authority,
+        wanted: &[(String, String)],
+    ) -> Result<Vec<String>, SafetyError> {
+        authority.require_operator(OperatorScope::Servers)?;
+        let mut failed = Vec::new();
+        for home in self.homes(None).await? {
+            let name = (home.server.clone(), home.database.name.clone());
+            if !wanted.contains(&name) {
+                continue;
+            }
+            if let Err(failure) = upgrade::bring_up_to_date(self, authority, &home.database).await {
+                failed.push(format!("{} on {}: {}", name.1, name.0, failure.message()));
+            }
+        }
+        Ok(failed)
     }
 
     async fn homes(&self, only: Option<TenantId>) -> Result<Vec<Home>, CatalogError> {
@@ -146,7 +194,10 @@ impl Ops {
         drop(catalog);
         let (admin, _) = administer(self, home.database.server).await?;
         let application = admin.with_login(&home.database.app_role, &secrets.app_password);
-        let mut client = application.connect(&home.database.name).await?;
+        // The administrator has just come in, so it is this role that is kept out: its password was changed, or a setting of its own.
+        let mut client = application.connect(&home.database.name).await.map_err(|error| {
+            Failure::permanent("role_refused", format!("the application role can't log in: {error}"))
+        })?;
         let tenant = placed.map(|placed| *placed.tenant.as_uuid());
         audit::look_as_application(&mut client, identity, tenant, report).await?;
         Ok(())

@@ -49,7 +49,7 @@ pub use backups::{BackupError, BackupStore, BackupStoreError, Drilled, RestoreRe
 pub use beside::Beside;
 pub use config::{IdentityConfig, LoginBudget};
 pub use counts::FleetCounts;
-pub use database_audit::{AuditOptions, AuditedDatabase};
+pub use database_audit::{AuditOptions, AuditedDatabase, NotAudited};
 pub use fleet::FleetConfig;
 pub use hardening::{DatabaseHardening, HardenedDatabases, HardeningChange};
 pub use jobs::{JobError, JobFilter, OverFleet, ShownJob};

@@ -28,7 +28,7 @@ use tenantry_core::{Isolation, OperationId};
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-pub(crate) use failure::{Failure, chain};
+pub(crate) use failure::{Failure, UNREACHABLE, chain};
 pub(crate) use journal::{Journal, Taken, lock_key};
 pub(crate) use load::reach as reach_home;
 pub(crate) use site::{administer, target};

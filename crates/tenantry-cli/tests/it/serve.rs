@@ -212,6 +212,65 @@ async fn it_does_not_start_where_the_application_role_could_bypass_row_security(
         .unwrap();
 }
 
+/// What the application role may do to itself, by SQL that somebody got in, keeps neither it nor the server out for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_application_role_did_to_itself_is_brought_back() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let installation = Installation::with_server().await;
+    let tenant = installation.json(&["tenant", "create", "acme", "--isolation", "shared"]);
+    let database = tenant["placement"]["database"].as_str().unwrap();
+    let client = cluster().await.connect(database).await;
+    let role = application_role(&client).await;
+    client
+        .batch_execute(&format!(
+            "set session authorization {role};
+             alter role current_user set statement_timeout = '1ms';
+             alter role current_user set row_security = off;
+             alter role current_user password 'taken';
+             select lo_create(0);
+             alter default privileges grant select on tables to public;
+             reset session authorization"
+        ))
+        .await
+        .unwrap();
+    assert_eq!(installation.run(&["audit"]).code, 1, "it is told");
+    let serve = Serve::start(&installation);
+    let live = reqwest::get(format!("{}/health/live", serve.http)).await.unwrap();
+    assert_eq!(live.status(), StatusCode::OK);
+    let settings: i64 = client
+        .query_one(
+            "select count(*) from pg_db_role_setting s, unnest(s.setconfig) x
+              where s.setrole = $1::text::regrole and x <> 'search_path=app, tenantry_ext'",
+            &[&role],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(settings, 0);
+    assert_eq!(serve.terminate(), 0);
+    let audit = installation.run(&["audit", "--json", "--fail-on", "critical"]);
+    assert_eq!(audit.code, 0, "{audit:?}");
+}
+
+/// A database that answers and can't be judged is no reason to hope.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_does_not_start_where_a_database_answers_and_can_not_be_audited() {
+    let installation = Installation::with_server().await;
+    let tenant = installation.json(&["tenant", "create", "acme", "--isolation", "database"]);
+    let database = tenant["placement"]["database"].as_str().unwrap();
+    let client = cluster().await.connect(database).await;
+    // As an administrator may do by mistake, for this database alone.
+    let set = |value: &str| format!("alter database {database} set statement_timeout = '{value}'");
+    client.batch_execute(&set("1ms")).await.unwrap();
+    let refused = installation.run(&["serve", "--listen", "127.0.0.1:0", "--log", "off"]);
+    let error = refused.fails(1);
+    assert!(
+        error.contains(database) && error.contains("can't be audited"),
+        "{error}"
+    );
+    client.batch_execute(&set("0")).await.unwrap();
+}
+
 /// Installations of an older Tenantry: each of their databases is refused until it is up to date.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_brings_older_databases_up_to_date_and_refuses_newer_ones() {

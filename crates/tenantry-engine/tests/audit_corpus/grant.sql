@@ -44,6 +44,10 @@ create table app.country (code text primary key); grant select on app.country to
 -- expect: MT052 warn app
 alter default privileges in schema app grant select on tables to public;
 
+-- case: new tables of every schema are granted to PUBLIC
+-- expect: MT052 warn {database}
+alter default privileges grant select on tables to public;
+
 -- case: new tables are granted to the application role
 -- expect: nothing
 alter default privileges in schema app grant select on tables to corpus_web;

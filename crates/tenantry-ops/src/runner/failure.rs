@@ -7,6 +7,9 @@ use tenantry_engine::{
 };
 use tokio_postgres::error::SqlState;
 
+/// The code of a failure to reach a server, which may come back.
+pub(crate) const UNREACHABLE: &str = "server_unreachable";
+
 /// Why a step did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -56,7 +59,7 @@ impl Failure {
         let message = format!("{what}: {}", chain(error));
         match error.code() {
             // No answer, or no connection: the server may come back.
-            None => Self::retry("server_unreachable", message),
+            None => Self::retry(UNREACHABLE, message),
             Some(code) if may_pass(code) => Self::retry("server_busy", message),
             Some(_) => Self::permanent("server_refused", message),
         }
@@ -98,14 +101,14 @@ impl From<tokio_postgres::Error> for Failure {
 impl From<AdminError> for Failure {
     fn from(error: AdminError) -> Self {
         // Whatever it is, an operator can mend it: a server that is down, a password that was changed.
-        Self::retry("server_unreachable", error.to_string())
+        Self::retry(UNREACHABLE, error.to_string())
     }
 }
 
 impl From<SqlError> for Failure {
     fn from(error: SqlError) -> Self {
         match error.source.code() {
-            None => Self::retry("server_unreachable", chain(&error)),
+            None => Self::retry(UNREACHABLE, chain(&error)),
             Some(code) if may_pass(code) => Self::retry("server_busy", error.to_string()),
             Some(_) => Self::permanent("server_refused", error.to_string()),
         }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use tenantry_engine::audit::{Finding, Leftover, Severity};
-use tenantry_ops::AuditedDatabase;
+use tenantry_ops::{AuditedDatabase, NotAudited};
 
 use crate::output::{Answer, table};
 
@@ -19,8 +19,12 @@ pub(crate) struct Audited {
     pub(crate) tenant_tables: Option<usize>,
     pub(crate) findings: Vec<Finding>,
     /// Why it could not be asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_words")]
+    pub(crate) error: Option<NotAudited>,
+}
+
+fn in_words<S: serde::Serializer>(error: &Option<NotAudited>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(error.as_ref().map_or(&"" as &dyn std::fmt::Display, |error| error))
 }
 
 impl From<AuditedDatabase> for Audited {

@@ -2,7 +2,7 @@
 
 use chrono::Utc;
 use tenantry_engine::audit::Severity;
-use tenantry_ops::{AuditOptions, Ops};
+use tenantry_ops::{AuditOptions, AuditedDatabase, NotAudited, Ops};
 
 use crate::{
     command::audit::{acceptances, audited},
@@ -11,12 +11,12 @@ use crate::{
     failure::Failure,
 };
 
-/// Nothing is served while the application role of a database can reach other tenants' rows, unless that is said in so
-/// many words.
+/// Nothing is served while the application role of a database can reach other tenants' rows, or where that can't be found out on a server
+/// that answers, unless that is said in so many words.
 ///
 /// # Errors
 ///
-/// Names each critical finding with its mend.
+/// Names each critical finding with its mend, and each database that can't be audited.
 pub(super) async fn refuse_critical_findings(ops: &Ops, config: &Config, accept: bool) -> Result<(), Failure> {
     let reasons = look(ops, config).await?;
     if reasons.is_empty() {
@@ -31,18 +31,28 @@ pub(super) async fn refuse_critical_findings(ops: &Ops, config: &Config, accept:
         return Ok(());
     }
     Err(Failure::failed(format!(
-        "not started, since an application role could reach other tenants' rows: {}. \
+        "not started, since an application role could reach other tenants' rows or it is not known whether it could: {}. \
          `tenantry audit --prove` shows how; mend it, accept it in tenantry-audit.toml, or start with --accept-critical-findings",
         reasons.join("; ")
     )))
 }
 
-/// Audits every tenant database and logs what is wrong; gives the critical findings.
+/// Audits every tenant database and logs what is wrong; gives what is critical, and where that is not known.
 async fn look(ops: &Ops, config: &Config) -> Result<Vec<String>, Failure> {
     let mut acceptances = acceptances(config)?;
-    let mut databases = ops
-        .audit_databases(&authority(), None, AuditOptions::default(), &|_| {})
-        .await?;
+    let mut databases = audit(ops).await?;
+    let doubtful: Vec<_> = databases.iter().filter(|database| is_doubtful(database)).collect();
+    if !doubtful.is_empty() {
+        let names: Vec<_> = doubtful
+            .iter()
+            .map(|database| (database.server.clone(), database.database.clone()))
+            .collect();
+        tracing::warn!(databases = ?names, "making tenant databases ready again: their application role was changed, or can't be judged");
+        for failed in ops.mend_databases(&authority(), &names).await? {
+            tracing::warn!(failed, "a tenant database can't be made ready again");
+        }
+        databases = audit(ops).await?;
+    }
     let today = Utc::now().date_naive();
     for report in databases
         .iter_mut()
@@ -53,25 +63,58 @@ async fn look(ops: &Ops, config: &Config) -> Result<Vec<String>, Failure> {
     for leftover in acceptances.leftovers(today) {
         tracing::warn!("{leftover}");
     }
-    let mut critical = Vec::new();
+    let mut reasons = Vec::new();
     for database in audited(databases) {
         let (server, name) = (&database.server, &database.database);
-        if let Some(error) = &database.error {
-            tracing::warn!(server, database = name, error, "a tenant database can't be audited");
+        match &database.error {
+            Some(NotAudited::Unreachable(error)) => {
+                tracing::warn!(
+                    server,
+                    database = name,
+                    error,
+                    "a tenant database can't be audited: it does not answer"
+                );
+            }
+            Some(NotAudited::Failed(error)) => {
+                tracing::error!(
+                    server,
+                    database = name,
+                    error,
+                    "a tenant database can't be audited although it answers"
+                );
+                reasons.push(format!("{name} on {server} can't be audited: {error}"));
+            }
+            None => {}
         }
         for finding in database.findings.iter().filter(|finding| finding.accepted.is_none()) {
             let (id, object, message, mend) = (finding.id, &finding.object, &finding.message, &finding.mend);
             match finding.severity {
                 Severity::Critical => {
                     tracing::error!(server, database = name, id, object, mend, "audit: {message}");
-                    critical.push(format!("{name} on {server}: {id} {object}: {message} ({mend})"));
+                    reasons.push(format!("{name} on {server}: {id} {object}: {message} ({mend})"));
                 }
                 Severity::Error => tracing::warn!(server, database = name, id, object, mend, "audit: {message}"),
                 Severity::Warn | Severity::Info => {}
             }
         }
     }
-    Ok(critical)
+    Ok(reasons)
+}
+
+async fn audit(ops: &Ops) -> Result<Vec<AuditedDatabase>, Failure> {
+    let everything = AuditOptions::default();
+    Ok(ops.audit_databases(&authority(), None, everything, &|_| {}).await?)
+}
+
+/// Where one bootstrap more may help: the application role can change its own password and settings, by which it keeps itself out, is
+/// refused at the start, or makes the audit fail.
+fn is_doubtful(database: &AuditedDatabase) -> bool {
+    const ROLE_REFUSED: &str = "MT116";
+    match &database.report {
+        Ok(report) => report.findings.iter().any(|finding| finding.id == ROLE_REFUSED),
+        Err(NotAudited::Failed(_)) => true,
+        Err(NotAudited::Unreachable(_)) => false,
+    }
 }
 
 /// Audits again and again until it is dropped.

@@ -1,7 +1,7 @@
 select 'MT052' as id, null as severity, coalesce(n.nspname::text, current_database()::text) as object,
        format('%s on new %s is granted to PUBLIC', string_agg(lower(x.privilege_type), ', ' order by x.privilege_type),
               case d.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions' when 'T' then 'types' else 'schemas' end) as message,
-       format('alter default privileges for role %I%s revoke all on %s from public', pg_get_userbyid(d.defaclrole), coalesce(format(' in schema %I', n.nspname), ''),
+       format('alter default privileges for role %I%s revoke all on %s from public', pg_get_userbyid(d.defaclrole), case when n.nspname is null then '' else format(' in schema %I', n.nspname) end,
               case d.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions' when 'T' then 'types' else 'schemas' end) as mend, null as target
   from pg_default_acl d left join pg_namespace n on n.oid = d.defaclnamespace, aclexplode(d.defaclacl) x
  -- functions and types are PUBLIC's by default: an entry that only repeats that is none
