@@ -53,7 +53,7 @@ async fn copy_all(
         while let Some(chunk) = rows.try_next().await.map_err(reading)? {
             filling.send(&chunk, |line, out| masked.apply(line, out)).await?;
         }
-        let sent = filling.finish().await?;
+        let sent = load.filled(head, filling).await?;
         load.verify(head, &sent).await?;
         progress(number, &head.name, sent.rows);
     }

@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt as _, TryStreamExt as _};
 use tenantry_core::InstallationId;
+use tenantry_sql::Identifier;
 use tokio_postgres::{Client, CopyInSink};
 
 use super::{
@@ -21,6 +22,8 @@ use crate::{
     sql_error::{Doing as _, SqlError},
 };
 
+/// Where rows wait whose role may not COPY them into their table.
+const WAITING: &str = "tenantry_waiting_rows";
 /// How much is gathered before it is sent.
 const MESSAGE_BYTES: usize = 1 << 16;
 
@@ -34,6 +37,7 @@ pub struct Load<'a> {
     client: &'a Client,
     place: Place,
     acting: Acting,
+    owner: Identifier,
     tables: Vec<Table>,
 }
 
@@ -77,6 +81,7 @@ impl<'a> Load<'a> {
             client,
             place: place.clone(),
             acting,
+            owner,
             tables,
         };
         load.empty().await?;
@@ -133,13 +138,25 @@ impl<'a> Load<'a> {
 
     /// Begins to fill a table.
     pub(super) async fn fill(&self, head: &TableHead) -> Result<Filling, ArchiveError> {
-        let columns: Vec<&str> = head.columns.iter().map(|column| column.name.as_str()).collect();
-        let (separator, tab) = if columns.is_empty() { ("", "") } else { (", ", "\t") };
-        let copy = format!(
-            "copy {} (tenant_id{separator}{}) from stdin",
-            qualified(&self.place.schema, &head.name)?,
-            quoted(&columns)?
-        );
+        let names: Vec<&str> = head.columns.iter().map(|column| column.name.as_str()).collect();
+        let table = qualified(&self.place.schema, &head.name)?.to_string();
+        let (separator, tab) = if names.is_empty() { ("", "") } else { (", ", "\t") };
+        let columns = format!("tenant_id{separator}{}", quoted(&names)?);
+        let into = match self.acting {
+            Acting::Mover => table.clone(),
+            // COPY takes no rows for whom row security binds: they go by a table that nobody else sees.
+            Acting::Owner => {
+                let make = format!(
+                    "set local role none; drop table if exists pg_temp.{WAITING};
+                     create temporary table {WAITING} on commit drop as select {columns} from {table} with no data;
+                     grant select on pg_temp.{WAITING} to {}",
+                    self.owner
+                );
+                self.client.batch_execute(&make).await.doing("make room for rows")?;
+                format!("pg_temp.{WAITING}")
+            }
+        };
+        let copy = format!("copy {into} ({columns}) from stdin");
         let sink = self.client.copy_in(&copy).await.map_err(writing)?;
         Ok(Filling {
             sink: Box::pin(sink),
@@ -148,6 +165,26 @@ impl<'a> Load<'a> {
             lines: Lines::default(),
             tally: Tally::default(),
         })
+    }
+
+    /// Ends it: all that was sent stands in the table. Tells what that was.
+    pub(super) async fn filled(&self, head: &TableHead, filling: Filling) -> Result<Tally, ArchiveError> {
+        let tally = filling.finish().await?;
+        if self.acting == Acting::Owner {
+            let names: Vec<&str> = head.columns.iter().map(|column| column.name.as_str()).collect();
+            let separator = if names.is_empty() { "" } else { ", " };
+            let columns = format!("tenant_id{separator}{}", quoted(&names)?);
+            let insert = format!(
+                "set local role {}; insert into {} ({columns}) overriding system value select {columns} from pg_temp.{WAITING}",
+                self.owner,
+                qualified(&self.place.schema, &head.name)?
+            );
+            self.client
+                .batch_execute(&insert)
+                .await
+                .doing("write the tenant's rows")?;
+        }
+        Ok(tally)
     }
 
     /// Reads a filled table back, and refuses what is not the same.
@@ -261,7 +298,7 @@ impl Filling {
         self.sink.send(message).await.map_err(writing)
     }
 
-    pub(super) async fn finish(mut self) -> Result<Tally, ArchiveError> {
+    async fn finish(mut self) -> Result<Tally, ArchiveError> {
         if !self.lines.is_whole() {
             return Err(ArchiveError::malformed("the rows end in the middle of one"));
         }
@@ -328,7 +365,7 @@ async fn fill_all(
             filling.send(&chunk.rows, |_, _| false).await?;
             next = reading.chunks.recv().await;
         }
-        let sent = filling.finish().await?;
+        let sent = load.filled(&table.head, filling).await?;
         if !table.is(&sent) {
             // Where reading failed, that is why.
             reading.end().await?;

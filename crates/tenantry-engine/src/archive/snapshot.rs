@@ -121,11 +121,16 @@ impl<'a> Snapshot<'a> {
         let path = search_path(&place.schema)?;
         client.batch_execute(&format!("begin; {path}")).await.doing("begin")?;
         let listed = tables::list(client, &place.schema).await?;
+        let is_open = fence::read(client, place.tenant)
+            .await?
+            .is_some_and(|found| found.state == State::Open);
         roll_back(client).await?;
-        // A role that row security binds acts for the tenant, which may lift its fence in a transaction that is rolled back.
+        // A role that row security binds acts for the tenant, which lifts a closed fence in a transaction that is rolled back. That
+        // takes the fence's lock until then, and goes under read committed only: nobody writes for the tenant meanwhile.
         let (mode, role) = match acting {
-            Acting::Mover => ("read only", &mover),
-            Acting::Owner => ("read write", &owner),
+            Acting::Mover => ("repeatable read, read only", &mover),
+            Acting::Owner if is_open => ("repeatable read", &owner),
+            Acting::Owner => ("read committed", &owner),
         };
         let mut names = Vec::new();
         for table in &listed {
@@ -138,7 +143,7 @@ impl<'a> Snapshot<'a> {
         };
         client
             .batch_execute(&format!(
-                "begin isolation level repeatable read, {mode}; {path}; {FORMATS}; set local role {role}; {lock} set local role none"
+                "begin isolation level {mode}; {path}; {FORMATS}; set local role {role}; {lock} set local role none"
             ))
             .await
             .doing("lock the tables against migrations")?;
@@ -171,6 +176,10 @@ impl<'a> Snapshot<'a> {
             ),
         };
         client.batch_execute(&act).await.doing("act for the tenant")?;
+        if acting == Acting::Owner && !is_open && !is_lifted(client).await? {
+            // It was opened in between.
+            return Ok(None);
+        }
         snapshot.read_sequences().await?;
         snapshot.left_out.lists_of_files = snapshot
             .tables()
@@ -260,6 +269,18 @@ pub(super) fn quoted(columns: &[&str]) -> Result<String, ArchiveError> {
 
 pub(super) async fn roll_back(client: &Client) -> Result<(), SqlError> {
     client.batch_execute("rollback").await.doing("roll back")
+}
+
+/// Whether this transaction lifted the tenant's fence, and with it holds it shut for everybody else.
+async fn is_lifted(client: &Client) -> Result<bool, ArchiveError> {
+    let row = client
+        .query_one(
+            "select coalesce(current_setting('tenantry.lifted', true), '') <> ''",
+            &[],
+        )
+        .await
+        .doing("look whether the fence is held")?;
+    Ok(row.get(0))
 }
 
 async fn check_fence(client: &Client, place: &Place) -> Result<(), ArchiveError> {

@@ -12,9 +12,10 @@ use std::{
 use tenantry_core::{Isolation, TenantId, TenantState};
 use tenantry_engine::migrate::Files;
 use tenantry_ops::{
-    CloneRequest, ExportOptions, Exported, FleetConfig, ImportRequest, PortError, Signer, Tenant, TenantError,
+    CloneRequest, ExportOptions, Exported, FleetConfig, ImportRequest, PortError, ServerRequest, Signer, Tenant,
+    TenantError,
 };
-use tenantry_testing::{TestFolder, test_folder};
+use tenantry_testing::{TestFolder, cluster, database_on, test_folder};
 
 use crate::{
     child::Process,
@@ -592,4 +593,50 @@ async fn a_tenant_that_has_no_rows_any_more_is_not_exported() {
         .await;
     let error = exported.unwrap_err();
     assert!(matches!(error, PortError::Tenant(TenantError::State { .. })), "{error}");
+}
+
+/// What managed services give: an administrator who may not act as the mover acts as the owner, in the tenant's context.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_without_superuser_exports_imports_and_restores() {
+    let store = test_folder();
+    let mut config = config();
+    config.backups = Some(tenantry_ops::BackupStore::in_folder(store.path()).unwrap());
+    let home = database_on(cluster().await).await;
+    let admin = home.restricted_admin().await;
+    let world = World {
+        fleet: Fleet::empty(config).await,
+        folder: test_folder(),
+    };
+    let ops = &world.fleet.ops;
+    let server = ServerRequest {
+        name: "managed".to_owned(),
+        region: None,
+        capacity: None,
+        connections: None,
+        admin_url: admin.url().to_owned().into(),
+    };
+    ops.add_server(&operator(), &server).await.unwrap();
+    let tenant = world.fleet.create("acme", Isolation::Shared).await.unwrap();
+    let other = world.fleet.create("other", Isolation::Shared).await.unwrap();
+    let (_, before) = world.export(other.id, "other.before").await;
+    let (path, exported) = world.export(tenant.id, "acme.archive").await;
+    assert_eq!(exported.manifest.rows(), 1, "of two tenants with a row each");
+    for isolation in Isolation::ALL {
+        let imported = world
+            .import(&path, &format!("on-{isolation}"), isolation)
+            .await
+            .unwrap();
+        assert!(world.is_same(tenant.id, imported.id).await, "{isolation}");
+        let made = ops.create_backup(&operator(), &imported.id.into()).await.unwrap();
+        let back = ops.restore_backup_in_place(&operator(), made.id).await.unwrap();
+        assert_eq!(back.state, TenantState::Active);
+        assert!(world.is_same(tenant.id, imported.id).await, "{isolation}");
+        ops.suspend_tenant(&operator(), &imported.id.into()).await.unwrap();
+        let (_, suspended) = world.export(imported.id, &format!("on-{isolation}.archive")).await;
+        assert_eq!(sums(&suspended), sums(&exported), "{isolation}");
+        let still = ops.get_tenant(&operator(), &imported.id.into()).await.unwrap();
+        assert_eq!(still.state, TenantState::Suspended);
+    }
+    let (_, after) = world.export(other.id, "other.after").await;
+    assert_eq!(sums(&after), sums(&before));
 }
