@@ -16,6 +16,7 @@ pub mod size;
 mod sql_error;
 pub mod structure;
 pub mod survey;
+pub mod transfer;
 pub mod turn;
 
 pub use roles::Roles;

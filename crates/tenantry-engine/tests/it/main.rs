@@ -37,3 +37,4 @@ mod seal_support;
 mod seal_token;
 mod structure;
 mod support;
+mod transfer_tables;

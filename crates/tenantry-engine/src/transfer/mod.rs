@@ -1,0 +1,5 @@
+//! A tenant's rows from one home to another.
+
+mod tables;
+
+pub use tables::{Column, Identity, Table, tables};
