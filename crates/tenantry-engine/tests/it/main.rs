@@ -37,4 +37,5 @@ mod seal_support;
 mod seal_token;
 mod structure;
 mod support;
+mod transfer;
 mod transfer_tables;
