@@ -56,6 +56,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "events",
         sql: include_str!("../migrations/0008_events.sql"),
     },
+    Migration {
+        version: 9,
+        name: "moves",
+        sql: include_str!("../migrations/0009_moves.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

@@ -21,6 +21,7 @@ mod load;
 mod login;
 mod members;
 mod migrations;
+mod moves;
 mod operations;
 mod operator_keys;
 mod ops;
@@ -57,6 +58,7 @@ pub use migrations::{
     Rehearsal, Rollout, RolloutError, RolloutFieldError, RolloutProgress, RolloutRequest, SiteDifference, SiteStatus,
     VerifiedSite, Verify, VerifyRequest,
 };
+pub use moves::{MoveError, MoveHome, MovePlan, MoveRequest, MoveStep};
 pub use operations::OperationError;
 pub use operator_keys::{OperatorKeyError, OperatorKeyRequest};
 pub use ops::Ops;
@@ -94,5 +96,6 @@ pub use tenantry_catalog::{
 };
 pub use tenantry_engine::home::StoredJob;
 pub use tenantry_engine::size::TableSize;
+pub use tenantry_engine::transfer::Obstacle;
 pub use tenants::{FirstOwner, SETTINGS_LEN_MAX, TenantError, TenantRef, TenantRequest};
 pub use upgrade::{OutdatedDatabase, UpgradeError, UpgradedDatabase};

@@ -10,6 +10,7 @@ mod fence;
 mod journal;
 mod look;
 mod migrate;
+mod moving;
 mod prepare;
 pub(crate) mod provision;
 mod purge;
@@ -45,6 +46,7 @@ pub fn steps(kind: OperationKind, isolation: Isolation) -> &'static [&'static st
         OperationKind::Resume => &["fence", "activate"],
         OperationKind::Migrate => migrate::STEPS,
         OperationKind::PlanMigrations | OperationKind::VerifyMigrations => look::STEPS,
+        OperationKind::Move => moving::STEPS,
         OperationKind::Purge => &["fence", "retention", "purged", "remove", "beside", "forget"],
         _ => &[],
     }

@@ -26,7 +26,7 @@ const SIGNED: [Signed; 2] = [
         name: "job",
         mac: "job_mac",
         // As if its worker had given it back: the lease was a number of the old database, and counts there only.
-        settle: "update pg_temp.carried set state = 0, attempt = pg_catalog.greatest(attempt - 1, 0)::pg_catalog.int2,
+        settle: "update pg_temp.carried set state = 0, attempt = greatest(attempt - 1, 0)::pg_catalog.int2,
                         lease = null, leased_until = null, worker = null
                   where state = 1",
     },

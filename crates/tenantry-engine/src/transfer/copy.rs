@@ -4,6 +4,8 @@
 //! and times as text. Where a type is numbered by each database for itself (composites, arrays of an application's types) or is an
 //! extension's, the whole table goes as text, in which names stand for numbers.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
 use tenantry_core::TenantId;
 
@@ -16,6 +18,8 @@ use super::{
 };
 use crate::sql_error::Doing;
 
+/// How long one of the servers may take for the next piece.
+const STALL: Duration = Duration::from_secs(60);
 /// How often a progress is told, in bytes of a table.
 const TELL_EVERY: u64 = 1 << 20;
 
@@ -142,30 +146,39 @@ async fn copy_table(
         of(tenant)
     );
     let write = format!("copy {} ({columns}) from stdin{form}", pair.target.quoted);
-    let failed = |error| TransferError::Copy {
-        table: pair.source.name.clone(),
-        source: error,
-    };
-    let rows = source.client.copy_out(&read).await.map_err(failed)?;
-    let sink = target.client.copy_in(&write).await.map_err(failed)?;
+    let rows = lively(pair, source.client.copy_out(&read)).await?;
+    let sink = lively(pair, target.client.copy_in(&write)).await?;
     pin_mut!(rows, sink);
     let (mut bytes, mut told) = (0, 0);
     // One piece at a time: the sink's back-pressure bounds what is in memory.
-    while let Some(piece) = rows.try_next().await.map_err(failed)? {
+    while let Some(piece) = lively(pair, rows.try_next()).await? {
         bytes += piece.len() as u64;
-        sink.feed(piece).await.map_err(failed)?;
+        lively(pair, sink.feed(piece)).await?;
         if bytes - told >= TELL_EVERY {
             told = bytes;
             so_far(bytes);
         }
     }
-    let rows = sink.finish().await.map_err(failed)?;
+    let rows = lively(pair, sink.finish()).await?;
     target.commit().await?;
     Ok(Copied {
         table: pair.source.name.clone(),
         rows,
         bytes,
     })
+}
+
+/// A server that keeps the connection and answers nothing must not keep the tenant waiting for ever.
+async fn lively<T>(
+    pair: &Pair,
+    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, TransferError> {
+    let table = || pair.source.name.clone();
+    match tokio::time::timeout(STALL, work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(source)) => Err(TransferError::Copy { table: table(), source }),
+        Err(_) => Err(TransferError::Stalled { table: table() }),
+    }
 }
 
 /// Copies a tenant's rows from one schema to another of the same database and compares them, in one transaction: all of them are

@@ -19,6 +19,12 @@ pub enum TransferError {
         #[source]
         source: tokio_postgres::Error,
     },
+    /// One of the two servers keeps its connection and sends nothing.
+    #[error("the copy of {table} came to a standstill: one of the two servers does not answer")]
+    Stalled {
+        /// The table.
+        table: String,
+    },
     /// The two homes do not have the same tables and columns.
     #[error("the new home {what}: bring both to the same version of the application's migrations")]
     Structure {

@@ -112,7 +112,12 @@ async fn versions(sides: Sides<'_>) -> Result<Option<Obstacle>, SqlError> {
     )))
 }
 
+/// Releases of PostgreSQL describe the same tables differently in their catalogs; between two of them, only the columns are compared,
+/// when the rows are copied.
 async fn structures(sides: Sides<'_>) -> Result<Option<Obstacle>, SqlError> {
+    if release(sides.source).await? != release(sides.target).await? {
+        return Ok(None);
+    }
     let here = structure::read(sides.source, sides.source_schema, sides.source_tenant).await?;
     let there = structure::read(sides.target, sides.target_schema, None).await?;
     let differences = structure::compare(&here, &there, sides.source_schema, sides.source_tenant);
@@ -132,6 +137,17 @@ async fn structures(sides: Sides<'_>) -> Result<Option<Obstacle>, SqlError> {
         format!("the tenant's tables differ from the new home's: {}", named.join(", ")),
         "tenantry migrate verify --repair",
     )))
+}
+
+async fn release(client: &Client) -> Result<i32, SqlError> {
+    let row = client
+        .query_one(
+            "select pg_catalog.current_setting('server_version_num')::pg_catalog.int4 / 10000",
+            &[],
+        )
+        .await
+        .doing("ask for the server's version")?;
+    Ok(row.get(0))
 }
 
 /// Columns whose values mean something in their database only.
@@ -203,14 +219,7 @@ async fn extensions(sides: Sides<'_>) -> Result<Vec<Obstacle>, SqlError> {
 }
 
 async fn encodings(sides: Sides<'_>) -> Result<Option<Obstacle>, SqlError> {
-    let ask = async |client: &Client| {
-        let row = client
-            .query_one("select pg_catalog.current_setting('server_encoding')", &[])
-            .await
-            .doing("ask for the encoding")?;
-        Ok::<String, SqlError>(row.get(0))
-    };
-    let (here, there) = (ask(sides.source).await?, ask(sides.target).await?);
+    let (here, there) = (encoding(sides.source).await?, encoding(sides.target).await?);
     Ok((here != there).then(|| {
         Obstacle::new(
             "encoding",
@@ -218,4 +227,12 @@ async fn encodings(sides: Sides<'_>) -> Result<Option<Obstacle>, SqlError> {
             "choose a server whose databases have the same encoding",
         )
     }))
+}
+
+async fn encoding(client: &Client) -> Result<String, SqlError> {
+    let row = client
+        .query_one("select pg_catalog.current_setting('server_encoding')", &[])
+        .await
+        .doing("ask for the encoding")?;
+    Ok(row.get(0))
 }

@@ -42,6 +42,23 @@ impl Sequence {
     }
 }
 
+impl Sequence {
+    /// The one of two numbers that it reaches later.
+    fn later(&self, one: Option<i64>, other: Option<i64>) -> Option<i64> {
+        match (one, other) {
+            (Some(one), Some(other)) if self.increment > 0 => Some(one.max(other)),
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// How many numbers it gives until this one.
+    fn steps_to(&self, number: i64) -> Option<i64> {
+        let distance = (i128::from(number) - i128::from(self.last?)).unsigned_abs();
+        i64::try_from(distance.div_ceil(u128::from(self.increment.unsigned_abs()))).ok()
+    }
+}
+
 /// Lets each sequence of the target go on where the source's stands: past it, and past the greatest number in the tenant's rows, where
 /// others draw from the target's too; exactly there where only the tenant does. `owner` owns the tables.
 ///
@@ -70,8 +87,7 @@ pub async fn carry_sequences(
         match shared {
             Shared::No => put(target.client, to, from).await?,
             Shared::Yes => {
-                let beyond = from.last.into_iter().chain(greatest.get(name).copied());
-                for number in beyond {
+                if let Some(number) = from.later(from.last, greatest.get(name).copied()) {
                     advance(target.client, owner, to, number).await?;
                 }
             }
@@ -111,39 +127,29 @@ async fn greatest(
     let mut greatest = BTreeMap::new();
     let tables = tables(source.client, source.schema).await?;
     source.begin_reading(None).await?;
-    for (table, column) in tables
-        .iter()
-        .flat_map(|table| table.columns.iter().map(move |column| (table, column)))
-    {
-        let Some((name, sequence)) = column
-            .sequence
-            .as_ref()
-            .and_then(|name| Some((name, sequences.get(name)?)))
-        else {
-            continue;
-        };
-        if !matches!(column.kind.as_str(), "smallint" | "integer" | "bigint") {
-            continue;
-        }
-        let furthest = if sequence.increment > 0 { "max" } else { "min" };
-        let ask = format!(
-            "select pg_catalog.{furthest}({})::pg_catalog.int8 from {} where {}",
-            column.quoted,
-            table.quoted,
-            of(tenant)
-        );
-        let row = source
-            .client
-            .query_one(&ask, &[])
-            .await
-            .doing("look for the greatest number")?;
-        if let Some(number) = row.get::<_, Option<i64>>(0) {
-            let known = greatest.entry(name.clone()).or_insert(number);
-            *known = if sequence.increment > 0 {
-                number.max(*known)
-            } else {
-                number.min(*known)
-            };
+    for table in &tables {
+        for column in &table.columns {
+            let Some(name) = column.sequence.as_ref() else { continue };
+            let Some(sequence) = sequences.get(name) else { continue };
+            if !matches!(column.kind.as_str(), "smallint" | "integer" | "bigint") {
+                continue;
+            }
+            let furthest = if sequence.increment > 0 { "max" } else { "min" };
+            let ask = format!(
+                "select pg_catalog.{furthest}({})::pg_catalog.int8 from {} where {}",
+                column.quoted,
+                table.quoted,
+                of(tenant)
+            );
+            let row = source
+                .client
+                .query_one(&ask, &[])
+                .await
+                .doing("look for the greatest number")?;
+            if let Some(number) = row.get::<_, Option<i64>>(0) {
+                let known = greatest.get(name).copied();
+                greatest.extend(sequence.later(known, Some(number)).map(|number| (name.clone(), number)));
+            }
         }
     }
     source.roll_back().await;
@@ -167,13 +173,7 @@ async fn advance(client: &Client, owner: &Identifier, to: &Sequence, number: i64
     if !to.is_before(number) {
         return Ok(());
     }
-    let steps = to
-        .last
-        .map(|last| (i128::from(number) - i128::from(last)) / i128::from(to.increment) + 1);
-    if let Some(steps) = steps
-        .and_then(|steps| i64::try_from(steps).ok())
-        .filter(|steps| *steps <= DRAWN_MAX)
-    {
+    if let Some(steps) = to.steps_to(number).filter(|steps| *steps <= DRAWN_MAX) {
         client
             .execute(
                 "select pg_catalog.nextval($1::pg_catalog.text::pg_catalog.regclass) from pg_catalog.generate_series(1, $2)",

@@ -75,13 +75,6 @@ impl fmt::Display for TableDifference {
 
 impl Digest {
     async fn between(source: &Client, target: &Client) -> Result<Self, SqlError> {
-        let build = async |client: &Client| {
-            let row = client
-                .query_one("select pg_catalog.version()", &[])
-                .await
-                .doing("ask for the server's version")?;
-            Ok::<String, SqlError>(row.get(0))
-        };
         Ok(match build(source).await? == build(target).await? {
             true => Self::Hash,
             false => Self::Md5,
@@ -95,6 +88,12 @@ impl Digest {
             Self::Md5 => format!("('x' || left(pg_catalog.md5({text}), 15))::pg_catalog.bit(60)::pg_catalog.int8"),
         }
     }
+}
+
+/// What the server was built from, and for which machine.
+async fn build(client: &Client) -> Result<String, SqlError> {
+    let row = client.query_one("select pg_catalog.version()", &[]).await;
+    Ok(row.doing("ask for the server's version")?.get(0))
 }
 
 /// The tenant's rows, with the columns by name.

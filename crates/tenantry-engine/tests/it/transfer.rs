@@ -45,8 +45,8 @@ insert into everything (zone, small, whole, large, real, double, exact, any_nume
   select (select id from zones where name = 'north'), -32768, 2147483647 / 2, 9223372036854775807, 'NaN', 'Infinity', 12345678901234567890.0123456789,
     'NaN', 12.34, true, '10101', '1', E'tab\tnew\nline \\ quote''s', 'a name', 'ab', 'short', '\x00ff5c0a', 'infinity', '24:00',
     '12:00:00.123456+15:59', '-infinity', '4713-01-01 00:00:00 BC', '1 year 2 mons -3 days 04:05:06.789', '{"b": 1, "b":  2}', '{"b": [1, null, "x"]}',
-    '<a>b</a>', '{1,NULL,3}', '{"","NULL",NULL,"a\"b,c"}', '[0:1][2:3]={{1,2},{3,4}}', '{fine,low}', 'low', row('a,b "c"', 'fine'),
-    array[row('x', 'low'), row(null, null)]::place[], '::1/64', '10.0.0.0/8', '08:00:2b:01:02:03', 'a:1A fat:2', 'a & !b',
+    '<a>b</a>', '{1,NULL,3}', '{"","NULL",NULL,"a\"b,c"}', '[0:1][2:3]={{1,2},{3,4}}', '{fine,low}', 'low', '("a,b ""c""",fine)',
+    '{"(x,low)","(,)"}', '::1/64', '10.0.0.0/8', '08:00:2b:01:02:03', 'a:1A fat:2', 'a & !b',
     '[1,5)', '{[1,2),[5,)}', '(,2020-01-01 00:00:00+00]', '(1.5,-2)', '((0,0),(1,1),(2,0))';
 insert into everything (boss, text) select 1, (select string_agg(md5(n::text), '') from generate_series(1, 4000) n);
 insert into everything (boss, any_numeric, double, real) select id, '-Infinity', '-0', '-Infinity' from everything where zone is not null;
@@ -63,16 +63,29 @@ struct Homes {
     other: World,
 }
 
-fn ends<'a>(world: &'a World, schema: &'a Identifier, mover: &'a Identifier) -> End<'a> {
-    End {
-        client: &world.admin,
-        schema,
-        mover,
-    }
+/// A schema of a world, with the world's mover.
+struct Side<'a> {
+    world: &'a World,
+    schema: Identifier,
+    mover: Identifier,
 }
 
-fn name(text: &str) -> Identifier {
-    Identifier::new(text).unwrap()
+impl<'a> Side<'a> {
+    fn new(world: &'a World, schema: &str) -> Self {
+        Self {
+            world,
+            schema: Identifier::new(schema).unwrap(),
+            mover: world.target(schema).mover,
+        }
+    }
+
+    fn end(&self) -> End<'_> {
+        End {
+            client: &self.world.admin,
+            schema: &self.schema,
+            mover: &self.mover,
+        }
+    }
 }
 
 async fn derive_all() -> Derived {
@@ -102,22 +115,16 @@ impl Homes {
     }
 }
 
-fn mover(world: &World) -> Identifier {
-    world.target("app").mover
-}
-
 async fn within(world: &World, from: &str, to: &str) -> Result<Vec<Verified>, TransferError> {
-    let (from, to, mover) = (name(from), name(to), mover(world));
-    let (from, to) = (ends(world, &from, &mover), ends(world, &to, &mover));
-    copy_within(from, to, tenant(1), &mut |_| ()).await
+    let (from, to) = (Side::new(world, from), Side::new(world, to));
+    copy_within(from.end(), to.end(), tenant(1), &mut |_| ()).await
 }
 
 async fn between(from: (&World, &str), to: (&World, &str)) -> Result<Vec<Verified>, TransferError> {
-    let (from_schema, to_schema, mover) = (name(from.1), name(to.1), mover(from.0));
-    let (from, to) = (ends(from.0, &from_schema, &mover), ends(to.0, &to_schema, &mover));
-    copy(from, to, tenant(1), None, &mut |_| ()).await?;
-    foreign_rows(to, tenant(1)).await?;
-    verify(from, to, tenant(1), None).await
+    let (from, to) = (Side::new(from.0, from.1), Side::new(to.0, to.1));
+    copy(from.end(), to.end(), tenant(1), None, &mut |_| ()).await?;
+    foreign_rows(to.end(), tenant(1)).await?;
+    verify(from.end(), to.end(), tenant(1), None).await
 }
 
 /// Everything a tenant sees, as text.
@@ -191,8 +198,8 @@ async fn rows_that_differ_are_named() {
              delete from app.heap where ctid = (select min(ctid) from app.heap)",
         )
         .await;
-    let (app, mover) = (name("app"), mover(one));
-    let differs = verify(ends(one, &app, &mover), ends(other, &app, &mover), tenant(1), None).await;
+    let (from, to) = (Side::new(one, "app"), Side::new(other, "app"));
+    let differs = verify(from.end(), to.end(), tenant(1), None).await;
     let Err(TransferError::Differs(tables)) = &differs else {
         panic!("{differs:?}");
     };
@@ -233,35 +240,36 @@ async fn last(client: &Client, sequence: &str) -> Option<i64> {
 async fn shared_sequences_only_go_on_and_own_ones_stand_where_the_old_did() {
     let homes = Homes::new().await;
     let (one, other) = (&homes.one, &homes.other);
-    let (app, own, mover, owner) = (name("app"), name(SCHEMA), mover(one), one.target("app").owner);
+    let (app, own) = (Side::new(other, "app"), Side::new(other, SCHEMA));
+    let (from, owner) = (Side::new(one, "app"), other.target("app").owner);
     let shared = "app.everything_id_seq";
     let stands = last(&one.admin, shared).await.unwrap();
-    let carry = async |from: End<'_>, to: End<'_>, shared| {
-        carry_sequences(from, to, &owner, tenant(1), shared).await.unwrap();
+    let carry = async |from: &Side<'_>, to: &Side<'_>, shared| {
+        let carried = carry_sequences(from.end(), to.end(), &owner, tenant(1), shared).await;
+        carried.unwrap();
     };
-    carry(ends(one, &app, &mover), ends(other, &own, &mover), Shared::No).await;
-    assert_eq!(
-        last(&other.admin, &format!("{SCHEMA}.everything_id_seq")).await,
-        Some(stands)
-    );
+    carry(&from, &own, Shared::No).await;
+    let stood = last(&other.admin, &format!("{SCHEMA}.everything_id_seq")).await;
+    assert_eq!(stood, Some(stands));
     // Nobody has drawn: it is taken far on under a lock, past a number that was written by hand.
-    one.run(&format!(
-        "update app.everything set id = {} where id = 7",
+    let by_hand = format!(
+        "insert into app.everything (tenant_id, id) overriding system value values ('{}', {})",
+        tenant(1).as_uuid(),
         stands + 500_000
-    ))
-    .await;
-    carry(ends(one, &app, &mover), ends(other, &app, &mover), Shared::Yes).await;
+    );
+    one.run(&by_hand).await;
+    carry(&from, &app, Shared::Yes).await;
     assert_eq!(last(&other.admin, shared).await, Some(stands + 500_000));
-    // A little behind, others draw meanwhile, one in a transaction that is open: it is drawn on, and never back.
+    // A little behind, while somebody has drawn in a transaction that is open: it is drawn on.
     one.run(&format!("select setval('{shared}', {})", stands + 500_009))
         .await;
     let busy = other.connect().await;
-    busy.batch_execute(&format!("begin; select nextval('{shared}')"))
-        .await
-        .unwrap();
-    carry(ends(one, &app, &mover), ends(other, &app, &mover), Shared::Yes).await;
+    let draw = format!("begin; select nextval('{shared}')");
+    busy.batch_execute(&draw).await.unwrap();
+    carry(&from, &app, Shared::Yes).await;
     assert_eq!(last(&other.admin, shared).await, Some(stands + 500_009));
-    carry(ends(other, &own, &mover), ends(other, &app, &mover), Shared::Yes).await;
+    // And never back.
+    carry(&own, &app, Shared::Yes).await;
     assert_eq!(last(&other.admin, shared).await, Some(stands + 500_009));
 }
 

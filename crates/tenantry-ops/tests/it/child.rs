@@ -30,7 +30,7 @@ impl Drop for Process {
 impl Process {
     /// Starts a child that does something with a tenant: `create-<isolation>`, `suspend`, `resume`, `delete`, `purge`,
     /// `add-server` (the slug is the address), `migrate` or `rehearse` (the slug is how many migrations there are), `upgrade` or
-    /// `run` (whatever is due).
+    /// `run` (whatever is due), or `move-<isolation>`, `move-<isolation>@<server>`.
     pub(crate) fn start(catalog: &str, act: &str, slug: &str, failpoints: &str) -> Self {
         Self::start_with(catalog, act, slug, failpoints, None)
     }
@@ -130,6 +130,9 @@ fn acts_as_a_process_of_its_own() {
                     admin_url: slug.into(),
                 };
                 drop(ops.add_server(&operator(), &request).await);
+            }
+            moves if moves.starts_with("move-") => {
+                crate::moving::act(&ops, &tenant, moves.trim_start_matches("move-")).await;
             }
             create => {
                 let isolation: Isolation = create.strip_prefix("create-").unwrap().parse().unwrap();

@@ -12,6 +12,7 @@ mod harness;
 mod isolation;
 mod limits;
 mod migrations;
+mod moves;
 mod observability;
 mod openapi;
 mod outside;

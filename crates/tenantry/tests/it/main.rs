@@ -20,6 +20,7 @@ mod isolation;
 mod jobs;
 mod migration;
 mod mistakes;
+mod moves;
 mod pooler;
 mod raw;
 mod resolve;

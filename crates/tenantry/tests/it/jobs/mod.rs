@@ -1,7 +1,7 @@
 //! Jobs: enqueued with what they belong to, done once, by turns, by nobody's rights but their own.
 
 mod enqueued;
-mod fleet;
+pub(crate) mod fleet;
 mod killed;
 mod schedules;
 
