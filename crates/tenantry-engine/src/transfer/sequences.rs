@@ -40,9 +40,7 @@ impl Sequence {
             }
         })
     }
-}
 
-impl Sequence {
     /// The one of two numbers that it reaches later.
     fn later(&self, one: Option<i64>, other: Option<i64>) -> Option<i64> {
         match (one, other) {
@@ -176,7 +174,7 @@ async fn advance(client: &Client, owner: &Identifier, to: &Sequence, number: i64
     if let Some(steps) = to.steps_to(number).filter(|steps| *steps <= DRAWN_MAX) {
         client
             .execute(
-                "select pg_catalog.nextval($1::pg_catalog.text::pg_catalog.regclass) from pg_catalog.generate_series(1, $2)",
+                "select pg_catalog.nextval($1::pg_catalog.text::pg_catalog.regclass) from pg_catalog.generate_series(1, $2::pg_catalog.int8)",
                 &[&to.quoted, &steps],
             )
             .await

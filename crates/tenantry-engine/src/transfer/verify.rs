@@ -341,7 +341,7 @@ const REFERENCES: &str = "
                      from pg_catalog.pg_attribute a where a.attrelid = k.conrelid and a.attnum = any (k.conkey)),
                   pn.nspname, p.relname,
                   (select pg_catalog.string_agg(pg_catalog.format('parent.%I = child.%I', pa.attname, ca.attname), ' and ')
-                     from pg_catalog.unnest(k.conkey, k.confkey) as u (child, parent)
+                     from unnest(k.conkey, k.confkey) as u (child, parent)
                      join pg_catalog.pg_attribute ca on ca.attrelid = k.conrelid and ca.attnum = u.child
                      join pg_catalog.pg_attribute pa on pa.attrelid = k.confrelid and pa.attnum = u.parent))
       from pg_catalog.pg_constraint k

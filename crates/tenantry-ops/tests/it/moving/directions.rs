@@ -127,7 +127,12 @@ async fn the_same_request_with_a_key_is_one_move() {
     let fleet = Fleet::of_two().await;
     let tenant = fleet.filled("acme", Isolation::Shared).await;
     let request = super::support::request("schema");
-    let ask = async || fleet.ops.move_tenant(&operator(), &tenant.id.into(), &request, None).await;
+    let ask = async || {
+        fleet
+            .ops
+            .move_tenant(&operator(), &tenant.id.into(), &request, None)
+            .await
+    };
     let first = fleet
         .ops
         .move_tenant(&operator(), &tenant.id.into(), &request, Some("k"))

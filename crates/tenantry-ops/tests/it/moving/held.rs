@@ -79,7 +79,12 @@ async fn two_runners_of_one_move_end_in_one_home() {
         let child = Process::start(&fleet.catalog.url(), "move-database@two", &slug, &format!("{stop}=nap"));
         let child = child.comes_to(&stop).await;
         let id = child.id().to_string();
-        let signal = |name: &'static str| std::process::Command::new("kill").args([name, id.as_str()]).status().unwrap();
+        let signal = |name: &'static str| {
+            std::process::Command::new("kill")
+                .args([name, id.as_str()])
+                .status()
+                .unwrap()
+        };
         assert!(signal("-STOP").success());
         let ops = ops_on(&fleet.catalog.url(), config()).await;
         let runner = tokio::spawn(async move { ops.run_operations().await });

@@ -9,6 +9,11 @@ use crate::{
     fleet::{Fleet, operator},
 };
 
+/// Without those that look like another one, which slugs may not differ by.
+const LETTERS: [char; 20] = [
+    'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'j', 'k', 'm', 'n', 'p', 'q', 'r', 's', 't', 'x', 'y', 'z',
+];
+
 /// Every place where a move can be killed, in order.
 fn places(object: &str) -> Vec<String> {
     let mut places = Vec::new();
@@ -29,7 +34,7 @@ async fn a_killed_move_is_finished(isolation: Isolation, to: &str, object: &str)
     let fleet = Fleet::of_two().await;
     let mut kills = Vec::new();
     for (number, place) in places(object).into_iter().enumerate() {
-        let slug = format!("killed-{}", (b'a' + number as u8) as char);
+        let slug = format!("killed-{}", LETTERS[number]);
         let tenant = fleet.filled(&slug, isolation).await;
         let rows = fleet.rows(tenant.id).await;
         kills.push((slug, place, tenant.id, rows));

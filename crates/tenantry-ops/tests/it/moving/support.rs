@@ -69,9 +69,11 @@ impl Fleet {
         format!("{}@{}", placement.isolation, placement.server)
     }
 
-    /// A tenant with some rows.
+    /// A tenant with some rows, on the first server.
     pub(crate) async fn filled(&self, slug: &str, isolation: Isolation) -> Tenant {
-        let tenant = self.create(slug, isolation).await.unwrap();
+        let mut wish = crate::fleet::request(slug, isolation);
+        wish.server = Some("one".to_owned());
+        let tenant = self.ops.create_tenant(&operator(), &wish, None).await.unwrap();
         self.add_contact(tenant.id, &format!("{slug}@example.com")).await;
         let client = self.enter(tenant.id).await.unwrap();
         client
