@@ -66,6 +66,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "backups",
         sql: include_str!("../migrations/0010_backups.sql"),
     },
+    Migration {
+        version: 11,
+        name: "moves",
+        sql: include_str!("../migrations/0011_moves.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

@@ -37,6 +37,8 @@ pub struct FleetConfig {
     /// How long the steps of one try may take together, purging aside; a server that holds a connection open and answers
     /// nothing must not hold the operation for ever.
     pub patience_per_try: Duration,
+    /// How long a move waits for the transactions that are open in the old home before it lets the tenant in again and tries later.
+    pub move_drain: Duration,
     /// How often a step that failed in a way that may pass is tried before the operation is undone.
     pub attempts_max: i32,
     /// How many operations one process runs at once; each holds two or three connections.
@@ -75,6 +77,8 @@ impl Default for FleetConfig {
             lease: Duration::from_secs(15),
             wait: Duration::from_secs(60),
             patience_per_try: Duration::from_secs(120),
+            // The tenant's new calls wait meanwhile.
+            move_drain: Duration::from_secs(1),
             attempts_max: 5,
             operations_max: 4,
             besides: Vec::new(),

@@ -23,6 +23,7 @@ mod load;
 mod login;
 mod members;
 mod migrations;
+mod moves;
 mod operations;
 mod operator_keys;
 mod ops;
@@ -61,6 +62,7 @@ pub use migrations::{
     Rehearsal, Rollout, RolloutError, RolloutFieldError, RolloutProgress, RolloutRequest, SiteDifference, SiteStatus,
     VerifiedSite, Verify, VerifyRequest,
 };
+pub use moves::{MoveError, MoveHome, MovePlan, MoveRequest, MoveStep};
 pub use operations::OperationError;
 pub use operator_keys::{OperatorKeyError, OperatorKeyRequest};
 pub use ops::Ops;
@@ -103,5 +105,6 @@ pub use tenantry_engine::archive::{
 };
 pub use tenantry_engine::home::StoredJob;
 pub use tenantry_engine::size::TableSize;
+pub use tenantry_engine::transfer::Obstacle;
 pub use tenants::{FirstOwner, SETTINGS_LEN_MAX, TenantError, TenantRef, TenantRequest};
 pub use upgrade::{OutdatedDatabase, UpgradeError, UpgradedDatabase};

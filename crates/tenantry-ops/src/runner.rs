@@ -11,6 +11,7 @@ mod journal;
 mod load;
 mod look;
 mod migrate;
+mod moving;
 mod prepare;
 pub(crate) mod provision;
 mod purge;
@@ -47,6 +48,7 @@ pub fn steps(kind: OperationKind, isolation: Isolation) -> &'static [&'static st
         OperationKind::Resume => &["fence", "activate"],
         OperationKind::Migrate => migrate::STEPS,
         OperationKind::PlanMigrations | OperationKind::VerifyMigrations => look::STEPS,
+        OperationKind::Move => moving::STEPS,
         OperationKind::Purge => &["fence", "retention", "purged", "remove", "beside", "forget"],
         _ => &[],
     }

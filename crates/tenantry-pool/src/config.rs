@@ -56,6 +56,9 @@ pub struct PoolConfig {
     pub tables_per_schema: usize,
     /// Prepared statements kept on each connection.
     pub statements_max: usize,
+    /// How long a call waits for its tenant's move to end, before it fails and says when to come again. What had no effect is run at the
+    /// new home.
+    pub move_wait: Duration,
     /// How long a placement is believed without a notification; the fence catches what is older.
     pub placement_ttl: Duration,
     /// Placements kept.
@@ -86,6 +89,7 @@ impl Default for PoolConfig {
             touched_tables_max: 4096,
             tables_per_schema: 32,
             statements_max: 256,
+            move_wait: Duration::from_secs(5),
             placement_ttl: Duration::from_secs(60),
             placements_max: 100_000,
         }

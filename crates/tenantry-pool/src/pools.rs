@@ -26,8 +26,6 @@ use crate::{
     timer::Timer,
 };
 
-/// How long a caller waits for a move to end before it is told to come again.
-const MOVE_WAIT: Duration = Duration::from_secs(2);
 /// How often it asks whether the move has ended.
 const MOVE_POLL: Duration = Duration::from_millis(25);
 /// How long a call waits before it tries a refused password, or what has taken its place by then, once more.
@@ -203,7 +201,7 @@ impl Pools {
         sql: &str,
         params: Params<'_>,
     ) -> Result<Outcome, Error> {
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(self.config().move_wait);
         loop {
             if let Some((error, lease)) = failed.take() {
                 self.reconsider(error, lease, caller, &mut patience).await?;
@@ -232,7 +230,7 @@ impl Pools {
     ///
     /// As [`query`](Self::query), for the stream too.
     pub async fn stream(&self, caller: &Caller, sql: &str, params: Params<'_>) -> Result<RowStream, Error> {
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(self.config().move_wait);
         loop {
             let (located, mut lease) = self.lease(caller).await?;
             let binding = located.binding(caller);
@@ -259,7 +257,7 @@ impl Pools {
     ///
     /// As [`query`](Self::query), for the data too.
     pub async fn copy_out(&self, caller: &Caller, sql: &str) -> Result<CopyOut, Error> {
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(self.config().move_wait);
         loop {
             let (located, mut lease) = self.lease(caller).await?;
             let binding = located.binding(caller);
@@ -555,7 +553,9 @@ pub(crate) fn weigh(verdict: Verdict, error: tenantry_wire::Error, patience: &mu
         }
         Verdict::Rejected if patience.looked_up => return Err(Error::Context(error)),
         Verdict::Elsewhere if patience.looked_up => return Err(Error::Moving),
-        Verdict::Moving | Verdict::Fenced if patience.since.elapsed() > MOVE_WAIT => return Err(Error::Moving),
+        Verdict::Moving | Verdict::Fenced if patience.since.elapsed() > patience.move_wait => {
+            return Err(Error::Moving);
+        }
         Verdict::Elsewhere | Verdict::Rejected => patience.looked_up = true,
         Verdict::Fenced | Verdict::Moving => {}
     }
@@ -584,6 +584,8 @@ pub(crate) struct Refresh {
 /// What a caller has been through already.
 pub(crate) struct Patience {
     since: Instant,
+    /// How long a move may take.
+    move_wait: Duration,
     /// The placement was looked up again.
     looked_up: bool,
     /// Another connection was taken.
@@ -593,9 +595,10 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(move_wait: Duration) -> Self {
         Self {
             since: Instant::now(),
+            move_wait,
             looked_up: false,
             replaced: false,
             fenced: false,

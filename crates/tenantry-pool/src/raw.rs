@@ -89,7 +89,7 @@ impl Pools {
         let bytes = self.config().raw_result_bytes_max;
         let bytes = script.result_bytes_max.map_or(bytes, |asked| asked.min(bytes));
         let read_only = script.read_only || caller.role == Role::Viewer;
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(self.config().move_wait);
         let mut lease = loop {
             let (located, mut lease) = self.raw_lease(caller, bytes).await?;
             let begun = {

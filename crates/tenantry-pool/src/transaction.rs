@@ -60,7 +60,7 @@ impl Transaction {
     ///
     /// When dropped, the transaction is lost: every later call on it fails, and dropping it closes the connection.
     pub async fn query(&mut self, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(self.pools.config().move_wait);
         loop {
             let lease = self.lease.as_mut().ok_or_else(lost)?;
             let binding = self.located.binding(&self.caller);
@@ -95,7 +95,7 @@ impl Transaction {
         if self.ahead.len() < AHEAD_MAX && bytes < AHEAD_BYTES_MAX {
             return Ok(());
         }
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(self.pools.config().move_wait);
         loop {
             let lease = self.lease.as_mut().ok_or_else(lost)?;
             let binding = self.located.binding(&self.caller);
@@ -224,7 +224,7 @@ impl Transaction {
     ///
     /// When dropped, it is not known whether the transaction was kept.
     pub async fn commit(mut self) -> Result<(), Error> {
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(self.pools.config().move_wait);
         loop {
             let lease = self.lease.as_mut().ok_or_else(lost)?;
             let binding = self.located.binding(&self.caller);

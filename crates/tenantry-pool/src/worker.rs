@@ -22,7 +22,7 @@ impl Pools {
     ///
     /// As [`query`](Self::query).
     pub async fn as_worker(&self, caller: &Caller, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(self.config().move_wait);
         loop {
             let (located, mut lease) = self.lease(caller).await?;
             // A token names its backend, which a pooler in transaction mode chooses.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tenantry::axum::{Code, LimitHit, Problem};
 use tenantry_ops::{
-    ApiKeyError, CatalogError, JobError, LoginError, MemberError, MigrationError, OperationError, PasswordResetError,
-    RolloutError, SizeError, TenantError,
+    ApiKeyError, CatalogError, JobError, LoginError, MemberError, MigrationError, MoveError, OperationError,
+    PasswordResetError, RolloutError, SizeError, TenantError,
 };
 
 /// When to come again after a failure that passes by itself.
@@ -56,6 +56,27 @@ pub(crate) fn of_tenant(error: TenantError) -> Problem {
         }
         TenantError::Owner(error) => of_member(error),
         TenantError::Catalog(error) => of_catalog(&error),
+        error => internal(&error),
+    }
+}
+
+pub(crate) fn of_move(error: MoveError) -> Problem {
+    match error {
+        MoveError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
+        MoveError::NotFound => Problem::not_found(),
+        MoveError::UnknownServer => Problem::field(Code::InvalidReference, "server", error.to_string()),
+        MoveError::AlreadyThere | MoveError::State { .. } | MoveError::Obstacles(_) => {
+            Problem::new(Code::Conflict, sentence(&error))
+        }
+        MoveError::Busy { .. } => Problem::new(Code::TenantMigrating, sentence(&error)).retry_after(RETRY_AFTER),
+        MoveError::Server(reason) => {
+            tracing::warn!(reason, "a tenant can't be moved");
+            Problem::new(Code::Unavailable, "One of the two servers does not answer; try again.")
+                .retry_after(OPERATION_RETRY_AFTER)
+        }
+        MoveError::KeyMalformed => key_malformed(),
+        MoveError::KeyReused => Problem::new(Code::IdempotencyKeyReused, sentence(&error)),
+        MoveError::Catalog(error) => of_catalog(&error),
         error => internal(&error),
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     layer::{self, Cut},
     life::Life,
     routes::{
-        api_keys, auth, health, jobs, jwks, members, metrics, migrations, openapi as document, operations,
+        api_keys, auth, health, jobs, jwks, members, metrics, migrations, moves, openapi as document, operations,
         password_resets, size, tenants, usage,
     },
 };
@@ -33,6 +33,7 @@ fn routes() -> OpenApiRouter<Services> {
         ))
         .routes(routes!(tenants::suspend_tenant))
         .routes(routes!(tenants::resume_tenant))
+        .routes(routes!(moves::move_tenant))
         .routes(routes!(size::get_size))
         .routes(routes!(usage::get_usage))
         .routes(routes!(operations::get_operation))

@@ -36,6 +36,8 @@ words! {
         PlanMigrations = "plan_migrations",
         /// Compares every schema with what its migrations make, and repairs what is safe where that is wanted.
         VerifyMigrations = "verify_migrations",
+        /// Takes a tenant to another home.
+        Move = "move",
     }
 }
 
@@ -50,7 +52,7 @@ words! {
         Undoing = "undoing",
         /// It did what it should. Final.
         Done = "done",
-        /// It did nothing: what it had made is removed again, and `error` says why. Of a migration: some schemas stayed
+        /// It did nothing: what it had made is removed again, and `error` says why. A tenant that was to be moved is served where it was. Of a migration: some schemas stayed
         /// behind, and `progress` lists them. Final.
         Failed = "failed",
         /// Called off before it began. Final.

@@ -180,6 +180,42 @@ pub async fn set_ready(db: &impl Db, tenant: TenantId) -> Result<(), CatalogErro
     Ok(())
 }
 
+/// The tenant lives elsewhere from now on: the one moment at which a move happens. `false` where it does not live at `from` any more,
+/// at that epoch.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn switch(db: &impl Db, from: &Placement, to: &Placement) -> Result<bool, CatalogError> {
+    let switched = db
+        .execute(
+            "update placement set isolation = $5, tenant_database = $6, schema_name = $7, epoch = $8, changed_at = now()
+             where tenant = $1 and epoch = $2 and tenant_database = $3 and schema_name = $4 and ready",
+            &[
+                from.tenant.as_uuid(),
+                &from.epoch.0,
+                from.database.as_uuid(),
+                &from.schema,
+                &to.isolation.as_str(),
+                to.database.as_uuid(),
+                &to.schema,
+                &to.epoch.0,
+            ],
+        )
+        .await?;
+    Ok(switched == 1)
+}
+
+/// Which placement of the tenant counts now.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn epoch_of(db: &impl Db, tenant: TenantId) -> Result<Option<Epoch>, CatalogError> {
+    let row = db
+        .query_opt("select epoch from placement where tenant = $1", &[tenant.as_uuid()])
+        .await?;
+    Ok(row.map(|row| Epoch(row.get(0))))
+}
+
 /// Forgets where a purged tenant lived.
 ///
 /// # Errors

@@ -292,7 +292,10 @@ pub async fn count_spares(transaction: &Transaction<'_>, server: ServerId) -> Re
         .query_one(
             "select count(*) from tenant_database as d
              where d.server = $1 and d.kind = 'own' and d.state <> 'dropping'
-               and not exists (select from placement as p where p.tenant_database = d.id)",
+               and not exists (select from placement as p where p.tenant_database = d.id)
+               -- A tenant is on its way there.
+               and not exists (select from operation as o where o.tenant_database = d.id and o.tenant is not null
+                                 and o.state in ('pending', 'running', 'undoing'))",
             &[server.as_uuid()],
         )
         .await?;

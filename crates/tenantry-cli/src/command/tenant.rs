@@ -4,6 +4,7 @@ mod copy;
 mod diff;
 mod export;
 mod import;
+mod moves;
 
 use std::{
     collections::BTreeMap,
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Size(Named),
     /// Tell what a tenant uses by the day, and what its plan gives
     Usage(Named),
+    /// Take a tenant to another isolation or another server
+    Move(moves::Move),
     /// Refuse every access to a tenant; its rows stay
     Suspend(Named),
     /// Serve a suspended or deleted tenant again
@@ -275,6 +278,7 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
         Command::Create(create) => return run_create(&ops, create, output).await,
         Command::List(list) => return run_list(&ops, list, output).await,
         Command::Purge(purge) => return run_purge(&ops, &purge, output).await,
+        Command::Move(wish) => return moves::run(&ops, wish, output).await,
         Command::Size(named) => return run_size(&ops, &named, output).await,
         Command::Usage(named) => return run_usage(&ops, &named, output).await,
         Command::Export(export) => return export::run(&ops, &export, output).await,

@@ -155,6 +155,25 @@ async fn a_tenant_lives_from_create_to_purge() {
             .fails(1)
             .contains("no such tenant")
     );
+    // There and back: what follows finds it where it was.
+    for to in ["schema", "shared"] {
+        let plan = installation.json(&["tenant", "move", "a-shared", "--to", to, "--dry-run"]);
+        assert_eq!(
+            (&plan["to"]["isolation"], plan["obstacles"].as_array().unwrap().len()),
+            (&to.into(), 0),
+            "{plan}"
+        );
+        let moved = installation.json(&["tenant", "move", "a-shared", "--to", to]);
+        assert_eq!(
+            (&moved["kind"], &moved["state"]),
+            (&"move".into(), &"done".into()),
+            "{moved}"
+        );
+        assert_eq!(installation.json(&["tenant", "show", "a-shared"])["isolation"], to);
+    }
+    let there = installation.run(&["tenant", "move", "a-shared", "--to", "shared"]);
+    let there = there.fails(1);
+    assert!(there.contains("lives there already"), "{there}");
     let listed = installation.json(&["tenant", "list"]);
     assert_eq!(listed["items"].as_array().unwrap().len(), 3);
     let only = installation.json(&["tenant", "list", "--isolation", "schema"]);

@@ -118,7 +118,10 @@ async fn empty(
         ),
         Acting::Owner => (
             BATCH_LIFTED,
-            format!("select tenantry_private.act_for({tenant}); set local role {owner}"),
+            format!(
+                "select tenantry_private.act_for({tenant}); select pg_catalog.set_config('tenantry.unnoted', 'on', true);
+                 set local role {owner}"
+            ),
             format!("set local role none; select tenantry_private.act_done({tenant}); commit"),
         ),
     };

@@ -283,6 +283,30 @@ pub(crate) async fn take_turn(client: &Client, target: &Target, patience: &Patie
     })
 }
 
+/// Lets nobody migrate these schemas of the connected database for as long as the session lives, by taking the appliers' turn together
+/// with whoever else wants them to stay as they are.
+///
+/// # Errors
+///
+/// [`ApplyError::Busy`] where somebody migrates one of them for longer than `patience`.
+pub async fn hold_still(client: &Client, targets: &[&Target], patience: Duration) -> Result<(), ApplyError> {
+    for target in targets {
+        // One message, which a failure undoes whole: the setting does not stay.
+        let taken = client
+            .batch_execute(&format!(
+                "set lock_timeout = {}; select pg_advisory_lock_shared({}); reset lock_timeout",
+                patience.as_millis(),
+                turn_key(target)
+            ))
+            .await;
+        taken.map_err(|error| match error.code() {
+            Some(&SqlState::LOCK_NOT_AVAILABLE) => ApplyError::Busy(target.schema.as_str().to_owned()),
+            _ => error.into(),
+        })?;
+    }
+    Ok(())
+}
+
 /// Extensions stand once per database, installed by the administrator before a version needs them.
 pub(crate) async fn install(client: &Client, versions: &[&Version]) -> Result<(), ApplyError> {
     for version in versions {

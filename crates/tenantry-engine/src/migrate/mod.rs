@@ -16,7 +16,7 @@ mod statement;
 mod status;
 mod target;
 
-pub use apply::{Applied, ApplyError, apply, apply_with_own};
+pub use apply::{Applied, ApplyError, apply, apply_with_own, hold_still};
 pub use data::seed;
 pub use files::{File, Files, FilesError};
 pub use header::{Header, HistoryOf, Mode, Reference};

@@ -1,3 +1,23 @@
-//! Moving a tenant from one home to another.
+//! A tenant's rows from one home to another: what there is, the copy, and the proof that both sides hold the same.
+//!
+//! All of it is done as the mover, past row security and without the application's triggers, whose effects the rows show
+//! already. Nothing here closes or opens a fence: whoever calls has done so, or copies what goes on changing.
 
+mod beside;
+mod copy;
+mod end;
+mod error;
+mod preflight;
+mod sequences;
 pub mod stream;
+mod tables;
+mod verify;
+
+pub use beside::{carry_history, carry_jobs, carry_ledger, forget_ledger};
+pub use copy::{Copied, Progress, Tell, copy, copy_within};
+pub use end::{End, may_transfer};
+pub use error::TransferError;
+pub use preflight::{Obstacle, Sides, obstacles};
+pub use sequences::{Shared, carry_sequences};
+pub use tables::{Column, Identity, Table, tables};
+pub use verify::{Digest, TableDifference, Verified, foreign_rows, verify};

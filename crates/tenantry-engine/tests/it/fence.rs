@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tenantry_core::{Epoch, TenantId, Tier};
-use tenantry_engine::fence::{self, Closed, Drained, State, Wait};
+use tenantry_engine::fence::{self, Closed, Drained, Ended, State, Wait};
 
 use crate::seal_support::{Fixture, Session, in_each_tier, new_tenant, refusal, sealed};
 
@@ -450,6 +450,30 @@ async fn a_later_placement_opens_only_when_older_connections_are_gone() {
     assert_eq!(drained, Drained::Closed { terminated: 1 });
     while fence::open(&fixture.client, fixture.a, Epoch(2)).await.is_err() {}
     assert_eq!(enter_code(&fixture, fixture.a).await, "TN001");
+}
+
+/// What is in a transaction ends when that is over; what came after the fence closed stays.
+#[tokio::test]
+async fn connections_from_before_the_fence_are_ended_when_they_are_idle() {
+    let fixture = sealed().await;
+    let mut idle = fixture.session().await;
+    idle.enter(fixture.a).await;
+    let mut busy = fixture.session().await;
+    busy.enter(fixture.b).await;
+    busy.client.batch_execute("begin; select 1").await.unwrap();
+    fence::close(&fixture.client, fixture.a, Epoch::FIRST, Closed::Moving)
+        .await
+        .unwrap();
+    let young = fixture.session().await;
+    let ended = fence::end_older(&fixture.client, fixture.a, NOT_LONG).await.unwrap();
+    assert!(matches!(&ended, Ended::Left { pids } if pids.len() == 1), "{ended:?}");
+    assert!(idle.client.batch_execute("select 1").await.is_err());
+    assert!(fence::open(&fixture.client, fixture.a, Epoch(2)).await.is_err());
+    busy.client.batch_execute("commit").await.unwrap();
+    let ended = fence::end_older(&fixture.client, fixture.a, LONG).await.unwrap();
+    assert_eq!(ended, Ended::All { terminated: 1 });
+    fence::open(&fixture.client, fixture.a, Epoch(2)).await.unwrap();
+    young.client.batch_execute("select 1").await.unwrap();
 }
 
 #[tokio::test]

@@ -39,3 +39,5 @@ mod stream;
 mod stream_support;
 mod structure;
 mod support;
+mod transfer;
+mod transfer_tables;

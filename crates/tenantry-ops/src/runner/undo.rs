@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tenantry_catalog::{
     Transaction, api_key, change, idempotency, membership,
     operation::{OperationKind, OperationState},
@@ -18,15 +19,18 @@ use tenantry_engine::{
 };
 
 use super::{
-    Failure, Journal,
+    Failure, Journal, moving,
     site::{TURN, administer},
 };
 use crate::{Ops, failpoint};
 
 /// How long the server may still be at work on a database whose maker is gone.
-const CREATION: Duration = Duration::from_secs(30);
+pub(super) const CREATION: Duration = Duration::from_secs(30);
 
 pub(super) async fn undo(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
+    if journal.operation.kind == OperationKind::Move {
+        return moving::undo(ops, journal).boxed().await;
+    }
     let client = ops.catalog().client().await?;
     let objects = operation_cleanup::list_open(&client, journal.operation.id).await?;
     drop(client);

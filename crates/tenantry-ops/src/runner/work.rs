@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tenantry_catalog::operation::{OperationKind, OperationState};
 
-use super::{Failure, Journal, failure::Reason, fence, look, migrate, prepare, provision, purge, undo};
+use super::{Failure, Journal, failure::Reason, fence, look, migrate, moving, prepare, provision, purge, undo};
 use crate::{Ops, archive::Birth};
 
 /// The pause before the first new try; it doubles.
@@ -23,12 +24,18 @@ pub(super) async fn run(ops: &Ops, mut journal: Journal) {
 
 async fn drive(ops: &Ops, journal: &mut Journal) -> Result<(), Failure> {
     if journal.operation.state != OperationState::Undoing {
-        match journal.guard(in_time(ops, journal, forward(ops, journal))).await {
+        let outcome = journal.guard(in_time(ops, journal, forward(ops, journal))).await;
+        let has_failed = matches!(outcome, Err(Failure::Retry(_) | Failure::Permanent(_)));
+        let can_be_undone = has_failed && can_be_undone(ops, journal).await;
+        let may_try_again = !can_be_undone || journal.operation.attempts < ops.fleet().attempts_max;
+        match outcome {
             Ok(()) => return Ok(()),
             Err(Failure::LeaseLost) => return Err(Failure::LeaseLost),
             Err(Failure::Parked) => return Ok(()),
-            Err(Failure::Retry(reason)) if may_try_again(ops, journal) => return put_off(journal, &reason).await,
-            Err(Failure::Permanent(reason)) if !can_be_undone(journal) => return put_off(journal, &reason).await,
+            Err(Failure::Retry(reason)) if may_try_again => return put_off(journal, &reason).await,
+            Err(Failure::Permanent(reason)) if !can_be_undone => {
+                return put_off(journal, &reason).await;
+            }
             Err(Failure::Retry(reason) | Failure::Permanent(reason)) => {
                 tracing::error!(
                     operation.id = %journal.operation.id, operation.kind = %journal.operation.kind,
@@ -45,12 +52,13 @@ async fn drive(ops: &Ops, journal: &mut Journal) -> Result<(), Failure> {
     }
 }
 
-/// Cuts a try that hangs; dropping it closes its connections. A purge deletes as long as there are rows, and a roll-out goes on
+/// Cuts a try that hangs; dropping it closes its connections. A purge deletes and a move copies as long as there are rows, and a roll-out goes on
 /// as long as there are schemas.
 async fn in_time(ops: &Ops, journal: &Journal, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     const LONG: Duration = Duration::from_secs(24 * 3600);
     let patience = match journal.operation.kind {
         OperationKind::Purge
+        | OperationKind::Move
         | OperationKind::Migrate
         | OperationKind::PlanMigrations
         | OperationKind::VerifyMigrations => LONG,
@@ -67,16 +75,14 @@ async fn in_time(ops: &Ops, journal: &Journal, work: impl Future<Output = Result
     }
 }
 
-/// What only makes things can be undone by removing them; what removes or fences can only go on.
-fn can_be_undone(journal: &Journal) -> bool {
-    matches!(
-        journal.operation.kind,
-        OperationKind::Provision | OperationKind::PrepareDatabase
-    )
-}
-
-fn may_try_again(ops: &Ops, journal: &Journal) -> bool {
-    !can_be_undone(journal) || journal.operation.attempts < ops.fleet().attempts_max
+/// What only makes things can be undone by removing them; what removes or fences can only go on. A move can be undone until the
+/// tenant lives in its new home.
+async fn can_be_undone(ops: &Ops, journal: &Journal) -> bool {
+    match journal.operation.kind {
+        OperationKind::Provision | OperationKind::PrepareDatabase => true,
+        OperationKind::Move => moving::may_be_undone(ops, journal).boxed().await,
+        _ => false,
+    }
 }
 
 async fn put_off(journal: &Journal, reason: &Reason) -> Result<(), Failure> {
@@ -95,6 +101,7 @@ async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
         OperationKind::PrepareDatabase => prepare::forward(ops, journal).await,
         OperationKind::Suspend => fence::suspend(ops, journal).await,
         OperationKind::Resume => fence::resume(ops, journal).await,
+        OperationKind::Move => moving::forward(ops, journal).boxed().await,
         OperationKind::Purge => purge::forward(ops, journal).await,
         OperationKind::Migrate => migrate::forward(ops, journal).await,
         OperationKind::PlanMigrations => look::plan(ops, journal).await,

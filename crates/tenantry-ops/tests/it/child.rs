@@ -29,8 +29,8 @@ impl Drop for Process {
 
 impl Process {
     /// Starts a child that does something with a tenant: `create-<isolation>`, `suspend`, `resume`, `delete`, `purge`,
-    /// `export <file>`, `import-<isolation> <file>`, `add-server` (the slug is the address), `migrate` or `rehearse` (the slug is how many migrations there are), `upgrade` or
-    /// `run` (whatever is due).
+    /// `export <file>`, `import-<isolation> <file>`, `add-server` (the slug is the address), `migrate` or `rehearse` (the slug
+    /// is how many migrations there are), `upgrade` or `run` (whatever is due), or `move-<isolation>`, `move-<isolation>@<server>`.
     pub(crate) fn start(catalog: &str, act: &str, slug: &str, failpoints: &str) -> Self {
         Self::start_with(catalog, act, slug, failpoints, None)
     }
@@ -149,6 +149,9 @@ fn acts_as_a_process_of_its_own() {
                 request.slug = Some(slug.parse().unwrap());
                 request.isolation = Some(isolation.parse().unwrap());
                 drop(ops.import_tenant(&operator(), &request).await);
+            }
+            moves if moves.starts_with("move-") => {
+                crate::moving::act(&ops, &tenant, moves.trim_start_matches("move-")).await;
             }
             create => {
                 let isolation: Isolation = create.strip_prefix("create-").unwrap().parse().unwrap();

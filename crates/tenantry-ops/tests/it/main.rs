@@ -21,6 +21,7 @@ mod migrate;
 mod migrate_killed;
 mod migrate_overlay;
 mod migrate_verify;
+mod moving;
 mod names;
 mod runners;
 mod servers;

@@ -69,7 +69,7 @@ impl<D: Driver> ForeignPools<D> {
     /// When dropped, what was begun is undone by closing its connection, and the caller's place in the queue is free.
     pub async fn begin(&self, caller: &Arc<Caller>) -> Result<ForeignTransaction<D>, Error> {
         let pools = &self.shared.pools;
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(pools.config().move_wait);
         let mut refresh = Refresh::default();
         loop {
             let located = pools.locate(caller).await?;

@@ -9,6 +9,7 @@ pub(crate) mod jwks;
 pub(crate) mod members;
 pub(crate) mod metrics;
 pub(crate) mod migrations;
+pub(crate) mod moves;
 mod named;
 pub(crate) mod openapi;
 pub(crate) mod operations;

@@ -49,6 +49,7 @@ const ACCESS: &[(&str, &str, Access)] = &[
     ("DELETE", "/v1/tenants/{id}", Operator),
     ("POST", "/v1/tenants/{id}/suspend", Operator),
     ("POST", "/v1/tenants/{id}/resume", Operator),
+    ("POST", "/v1/tenants/{id}/moves", Operator),
     ("GET", "/v1/operations/{id}", Operator),
     ("GET", "/v1/migrations", Operator),
     ("POST", "/v1/migrations", Operator),
@@ -213,6 +214,7 @@ impl<'a> Victim<'a> {
         Some(match (method, path) {
             ("POST", "/v1/tenants") => json!({ "slug": "planted", "name": "Planted" }),
             ("PATCH", "/v1/tenants/{id}") => json!({ "name": "Stolen" }),
+            ("POST", "/v1/tenants/{id}/moves") => json!({ "to": "database" }),
             ("POST", "/v1/tenants/{id}/members") => json!({ "email": "spy@example.net", "role": "viewer" }),
             ("PATCH", "/v1/tenants/{id}/members/{account}") => json!({ "role": "viewer" }),
             ("POST", "/v1/tenants/{id}/api-keys") => json!({ "name": "spy", "role": "viewer" }),

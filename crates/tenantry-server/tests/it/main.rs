@@ -13,6 +13,7 @@ mod history;
 mod isolation;
 mod limits;
 mod migrations;
+mod moves;
 mod observability;
 mod openapi;
 mod outside;

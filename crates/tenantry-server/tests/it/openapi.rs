@@ -44,6 +44,7 @@ async fn every_promised_route_stands_in_the_contract() {
         GET PATCH DELETE /v1/tenants/{id}
         POST /v1/tenants/{id}/suspend
         POST /v1/tenants/{id}/resume
+        POST /v1/tenants/{id}/moves
         GET /v1/tenants/{id}/size
         GET /v1/tenants/{id}/usage
         POST GET /v1/tenants/{id}/members

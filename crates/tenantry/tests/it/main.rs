@@ -21,6 +21,7 @@ mod isolation;
 mod jobs;
 mod migration;
 mod mistakes;
+mod moves;
 mod pooler;
 mod raw;
 mod resolve;

@@ -2,7 +2,7 @@
 
 mod dropped;
 mod enqueued;
-mod fleet;
+pub(crate) mod fleet;
 mod killed;
 mod schedules;
 

@@ -1,0 +1,82 @@
+//! Ending the connections that may be bound to a tenant at an earlier placement in the same database.
+//!
+//! What a session is bound to does not name the placement, so the compiled fence refuses the tenant to all of them, and opens at a
+//! later placement only when none is left from before it closed.
+
+use std::time::{Duration, Instant};
+
+use tenantry_core::TenantId;
+use tokio_postgres::Client;
+
+use super::Wait;
+use crate::sql_error::{Doing, SqlError};
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long ended sessions may take to go.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How it ended.
+#[must_use = "some may be left"]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// None is left.
+    All {
+        /// How many were ended.
+        terminated: u32,
+    },
+    /// The deadline passed, and these processes of the server are still at work in a transaction.
+    Left {
+        /// Their process ids.
+        pids: Vec<i32>,
+    },
+}
+
+/// Ends the connections of the application's role to this database that are from before the tenant's fence closed: those that are
+/// in no transaction at once, the others when theirs is over, or at the deadline where that is wanted. They are all tenants', and
+/// their pools open new ones. After it, [`super::open`] opens at a later placement.
+///
+/// The fence is closed. Needs a superuser.
+///
+/// # Errors
+///
+/// Where the database can't be asked.
+///
+/// # Cancel safety
+///
+/// Those that were ended are ended.
+pub async fn end_older(client: &Client, tenant: TenantId, wait: Wait) -> Result<Ended, SqlError> {
+    super::settle(client, tenant).await?;
+    let started = Instant::now();
+    let mut terminated = 0;
+    loop {
+        let waited = started.elapsed();
+        let all = wait.force && waited >= wait.deadline;
+        let rows = client
+            .query(
+                "select a.pid, case when a.state = 'idle' or a.state = 'disabled' or $2 then pg_catalog.pg_terminate_backend(a.pid) else false end
+                   from pg_catalog.pg_stat_activity a, tenantry_private.tenant_database d, tenantry_private.fence f
+                  where a.usename = d.app_role and a.datname = pg_catalog.current_database()
+                    and f.tenant = $1 and f.fenced_at is not null
+                    and (a.backend_start >= f.settled_at) is not true",
+                &[tenant.as_uuid(), &all],
+            )
+            .await
+            .doing("end the connections from before the fence")?;
+        if rows.is_empty() {
+            return Ok(Ended::All { terminated });
+        }
+        terminated += u32::try_from(rows.iter().filter(|row| row.get(1)).count()).unwrap_or(u32::MAX);
+        let patience = if wait.force {
+            wait.deadline + GRACE
+        } else {
+            wait.deadline
+        };
+        if waited >= patience {
+            return Ok(Ended::Left {
+                pids: rows.iter().map(|row| row.get(0)).collect(),
+            });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,302 @@
+//! The rows themselves: by `copy` through this process, or by `insert … select` where both homes are in one database.
+//!
+//! `copy` is binary where each column's type says the same by it in every database, which spares both servers to write numbers
+//! and times as text. Where a type is numbered by each database for itself (composites, arrays of an application's types) or is an
+//! extension's, the whole table goes as text, in which names stand for numbers.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, TryStreamExt, pin_mut};
+use tenantry_core::TenantId;
+
+use super::{
+    End, Table, TransferError,
+    end::of,
+    tables,
+    tables::Column,
+    verify::{self, Verified},
+};
+use crate::sql_error::Doing;
+
+/// How long one of the servers may take for the next piece.
+const STALL: Duration = Duration::from_secs(60);
+/// How often a progress is told, in bytes of a table.
+const TELL_EVERY: u64 = 1 << 20;
+
+/// A table that was copied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Copied {
+    /// Its plain name.
+    pub table: String,
+    /// How many of its rows are the tenant's.
+    pub rows: u64,
+    /// How many bytes went through this process.
+    pub bytes: u64,
+}
+
+/// How far a copy is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress<'a> {
+    /// The table that is being copied, or was copied last.
+    pub table: &'a str,
+    /// How many tables are done.
+    pub tables_done: usize,
+    /// Of how many.
+    pub tables: usize,
+    /// The rows of the tables that are done.
+    pub rows: u64,
+    /// The bytes that have gone through this process.
+    pub bytes: u64,
+}
+
+/// Is told how far a copy is.
+pub type Tell<'a> = &'a mut (dyn FnMut(Progress<'_>) + Send);
+
+/// A table at both ends.
+pub(super) struct Pair {
+    pub(super) source: Table,
+    pub(super) target: Table,
+}
+
+impl Pair {
+    fn binary(&self) -> bool {
+        let same = |(one, other): (&Column, &Column)| unqualified(&one.kind) == unqualified(&other.kind);
+        self.source.binary() && self.target.binary() && self.source.columns.iter().zip(&self.target.columns).all(same)
+    }
+}
+
+/// A type's name without its schema, which differs from home to home.
+fn unqualified(kind: &str) -> &str {
+    kind.rsplit('.').next().unwrap_or(kind)
+}
+
+/// Copies a tenant's rows of all tables from one database to another, each table in a transaction of its own at the target, where
+/// the tenant's rows are thrown away first: so it can be done again. The source is read as of one moment: of the snapshot that is
+/// named, or of now.
+///
+/// It takes as much memory as the largest row, and leaves other tenants' rows alone.
+///
+/// # Errors
+///
+/// See [`TransferError`]; drop both connections then.
+///
+/// # Cancel safety
+///
+/// Drop both connections; tables that were done stay in the target.
+pub async fn copy(
+    source: End<'_>,
+    target: End<'_>,
+    tenant: TenantId,
+    snapshot: Option<&str>,
+    tell: Tell<'_>,
+) -> Result<Vec<Copied>, TransferError> {
+    let pairs = pairs(source, target).await?;
+    source.begin_reading(snapshot).await?;
+    let mut copied: Vec<Copied> = Vec::with_capacity(pairs.len());
+    for pair in &pairs {
+        let (rows, bytes) = sum(&copied);
+        let mut so_far = |more: u64| {
+            tell(Progress {
+                table: &pair.source.name,
+                tables_done: copied.len(),
+                tables: pairs.len(),
+                rows,
+                bytes: bytes + more,
+            });
+        };
+        so_far(0);
+        let one = copy_table(source, target, pair, tenant, &mut so_far).await?;
+        copied.push(one);
+    }
+    source.roll_back().await;
+    if let Some(last) = copied.last() {
+        let (rows, bytes) = sum(&copied);
+        tell(Progress {
+            table: &last.table,
+            tables_done: copied.len(),
+            tables: pairs.len(),
+            rows,
+            bytes,
+        });
+    }
+    Ok(copied)
+}
+
+fn sum(copied: &[Copied]) -> (u64, u64) {
+    (
+        copied.iter().map(|one| one.rows).sum(),
+        copied.iter().map(|one| one.bytes).sum(),
+    )
+}
+
+async fn copy_table(
+    source: End<'_>,
+    target: End<'_>,
+    pair: &Pair,
+    tenant: TenantId,
+    so_far: &mut (dyn FnMut(u64) + Send),
+) -> Result<Copied, TransferError> {
+    target.begin_writing().await?;
+    empty(target, &pair.target, tenant).await?;
+    let form = if pair.binary() { " (format binary)" } else { "" };
+    let columns = pair.source.column_list();
+    let read = format!(
+        "copy (select {columns} from {} where {}) to stdout{form}",
+        pair.source.quoted,
+        of(tenant)
+    );
+    let write = format!("copy {} ({columns}) from stdin{form}", pair.target.quoted);
+    let rows = lively(pair, source.client.copy_out(&read)).await?;
+    let sink = lively(pair, target.client.copy_in(&write)).await?;
+    pin_mut!(rows, sink);
+    let (mut bytes, mut told) = (0, 0);
+    // One piece at a time: the sink's back-pressure bounds what is in memory.
+    while let Some(piece) = lively(pair, rows.try_next()).await? {
+        bytes += piece.len() as u64;
+        lively(pair, sink.feed(piece)).await?;
+        if bytes - told >= TELL_EVERY {
+            told = bytes;
+            so_far(bytes);
+        }
+    }
+    let rows = lively(pair, sink.finish()).await?;
+    target.commit().await?;
+    Ok(Copied {
+        table: pair.source.name.clone(),
+        rows,
+        bytes,
+    })
+}
+
+/// A server that keeps the connection and answers nothing must not keep the tenant waiting for ever.
+async fn lively<T>(
+    pair: &Pair,
+    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, TransferError> {
+    let table = || pair.source.name.clone();
+    match tokio::time::timeout(STALL, work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(source)) => Err(TransferError::Copy { table: table(), source }),
+        Err(_) => Err(TransferError::Stalled { table: table() }),
+    }
+}
+
+/// Copies a tenant's rows from one schema to another of the same database and compares them, in one transaction: all of them are
+/// there, the same, or none. The connection of `source` is not used.
+///
+/// # Errors
+///
+/// See [`TransferError`]; nothing was copied then.
+///
+/// # Cancel safety
+///
+/// Drop the connection: nothing was copied.
+pub async fn copy_within(
+    source: End<'_>,
+    target: End<'_>,
+    tenant: TenantId,
+    tell: Tell<'_>,
+) -> Result<Vec<Verified>, TransferError> {
+    let source = End {
+        client: target.client,
+        ..source
+    };
+    let pairs = pairs(source, target).await?;
+    target.begin_writing().await?;
+    let mut rows = 0;
+    for (done, pair) in pairs.iter().enumerate() {
+        rows += insert(target, pair, tenant).await?;
+        tell(Progress {
+            table: &pair.source.name,
+            tables_done: done + 1,
+            tables: pairs.len(),
+            rows,
+            bytes: 0,
+        });
+    }
+    match verify::within(source, target, &pairs, tenant).await {
+        Ok(verified) => {
+            target.commit().await?;
+            Ok(verified)
+        }
+        Err(error) => {
+            target.roll_back().await;
+            Err(error)
+        }
+    }
+}
+
+async fn insert(target: End<'_>, pair: &Pair, tenant: TenantId) -> Result<u64, TransferError> {
+    empty(target, &pair.target, tenant).await?;
+    let both = pair.source.columns.iter().zip(&pair.target.columns);
+    let values: Vec<_> = both
+        .map(|(from, to)| match from.kind == to.kind {
+            true => from.quoted.clone(),
+            // Each schema has its own: they have nothing in common but what they look like.
+            false => format!("{}::pg_catalog.text::{}", from.quoted, to.kind),
+        })
+        .collect();
+    let insert = format!(
+        "insert into {} ({}) overriding system value select {} from {} where {}",
+        pair.target.quoted,
+        pair.target.column_list(),
+        values.join(", "),
+        pair.source.quoted,
+        of(tenant)
+    );
+    let inserted = target.client.execute(&insert, &[]).await;
+    inserted.map_err(|error| TransferError::Copy {
+        table: pair.source.name.clone(),
+        source: error,
+    })
+}
+
+/// What an attempt before this one has left.
+async fn empty(target: End<'_>, table: &Table, tenant: TenantId) -> Result<(), TransferError> {
+    let delete = format!("delete from {} where {}", table.quoted, of(tenant));
+    target
+        .client
+        .batch_execute(&delete)
+        .await
+        .doing("throw away what an earlier attempt copied")?;
+    Ok(())
+}
+
+/// The tables of both ends, which have to be the same.
+pub(super) async fn pairs(source: End<'_>, target: End<'_>) -> Result<Vec<Pair>, TransferError> {
+    let from = tables(source.client, source.schema).await?;
+    let mut to = tables(target.client, target.schema).await?;
+    let mut pairs = Vec::with_capacity(from.len());
+    for source in from {
+        let place = to.iter().position(|table| table.name == source.name);
+        let place = place.ok_or_else(|| structure(format!("lacks the table {}", source.name)))?;
+        let target = to.swap_remove(place);
+        same_columns(&source, &target)?;
+        pairs.push(Pair { source, target });
+    }
+    match to.first() {
+        Some(table) => Err(structure(format!("has a table more: {}", table.name))),
+        None => Ok(pairs),
+    }
+}
+
+fn same_columns(source: &Table, target: &Table) -> Result<(), TransferError> {
+    let has = |table: &Table, name: &str| table.columns.iter().any(|column| column.name == name);
+    if let Some(column) = source.columns.iter().find(|column| !has(target, &column.name)) {
+        return Err(structure(format!(
+            "lacks the column {} of {}",
+            column.name, source.name
+        )));
+    }
+    match target.columns.iter().find(|column| !has(source, &column.name)) {
+        Some(column) => Err(structure(format!(
+            "has a column more: {} of {}",
+            column.name, target.name
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn structure(what: String) -> TransferError {
+    TransferError::Structure { what }
+}

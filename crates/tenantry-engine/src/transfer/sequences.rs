@@ -1,0 +1,200 @@
+//! Sequences: where the new home goes on counting.
+
+use std::collections::BTreeMap;
+
+use tenantry_core::TenantId;
+use tenantry_sql::Identifier;
+use tokio_postgres::Client;
+
+use super::{End, end::of, tables};
+use crate::sql_error::{Doing, SqlError};
+
+/// As many numbers are drawn one by one rather than that the sequence is locked against everybody who draws from it.
+const DRAWN_MAX: i64 = 10_000;
+
+/// Whether other tenants draw from the target's sequences.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shared {
+    /// They do: a sequence goes on, and never back.
+    Yes,
+    /// Only the tenant does: a sequence stands where the source's does.
+    No,
+}
+
+struct Sequence {
+    quoted: String,
+    /// Where it stands; nothing where no number was drawn yet.
+    last: Option<i64>,
+    start: i64,
+    increment: i64,
+}
+
+impl Sequence {
+    /// Whether the number is behind this one in the order in which it counts.
+    fn is_before(&self, number: i64) -> bool {
+        self.last.is_none_or(|last| {
+            if self.increment > 0 {
+                last < number
+            } else {
+                last > number
+            }
+        })
+    }
+
+    /// The one of two numbers that it reaches later.
+    fn later(&self, one: Option<i64>, other: Option<i64>) -> Option<i64> {
+        match (one, other) {
+            (Some(one), Some(other)) if self.increment > 0 => Some(one.max(other)),
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// How many numbers it gives until this one.
+    fn steps_to(&self, number: i64) -> Option<i64> {
+        let distance = (i128::from(number) - i128::from(self.last?)).unsigned_abs();
+        i64::try_from(distance.div_ceil(u128::from(self.increment.unsigned_abs()))).ok()
+    }
+}
+
+/// Lets each sequence of the target go on where the source's stands: past it, and past the greatest number in the tenant's rows, where
+/// others draw from the target's too; exactly there where only the tenant does. `owner` owns the tables.
+///
+/// # Errors
+///
+/// Where a statement fails: SQLSTATE 55P03 where somebody who drew from a shared sequence does not end. Done again, it goes on.
+///
+/// # Cancel safety
+///
+/// Drop both connections; what was advanced stays so.
+pub async fn carry_sequences(
+    source: End<'_>,
+    target: End<'_>,
+    owner: &Identifier,
+    tenant: TenantId,
+    shared: Shared,
+) -> Result<(), SqlError> {
+    let from = sequences(source.client, source.schema).await?;
+    let to = sequences(target.client, target.schema).await?;
+    let greatest = match shared {
+        Shared::Yes => greatest(source, tenant, &from).await?,
+        Shared::No => BTreeMap::new(),
+    };
+    for (name, from) in &from {
+        let Some(to) = to.get(name) else { continue };
+        match shared {
+            Shared::No => put(target.client, to, from).await?,
+            Shared::Yes => {
+                if let Some(number) = from.later(from.last, greatest.get(name).copied()) {
+                    advance(target.client, owner, to, number).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn sequences(client: &Client, schema: &Identifier) -> Result<BTreeMap<String, Sequence>, SqlError> {
+    let rows = client
+        .query(
+            "select c.relname::pg_catalog.text, pg_catalog.format('%I.%I', n.nspname, c.relname),
+                    pg_catalog.pg_sequence_last_value(c.oid), s.seqstart, s.seqincrement
+               from pg_catalog.pg_sequence s
+               join pg_catalog.pg_class c on c.oid = s.seqrelid
+               join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+              where n.nspname = $1",
+            &[&schema.as_str()],
+        )
+        .await
+        .doing("read the sequences")?;
+    let sequence = |row: &tokio_postgres::Row| Sequence {
+        quoted: row.get(1),
+        last: row.get(2),
+        start: row.get(3),
+        increment: row.get(4),
+    };
+    Ok(rows.iter().map(|row| (row.get(0), sequence(row))).collect())
+}
+
+/// The number that is furthest in each sequence's order among the tenant's rows: one that was written without being drawn.
+async fn greatest(
+    source: End<'_>,
+    tenant: TenantId,
+    sequences: &BTreeMap<String, Sequence>,
+) -> Result<BTreeMap<String, i64>, SqlError> {
+    let mut greatest = BTreeMap::new();
+    let tables = tables(source.client, source.schema).await?;
+    source.begin_reading(None).await?;
+    for table in &tables {
+        for column in &table.columns {
+            let Some(name) = column.sequence.as_ref() else { continue };
+            let Some(sequence) = sequences.get(name) else { continue };
+            if !matches!(column.kind.as_str(), "smallint" | "integer" | "bigint") {
+                continue;
+            }
+            let furthest = if sequence.increment > 0 { "max" } else { "min" };
+            let ask = format!(
+                "select pg_catalog.{furthest}({})::pg_catalog.int8 from {} where {}",
+                column.quoted,
+                table.quoted,
+                of(tenant)
+            );
+            let row = source
+                .client
+                .query_one(&ask, &[])
+                .await
+                .doing("look for the greatest number")?;
+            if let Some(number) = row.get::<_, Option<i64>>(0) {
+                let known = greatest.get(name).copied();
+                greatest.extend(sequence.later(known, Some(number)).map(|number| (name.clone(), number)));
+            }
+        }
+    }
+    source.roll_back().await;
+    Ok(greatest)
+}
+
+async fn put(client: &Client, to: &Sequence, from: &Sequence) -> Result<(), SqlError> {
+    client
+        .query_one(
+            "select pg_catalog.setval($1::pg_catalog.text::pg_catalog.regclass, $2, $3)",
+            &[&to.quoted, &from.last.unwrap_or(from.start), &from.last.is_some()],
+        )
+        .await
+        .doing("set a sequence")?;
+    Ok(())
+}
+
+/// `setval` alone would take it back where somebody draws between the look and it. So a few numbers are drawn, as anybody may, and for
+/// many the sequence is locked: `alter sequence` waits for whoever has drawn in a transaction that is open, and holds up the next.
+async fn advance(client: &Client, owner: &Identifier, to: &Sequence, number: i64) -> Result<(), SqlError> {
+    if !to.is_before(number) {
+        return Ok(());
+    }
+    if let Some(steps) = to.steps_to(number).filter(|steps| *steps <= DRAWN_MAX) {
+        client
+            .execute(
+                "select pg_catalog.nextval($1::pg_catalog.text::pg_catalog.regclass) from pg_catalog.generate_series(1, $2::pg_catalog.int8)",
+                &[&to.quoted, &steps],
+            )
+            .await
+            .doing("draw from a sequence")?;
+        return Ok(());
+    }
+    let order = if to.increment > 0 { "<" } else { ">" };
+    let text = format!(
+        "begin; set local lock_timeout = '2s'; set local role {owner};
+         alter sequence {name} increment by {increment};
+         select pg_catalog.setval('{literal}'::pg_catalog.regclass, {number}) from {name} where last_value {order} {number} or not is_called;
+         commit",
+        name = to.quoted,
+        increment = to.increment,
+        literal = to.quoted.replace('\'', "''"),
+    );
+    let done = client.batch_execute(&text).await;
+    if done.is_err() {
+        // Where this fails the connection is gone, and the transaction with it.
+        let _ = client.batch_execute("rollback").await;
+    }
+    done.doing("advance a sequence that others draw from")
+}

@@ -1,0 +1,342 @@
+//! A tenant's rows in another home: the same, all of them, and nobody else's.
+
+use tenantry_core::TenantId;
+use tenantry_engine::{
+    isolate::Derived,
+    transfer::{
+        End, Shared, TransferError, Verified, carry_jobs, carry_sequences, copy, copy_within, foreign_rows, verify,
+    },
+};
+use tenantry_sql::Identifier;
+use tokio_postgres::Client;
+
+use crate::support::{World, derived, files, tenant};
+
+const TABLES: &str = "
+create type mood as enum ('fine', 'low');
+create type place as (street text, mood mood);
+create domain short as text check (length(value) < 20);
+create table zones (id uuid primary key default gen_random_uuid(), name short not null unique);
+create table everything (
+  id bigint generated always as identity primary key,
+  zone uuid references zones,
+  boss bigint references everything,
+  small smallint, whole integer, large bigint, real real, double double precision, exact numeric(30, 10), any_numeric numeric,
+  money money, flag boolean, bits bit(5), varbits bit varying,
+  text text, name name, fixed char(5), short short, bytes bytea,
+  day date, clock time, clock_zone timetz, at timestamp, at_zone timestamptz, span interval,
+  json json, jsonb jsonb, xml xml,
+  numbers integer[], texts text[], nested integer[][], moods mood[], mood mood, place place, places place[],
+  net inet, block cidr, mac macaddr, vector tsvector, query tsquery,
+  range int4range, many int4multirange, spans tstzrange, path point, shape polygon,
+  twice integer generated always as (whole * 2) stored);
+create table \"Odd \"\"Name\"\"\" (\"a b\" serial primary key, \"select\" text);
+create table parts (id bigint, part int, primary key (id, part)) partition by list (part);
+create table parts_1 partition of parts for values in (1);
+create table parts_2 partition of parts for values in (2);
+create table heap (word text);
+";
+
+const ROWS: &str = r#"
+insert into zones (name) values ('north'), ('süd''s');
+insert into everything (zone, small, whole, large, real, double, exact, any_numeric, money, flag, bits, varbits, text, name, fixed,
+    short, bytes, day, clock, clock_zone, at, at_zone, span, json, jsonb, xml, numbers, texts, nested, moods, mood, place, places, net,
+    block, mac, vector, query, range, many, spans, path, shape)
+  select (select id from zones where name = 'north'), -32768, 2147483647 / 2, 9223372036854775807, 'NaN', 'Infinity', 12345678901234567890.0123456789,
+    'NaN', 12.34, true, '10101', '1', E'tab\tnew\nline \\ quote''s', 'a name', 'ab', 'short', '\x00ff5c0a', 'infinity', '24:00',
+    '12:00:00.123456+15:59', '-infinity', '4713-01-01 00:00:00 BC', '1 year 2 mons -3 days 04:05:06.789', '{"b": 1, "b":  2}', '{"b": [1, null, "x"]}',
+    '<a>b</a>', '{1,NULL,3}', '{"","NULL",NULL,"a\"b,c"}', '[0:1][2:3]={{1,2},{3,4}}', '{fine,low}', 'low', '("a,b ""c""",fine)',
+    '{"(x,low)","(,)"}', '::1/64', '10.0.0.0/8', '08:00:2b:01:02:03', 'a:1A fat:2', 'a & !b',
+    '[1,5)', '{[1,2),[5,)}', '(,2020-01-01 00:00:00+00]', '(1.5,-2)', '((0,0),(1,1),(2,0))';
+insert into everything (boss, text) select (select min(id) from everything), (select string_agg(md5(n::text), '') from generate_series(1, 4000) n);
+insert into everything (boss, any_numeric, double, real) select id, '-Infinity', '-0', '-Infinity' from everything where zone is not null;
+insert into everything (whole) select n from generate_series(1, 3000) n;
+insert into "Odd ""Name""" ("select") values ('x'), (null);
+insert into parts values (1, 1), (1, 2), (2, 1);
+insert into heap values ('same'), ('same'), (null);
+"#;
+
+const SCHEMA: &str = "t_own";
+
+struct Homes {
+    one: World,
+    other: World,
+}
+
+/// A schema of a world, with the world's mover.
+struct Side<'a> {
+    world: &'a World,
+    schema: Identifier,
+    mover: Identifier,
+}
+
+impl<'a> Side<'a> {
+    fn new(world: &'a World, schema: &str) -> Self {
+        Self {
+            world,
+            schema: Identifier::new(schema).unwrap(),
+            mover: world.target(schema).mover,
+        }
+    }
+
+    fn end(&self) -> End<'_> {
+        End {
+            client: &self.world.admin,
+            schema: &self.schema,
+            mover: &self.mover,
+        }
+    }
+}
+
+async fn derive_all() -> Derived {
+    derived(&files(&[("0001_all.sql", TABLES)])).await.unwrap()
+}
+
+async fn fill(world: &World, schema: &str, tenant: TenantId) {
+    world.as_tenant_in(schema, tenant, ROWS).await.unwrap();
+}
+
+impl Homes {
+    /// Two databases with shared tables and an own schema each, and two tenants in the first one's shared tables.
+    async fn new() -> Self {
+        let derived = derive_all().await;
+        let homes = Self {
+            one: World::new().await,
+            other: World::new().await,
+        };
+        for world in [&homes.one, &homes.other] {
+            world.apply(&derived).await.unwrap();
+            world.make_schema(SCHEMA).await;
+            world.apply_to(SCHEMA, &derived, &[]).await.unwrap();
+        }
+        fill(&homes.one, "app", tenant(1)).await;
+        fill(&homes.one, "app", tenant(2)).await;
+        homes
+    }
+}
+
+async fn within(world: &World, from: &str, to: &str) -> Result<Vec<Verified>, TransferError> {
+    let (from, to) = (Side::new(world, from), Side::new(world, to));
+    copy_within(from.end(), to.end(), tenant(1), &mut |_| ()).await
+}
+
+async fn between(from: (&World, &str), to: (&World, &str)) -> Result<Vec<Verified>, TransferError> {
+    let (from, to) = (Side::new(from.0, from.1), Side::new(to.0, to.1));
+    copy(from.end(), to.end(), tenant(1), None, &mut |_| ()).await?;
+    foreign_rows(to.end(), tenant(1)).await?;
+    verify(from.end(), to.end(), tenant(1), None).await
+}
+
+/// Everything a tenant sees, as text.
+async fn seen(world: &World, schema: &str, tenant: TenantId) -> String {
+    let mut all = String::new();
+    for table in ["zones", "everything", "\"Odd \"\"Name\"\"\"", "parts", "heap"] {
+        all += &world
+            .ask_in(
+                schema,
+                tenant,
+                &format!("select string_agg(t::text, chr(10) order by t::text) from {table} t"),
+            )
+            .await;
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_tenant_goes_round_all_homes_and_is_the_same() {
+    let homes = Homes::new().await;
+    let (one, other) = (&homes.one, &homes.other);
+    let before = seen(one, "app", tenant(1)).await;
+    let neighbour = seen(one, "app", tenant(2)).await;
+    assert!(before.contains("NaN") && before.len() > 100_000);
+
+    let to_own = within(one, "app", SCHEMA).await.unwrap();
+    assert_eq!(
+        to_own.iter().find(|table| table.table == "everything").unwrap().rows,
+        3003
+    );
+    assert_eq!(seen(one, SCHEMA, tenant(1)).await, before);
+    let to_other_own = between((one, SCHEMA), (other, SCHEMA)).await.unwrap();
+    let to_other_shared = within(other, SCHEMA, "app").await.unwrap();
+    // Back to where it came from, whose rows are thrown away first.
+    let back = between((other, "app"), (one, "app")).await.unwrap();
+    for way in [&to_other_own, &to_other_shared, &back] {
+        assert_eq!(way, &to_own, "the same rows and checksums");
+    }
+    for (world, schema) in [(one, "app"), (other, "app"), (other, SCHEMA)] {
+        assert_eq!(seen(world, schema, tenant(1)).await, before);
+    }
+    assert_eq!(
+        seen(one, "app", tenant(2)).await,
+        neighbour,
+        "nobody else's rows were touched"
+    );
+    assert_eq!(
+        other
+            .all("select count(*) from app.everything where tenant_id <> '00000000-0000-0000-0000-000000000001'")
+            .await,
+        "0"
+    );
+    assert_eq!(
+        one.all(
+            "select count(*) from pg_stat_activity where state = 'idle in transaction' and datname = current_database()"
+        )
+        .await,
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn rows_that_differ_are_named() {
+    let homes = Homes::new().await;
+    let (one, other) = (&homes.one, &homes.other);
+    between((one, "app"), (other, "app")).await.unwrap();
+    other
+        .run(
+            "update app.everything set text = 'another' where id = 7;
+             delete from app.everything where id = 9;
+             delete from app.heap where ctid = (select min(ctid) from app.heap)",
+        )
+        .await;
+    let (from, to) = (Side::new(one, "app"), Side::new(other, "app"));
+    let differs = verify(from.end(), to.end(), tenant(1), None).await;
+    let Err(TransferError::Differs(tables)) = &differs else {
+        panic!("{differs:?}");
+    };
+    let found: Vec<_> = tables
+        .iter()
+        .map(|table| (&*table.table, table.source_rows, table.target_rows))
+        .collect();
+    assert_eq!(found, [("heap", 3, 2), ("everything", 3003, 3002)]);
+    assert_eq!(tables[1].keys, ["(7)", "(9)"]);
+    assert_eq!(tables[0].keys.len(), 1);
+}
+
+#[tokio::test]
+async fn homes_of_another_structure_are_refused_and_nothing_is_copied() {
+    let homes = Homes::new().await;
+    homes
+        .one
+        .run(&format!("alter table {SCHEMA}.heap add column more int"))
+        .await;
+    let refused = within(&homes.one, "app", SCHEMA).await.unwrap_err();
+    assert!(matches!(refused, TransferError::Structure { .. }), "{refused}");
+    assert!(refused.to_string().contains("more of heap"), "{refused}");
+    homes.one.run(&format!("drop table {SCHEMA}.heap")).await;
+    let refused = within(&homes.one, "app", SCHEMA).await.unwrap_err();
+    assert!(refused.to_string().contains("lacks the table heap"), "{refused}");
+    assert_eq!(
+        homes.one.all(&format!("select count(*) from {SCHEMA}.zones")).await,
+        "0"
+    );
+}
+
+async fn last(client: &Client, sequence: &str) -> Option<i64> {
+    let ask = format!("select pg_sequence_last_value('{sequence}'::regclass)");
+    client.query_one(&ask, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn shared_sequences_only_go_on_and_own_ones_stand_where_the_old_did() {
+    let homes = Homes::new().await;
+    let (one, other) = (&homes.one, &homes.other);
+    let (app, own) = (Side::new(other, "app"), Side::new(other, SCHEMA));
+    let (from, owner) = (Side::new(one, "app"), other.target("app").owner);
+    let shared = "app.everything_id_seq";
+    let stands = last(&one.admin, shared).await.unwrap();
+    let carry = async |from: &Side<'_>, to: &Side<'_>, shared| {
+        let carried = carry_sequences(from.end(), to.end(), &owner, tenant(1), shared).await;
+        carried.unwrap();
+    };
+    carry(&from, &own, Shared::No).await;
+    let stood = last(&other.admin, &format!("{SCHEMA}.everything_id_seq")).await;
+    assert_eq!(stood, Some(stands));
+    // Nobody has drawn: it is taken far on under a lock, past a number that was written by hand.
+    let by_hand = format!(
+        "insert into app.everything (tenant_id, id) overriding system value values ('{}', {})",
+        tenant(1).as_uuid(),
+        stands + 500_000
+    );
+    one.run(&by_hand).await;
+    carry(&from, &app, Shared::Yes).await;
+    assert_eq!(last(&other.admin, shared).await, Some(stands + 500_000));
+    // A little behind, while somebody has drawn in a transaction that is open: it is drawn on.
+    one.run(&format!("select setval('{shared}', {})", stands + 500_009))
+        .await;
+    let busy = other.connect().await;
+    let draw = format!("begin; select nextval('{shared}')");
+    busy.batch_execute(&draw).await.unwrap();
+    carry(&from, &app, Shared::Yes).await;
+    assert_eq!(last(&other.admin, shared).await, Some(stands + 500_009));
+    // And never back.
+    carry(&own, &app, Shared::Yes).await;
+    assert_eq!(last(&other.admin, shared).await, Some(stands + 500_009));
+}
+
+#[tokio::test]
+async fn rows_that_lead_to_no_row_of_a_reference_table_are_told() {
+    let reference = "-- tenantry: reference\ncreate table countries (code text primary key);";
+    let derived = derived(&files(&[
+        ("0001_countries.sql", reference),
+        (
+            "0002_people.sql",
+            "create table people (id int primary key, country text references countries (code));",
+        ),
+    ]))
+    .await
+    .unwrap();
+    let (one, other) = (World::new().await, World::new().await);
+    for world in [&one, &other] {
+        world.apply(&derived).await.unwrap();
+        world.run("insert into app.countries values ('ch')").await;
+    }
+    one.run("insert into app.countries values ('at')").await;
+    one.as_tenant(tenant(1), "insert into people values (1, 'ch'), (2, 'at'), (3, null)")
+        .await
+        .unwrap();
+    let orphans = between((&one, "app"), (&other, "app")).await.unwrap_err();
+    assert!(
+        orphans.to_string().starts_with("1 rows of people refer by"),
+        "{orphans}"
+    );
+    other.run("insert into app.countries values ('at')").await;
+    between((&one, "app"), (&other, "app")).await.unwrap();
+}
+
+#[tokio::test]
+async fn jobs_are_signed_by_their_new_database_unless_they_were_changed_by_hand() {
+    let (one, other) = (World::new().await, World::new().await);
+    let enqueue = |kind: &str| {
+        format!("select tenantry.enqueue(gen_random_uuid(), '{kind}', '{{}}', '0', 0::int2, 5::int2, null)")
+    };
+    for (who, kind) in [(1, "kept"), (1, "running"), (1, "changed"), (2, "other")] {
+        one.as_tenant(tenant(who), &enqueue(kind)).await.unwrap();
+    }
+    one.as_tenant(
+        tenant(1),
+        "select tenantry.schedule_set('nightly', '0 3 * * *', 'UTC', 0::int2, 'kept', '{}', 0::int2, 5::int2)",
+    )
+    .await
+    .unwrap();
+    one.run(
+        "update tenantry_private.job set payload = '[]' where kind = 'changed';
+         update tenantry_private.job set state = 1, attempt = 1, lease = 7, leased_until = now() + '1 h', worker = 'w' where kind = 'running'",
+    )
+    .await;
+    for _ in 0..2 {
+        assert_eq!(carry_jobs(&one.admin, &other.admin, tenant(1)).await.unwrap(), 4);
+    }
+    let genuine = "select string_agg(kind || ' ' || state || ' ' || attempt || ' ' || (mac is not distinct from tenantry_private.job_mac(kid, j)), ', ' order by kind)
+                     from tenantry_private.job j";
+    assert_eq!(
+        other.all(genuine).await,
+        "changed 0 0 false, kept 0 0 true, running 0 0 true"
+    );
+    let schedules = "select string_agg(name || ' ' || (mac is not distinct from tenantry_private.schedule_mac(kid, s)), ', ') from tenantry_private.schedule s";
+    assert_eq!(other.all(schedules).await, "nightly true");
+    assert_eq!(
+        one.all("select count(*) from tenantry_private.job").await,
+        "4",
+        "the old home's stay until it is removed"
+    );
+}

@@ -1,0 +1,9 @@
+//! Tenants that move: every direction, killed anywhere, and what is in the way.
+
+mod directions;
+mod held;
+mod killed;
+mod refused;
+mod support;
+
+pub(crate) use support::act;

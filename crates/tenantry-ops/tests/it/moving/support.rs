@@ -1,0 +1,186 @@
+//! Moves as acts, and how both homes look from outside.
+
+use std::collections::BTreeMap;
+
+use secrecy::ExposeSecret as _;
+use tenantry_core::{Isolation, TenantId};
+use tenantry_ops::{MoveError, MoveRequest, Operation, OperationState, Ops, Tenant, TenantRef};
+use tenantry_testing::{cluster, second_cluster};
+
+use crate::fleet::{Fleet, operator};
+
+/// `schema`, or `schema@two`.
+pub(crate) fn request(to: &str) -> MoveRequest {
+    let (isolation, server) = match to.split_once('@') {
+        Some((isolation, server)) => (isolation, Some(server.to_owned())),
+        None => (to, None),
+    };
+    MoveRequest {
+        to: isolation.parse().unwrap(),
+        server,
+        force: false,
+    }
+}
+
+/// What a child does: begins a move and works on it.
+pub(crate) async fn act(ops: &Ops, tenant: &TenantRef, to: &str) {
+    if let Ok(begun) = ops.move_tenant(&operator(), tenant, &request(to), None).await {
+        let _ = ops.finish_move(&operator(), begun.id, &|_| ()).await;
+    }
+}
+
+impl Fleet {
+    /// Two servers, `one` and `two`, of different releases where they can be had.
+    pub(crate) async fn of_two() -> Self {
+        let fleet = Self::start().await;
+        fleet.add("two", second_cluster().await).await;
+        fleet
+    }
+
+    pub(crate) async fn begin_move(&self, tenant: TenantId, to: &str) -> Result<Operation, MoveError> {
+        self.ops
+            .move_tenant(&operator(), &tenant.into(), &request(to), None)
+            .await
+    }
+
+    /// Moves it, and tells how that ended.
+    pub(crate) async fn moved(&self, tenant: TenantId, to: &str) -> Operation {
+        let begun = self
+            .begin_move(tenant, to)
+            .await
+            .unwrap_or_else(|error| panic!("{to}: {error}"));
+        self.ops.finish_move(&operator(), begun.id, &|_| ()).await.unwrap()
+    }
+
+    /// The same for one that has to succeed.
+    pub(crate) async fn moves(&self, tenant: TenantId, to: &str) {
+        let ended = self.moved(tenant, to).await;
+        assert_eq!(ended.state, OperationState::Done, "{to}: {ended:?}");
+        assert_eq!(self.open_cleanups(ended.id).await, 0, "{to}");
+    }
+
+    pub(crate) async fn found(&self, tenant: TenantId) -> Tenant {
+        self.ops.get_tenant(&operator(), &tenant.into()).await.unwrap()
+    }
+
+    /// `schema@two`.
+    pub(crate) async fn place(&self, tenant: TenantId) -> String {
+        let placement = self.found(tenant).await.placement.unwrap();
+        format!("{}@{}", placement.isolation, placement.server)
+    }
+
+    /// A tenant with some rows, on the first server.
+    pub(crate) async fn filled(&self, slug: &str, isolation: Isolation) -> Tenant {
+        let mut wish = crate::fleet::request(slug, isolation);
+        wish.server = Some("one".to_owned());
+        let tenant = self.ops.create_tenant(&operator(), &wish, None).await.unwrap();
+        self.add_contact(tenant.id, &format!("{slug}@example.com")).await;
+        let client = self.enter(tenant.id).await.unwrap();
+        client
+            .execute(
+                "insert into notes (contact, text) select id, n::text from contacts, generate_series(1, 20) n",
+                &[],
+            )
+            .await
+            .unwrap();
+        tenant
+    }
+
+    /// Every row that the tenant sees.
+    pub(crate) async fn rows(&self, tenant: TenantId) -> String {
+        let client = self.enter(tenant).await.expect("the tenant is served");
+        let row = client
+            .query_one(
+                "select (select string_agg(c::text, ';' order by c.id) from contacts c) || (select string_agg(n::text, ';' order by n.id) from notes n)",
+                &[],
+            )
+            .await
+            .unwrap();
+        row.get(0)
+    }
+
+    /// What every database of the installation holds of a tenant: rows by database and schema, and the state of its fence.
+    pub(crate) async fn traces(&self, tenant: TenantId) -> Traces {
+        let like = format!("tn_{}_%", self.ops.catalog().installation());
+        let mut traces = Traces::default();
+        for server in [cluster().await, second_cluster().await] {
+            let names = server
+                .connect("postgres")
+                .await
+                .query(
+                    "select datname::text from pg_database where datname like $1 and datname not like '%\\_try\\_%'",
+                    &[&like],
+                )
+                .await
+                .unwrap();
+            for name in names.iter().map(|row| row.get::<_, String>(0)) {
+                let client = server.connect(&name).await;
+                let Ok(fence) = client
+                    .query_opt(
+                        "select state, epoch from tenantry_private.fence where tenant = $1",
+                        &[tenant.as_uuid()],
+                    )
+                    .await
+                else {
+                    continue;
+                };
+                let key = format!("{}/{name}", server.port());
+                traces.open += usize::from(fence.is_some_and(|fence| fence.get::<_, i16>(0) == 0));
+                let schemas = client
+                    .query("select n.nspname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relname = 'notes' and c.relkind = 'r'", &[])
+                    .await
+                    .unwrap();
+                for schema in schemas.iter().map(|row| row.get::<_, String>(0)) {
+                    let count = format!("select count(*) from {schema}.notes where tenant_id = $1");
+                    let notes: i64 = client.query_one(&count, &[tenant.as_uuid()]).await.unwrap().get(0);
+                    if notes > 0 {
+                        traces.notes.insert(format!("{key}/{schema}"), notes);
+                    }
+                }
+            }
+        }
+        traces
+    }
+
+    /// Exactly one home is there, and open.
+    pub(crate) async fn lives_once(&self, tenant: TenantId, why: &str) {
+        let traces = self.traces(tenant).await;
+        assert_eq!(traces.open, 1, "{why}: {traces:?}");
+        assert_eq!(
+            traces.notes.values().sum::<i64>(),
+            self.notes(tenant).await,
+            "{why}: {traces:?}"
+        );
+        assert_eq!(traces.notes.len(), 1, "{why}: {traces:?}");
+    }
+
+    pub(crate) async fn notes(&self, tenant: TenantId) -> i64 {
+        let client = self.enter(tenant).await.expect("the tenant is served");
+        client
+            .query_one("select count(*) from notes", &[])
+            .await
+            .unwrap()
+            .get(0)
+    }
+
+    /// The administrator's connection to where the tenant lives.
+    pub(crate) async fn home_admin(&self, tenant: TenantId) -> tokio_postgres::Client {
+        let client = self.ops.catalog().client().await.unwrap();
+        let located = tenantry_catalog::placement::locate(self.ops.catalog(), &client, tenant).await;
+        let located = located.unwrap().unwrap();
+        let mut config: tokio_postgres::Config = located.admin_url.expose_secret().parse().unwrap();
+        config.dbname(&located.database.name);
+        let (admin, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        admin
+    }
+}
+
+/// What is found of a tenant.
+#[derive(Default, Debug)]
+pub(crate) struct Traces {
+    /// In how many databases it may be entered.
+    pub(crate) open: usize,
+    /// Its notes, by server, database and schema.
+    pub(crate) notes: BTreeMap<String, i64>,
+}

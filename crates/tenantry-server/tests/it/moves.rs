@@ -1,0 +1,78 @@
+//! Moves over HTTP: a plan, the operation, refusals, and the application's requests meanwhile.
+
+use serde_json::{Value, json};
+
+use crate::harness::App;
+
+#[tokio::test]
+async fn a_tenant_is_moved_by_an_operation_and_its_requests_go_on() {
+    let app = App::start().await;
+    let tenant = app
+        .tenants
+        .iter()
+        .find(|tenant| tenant.slug.starts_with("shared"))
+        .unwrap_or(&app.tenants[0]);
+    let contacts = tenant.client.get("/app/contacts").await.expect(200);
+    let path = format!("/v1/tenants/{}/moves", tenant.slug);
+    let wish = json!({ "to": "database" });
+    let plan = app
+        .operator
+        .post(&path, json!({ "to": "database", "dry_run": true }))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&plan["to"]["isolation"], &plan["obstacles"]),
+        (&json!("database"), &json!([])),
+        "{plan}"
+    );
+    let operation = app.operator.post(&path, wish.clone()).await.expect(202);
+    assert_eq!(
+        (&operation["kind"], &operation["tenant_id"]),
+        (&json!("move"), &json!(tenant.id))
+    );
+    let followed = format!("/v1/operations/{}", operation["id"].as_str().unwrap());
+    let mut seen = Value::Null;
+    for _ in 0..600 {
+        tenant.client.get("/app/contacts").await.expect(200);
+        seen = app.operator.get(&followed).await.expect(200);
+        if seen["state"] != "running" && seen["state"] != "pending" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(seen["state"], "done", "{seen}");
+    assert!(seen["progress"]["verified"].is_array(), "{seen}");
+    assert_eq!(tenant.client.get("/app/contacts").await.expect(200), contacts);
+    let moved = app
+        .operator
+        .get(&format!("/v1/tenants/{}", tenant.id))
+        .await
+        .expect(200);
+    assert_eq!(moved["isolation"], "database");
+    app.operator.post(&path, wish).await.refused(409, "conflict");
+}
+
+#[tokio::test]
+async fn a_move_that_can_not_be_is_refused_by_its_field() {
+    let app = App::small().await;
+    let path = format!("/v1/tenants/{}/moves", app.tenants[0].id);
+    for (body, status, code, pointer) in [
+        (json!({}), 422, "invalid-field", "/to"),
+        (json!({ "to": "elsewhere" }), 422, "invalid-field", "/to"),
+        (
+            json!({ "to": "database", "server": "nowhere" }),
+            422,
+            "invalid-reference",
+            "/server",
+        ),
+        (json!({ "to": "database", "soak": 1 }), 422, "unknown-field", "/soak"),
+    ] {
+        let refused = app.operator.post(&path, body).await;
+        assert_eq!(refused.refused_fields(status, code), [pointer]);
+    }
+    let nobody = json!({ "to": "database" });
+    app.operator
+        .post("/v1/tenants/nobody/moves", nobody)
+        .await
+        .refused(404, "not-found");
+}

@@ -1,0 +1,157 @@
+//! A tenant that is written to while it moves: what was acknowledged is there, once, in the home where it lives.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI32, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use tenantry::{Error, ErrorKind, Scope, TenantId, Tenantry};
+use tenantry_core::Isolation;
+use tenantry_ops::{MoveRequest, OperationState};
+
+use crate::jobs::fleet::{Fleet, handle_at, system};
+
+/// What writers were told.
+#[derive(Default)]
+struct Told {
+    acknowledged: Mutex<BTreeSet<i32>>,
+    /// Numbers of writes whose fate is not known, or that had none.
+    failed: Mutex<BTreeMap<i32, ErrorKind>>,
+    last: AtomicI32,
+    stop: AtomicBool,
+}
+
+impl Told {
+    fn next(&self) -> i32 {
+        self.last.fetch_add(2, Ordering::Relaxed)
+    }
+
+    fn note(&self, numbers: &[i32], outcome: Result<(), Error>) {
+        match outcome {
+            Ok(()) => self.acknowledged.lock().extend(numbers),
+            Err(error) => self
+                .failed
+                .lock()
+                .extend(numbers.iter().map(|number| (*number, error.kind()))),
+        }
+    }
+}
+
+const INSERT: &str = "insert into done (job, note) values ($1, 'x')";
+
+async fn write_singly(scope: Scope, told: Arc<Told>) {
+    while !told.stop.load(Ordering::Relaxed) {
+        let number = told.next();
+        let written = scope.execute(INSERT, &[&number]).await.map(drop);
+        told.note(&[number], written);
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn write_two(scope: &Scope, one: i32, other: i32) -> Result<(), Error> {
+    let mut transaction = scope.begin().await?;
+    transaction.execute(INSERT, &[&one]).await?;
+    transaction.execute(INSERT, &[&other]).await?;
+    transaction.commit().await
+}
+
+/// Two at a time, which hold together.
+async fn write_in_transactions(scope: Scope, told: Arc<Told>) {
+    while !told.stop.load(Ordering::Relaxed) {
+        let (one, other) = (told.next(), told.next());
+        let written = write_two(&scope, one, other).await;
+        told.note(&[one, other], written);
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn scope(tenantry: &Tenantry, tenant: TenantId) -> Scope {
+    tenantry.system_context(tenant, "test").await.unwrap()
+}
+
+async fn moved(fleet: &Fleet, tenant: TenantId, to: Isolation) {
+    let request = MoveRequest {
+        to,
+        server: None,
+        force: false,
+    };
+    let begun = fleet
+        .ops
+        .move_tenant(&system(), &tenant.into(), &request, None)
+        .await
+        .unwrap();
+    let ended = fleet.ops.finish_move(&system(), begun.id, &|_| ()).await.unwrap();
+    assert_eq!(ended.state, OperationState::Done, "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_during_moves_is_there_once() {
+    let fleet = Fleet::start().await;
+    let tenant = fleet.tenants[0];
+    let told = Arc::new(Told::default());
+    // Another process hears of the move by itself.
+    let elsewhere = handle_at(&fleet.catalog.url()).await;
+    let mut writers = Vec::new();
+    for tenantry in [&fleet.tenantry, &elsewhere] {
+        writers.push(tokio::spawn(write_singly(scope(tenantry, tenant).await, told.clone())));
+        writers.push(tokio::spawn(write_in_transactions(
+            scope(tenantry, tenant).await,
+            told.clone(),
+        )));
+    }
+    for to in [
+        Isolation::Schema,
+        Isolation::Database,
+        Isolation::Shared,
+        Isolation::Database,
+        Isolation::Schema,
+        Isolation::Shared,
+    ] {
+        let before = told.acknowledged.lock().len();
+        moved(&fleet, tenant, to).await;
+        while told.acknowledged.lock().len() < before + 20 {
+            tokio::task::yield_now().await;
+        }
+    }
+    told.stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let rows = fleet
+        .scope(0)
+        .await
+        .query("select job, count(*) from done group by job", &[])
+        .await
+        .unwrap();
+    let found: BTreeMap<i32, i64> = rows
+        .iter()
+        .map(|row| (row.get::<i32>(0).unwrap(), row.get::<i64>(1).unwrap()))
+        .collect();
+    let (acknowledged, failed) = (told.acknowledged.lock(), told.failed.lock());
+    assert!(found.values().all(|count| *count == 1), "doubled");
+    let lost: Vec<_> = acknowledged
+        .iter()
+        .filter(|number| !found.contains_key(*number))
+        .collect();
+    assert!(lost.is_empty(), "lost: {lost:?}");
+    let unknown: Vec<_> = found
+        .keys()
+        .filter(|number| !acknowledged.contains(*number) && !failed.contains_key(*number))
+        .collect();
+    assert!(unknown.is_empty(), "from nowhere: {unknown:?}");
+    // Connections were ended where both homes are in one database; everybody else was held, or told that the tenant moves.
+    let kinds: BTreeSet<_> = failed.values().map(|kind| format!("{kind:?}")).collect();
+    assert!(
+        kinds.iter().all(|kind| kind == "TenantMoving" || kind == "Unavailable"),
+        "{kinds:?}"
+    );
+    println!(
+        "{} acknowledged, {} failed: {kinds:?}",
+        acknowledged.len(),
+        failed.len()
+    );
+}
