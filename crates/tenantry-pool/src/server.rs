@@ -374,6 +374,7 @@ impl ServerPool {
         let now = Instant::now();
         member.idle_since = now;
         member.seat.given_back();
+        member.session.forget_begin();
         let clean = member.session.is_clean();
         let mut inner = self.inner.lock();
         let Some(database) = &mut inner.databases[slot] else {

@@ -106,7 +106,13 @@ impl Session {
 
     /// Whether the session can serve somebody else: it is idle, and nothing was left in it.
     pub fn is_clean(&self) -> bool {
-        self.is_idle() && !self.tainted
+        self.is_idle() && !self.tainted && !self.opening
+    }
+
+    /// A transaction that [`begin`](Self::begin) was to open, and of which nothing was sent, is not opened any more. Otherwise whoever
+    /// calls next would be in it, and nobody would commit what they write.
+    pub fn forget_begin(&mut self) {
+        self.opening = false;
     }
 
     /// From here on the session serves nobody else: it behaves as if something was left in it.

@@ -80,3 +80,15 @@ async fn a_transaction_begins_again_at_the_new_home() {
     transaction.commit().await.unwrap();
     assert_eq!(elsewhere.names(&elsewhere.pools(small(1)), 1).await, ["Bob", "Moved"]);
 }
+
+/// Its connection goes to the next caller, whose write would never be committed.
+#[tokio::test]
+async fn a_transaction_of_which_nothing_was_sent_is_not_opened_by_the_next_call() {
+    let fixture = Fixture::new().await;
+    let pools = fixture.pools(small(1));
+    drop(pools.begin(fixture.caller(0).into()).await.unwrap());
+    let sql = "insert into contact (id, name) values (9, 'Kept')";
+    pools.query(&fixture.caller(0), sql, &[]).await.unwrap();
+    let elsewhere = fixture.pools(small(1));
+    assert_eq!(fixture.names(&elsewhere, 0).await.len(), 2);
+}

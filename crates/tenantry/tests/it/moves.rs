@@ -18,7 +18,7 @@ use crate::jobs::fleet::{Fleet, handle_at, system};
 /// What writers were told.
 #[derive(Default)]
 struct Told {
-    acknowledged: Mutex<BTreeSet<i32>>,
+    acknowledged: Mutex<BTreeMap<i32, String>>,
     /// Numbers of writes whose fate is not known, or that had none.
     failed: Mutex<BTreeMap<i32, ErrorKind>>,
     last: AtomicI32,
@@ -30,9 +30,12 @@ impl Told {
         self.last.fetch_add(2, Ordering::Relaxed)
     }
 
-    fn note(&self, numbers: &[i32], outcome: Result<(), Error>) {
+    fn note(&self, numbers: &[i32], outcome: Result<String, Error>) {
         match outcome {
-            Ok(()) => self.acknowledged.lock().extend(numbers),
+            Ok(place) => self
+                .acknowledged
+                .lock()
+                .extend(numbers.iter().map(|number| (*number, format!("{place} {numbers:?}")))),
             Err(error) => self
                 .failed
                 .lock()
@@ -41,22 +44,27 @@ impl Told {
     }
 }
 
-const INSERT: &str = "insert into done (job, note) values ($1, 'x')";
+const INSERT: &str = "insert into done (job, note) values ($1, 'x')
+    returning current_schema() || ' in ' || current_database() || ' by ' || pg_backend_pid() || ' at ' || extract(epoch from clock_timestamp())";
 
 async fn write_singly(scope: Scope, told: Arc<Told>) {
     while !told.stop.load(Ordering::Relaxed) {
         let number = told.next();
-        let written = scope.execute(INSERT, &[&number]).await.map(drop);
+        let written = scope
+            .query_one(INSERT, &[&number])
+            .await
+            .and_then(|row| row.get::<String>(0));
         told.note(&[number], written);
         tokio::task::yield_now().await;
     }
 }
 
-async fn write_two(scope: &Scope, one: i32, other: i32) -> Result<(), Error> {
+async fn write_two(scope: &Scope, one: i32, other: i32) -> Result<String, Error> {
     let mut transaction = scope.begin().await?;
     transaction.execute(INSERT, &[&one]).await?;
-    transaction.execute(INSERT, &[&other]).await?;
-    transaction.commit().await
+    let place = transaction.query_one(INSERT, &[&other]).await?.get::<String>(0)?;
+    transaction.commit().await?;
+    Ok(place)
 }
 
 /// Two at a time, which hold together.
@@ -135,12 +143,12 @@ async fn what_was_acknowledged_during_moves_is_there_once() {
     assert!(found.values().all(|count| *count == 1), "doubled");
     let lost: Vec<_> = acknowledged
         .iter()
-        .filter(|number| !found.contains_key(*number))
+        .filter(|(number, _)| !found.contains_key(*number))
         .collect();
     assert!(lost.is_empty(), "lost: {lost:?}");
     let unknown: Vec<_> = found
         .keys()
-        .filter(|number| !acknowledged.contains(*number) && !failed.contains_key(*number))
+        .filter(|number| !acknowledged.contains_key(*number) && !failed.contains_key(*number))
         .collect();
     assert!(unknown.is_empty(), "from nowhere: {unknown:?}");
     // Connections were ended where both homes are in one database; everybody else was held, or told that the tenant moves.
