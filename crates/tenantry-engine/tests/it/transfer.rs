@@ -4,7 +4,8 @@ use tenantry_core::TenantId;
 use tenantry_engine::{
     isolate::Derived,
     transfer::{
-        End, Shared, TransferError, Verified, carry_jobs, carry_sequences, copy, copy_within, foreign_rows, verify,
+        End, Shared, TransferError, Verified, carry_history, carry_jobs, carry_sequences, copy, copy_within,
+        foreign_rows, verify,
     },
 };
 use tenantry_sql::Identifier;
@@ -337,6 +338,31 @@ async fn jobs_are_signed_by_their_new_database_unless_they_were_changed_by_hand(
     assert_eq!(
         one.all("select count(*) from tenantry_private.job").await,
         "4",
+        "the old home's stay until it is removed"
+    );
+}
+
+#[tokio::test]
+async fn the_history_of_rows_goes_along_whole_and_no_other_tenants() {
+    let (one, other) = (World::new().await, World::new().await);
+    let asked = "-- tenantry: history notes\ncreate table notes (id int primary key, text text);\n";
+    let asked = derived(&files(&[("0001_notes.sql", asked)])).await.unwrap();
+    for world in [&one, &other] {
+        world.apply(&asked).await.unwrap();
+    }
+    for who in [1, 2] {
+        let acts = "insert into notes values (1, 'a'), (2, 'b'); update notes set text = 'c' where id = 1; delete from notes where id = 2";
+        one.as_tenant(tenant(who), acts).await.unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(carry_history(&one.admin, &other.admin, tenant(1)).await.unwrap(), 4);
+    }
+    let whole = "select string_agg(h::text, chr(10) order by h.id) from tenantry_private.history h";
+    let first = format!("{whole} where h.tenant = '{}'", tenant(1));
+    assert_eq!(other.all(whole).await, one.all(&first).await);
+    assert_eq!(
+        one.all("select count(*) from tenantry_private.history").await,
+        "8",
         "the old home's stay until it is removed"
     );
 }

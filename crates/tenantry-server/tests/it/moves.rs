@@ -13,6 +13,18 @@ async fn a_tenant_is_moved_by_an_operation_and_its_requests_go_on() {
         .find(|tenant| tenant.slug.starts_with("shared"))
         .unwrap_or(&app.tenants[0]);
     let contacts = tenant.client.get("/app/contacts").await.expect(200);
+    let project = json!({ "name": "Along" });
+    let project = tenant.client.post("/app/projects", project).await.expect(201);
+    let task = json!({ "title": "Pack", "project_id": project["id"] });
+    let task = tenant.client.post("/app/tasks", task).await.expect(201);
+    let task = format!("/app/tasks/{}", task["id"].as_str().unwrap());
+    tenant
+        .client
+        .patch(&task, json!({ "status": "doing" }))
+        .await
+        .expect(200);
+    let history = format!("{task}/history");
+    let noted = tenant.client.get(&history).await.expect(200);
     let path = format!("/v1/tenants/{}/moves", tenant.slug);
     let wish = json!({ "to": "database" });
     let plan = app
@@ -43,6 +55,8 @@ async fn a_tenant_is_moved_by_an_operation_and_its_requests_go_on() {
     assert_eq!(seen["state"], "done", "{seen}");
     assert!(seen["progress"]["verified"].is_array(), "{seen}");
     assert_eq!(tenant.client.get("/app/contacts").await.expect(200), contacts);
+    assert_eq!(tenant.client.get(&history).await.expect(200), noted);
+    assert_eq!(noted["items"].as_array().unwrap().len(), 2);
     let moved = app
         .operator
         .get(&format!("/v1/tenants/{}", tenant.id))

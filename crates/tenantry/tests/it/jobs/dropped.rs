@@ -1,5 +1,7 @@
 //! The end of a job, dropped at every await it has: its work and its end hold together, or neither does.
 
+use std::time::Duration;
+
 use tenantry::jobs::{Failure, Job, JobState, Run};
 use tokio::sync::{mpsc, oneshot};
 
@@ -57,14 +59,17 @@ async fn end_at_every_await(world: &World, n: usize, run: &Run, end: End) -> usi
 async fn the_end_of_a_job_dropped_at_every_await_holds_with_its_work_or_not_at_all() {
     let world = World::new().await;
     let (runs, mut taken) = mpsc::unbounded_channel();
-    let worker = worker(&world.tenantry).handle(move |run: Run, _: Held| {
-        let (over, is_over) = oneshot::channel::<()>();
-        runs.send((run, over)).unwrap();
-        async move {
-            let _ = is_over.await;
-            Ok::<_, Failure>(())
-        }
-    });
+    // A busy machine must not lose the job to a later claim.
+    let worker = worker(&world.tenantry)
+        .lease(Duration::from_secs(60))
+        .handle(move |run: Run, _: Held| {
+            let (over, is_over) = oneshot::channel::<()>();
+            runs.send((run, over)).unwrap();
+            async move {
+                let _ = is_over.await;
+                Ok::<_, Failure>(())
+            }
+        });
     // One tenant of each isolation.
     let all = async {
         for n in [0, 2, 4] {
