@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
-use tenantry_catalog::{Catalog, MasterKey};
+use tenantry_catalog::{Catalog, CatalogError, MasterKey};
 use tenantry_ops::{Authority, FleetConfig, HardenedDatabases, IdentityConfig, Ops, PlanRule, Retention};
 
 use crate::{
@@ -23,11 +23,31 @@ pub(crate) async fn ops(config: &Config) -> Result<Ops, Failure> {
     let (url, key) = catalog(config)?;
     let catalog = Catalog::connect(url.expose_secret(), &key).await;
     let catalog = match config.catalog_url {
-        Some(_) => catalog?,
+        Some(_) => catalog.map_err(|error| unreachable(error, url.expose_secret()))?,
         // One that was killed could not take its dev.json away.
         None => catalog.context("can't use the `tenantry dev` of this folder (start it again, if it does not run)")?,
     };
     ops_on(catalog, config)
+}
+
+/// Which address did not answer, and who says so; never the password in it.
+fn unreachable(error: CatalogError, url: &str) -> Failure {
+    if !matches!(error, CatalogError::Unavailable(_)) {
+        return error.into();
+    }
+    let (host, port) = url::Url::parse(url).map_or_else(
+        |_| ("?".to_owned(), 5432),
+        |url| {
+            (
+                url.host_str().unwrap_or("localhost").to_owned(),
+                url.port().unwrap_or(5432),
+            )
+        },
+    );
+    let told = format!(
+        "no catalog answers at {host}:{port}, as catalog_url (TENANTRY_CATALOG_URL) says: start its PostgreSQL, or mend the address"
+    );
+    Failure::from(anyhow::Error::new(error).context(told))
 }
 
 /// The use cases on a catalog, as the configuration wants them.

@@ -106,5 +106,5 @@ pub use tenantry_engine::archive::{
 pub use tenantry_engine::home::StoredJob;
 pub use tenantry_engine::size::TableSize;
 pub use tenantry_engine::transfer::Obstacle;
-pub use tenants::{FirstOwner, SETTINGS_LEN_MAX, TenantError, TenantRef, TenantRequest};
+pub use tenants::{FirstOwner, HOLD_REASON_LEN_MAX, SETTINGS_LEN_MAX, TenantError, TenantRef, TenantRequest};
 pub use upgrade::{OutdatedDatabase, UpgradeError, UpgradedDatabase};

@@ -18,7 +18,10 @@ use crate::{
 };
 
 mod create;
+mod legal_hold;
 mod lifecycle;
+
+pub use legal_hold::HOLD_REASON_LEN_MAX;
 
 /// The most a tenant's settings may take, as JSON.
 pub const SETTINGS_LEN_MAX: usize = 64 * 1024;
@@ -145,6 +148,15 @@ pub enum TenantError {
         state: TenantState,
         /// What it takes instead.
         needs: &'static str,
+    },
+    /// The reason of a legal hold has no usable form.
+    #[error("the reason of a legal hold has 1 to {HOLD_REASON_LEN_MAX} characters, none of them control characters")]
+    HoldReason,
+    /// A legal hold keeps the tenant.
+    #[error("a legal hold keeps the tenant ({reason}): end it first, if you may")]
+    OnHold {
+        /// Why.
+        reason: String,
     },
     /// Another operation works on the tenant.
     #[error("the tenant's {kind} is still under way (operation {operation}): try again when it has ended")]

@@ -32,6 +32,7 @@ fn routes() -> OpenApiRouter<Services> {
             tenants::delete_tenant
         ))
         .routes(routes!(tenants::suspend_tenant))
+        .routes(routes!(tenants::hold_tenant, tenants::release_tenant))
         .routes(routes!(tenants::resume_tenant))
         .routes(routes!(moves::move_tenant))
         .routes(routes!(size::get_size))

@@ -45,6 +45,8 @@ pub struct Tenant {
     pub deleted_at: Option<DateTime<Utc>>,
     /// When it is purged.
     pub purge_after: Option<DateTime<Utc>>,
+    /// Why it is not purged all the same.
+    pub legal_hold: Option<String>,
     /// Where it lives; a purged one lives nowhere.
     pub placement: Option<TenantPlacement>,
 }
@@ -160,7 +162,7 @@ pub enum Changed {
 const SELECT: &str =
     "select t.id, t.slug, t.name, t.plan, t.state, t.address, t.phone, t.website, t.settings, t.version,
         t.created_at, t.updated_at, t.deleted_at, t.purge_after,
-        p.isolation, s.name, s.region, d.name, p.schema_name, p.epoch
+        p.isolation, s.name, s.region, d.name, p.schema_name, p.epoch, t.legal_hold
  from tenant as t
  left join placement as p on p.tenant = t.id
  left join tenant_database as d on d.id = p.tenant_database
@@ -185,6 +187,7 @@ impl Tenant {
             updated_at: row.get(11),
             deleted_at: row.get(12),
             purge_after: row.get(13),
+            legal_hold: row.get(20),
             placement: match row.get::<_, Option<&str>>(14) {
                 None => None,
                 Some(_) => Some(TenantPlacement {
@@ -423,6 +426,19 @@ pub async fn set_deleted(
         )
         .await?;
     Ok(if updated == 0 { Changed::No } else { Changed::Yes })
+}
+
+/// Sets or, without a reason, ends what keeps the tenant from being purged.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_legal_hold(db: &impl Db, id: TenantId, reason: Option<&str>) -> Result<(), CatalogError> {
+    db.execute(
+        "update tenant set legal_hold = $2, version = version + 1, updated_at = now() where id = $1",
+        &[id.as_uuid(), &reason],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Ends the retention time of a deleted tenant.

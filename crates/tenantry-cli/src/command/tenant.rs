@@ -51,6 +51,10 @@ pub(crate) enum Command {
     Delete(Named),
     /// Remove a deleted tenant's rows for ever
     Purge(Purge),
+    /// Keep a tenant from being purged, whatever its retention time says
+    Hold(Hold),
+    /// End a legal hold; a tenant whose retention time is over is purged then
+    Release(Named),
     /// Write all rows of a tenant, as of one moment, into one signed file
     Export(export::Export),
     /// Make a tenant of such a file
@@ -66,6 +70,16 @@ pub(crate) enum Command {
 pub(crate) struct Named {
     /// The tenant's slug or id
     tenant: String,
+}
+
+/// A legal hold.
+#[derive(Args, Debug)]
+pub(crate) struct Hold {
+    #[command(flatten)]
+    named: Named,
+    /// Why, for whoever asks later
+    #[arg(long)]
+    reason: String,
 }
 
 /// The tenant to create.
@@ -155,6 +169,7 @@ struct Shown {
     updated_at: DateTime<Utc>,
     deleted_at: Option<DateTime<Utc>>,
     purge_after: Option<DateTime<Utc>>,
+    legal_hold: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<Admin>,
 }
@@ -205,6 +220,7 @@ impl From<Tenant> for Shown {
             updated_at: tenant.updated_at,
             deleted_at: tenant.deleted_at,
             purge_after: tenant.purge_after,
+            legal_hold: tenant.legal_hold,
             admin: None,
         }
     }
@@ -231,6 +247,9 @@ impl Answer for Shown {
         shown.push(("created", time(self.created_at)));
         if let Some(at) = self.purge_after {
             shown.push(("purged after", time(at)));
+        }
+        if let Some(reason) = &self.legal_hold {
+            shown.push(("legal hold", reason.clone()));
         }
         if let Some(admin) = &self.admin {
             shown.push(("owner", admin.email.to_string()));
@@ -286,6 +305,8 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
         Command::Import(import) => import::run(&ops, import, output).await?,
         Command::Clone(clone) => copy::run(&ops, clone, output).await?,
         Command::Show(named) => ops.get_tenant(&by, &named.tenant()).await?,
+        Command::Hold(hold) => ops.hold_tenant(&by, &hold.named.tenant(), &hold.reason).await?,
+        Command::Release(named) => ops.release_tenant(&by, &named.tenant()).await?,
         Command::Suspend(named) => ops.suspend_tenant(&by, &named.tenant()).await?,
         Command::Resume(named) => ops.resume_tenant(&by, &named.tenant()).await?,
         Command::Delete(named) => {

@@ -12,6 +12,7 @@
 mod adopt;
 mod archive;
 mod audit;
+mod away;
 mod bench;
 mod beside;
 mod completions;

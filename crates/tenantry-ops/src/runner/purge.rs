@@ -30,6 +30,9 @@ use crate::{
 /// How long a purge waits for the tenant's open transactions before it ends their sessions.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// A purge that is held looks again after this, should nobody wake it.
+const HELD_LOOK: Duration = Duration::from_secs(24 * 3600);
+
 pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let tenant = journal.tenant()?;
     let client = ops.catalog().client().await?;
@@ -73,9 +76,11 @@ async fn sleep_until_due(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let transaction = client.transaction().await?;
     journal.hold(&transaction).await?;
     let found = tenant::find(&transaction, tenant).await?;
-    let due = found
-        .and_then(|tenant| tenant.purge_after)
-        .filter(|due| *due > Utc::now());
+    let due = found.and_then(|tenant| match &tenant.legal_hold {
+        // Whoever ends it wakes this operation.
+        Some(_) => Some(Utc::now() + HELD_LOOK),
+        None => tenant.purge_after.filter(|due| *due > Utc::now()),
+    });
     let Some(due) = due else { return Ok(()) };
     journal.park(&transaction, due).await?;
     transaction.commit().await?;
@@ -88,6 +93,10 @@ async fn mark_purged(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let mut client = ops.catalog().client().await?;
     let transaction = client.transaction().await?;
     journal.hold(&transaction).await?;
+    let found = tenant::find(&transaction, tenant).await?;
+    if found.is_some_and(|found| found.legal_hold.is_some()) {
+        return Err(Failure::retry("legal_hold", "a legal hold keeps the tenant"));
+    }
     match tenant::set_state(&transaction, tenant, TenantState::Deleted, TenantState::Purged).await? {
         Changed::Yes => {}
         Changed::No | Changed::Clash(_) => {

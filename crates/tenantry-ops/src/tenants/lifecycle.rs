@@ -203,6 +203,9 @@ impl Ops {
                 });
             }
         };
+        if let (TenantState::Deleted, Some(reason)) = (before.state, before.legal_hold.clone()) {
+            return Err(TenantError::OnHold { reason });
+        }
         if !purge.state.is_final() {
             operation::run_now(&transaction, purge.id).await?;
             tenant::set_purge_now(&transaction, before.id).await?;

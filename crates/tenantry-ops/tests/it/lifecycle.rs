@@ -7,7 +7,7 @@ use tenantry_ops::{OperationState, TenantError, TenantFilter, TenantRef};
 
 use crate::{
     child::Process,
-    fleet::{Fleet, operator},
+    fleet::{Fleet, config, operator},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,6 +29,53 @@ async fn a_suspended_tenant_is_refused_by_its_database_until_it_is_resumed() {
         assert_eq!(resumed.state, TenantState::Active);
         assert_eq!(fleet.emails(tenant.id).await, ["help@example.com"]);
         fleet.ops.resume_tenant(&operator(), &tenant.id.into()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_legal_hold_keeps_a_deleted_tenant_until_it_is_ended() {
+    let mut config = config();
+    config.retention = Duration::ZERO;
+    let fleet = Fleet::start_with(config).await;
+    let (ops, by) = (&fleet.ops, operator());
+    for isolation in Isolation::ALL {
+        let tenant = fleet.create(&format!("acme-{isolation}"), isolation).await.unwrap();
+        let id = TenantRef::from(tenant.id);
+        for reason in ["", "  ", "a\nb", &"x".repeat(501)] {
+            let refused = ops.hold_tenant(&by, &id, reason).await.unwrap_err();
+            assert!(matches!(refused, TenantError::HoldReason), "{reason:?}: {refused}");
+        }
+        let held = ops.hold_tenant(&by, &id, " case 7 ").await.unwrap();
+        assert_eq!(held.legal_hold.as_deref(), Some("case 7"));
+        // It serves as ever, and can be deleted; but its retention time, which is over at once, purges nothing.
+        assert_eq!(fleet.emails(tenant.id).await, ["help@example.com"]);
+        let purge = ops.delete_tenant(&by, &id).await.unwrap();
+        assert!(!purge.state.is_final(), "{purge:?}");
+        let refused = ops.purge_tenant(&by, &id).await.unwrap_err();
+        assert!(refused.to_string().contains("case 7"), "{refused}");
+        // Nor does a runner that comes upon it.
+        let _ = tokio::time::timeout(Duration::from_millis(1500), ops.run_operations()).await;
+        let kept = ops.get_tenant(&by, &id).await.unwrap();
+        assert_eq!((kept.state, kept.placement.is_some()), (TenantState::Deleted, true));
+        // What was held can be had back, whole.
+        ops.resume_tenant(&by, &id).await.unwrap();
+        assert_eq!(fleet.emails(tenant.id).await, ["help@example.com"]);
+        ops.delete_tenant(&by, &id).await.unwrap();
+        let released = ops.release_tenant(&by, &id).await.unwrap();
+        assert_eq!(released.legal_hold, None);
+        let purged = ops.purge_tenant(&by, &id).await.unwrap();
+        assert_eq!(purged.state, OperationState::Done);
+        let refused = ops.hold_tenant(&by, &id, "too late").await.unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                TenantError::State {
+                    state: TenantState::Purged,
+                    ..
+                }
+            ),
+            "{refused}"
+        );
     }
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct TenantBody {
     deleted_at: Option<DateTime<Utc>>,
     /// When a deleted tenant is purged.
     purge_after: Option<DateTime<Utc>>,
+    /// Why it is not purged all the same.
+    legal_hold: Option<String>,
 }
 
 /// Where a tenant lives.
@@ -85,6 +87,7 @@ impl From<Tenant> for TenantBody {
             updated_at: tenant.updated_at,
             deleted_at: tenant.deleted_at,
             purge_after: tenant.purge_after,
+            legal_hold: tenant.legal_hold,
         }
     }
 }
@@ -375,6 +378,54 @@ pub(crate) async fn resume_tenant(
         .await
         .map_err(refusal::of_tenant)?;
     Ok(Json(tenant.into()))
+}
+
+/// Why a tenant is kept.
+#[derive(ToSchema)]
+pub(crate) struct HoldBody {
+    #[schema(min_length = 1, max_length = 500)]
+    reason: String,
+}
+
+impl FromFields for HoldBody {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        let reason = fields.required("reason");
+        Some(Self { reason: reason? })
+    }
+}
+
+/// Keep a tenant from being purged, whatever its retention time says.
+#[utoipa::path(put, path = "/v1/tenants/{id}/legal-hold", tag = "tenants",
+    params(("id" = String, Path, description = "Id or slug")),
+    request_body = HoldBody, responses((status = 200, body = TenantBody), (status = 409)))]
+pub(crate) async fn hold_tenant(
+    State(services): State<Services>,
+    Caller(authority): Caller,
+    Path(tenant): Path<String>,
+    Body(hold): Body<HoldBody>,
+) -> Result<Json<TenantBody>, Problem> {
+    let tenant = services
+        .ops
+        .hold_tenant(&authority, &named(&tenant)?, &hold.reason)
+        .await
+        .map_err(refusal::of_tenant)?;
+    Ok(Json(tenant.into()))
+}
+
+/// End a legal hold; a tenant whose retention time is over is purged then.
+#[utoipa::path(delete, path = "/v1/tenants/{id}/legal-hold", tag = "tenants",
+    params(("id" = String, Path, description = "Id or slug")), responses((status = 204), (status = 409)))]
+pub(crate) async fn release_tenant(
+    State(services): State<Services>,
+    Caller(authority): Caller,
+    Path(tenant): Path<String>,
+) -> Result<StatusCode, Problem> {
+    services
+        .ops
+        .release_tenant(&authority, &named(&tenant)?)
+        .await
+        .map_err(refusal::of_tenant)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Mark a tenant deleted: recoverable for the retention time, then purged by the operation that is answered.

@@ -48,6 +48,8 @@ const ACCESS: &[(&str, &str, Access)] = &[
     ("PATCH", "/v1/tenants/{id}", Operator),
     ("DELETE", "/v1/tenants/{id}", Operator),
     ("POST", "/v1/tenants/{id}/suspend", Operator),
+    ("PUT", "/v1/tenants/{id}/legal-hold", Operator),
+    ("DELETE", "/v1/tenants/{id}/legal-hold", Operator),
     ("POST", "/v1/tenants/{id}/resume", Operator),
     ("POST", "/v1/tenants/{id}/moves", Operator),
     ("GET", "/v1/operations/{id}", Operator),
@@ -213,6 +215,7 @@ impl<'a> Victim<'a> {
     fn body(&self, method: &str, path: &str) -> Option<Value> {
         Some(match (method, path) {
             ("POST", "/v1/tenants") => json!({ "slug": "planted", "name": "Planted" }),
+            ("PUT", "/v1/tenants/{id}/legal-hold") => json!({ "reason": "planted" }),
             ("PATCH", "/v1/tenants/{id}") => json!({ "name": "Stolen" }),
             ("POST", "/v1/tenants/{id}/moves") => json!({ "to": "database" }),
             ("POST", "/v1/tenants/{id}/members") => json!({ "email": "spy@example.net", "role": "viewer" }),

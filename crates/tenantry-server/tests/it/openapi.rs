@@ -43,6 +43,7 @@ async fn every_promised_route_stands_in_the_contract() {
         POST GET /v1/tenants
         GET PATCH DELETE /v1/tenants/{id}
         POST /v1/tenants/{id}/suspend
+        PUT DELETE /v1/tenants/{id}/legal-hold
         POST /v1/tenants/{id}/resume
         POST /v1/tenants/{id}/moves
         GET /v1/tenants/{id}/size
