@@ -19,6 +19,7 @@ use tenantry_sql::Identifier;
 use crate::{
     Authority, Forbidden, Ops, TenantError,
     audit::{self, Act},
+    derived::MIGRATION_REFUSED,
     placing, runner, secret,
 };
 
@@ -115,6 +116,12 @@ pub enum ServerError {
         /// Which.
         operation: OperationId,
     },
+    /// The application's migrations are refused, so that its shared tenant database could not get their tables.
+    #[error("the application's migrations are refused, so the server is not registered: {refusals}")]
+    Refused {
+        /// The refusals, a line each: file, line, reason and mend.
+        refusals: String,
+    },
     /// Its shared tenant database could not be made.
     #[error("the server's tenant database could not be made, so the server is not registered: {message}")]
     Failed {
@@ -168,6 +175,9 @@ impl Ops {
             Ok(()) => {}
             Err(TenantError::StillRunning { operation }) => return Err(ServerError::StillRunning { operation }),
             Err(TenantError::Catalog(error)) => return Err(error.into()),
+            Err(TenantError::Failed { code, message, .. }) if code == MIGRATION_REFUSED => {
+                return Err(ServerError::Refused { refusals: message });
+            }
             Err(error) => {
                 return Err(ServerError::Failed {
                     message: error.to_string(),
