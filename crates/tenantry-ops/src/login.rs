@@ -149,6 +149,15 @@ impl Ops {
     /// # Errors
     /// See [`LoginError`].
     pub async fn login(&self, login: &Login<'_>) -> Result<LoggedIn, LoginError> {
+        self.login_at(login, None).await
+    }
+
+    /// The same on the page of a tenant, which the host names: where the log-in names none and the person is an active member
+    /// there, it is that one. For anybody else the page says nothing, and the log-in goes on as if it were no tenant's.
+    ///
+    /// # Errors
+    /// See [`LoginError`].
+    pub async fn login_at(&self, login: &Login<'_>, page: Option<TenantId>) -> Result<LoggedIn, LoginError> {
         // What is no e-mail has no account; it is looked up all the same, for the time that takes.
         let email = login
             .email
@@ -180,9 +189,11 @@ impl Ops {
         }
         membership::note_arrival(&transaction, account, None).await?;
         let memberships = membership::of_account(&transaction, account).await?;
-        let tenant = match login.tenant {
-            Some(named) => Some(choose(&memberships, named)?),
-            None => only(&memberships),
+        let here = page.and_then(|page| active(&memberships, page));
+        let tenant = match (login.tenant, here) {
+            (Some(named), _) => Some(choose(&memberships, named)?),
+            (None, Some(here)) => Some(choose(&memberships, &here.slug)?),
+            (None, None) => only(&memberships),
         };
         let new = NewSession {
             id: SessionId::from_uuid(Uuid::now_v7()),
