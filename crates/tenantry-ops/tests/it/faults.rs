@@ -107,7 +107,7 @@ async fn a_suspension_counts_while_the_server_is_away_and_reaches_it_later() {
     proxy.cut();
     let mut impatient = config();
     impatient.wait = Duration::from_millis(300);
-    let ops = crate::fleet::ops_on(&fleet.catalog.url(), impatient).await;
+    let ops = ops_on(&fleet.catalog.url(), impatient).await;
     let suspended = ops.suspend_tenant(&operator(), &tenant.id.into()).await.unwrap();
     assert_eq!(suspended.state, TenantState::Suspended);
     proxy.heal();
