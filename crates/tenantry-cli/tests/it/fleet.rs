@@ -367,7 +367,7 @@ async fn an_access_token_of_a_person_is_printed_alone() {
         installation
             .run(&["token", "access", "eve@acme.example"])
             .fails(1)
-            .contains("wrong")
+            .contains("no active account")
     );
 }
 
