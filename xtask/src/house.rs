@@ -170,6 +170,7 @@ pub(crate) fn run() -> Result<()> {
     let metadata = metadata()?;
     let mut breaches = dependency_breaches(&metadata);
     breaches.extend(source_breaches(&metadata)?);
+    breaches.extend(tenant_breaches(&metadata)?);
     if breaches.is_empty() {
         return Ok(());
     }
@@ -239,6 +240,33 @@ fn source_breaches(metadata: &Metadata) -> Result<Vec<String>> {
     Ok(breaches)
 }
 
+/// The reference application is what users copy from: none of its handlers says whose rows it wants.
+fn tenant_breaches(metadata: &Metadata) -> Result<Vec<String>> {
+    let mut breaches = Vec::new();
+    for package in metadata
+        .packages
+        .iter()
+        .filter(|package| package.name == "tenantry-crm")
+    {
+        for file in rust_files(&package.manifest_path.with_file_name("src"))? {
+            let lines = lines_with_tenant_id(&std::fs::read_to_string(&file)?);
+            let breach = |line| format!("{}:{line}: a handler names tenant_id", file.display());
+            breaches.extend(lines.into_iter().map(breach));
+        }
+    }
+    Ok(breaches)
+}
+
+/// The numbers of the lines that name the tenant's column, tests and comments aside.
+fn lines_with_tenant_id(text: &str) -> Vec<usize> {
+    text.lines()
+        .enumerate()
+        .take_while(|(_, line)| !line.contains("#[cfg(test)]"))
+        .filter(|(_, line)| line.to_lowercase().contains("tenant_id") && !line.trim_start().starts_with("//"))
+        .map(|(number, _)| number + 1)
+        .collect()
+}
+
 /// A string literal that begins like a statement on tables.
 fn holds_sql(line: &str) -> bool {
     const BEGINNINGS: &[&str] = &[
@@ -299,5 +327,12 @@ mod tests {
         );
         assert!(holds_sql(r#"    client.query("select id from tenant", &[])"#));
         assert!(!holds_sql("// \"select 1\""));
+    }
+
+    #[test]
+    fn a_handler_that_names_the_tenants_column_is_found() {
+        let handler = "//! No tenant_id.\nlet row = scope\n    .query(\"select 1 from tasks where tenant_id = $1\")\n";
+        let tests = "#[cfg(test)]\nmod tests { const REFUSED: &str = \"tenant_id\"; }\n";
+        assert_eq!(lines_with_tenant_id(&format!("{handler}{tests}")), [3]);
     }
 }

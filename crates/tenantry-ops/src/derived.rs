@@ -20,6 +20,9 @@ use crate::{
     runner::{Failure, administer},
 };
 
+/// Why an operation failed whose migrations are refused.
+pub(crate) const MIGRATION_REFUSED: &str = "migration_refused";
+
 impl Ops {
     /// What the configured migrations become; `None` where there are none.
     ///
@@ -44,7 +47,7 @@ impl Ops {
             MigrationError::Catalog(error) => error.into(),
             MigrationError::Server(message) => Failure::retry("server_unreachable", message),
             MigrationError::NoServer => Failure::retry("no_server", "there is no server to try migrations on"),
-            other => Failure::permanent("migration_refused", other.to_string()),
+            other => Failure::permanent(MIGRATION_REFUSED, other.to_string()),
         })
     }
 

@@ -63,7 +63,7 @@ pub use migrations::{
     VerifiedSite, Verify, VerifyRequest,
 };
 pub use moves::{MoveError, MoveHome, MovePlan, MoveRequest, MoveStep};
-pub use operations::OperationError;
+pub use operations::{OperationError, Unfinished};
 pub use operator_keys::{OperatorKeyError, OperatorKeyRequest};
 pub use ops::Ops;
 pub use password::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, Password, PasswordError};

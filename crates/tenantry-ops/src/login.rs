@@ -101,6 +101,9 @@ pub enum LoginError {
     /// E-mail and password don't belong together, or there is no such account, or it is switched off.
     #[error("e-mail or password is wrong")]
     BadCredentials,
+    /// Nobody with this e-mail can log in. For operators only, who may know.
+    #[error("there is no active account with this e-mail: `tenantry member list <tenant>` shows whom there is")]
+    NoAccount,
     /// The refresh token is not valid, or the log-in has ended.
     #[error("this log-in has ended: log in again")]
     Ended,
@@ -149,6 +152,15 @@ impl Ops {
     /// # Errors
     /// See [`LoginError`].
     pub async fn login(&self, login: &Login<'_>) -> Result<LoggedIn, LoginError> {
+        self.login_at(login, None).await
+    }
+
+    /// The same on the page of a tenant, which the host names: where the log-in names none and the person is an active member
+    /// there, it is that one. For anybody else the page says nothing, and the log-in goes on as if it were no tenant's.
+    ///
+    /// # Errors
+    /// See [`LoginError`].
+    pub async fn login_at(&self, login: &Login<'_>, page: Option<TenantId>) -> Result<LoggedIn, LoginError> {
         // What is no e-mail has no account; it is looked up all the same, for the time that takes.
         let email = login
             .email
@@ -180,9 +192,11 @@ impl Ops {
         }
         membership::note_arrival(&transaction, account, None).await?;
         let memberships = membership::of_account(&transaction, account).await?;
-        let tenant = match login.tenant {
-            Some(named) => Some(choose(&memberships, named)?),
-            None => only(&memberships),
+        let here = page.and_then(|page| active(&memberships, page));
+        let tenant = match (login.tenant, here) {
+            (Some(named), _) => Some(choose(&memberships, named)?),
+            (None, Some(here)) => Some(choose(&memberships, &here.slug)?),
+            (None, None) => only(&memberships),
         };
         let new = NewSession {
             id: SessionId::from_uuid(Uuid::now_v7()),
@@ -213,7 +227,7 @@ impl Ops {
     /// Audited. The log-in it belongs to ends with it.
     ///
     /// # Errors
-    /// See [`LoginError`]; [`LoginError::BadCredentials`] when there is no such account or it is switched off.
+    /// See [`LoginError`]; [`LoginError::NoAccount`] when there is no such account or it is switched off.
     pub async fn issue_token(
         &self,
         authority: &Authority,
@@ -225,7 +239,7 @@ impl Ops {
         let transaction = client.transaction().await?;
         let found = account::find_login(&transaction, email.as_str()).await?;
         let Some(account) = found.filter(|account| account.active).map(|account| account.id) else {
-            return Err(LoginError::BadCredentials);
+            return Err(LoginError::NoAccount);
         };
         let memberships = membership::of_account(&transaction, account).await?;
         let tenant = match tenant {

@@ -17,8 +17,9 @@ use tenantry_engine::{
 use tenantry_sql::Identifier;
 
 use crate::{
-    Authority, Forbidden, Ops, TenantError,
+    Authority, Forbidden, Ops, TenantError, Unfinished,
     audit::{self, Act},
+    derived::MIGRATION_REFUSED,
     placing, runner, secret,
 };
 
@@ -71,7 +72,7 @@ pub enum ServerError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
     /// There is no such server.
-    #[error("there is no server of this name")]
+    #[error("there is no server of this name: `tenantry server list` shows those there are")]
     NotFound,
     /// The server has no such tenant database.
     #[error("the server has no tenant database of this name that is ready: `tenantry doctor` names them")]
@@ -95,7 +96,7 @@ pub enum ServerError {
     #[error("the administrator's address is not understood: {0}")]
     Address(String),
     /// Another server has the name.
-    #[error("another server has this name")]
+    #[error("another server has this name: choose another one, or change that one by `tenantry server set`")]
     NameTaken,
     /// The same cluster is registered under another name.
     #[error("this cluster is registered already, under another name")]
@@ -110,10 +111,13 @@ pub enum ServerError {
         problems: Vec<String>,
     },
     /// Making its shared tenant database takes longer than the caller waits.
-    #[error("operation {operation} is still making the server's tenant database: ask for it later")]
-    StillRunning {
-        /// Which.
-        operation: OperationId,
+    #[error("the server's tenant database is not made yet: {0}")]
+    StillRunning(Unfinished),
+    /// The application's migrations are refused, so that its shared tenant database could not get their tables.
+    #[error("the application's migrations are refused, so the server is not registered: {refusals}")]
+    Refused {
+        /// The refusals, a line each: file, line, reason and mend.
+        refusals: String,
     },
     /// Its shared tenant database could not be made.
     #[error("the server's tenant database could not be made, so the server is not registered: {message}")]
@@ -166,8 +170,11 @@ impl Ops {
         let operation = self.record_server(authority, &new).await?;
         match self.finish_operation(operation).await {
             Ok(()) => {}
-            Err(TenantError::StillRunning { operation }) => return Err(ServerError::StillRunning { operation }),
+            Err(TenantError::StillRunning(unfinished)) => return Err(ServerError::StillRunning(unfinished)),
             Err(TenantError::Catalog(error)) => return Err(error.into()),
+            Err(TenantError::Failed { code, message, .. }) if code == MIGRATION_REFUSED => {
+                return Err(ServerError::Refused { refusals: message });
+            }
             Err(error) => {
                 return Err(ServerError::Failed {
                     message: error.to_string(),

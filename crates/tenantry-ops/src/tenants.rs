@@ -11,7 +11,7 @@ use tenantry_core::{
 };
 
 use crate::{
-    Authority, Forbidden, MemberError, Ops, Password,
+    Authority, Forbidden, MemberError, Ops, Password, Unfinished,
     audit::{self, Act},
     idempotency::KeyError,
     placing::PlaceError,
@@ -113,19 +113,19 @@ pub enum TenantError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
     /// There is no such tenant.
-    #[error("there is no such tenant")]
+    #[error("there is no such tenant: `tenantry tenant list` shows those there are")]
     NotFound,
     /// Another tenant has the slug.
-    #[error("another tenant has this slug")]
+    #[error("another tenant has this slug: choose another one")]
     SlugTaken,
     /// Another tenant's slug looks the same to people.
-    #[error("this slug is too easily confused with another tenant's")]
+    #[error("this slug is too easily confused with another tenant's: choose another one")]
     SlugLooksLike,
     /// The named server does not exist.
-    #[error("there is no server of this name")]
+    #[error("there is no server of this name: `tenantry server list` shows those there are")]
     UnknownServer,
     /// No server stands in the named region, or the named server does not.
-    #[error("there is no such server in this region")]
+    #[error("there is no such server in this region: `tenantry server list` shows where each stands")]
     UnknownRegion,
     /// No server that fits takes another tenant.
     #[error("no server has room for this tenant: add a server, or raise a capacity")]
@@ -173,11 +173,8 @@ pub enum TenantError {
     #[error("this idempotency key was used for another request")]
     KeyReused,
     /// The operation goes on, but takes longer than the caller waits.
-    #[error("operation {operation} is still running: ask for it later")]
-    StillRunning {
-        /// Which.
-        operation: OperationId,
-    },
+    #[error("{0}")]
+    StillRunning(Unfinished),
     /// The operation failed; what it had made is removed again.
     #[error("operation {operation} failed: {message}")]
     Failed {

@@ -2,7 +2,7 @@
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use tenantry::{
-    Identity,
+    Identity, ResolveError,
     axum::{Code, Problem, RequestLog, credentials},
 };
 use tenantry_core::{AccountId, TenantId};
@@ -26,6 +26,22 @@ pub(crate) struct Invited {
     pub(crate) session: Option<AccountSession>,
     /// The tenant that the token names.
     pub(crate) tenant: Option<TenantId>,
+}
+
+/// The tenant whose page this is, by the host alone: it opens nothing.
+pub(crate) struct Page(pub(crate) Option<TenantId>);
+
+impl FromRequestParts<Services> for Page {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, Problem> {
+        match services.tenantry.resolver()?.public_tenant(&credentials(parts)).await {
+            Ok(tenant) => Ok(Self(tenant.map(|tenant| tenant.id))),
+            // A host that can't be read is no tenant's.
+            Err(ResolveError::TenantUnresolved) => Ok(Self(None)),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 impl FromRequestParts<Services> for Caller {

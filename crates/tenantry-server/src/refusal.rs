@@ -42,9 +42,12 @@ pub(crate) fn of_tenant(error: TenantError) -> Problem {
         TenantError::Busy { .. } => Problem::new(Code::TenantMigrating, sentence(&error)).retry_after(RETRY_AFTER),
         TenantError::KeyMalformed => key_malformed(),
         TenantError::KeyReused => Problem::new(Code::IdempotencyKeyReused, sentence(&error)),
-        TenantError::StillRunning { .. } => {
-            Problem::new(Code::TenantMigrating, sentence(&error)).retry_after(OPERATION_RETRY_AFTER)
-        }
+        // What is in its way may name servers: the operation itself tells operators.
+        TenantError::StillRunning(unfinished) => Problem::new(
+            Code::TenantMigrating,
+            format!("Operation {} is still running; read it later.", unfinished.operation),
+        )
+        .retry_after(OPERATION_RETRY_AFTER),
         TenantError::Failed {
             operation,
             code,
@@ -228,7 +231,7 @@ pub(crate) fn of_login(error: LoginError) -> Problem {
 pub(crate) fn of_password_reset_offer(error: LoginError) -> Problem {
     match error {
         LoginError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
-        LoginError::BadCredentials => Problem::new(Code::NotFound, "There is no active account with this e-mail."),
+        LoginError::NoAccount => Problem::new(Code::NotFound, "There is no active account with this e-mail."),
         error => of_login(error),
     }
 }

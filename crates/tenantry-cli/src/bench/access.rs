@@ -32,10 +32,10 @@ pub(super) async fn point(run: &Run, name: &'static str, connections: usize) -> 
     Ok(Finding::rates(name, what, LIMIT, &found, Target::AtLeast(0.80)))
 }
 
-pub(super) async fn list(run: &Run) -> Result<Finding> {
-    let found = bound(run, Kind::List, 1).await?;
-    let what = "list of 100 rows in scope, bound, 1 connection";
-    Ok(Finding::rates("list", what, LIMIT, &found, Target::AtLeast(0.90)))
+pub(super) async fn list(run: &Run, name: &'static str, connections: usize) -> Result<Finding> {
+    let found = bound(run, Kind::List, connections).await?;
+    let what = format!("list of 100 rows in scope, bound, {}", of(connections));
+    Ok(Finding::rates(name, what, LIMIT, &found, Target::AtLeast(0.90)))
 }
 
 pub(super) async fn insert(run: &Run, name: &'static str, connections: usize) -> Result<Finding> {

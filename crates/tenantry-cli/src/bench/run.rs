@@ -56,6 +56,7 @@ pub(crate) const NAMES: &[&str] = &[
     #[cfg(feature = "bench-sqlx")]
     "usual-sqlx",
     "list",
+    "list-16",
     "insert-1",
     "insert-16",
     "own-schema",
@@ -155,7 +156,8 @@ impl Run {
             "usual" => access::usual(self).await,
             #[cfg(feature = "bench-sqlx")]
             "usual-sqlx" => super::usual_sqlx::usual(self).await,
-            "list" => access::list(self).await,
+            "list" => access::list(self, name, 1).await,
+            "list-16" => access::list(self, name, CROWD).await,
             "insert-1" => access::insert(self, name, 1).await,
             "insert-16" => access::insert(self, name, CROWD).await,
             "own-schema" => access::own(self, name, &self.world.schema, "a schema").await,

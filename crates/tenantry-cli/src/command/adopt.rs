@@ -1,6 +1,8 @@
 //! `tenantry adopt`: an existing single-tenant database becomes the application, and its rows a tenant's.
 
+mod asked;
 mod folder;
+mod refused;
 mod report;
 
 use std::sync::Arc;
@@ -8,13 +10,17 @@ use std::sync::Arc;
 use clap::Args;
 use tenantry_core::{Isolation, Plan, Slug, TenantName};
 use tenantry_engine::{
-    adopt::{Copied, Source},
+    adopt::{self, Copied, Source},
     isolate::Derived,
 };
 use tenantry_ops::{MigrationError, Ops, Tenant, TenantError, TenantRef, TenantRequest};
 use tenantry_postgres::Binaries;
 
-use self::{folder::MigrationsFolder, report::Report};
+use self::{
+    folder::{MigrationsFolder, Written},
+    refused::Refused,
+    report::Report,
+};
 use crate::{
     command::dev::{PrivateCatalog, private},
     config::Config,
@@ -86,17 +92,31 @@ pub(super) async fn run(arguments: Arguments, config: Config, output: Output) ->
     };
     // After the question whether to install PostgreSQL, at which ctrl-C ends the process by itself.
     let mut stop = shutdown::Signals::listen()?;
-    let (ops, kept) = open(binaries, &config, &progress).await?;
-    let done = tokio::select! {
-        () = stop.received() => Err(Failure::failed("interrupted: no rows were copied, run it again")),
-        done = adopt(&arguments, &slug, &ops, &source, &progress) => done,
+    let done = match open(binaries, &config, &progress).await {
+        Ok((ops, kept)) => {
+            let done = tokio::select! {
+                () = stop.received() => Err(Failure::failed("interrupted: no rows were copied, run it again")),
+                done = adopt(&arguments, &slug, &ops, &source, &written, &progress) => done,
+            };
+            if let Some(private) = kept {
+                progress.step("stopping PostgreSQL");
+                private.stop().await?;
+            }
+            done
+        }
+        Err(failure) => Err(failure),
     };
-    if let Some(private) = kept {
-        progress.step("stopping PostgreSQL");
-        private.stop().await?;
-    }
     progress.end();
-    Ok(output.answer(&Report::new(written, adopted.left_out, done?))?)
+    match done {
+        Ok(done) => Ok(output.answer(&Report::new(written, adopted.left_out, done))?),
+        Err(failure) => match Refused::of(&failure, &written) {
+            Some(refused) => {
+                output.answer(&refused)?;
+                Err(refused.failure())
+            }
+            None => Err(failure),
+        },
+    }
 }
 
 /// The use cases, on the configured catalog or on a private PostgreSQL of these programs.
@@ -117,10 +137,22 @@ async fn adopt(
     slug: &Slug,
     ops: &Ops,
     source: &Source,
+    written: &Written,
     progress: &Progress,
 ) -> Result<Done, Failure> {
+    let found = match ops.get_tenant(&authority(), &TenantRef::from(slug)).await {
+        Err(TenantError::NotFound) => None,
+        found => Some(found?),
+    };
+    if let Some(found) = &found {
+        asked::is_as_asked(arguments, found)?;
+    }
     progress.step("working out what isolation does to each table");
     let derived = ops.derive_migrations().await?.ok_or(MigrationError::NoMigrations)?;
+    let missing = adopt::missing(source, &derived).await?;
+    if !missing.is_empty() {
+        return Err(refused::another_schema(&missing, written));
+    }
     if arguments.no_rows {
         return Ok(Done { derived, taken: None });
     }
@@ -134,12 +166,12 @@ async fn adopt(
         )));
     }
     progress.step(format!("making the tenant {slug}"));
-    let tenant = match ops.get_tenant(&authority(), &TenantRef::from(slug)).await {
-        Err(TenantError::NotFound) => {
+    let tenant = match found {
+        Some(found) => found,
+        None => {
             ops.create_tenant(&authority(), &request(arguments, slug)?, None)
                 .await?
         }
-        found => found?,
     };
     let copied = ops
         .adopt_rows(&authority(), &tenant.id.into(), source, &mut |table, done, all| {

@@ -41,9 +41,50 @@ async fn an_existing_database_becomes_a_tenant_of_each_isolation() {
     }
     let migration = std::fs::read_to_string(folder.path().join("migrations/0001_adopted.sql")).unwrap();
     assert!(migration.contains("create table customer"), "{migration}");
+    // What the tenant has not is not passed over.
+    let other = folder.run([
+        "adopt",
+        &url,
+        "--slug",
+        "one",
+        "--isolation",
+        "schema",
+        "--plan",
+        "gold",
+    ]);
+    let said = other.fails(2);
+    assert!(said.contains("--isolation schema, but it has shared"), "{said}");
+    assert!(said.contains("--plan gold, but it has"), "{said}");
     // Once more into the same tenant: refused, and nothing is doubled.
     let again = folder.run(["adopt", &url, "--slug", "one", "--isolation", "shared"]);
     assert!(again.fails(1).contains("already has rows in customer"), "{again:?}");
+    // A source of another application, and one that has changed: told before a tenant is made.
+    let client = original.connect().await;
+    client
+        .batch_execute("create table album (id int primary key); alter table customer add phone text")
+        .await
+        .unwrap();
+    let changed = folder.run(["adopt", &url, "--slug", "four"]);
+    let said = changed.fails(1);
+    assert!(said.contains("table album"), "{said}");
+    assert!(said.contains("column phone of table customer"), "{said}");
+    assert!(said.contains("is not the one that it was written from"), "{said}");
+    assert!(said.contains("no tenant was made"), "{said}");
+    client
+        .batch_execute(
+            "drop table album; alter table customer drop phone; alter table purchase alter total set default 0",
+        )
+        .await
+        .unwrap();
+    let report = folder
+        .run(["adopt", &url, "--slug", "four", "--isolation", "schema", "--json"])
+        .json();
+    assert_eq!(
+        report["tenant"]["isolation"], "schema",
+        "it was not there yet: {report:#}"
+    );
+    assert_eq!(report["migration"]["source_changed"], true);
+    assert_eq!(report["migration"]["mended"], false);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,8 +93,21 @@ async fn what_isolation_refuses_is_named_with_its_line_and_mend_and_no_tenant_is
     let original = shop("create materialized view totals as select sum(total) from purchase;").await;
     let refused = folder.run(["adopt", &original.url(), "--slug", "shop"]);
     let said = refused.fails(1);
-    assert!(said.contains("0001_adopted.sql:"), "{said}");
-    assert!(said.contains("materialized view"), "{said}");
+    assert!(said.contains("1 statement is refused"), "{said}");
+    assert!(!said.contains("operation"), "{said}");
+    let line = refused.stdout.lines().find(|line| line.contains("0001_adopted.sql:"));
+    assert!(
+        line.is_some_and(|line| line.contains("materialized view")),
+        "{refused:?}"
+    );
+    let refused = folder.run(["adopt", &original.url(), "--slug", "shop", "--json"]);
+    refused.fails(1);
+    let listed: Value = serde_json::from_str(&refused.stdout).unwrap();
+    let refusal = &listed["refusals"][0];
+    assert!(refusal["line"].as_u64().unwrap() > 1, "{listed:#}");
+    for field in ["file", "reason", "mend"] {
+        assert!(!refusal[field].as_str().unwrap().is_empty(), "{listed:#}");
+    }
     // Mended by hand, it goes through.
     let file = folder.path().join("migrations/0001_adopted.sql");
     let text = std::fs::read_to_string(&file).unwrap();

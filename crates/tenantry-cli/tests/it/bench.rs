@@ -9,7 +9,7 @@ use crate::support::Folder;
 #[tokio::test(flavor = "multi_thread")]
 async fn every_line_about_large_fleets_is_measured_with_small_ones() {
     let folder = Folder::new();
-    let lines = "noisy,million,schemas,skew,jobs";
+    let lines = "noisy,million,schemas,skew,jobs,list-16";
     let run = folder.run(["bench", "--json", "--small", "--rounds", "1", "--only", lines]);
     // A target that is missed is told by the code, and may be missed here.
     assert!(matches!(run.code, 0 | 1), "{run:?}");
@@ -20,6 +20,7 @@ async fn every_line_about_large_fleets_is_measured_with_small_ones() {
         "jobs",
         "jobs-enqueue",
         "jobs-first",
+        "list-16",
         "million-catalog",
         "million-cold",
         "million-read",

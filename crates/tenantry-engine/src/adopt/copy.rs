@@ -40,6 +40,8 @@ pub(super) struct SourceTable {
     pub(super) quoted: String,
     /// The columns that take values: all but generated ones.
     pub(super) columns: String,
+    /// The same, by their plain names.
+    pub(super) column_names: Vec<String>,
 }
 
 /// A sequence of the source that a column draws from, and where it stands.
@@ -94,11 +96,12 @@ pub async fn copy(
     Ok(copied)
 }
 
-async fn tables(source: &Source) -> Result<Vec<SourceTable>, AdoptError> {
+pub(super) async fn tables(source: &Source) -> Result<Vec<SourceTable>, AdoptError> {
     // Rows of partitions are read through their table, and land in the right partition again.
     const TABLES: &str = "
         select c.relname, quote_ident(c.relname),
-               coalesce(string_agg(quote_ident(a.attname), ', ' order by a.attnum), '')
+               coalesce(string_agg(quote_ident(a.attname), ', ' order by a.attnum), ''),
+               coalesce(array_agg(a.attname::text order by a.attnum) filter (where a.attnum is not null), '{}')
         from pg_class c
         left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
         where c.relkind in ('r', 'p') and not c.relispartition and c.relnamespace = quote_ident($1)::regnamespace
@@ -116,6 +119,7 @@ async fn tables(source: &Source) -> Result<Vec<SourceTable>, AdoptError> {
             name: row.get(0),
             quoted: row.get(1),
             columns: row.get(2),
+            column_names: row.get(3),
         })
         .collect())
 }

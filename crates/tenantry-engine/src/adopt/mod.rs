@@ -4,11 +4,13 @@
 
 mod copy;
 mod error;
+mod missing;
 mod schema;
 mod source;
 mod verify;
 
 pub use copy::{Copied, CopiedTable, Progress, Target, copy};
 pub use error::AdoptError;
+pub use missing::missing;
 pub use schema::{Adopted, LeftOut};
 pub use source::Source;

@@ -179,7 +179,7 @@ async fn a_deleted_tenant_can_be_recovered_until_it_is_purged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_retention_time_ends_by_itself() {
-    let mut config = crate::fleet::config();
+    let mut config = config();
     config.retention = Duration::from_millis(300);
     let fleet = Fleet::start_with(config).await;
     let tenant = fleet.create("acme", Isolation::Schema).await.unwrap();

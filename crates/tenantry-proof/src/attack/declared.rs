@@ -85,9 +85,9 @@ pub(super) const CHANNELS: &[Channel] = &[
     },
     Channel {
         name: "own-role",
-        what: "the application role's password and default settings can be changed, which keeps new connections out until the next bootstrap",
+        what: "the application role's password and default settings can be changed, which keeps new connections out until they are set again",
         why: "PostgreSQL lets every role change its own password and defaults, and no right takes that away",
-        closed_by: "the library refuses ALTER in the code lane; bootstrap puts both back; isolation database, whose role is its own",
+        closed_by: "the library refuses ALTER in the code lane; `tenantry server set <name> --new-passwords` and the next start of `serve` put both back; isolation database, whose role is its own",
     },
     Channel {
         name: "exhaustion",

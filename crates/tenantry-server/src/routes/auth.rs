@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::place::PlaceBody;
 use crate::{
     Services,
-    caller::{Invited, Person},
+    caller::{Invited, Page, Person},
     refusal,
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct LoginBody {
     email: String,
     #[schema(value_type = String, format = Password)]
     password: SecretString,
-    /// Slug or id. May be left out by whoever has one membership, or wants to choose later.
+    /// Slug or id. May be left out on the host of a tenant of one's own, by whoever has one membership, or to choose later.
     tenant: Option<String>,
 }
 
@@ -142,6 +142,7 @@ pub(crate) struct Me {
 pub(crate) async fn log_in(
     State(services): State<Services>,
     Extension(origin): Extension<Origin>,
+    page: Page,
     Body(body): Body<LoginBody>,
 ) -> Result<Json<Tokens>, Problem> {
     let login = Login {
@@ -150,7 +151,7 @@ pub(crate) async fn log_in(
         tenant: body.tenant.as_deref(),
         origin,
     };
-    let logged_in = services.ops.login(&login).await.map_err(refusal::of_login)?;
+    let logged_in = services.ops.login_at(&login, page.0).await.map_err(refusal::of_login)?;
     Ok(Json(logged_in.into()))
 }
 

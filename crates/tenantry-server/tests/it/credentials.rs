@@ -414,3 +414,60 @@ async fn a_change_counts_from_the_next_request_on() {
         member.get("/app/contacts").await.expect(200);
     }
 }
+
+#[tokio::test]
+async fn logging_in_on_the_host_of_a_tenant_of_ones_own_opens_that_tenant() {
+    let app = App::start_with(|options| options.isolations = &["shared", "schema"]).await;
+    let (first, second) = (&app.tenants[0], &app.tenants[1]);
+    let log_in = async |host: &str, body: Value| {
+        app.anonymous
+            .with("host", &format!("{host}.example.com"))
+            .post("/v1/auth/login", body)
+            .await
+    };
+    let body = |email: &str| json!({ "email": email, "password": PASSWORD });
+    let named = |tokens: &Value| tokens["tenant"]["slug"].clone();
+
+    // No member, or only invited: the host says nothing, whether or not there is such a tenant.
+    let members = format!("/v1/tenants/{}/members", second.id);
+    app.operator
+        .post(&members, json!({ "email": first.email, "role": "viewer" }))
+        .await
+        .expect(201);
+    for (host, email, own) in [
+        (&second.slug, &first.email, &first.slug),
+        (&first.slug, &second.email, &second.slug),
+        (&"no-such-tenant".to_owned(), &second.email, &second.slug),
+    ] {
+        let tokens = log_in(host, body(email)).await.expect(200);
+        assert_eq!(named(&tokens), **own, "{email} on {host}");
+    }
+    let wrong = json!({ "email": first.email, "password": "not the password" });
+    let here = log_in(&second.slug, wrong.clone())
+        .await
+        .refused(401, "bad-credentials");
+    let nowhere = log_in("no-such-tenant", wrong).await.refused(401, "bad-credentials");
+    assert_eq!(here["detail"], nowhere["detail"]);
+
+    first
+        .client
+        .post("/v1/auth/accept", json!({ "tenant": second.slug }))
+        .await
+        .expect(200);
+    for tenant in [first, second] {
+        let tokens = log_in(&tenant.slug, body(&first.email)).await.expect(200);
+        assert_eq!(named(&tokens), tenant.slug);
+        let client = app.anonymous.bearer(tokens["access_token"].as_str().unwrap());
+        client
+            .with("host", &format!("{}.example.com", tenant.slug))
+            .get("/app/contacts")
+            .await
+            .expect(200);
+    }
+    let nowhere = log_in("no-such-tenant", body(&first.email)).await.expect(200);
+    assert_eq!(nowhere["tenant"], Value::Null);
+    // What the log-in says itself counts more.
+    let mut said = body(&first.email);
+    said["tenant"] = json!(first.slug);
+    assert_eq!(named(&log_in(&second.slug, said).await.expect(200)), first.slug);
+}

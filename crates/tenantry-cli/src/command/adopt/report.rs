@@ -108,12 +108,11 @@ impl Answer for Report {
                 .map(|left| [left.object.clone(), left.reason.clone()]);
             text.push_str(&format!("\nNot taken over:\n{}\n", table(["what", "why"], rows)));
         }
-        let mended = if self.migration.mended {
-            " (as you have mended it)"
-        } else {
-            ""
-        };
-        text.push_str(&format!("\nThe schema is {}{mended}.\n", self.migration.file));
+        text.push_str(&format!(
+            "\nThe schema is {}{}.\n",
+            self.migration.file,
+            self.migration.history()
+        ));
         match &self.tenant {
             None => text.push_str("No rows were copied; leave --no-rows out to copy them."),
             Some(tenant) => {
