@@ -4,8 +4,8 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::{
     command::{
-        adopt, audit, backup, bench, completions, dev, doctor, init, job, member, migrate, plan, serve, server,
-        signing_key, tenant, token,
+        adopt, audit, backup, bench, completions, dev, doctor, init, job, member, migrate, operation, plan, serve,
+        server, signing_key, tenant, token,
     },
     config::Overrides,
 };
@@ -51,6 +51,9 @@ pub(crate) enum Command {
     /// List dead jobs and others, begin them anew, take them out
     #[command(subcommand)]
     Job(job::Command),
+    /// How far durable work is, and what is in its way
+    #[command(subcommand)]
+    Operation(operation::Command),
     /// What each plan gives at most
     #[command(subcommand)]
     Plan(plan::Command),

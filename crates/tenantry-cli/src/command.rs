@@ -11,6 +11,7 @@ pub(crate) mod init;
 pub(crate) mod job;
 pub(crate) mod member;
 pub(crate) mod migrate;
+pub(crate) mod operation;
 pub(crate) mod plan;
 pub(crate) mod serve;
 pub(crate) mod server;
@@ -51,6 +52,7 @@ pub(crate) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
         Command::Backup(backup) => backup::run(backup, &config, output).await,
         Command::Member(member) => member::run(member, &config, output).await,
         Command::Job(job) => job::run(job, &config, output).await,
+        Command::Operation(operation) => operation::run(operation, &config, output).await,
         Command::Plan(plan) => plan::run(plan, &config, output).await,
         Command::Server(server) => server::run(server, &config, output).await,
         Command::Migrate(migrate) => migrate::run(migrate, &config, output).await,

@@ -61,7 +61,7 @@ pub use migrations::{
     Rehearsal, Rollout, RolloutError, RolloutFieldError, RolloutProgress, RolloutRequest, SiteDifference, SiteStatus,
     VerifiedSite, Verify, VerifyRequest,
 };
-pub use operations::OperationError;
+pub use operations::{OperationError, Unfinished};
 pub use operator_keys::{OperatorKeyError, OperatorKeyRequest};
 pub use ops::Ops;
 pub use password::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, Password, PasswordError};

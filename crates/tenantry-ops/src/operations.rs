@@ -1,7 +1,8 @@
 //! Operations, for whoever asks how far they are.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
+use chrono::{DateTime, Utc};
 use tenantry_catalog::{
     CatalogError,
     operation::{self, Operation, OperationState},
@@ -19,11 +20,53 @@ pub enum OperationError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
     /// There is no such operation.
-    #[error("there is no such operation")]
+    #[error("there is no such operation: `tenantry operation list` shows those there are")]
     NotFound,
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+}
+
+/// An operation that has not ended, and what is in its way, as far as that is known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Unfinished {
+    /// Which.
+    pub operation: OperationId,
+    /// Why it could not go on when it was tried last.
+    pub error: Option<String>,
+    /// It is not tried again before.
+    pub next_try: DateTime<Utc>,
+}
+
+impl Unfinished {
+    /// What there is to say of it; `None` where it has ended.
+    #[must_use]
+    pub fn of(operation: &Operation) -> Option<Self> {
+        (!operation.state.is_final()).then(|| Self {
+            operation: operation.id,
+            error: operation.error.clone(),
+            next_try: operation.run_after,
+        })
+    }
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.operation;
+        match &self.error {
+            Some(error) => write!(
+                f,
+                "operation {id} can't go on yet: {error}; a `tenantry serve` that runs tries it again, next at {} UTC, and \
+                 `tenantry operation show {id}` says how far it is",
+                self.next_try.format("%H:%M:%S"),
+            ),
+            None => write!(
+                f,
+                "operation {id} is still running: `tenantry operation show {id}` says how far it is"
+            ),
+        }
+    }
 }
 
 impl Ops {
@@ -70,6 +113,7 @@ impl Ops {
             let client = self.catalog().client().await?;
             let found = operation::find(&client, id).await?.ok_or(TenantError::NotFound)?;
             drop(client);
+            let unfinished = Unfinished::of(&found);
             match found.state {
                 OperationState::Done => return Ok(()),
                 OperationState::Failed | OperationState::Cancelled => {
@@ -81,7 +125,9 @@ impl Ops {
                         message,
                     });
                 }
-                _ if Instant::now() >= deadline => return Err(TenantError::StillRunning { operation: id }),
+                _ if Instant::now() >= deadline => {
+                    return Err(unfinished.map_or(TenantError::NotFound, TenantError::StillRunning));
+                }
                 // Another runner has it, or it waits before it tries again. A quick look is cheap beside what it does.
                 _ => tokio::time::sleep(pause).await,
             }

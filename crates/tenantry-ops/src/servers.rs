@@ -17,7 +17,7 @@ use tenantry_engine::{
 use tenantry_sql::Identifier;
 
 use crate::{
-    Authority, Forbidden, Ops, TenantError,
+    Authority, Forbidden, Ops, TenantError, Unfinished,
     audit::{self, Act},
     derived::MIGRATION_REFUSED,
     placing, runner, secret,
@@ -111,11 +111,8 @@ pub enum ServerError {
         problems: Vec<String>,
     },
     /// Making its shared tenant database takes longer than the caller waits.
-    #[error("operation {operation} is still making the server's tenant database: ask for it later")]
-    StillRunning {
-        /// Which.
-        operation: OperationId,
-    },
+    #[error("the server's tenant database is not made yet: {0}")]
+    StillRunning(Unfinished),
     /// The application's migrations are refused, so that its shared tenant database could not get their tables.
     #[error("the application's migrations are refused, so the server is not registered: {refusals}")]
     Refused {
@@ -173,7 +170,7 @@ impl Ops {
         let operation = self.record_server(authority, &new).await?;
         match self.finish_operation(operation).await {
             Ok(()) => {}
-            Err(TenantError::StillRunning { operation }) => return Err(ServerError::StillRunning { operation }),
+            Err(TenantError::StillRunning(unfinished)) => return Err(ServerError::StillRunning(unfinished)),
             Err(TenantError::Catalog(error)) => return Err(error.into()),
             Err(TenantError::Failed { code, message, .. }) if code == MIGRATION_REFUSED => {
                 return Err(ServerError::Refused { refusals: message });

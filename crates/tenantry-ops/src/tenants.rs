@@ -11,7 +11,7 @@ use tenantry_core::{
 };
 
 use crate::{
-    Authority, Forbidden, MemberError, Ops, Password,
+    Authority, Forbidden, MemberError, Ops, Password, Unfinished,
     audit::{self, Act},
     idempotency::KeyError,
     placing::PlaceError,
@@ -161,11 +161,8 @@ pub enum TenantError {
     #[error("this idempotency key was used for another request")]
     KeyReused,
     /// The operation goes on, but takes longer than the caller waits.
-    #[error("operation {operation} is still running: ask for it later")]
-    StillRunning {
-        /// Which.
-        operation: OperationId,
-    },
+    #[error("{0}")]
+    StillRunning(Unfinished),
     /// The operation failed; what it had made is removed again.
     #[error("operation {operation} failed: {message}")]
     Failed {

@@ -41,9 +41,12 @@ pub(crate) fn of_tenant(error: TenantError) -> Problem {
         TenantError::Busy { .. } => Problem::new(Code::TenantMigrating, sentence(&error)).retry_after(RETRY_AFTER),
         TenantError::KeyMalformed => key_malformed(),
         TenantError::KeyReused => Problem::new(Code::IdempotencyKeyReused, sentence(&error)),
-        TenantError::StillRunning { .. } => {
-            Problem::new(Code::TenantMigrating, sentence(&error)).retry_after(OPERATION_RETRY_AFTER)
-        }
+        // What is in its way may name servers: the operation itself tells operators.
+        TenantError::StillRunning(unfinished) => Problem::new(
+            Code::TenantMigrating,
+            format!("Operation {} is still running; read it later.", unfinished.operation),
+        )
+        .retry_after(OPERATION_RETRY_AFTER),
         TenantError::Failed {
             operation,
             code,

@@ -381,10 +381,18 @@ async fn run_harden(ops: &Ops, harden: Harden, output: Output) -> Result<(), Fai
         hardened.error.is_some() || hardened.left.iter().any(asked)
     };
     let left = items.iter().filter(|hardened| is_left(hardened)).count();
+    let failed: Vec<String> = items
+        .iter()
+        .filter_map(|hardened| Some(format!("{}: {}", hardened.database, hardened.error.as_ref()?)))
+        .collect();
     output.answer(&List { items })?;
-    match left {
-        0 => Ok(()),
-        _ => Err(Failure::failed(
+    match (left, failed.first()) {
+        (0, _) => Ok(()),
+        (left, Some(first)) => Err(Failure::failed(format!(
+            "{left} databases are not as asked, and {} of them could not be worked on ({first}): mend that and run this again",
+            failed.len()
+        ))),
+        (_, None) => Err(Failure::failed(
             "not all could be done: system functions are a superuser's, see docs/hardening.md",
         )),
     }

@@ -19,6 +19,7 @@ use tenantry_core::{
 use tenantry_ops::{FirstOwner, Ops, Tenant, TenantCursor, TenantFilter, TenantRef, TenantRequest};
 
 use crate::{
+    command::operation,
     config::Config,
     connect::{self, authority},
     failure::Failure,
@@ -271,6 +272,7 @@ impl Answer for Items<Shown> {
 pub(super) async fn run(command: Command, config: &Config, output: Output) -> Result<(), Failure> {
     let ops = connect::ops(config).await?;
     let by = authority();
+    let changed = matches!(command, Command::Suspend(_) | Command::Delete(_));
     let tenant = match command {
         Command::Create(create) => return run_create(&ops, create, output).await,
         Command::List(list) => return run_list(&ops, list, output).await,
@@ -289,7 +291,22 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
             ops.get_tenant(&by, &named.tenant()).await?
         }
     };
-    Ok(output.answer(&Shown::from(tenant))?)
+    let (id, slug, refused) = (tenant.id, tenant.slug.clone(), tenant.state);
+    output.answer(&Shown::from(tenant))?;
+    match refused {
+        TenantState::Suspended | TenantState::Deleted if changed => fence_is_closed(&ops, id, &slug).await,
+        _ => Ok(()),
+    }
+}
+
+/// The catalog refuses the tenant already. Whether its database does too is another matter where that can't be reached.
+async fn fence_is_closed(ops: &Ops, tenant: TenantId, slug: &Slug) -> Result<(), Failure> {
+    match operation::trouble(ops, tenant).await? {
+        None => Ok(()),
+        Some(unfinished) => Err(Failure::failed(format!(
+            "{slug} is refused everywhere by the catalog, but its own database could not be told: {unfinished}"
+        ))),
+    }
 }
 
 impl Named {

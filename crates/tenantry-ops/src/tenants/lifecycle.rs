@@ -70,7 +70,7 @@ impl Ops {
         if let Some(operation) = begun.operation {
             match self.finish_operation(operation).await {
                 // The catalog's word stands; the fence follows.
-                Err(TenantError::StillRunning { .. }) | Ok(()) => {}
+                Err(TenantError::StillRunning(_)) | Ok(()) => {}
                 Err(error) => return Err(error),
             }
         }

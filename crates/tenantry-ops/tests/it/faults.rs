@@ -3,12 +3,12 @@
 use std::{process::Command, time::Duration};
 
 use tenantry_core::{Isolation, TenantState, own_database_name, own_schema_name};
-use tenantry_ops::{OperationState, ServerRequest, TenantError, TenantRef};
+use tenantry_ops::{OperationState, ServerRequest, TenantError, TenantRef, Unfinished};
 use tenantry_testing::{FaultProxy, OwnClusterOptions, cluster, own_cluster};
 
 use crate::{
     child::Process,
-    fleet::{Fleet, config, operator},
+    fleet::{Fleet, config, operator, ops_on, request},
 };
 
 /// A fleet whose server is behind a proxy.
@@ -107,7 +107,7 @@ async fn a_suspension_counts_while_the_server_is_away_and_reaches_it_later() {
     proxy.cut();
     let mut impatient = config();
     impatient.wait = Duration::from_millis(300);
-    let ops = crate::fleet::ops_on(&fleet.catalog.url(), impatient).await;
+    let ops = ops_on(&fleet.catalog.url(), impatient).await;
     let suspended = ops.suspend_tenant(&operator(), &tenant.id.into()).await.unwrap();
     assert_eq!(suspended.state, TenantState::Suspended);
     proxy.heal();
@@ -290,4 +290,39 @@ async fn a_full_disk_undoes_the_creation_and_room_lets_it_succeed() {
         let tenant = fleet.create(&format!("acme-{isolation}"), isolation).await.unwrap();
         assert_eq!(fleet.emails(tenant.id).await, ["help@example.com"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_stops_waiting_is_told_what_is_in_the_way() {
+    let (fleet, proxy) = behind_a_proxy().await;
+    let tenant = fleet.create("acme", Isolation::Schema).await.unwrap();
+    let mut impatient = config();
+    impatient.wait = Duration::from_secs(3);
+    impatient.patience_per_try = Duration::from_secs(1);
+    let ops = ops_on(&fleet.catalog.url(), impatient).await;
+    proxy.cut();
+
+    let suspended = ops.suspend_tenant(&operator(), &tenant.id.into()).await.unwrap();
+    assert_eq!(suspended.state, TenantState::Suspended, "the catalog's word stands");
+    let newest = ops
+        .list_operations(&operator(), Some(tenant.id), None, 1)
+        .await
+        .unwrap();
+    let fence = Unfinished::of(&newest[0]).expect("it has not ended");
+    assert!(fence.error.is_some(), "{fence:?}");
+
+    let created = ops
+        .create_tenant(&operator(), &request("late", Isolation::Schema), None)
+        .await;
+    let Err(TenantError::StillRunning(unfinished)) = created else {
+        panic!("{created:?}")
+    };
+    let reason = unfinished.error.clone().expect("the last error");
+    let said = unfinished.to_string();
+    assert!(said.contains(&reason) && said.contains("next at"), "{said}");
+    assert!(
+        said.contains(&format!("tenantry operation show {}", unfinished.operation)),
+        "{said}"
+    );
+    proxy.heal();
 }

@@ -295,7 +295,7 @@ async fn unfinished(ops: &Ops) -> Finding {
             Finding::warning(
                 CHECK,
                 format!("being provisioned: {}", slugs.join(", ")),
-                "a `tenantry serve` that runs goes on with them; `operations` says what is in the way",
+                "a `tenantry serve` that runs goes on with them; `tenantry operation list` says what is in the way",
             )
         }
     }

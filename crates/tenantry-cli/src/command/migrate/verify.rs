@@ -159,6 +159,7 @@ pub(super) async fn run(ops: &Ops, options: Options, output: Output, progress: &
         verified => verified?,
     };
     let right = verified.iter().filter(|site| site.is_right()).count();
+    let unread = verified.iter().filter(|site| site.error.is_some()).count();
     let repairable = verified
         .iter()
         .flat_map(|site| &site.differences)
@@ -169,15 +170,27 @@ pub(super) async fn run(ops: &Ops, options: Options, output: Output, progress: &
         sites: verified.into_iter().map(Site::from).collect(),
     };
     output.answer(&report)?;
-    match report.schemas - right {
-        0 => Ok(()),
-        wrong if repairable => Err(Failure::failed(format!(
-            "{wrong} of {} schemas differ from what their migrations make: `tenantry migrate verify --repair` mends what is safe",
-            report.schemas
-        ))),
-        wrong => Err(Failure::failed(format!(
-            "{wrong} of {} schemas differ from what their migrations make: the report says what to run and why it was not",
-            report.schemas
-        ))),
+    verdict(report.schemas, report.schemas - right - unread, unread, repairable)
+}
+
+/// What differs and what nobody could look at are two things: a server that is down has no drift to repair.
+fn verdict(all: usize, differing: usize, unread: usize, repairable: bool) -> Result<(), Failure> {
+    let differing = match differing {
+        0 => None,
+        differing if repairable => Some(format!(
+            "{differing} of {all} schemas differ from what their migrations make: `tenantry migrate verify --repair` mends what is safe"
+        )),
+        differing => Some(format!(
+            "{differing} of {all} schemas differ from what their migrations make: the report says what to run and why it was not"
+        )),
+    };
+    let unread = (unread > 0).then(|| {
+        format!("{unread} of {all} schemas could not be read, so nobody knows whether they differ: the report says why (is their server up?)")
+    });
+    let said: Vec<String> = differing.into_iter().chain(unread).collect();
+    if said.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::failed(said.join("; ")))
     }
 }
