@@ -136,7 +136,8 @@ fn usage_line(rendered: &str) -> String {
         .split_whitespace()
         .take_while(|word| !word.starts_with(['-', '<', '[']))
         .collect();
-    let said = shortened(&one_line(said.trim_start_matches("error: ")));
+    let said = said.trim_start_matches("error: ").replace("\n  tip: ", "; ");
+    let said = shortened(&one_line(&said)).replace(" ; ", "; ");
     format!("{said}; see `{} --help`", command.join(" "))
 }
 
@@ -161,7 +162,7 @@ mod tests {
                         Usage: tenantry tenant create --name <NAME> <SLUG>\n\nFor more information, try '--help'.\n";
         assert_eq!(
             usage_line(rendered),
-            "unexpected argument '--nmae' found tip: a similar argument exists: '--name'; see `tenantry tenant create --help`"
+            "unexpected argument '--nmae' found; a similar argument exists: '--name'; see `tenantry tenant create --help`"
         );
     }
 }

@@ -5,6 +5,11 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// The text is no uuid.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an id is a uuid, as lists show it: 32 hex digits in groups of 8-4-4-4-12")]
+pub struct IdError;
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
@@ -37,10 +42,10 @@ macro_rules! ids {
         }
 
         impl FromStr for $name {
-            type Err = uuid::Error;
+            type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Uuid::parse_str(text).map(Self)
+                Uuid::parse_str(text).map(Self).map_err(|_| IdError)
             }
         }
     )*};

@@ -29,8 +29,8 @@ pub use claims::{ACCESS_TOKEN_LIFE_MAX_S, ACCESS_TOKEN_TYPE, AccessClaims, CLOCK
 pub use context::{Actor, Context};
 pub use credential::{CREDENTIAL_BYTES, CredentialKind};
 pub use id::{
-    AccountId, ApiKeyId, InstallationId, InstallationIdError, JobId, OperationId, OperatorKeyId, ServerId, SessionId,
-    TenantDatabaseId, TenantId,
+    AccountId, ApiKeyId, IdError, InstallationId, InstallationIdError, JobId, OperationId, OperatorKeyId, ServerId,
+    SessionId, TenantDatabaseId, TenantId,
 };
 pub use isolation::{Isolation, UnknownIsolation};
 pub use job::{JobState, UnknownJobState};

@@ -101,6 +101,9 @@ pub enum LoginError {
     /// E-mail and password don't belong together, or there is no such account, or it is switched off.
     #[error("e-mail or password is wrong")]
     BadCredentials,
+    /// Nobody with this e-mail can log in. For operators only, who may know.
+    #[error("there is no active account with this e-mail: `tenantry member list <tenant>` shows whom there is")]
+    NoAccount,
     /// The refresh token is not valid, or the log-in has ended.
     #[error("this log-in has ended: log in again")]
     Ended,
@@ -224,7 +227,7 @@ impl Ops {
     /// Audited. The log-in it belongs to ends with it.
     ///
     /// # Errors
-    /// See [`LoginError`]; [`LoginError::BadCredentials`] when there is no such account or it is switched off.
+    /// See [`LoginError`]; [`LoginError::NoAccount`] when there is no such account or it is switched off.
     pub async fn issue_token(
         &self,
         authority: &Authority,
@@ -236,7 +239,7 @@ impl Ops {
         let transaction = client.transaction().await?;
         let found = account::find_login(&transaction, email.as_str()).await?;
         let Some(account) = found.filter(|account| account.active).map(|account| account.id) else {
-            return Err(LoginError::BadCredentials);
+            return Err(LoginError::NoAccount);
         };
         let memberships = membership::of_account(&transaction, account).await?;
         let tenant = match tenant {

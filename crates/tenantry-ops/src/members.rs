@@ -47,7 +47,9 @@ pub enum MemberError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
     /// There is no such tenant or member that the authority may know of.
-    #[error("there is no such tenant or member")]
+    #[error(
+        "there is no such tenant or member: `tenantry tenant list` and `tenantry member list` show those there are"
+    )]
     NotFound,
     /// The person has a membership already.
     #[error("this person is a member already")]

@@ -36,7 +36,7 @@ pub enum OperatorKeyError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
     /// There is no such live key.
-    #[error("there is no such operator key, or it is revoked")]
+    #[error("there is no such operator key, or it is revoked: `tenantry token list` shows them all")]
     NotFound,
     /// The name is empty, too long or has control characters.
     #[error("an operator key's name has 1 to 100 characters, none of them control characters")]

@@ -70,7 +70,7 @@ impl Ops {
     /// log-in of the account ends. For whoever may make operator keys, since it opens whatever the account opens.
     ///
     /// # Errors
-    /// See [`LoginError`]; [`LoginError::BadCredentials`] when there is no such account or it is switched off.
+    /// See [`LoginError`]; [`LoginError::NoAccount`] when there is no such account or it is switched off.
     pub async fn offer_password_reset(
         &self,
         authority: &Authority,
@@ -83,7 +83,7 @@ impl Ops {
         let transaction = client.transaction().await?;
         let found = account::find_login(&transaction, email.as_str()).await?;
         let Some(account) = found.filter(|account| account.active).map(|account| account.id) else {
-            return Err(LoginError::BadCredentials);
+            return Err(LoginError::NoAccount);
         };
         let new = NewPasswordReset {
             account,

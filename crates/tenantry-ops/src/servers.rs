@@ -72,7 +72,7 @@ pub enum ServerError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
     /// There is no such server.
-    #[error("there is no server of this name")]
+    #[error("there is no server of this name: `tenantry server list` shows those there are")]
     NotFound,
     /// The server has no such tenant database.
     #[error("the server has no tenant database of this name that is ready: `tenantry doctor` names them")]
@@ -96,7 +96,7 @@ pub enum ServerError {
     #[error("the administrator's address is not understood: {0}")]
     Address(String),
     /// Another server has the name.
-    #[error("another server has this name")]
+    #[error("another server has this name: choose another one, or change that one by `tenantry server set`")]
     NameTaken,
     /// The same cluster is registered under another name.
     #[error("this cluster is registered already, under another name")]

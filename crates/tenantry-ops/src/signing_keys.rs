@@ -26,7 +26,7 @@ pub enum SigningKeyError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
     /// There is no such key.
-    #[error("there is no such signing key")]
+    #[error("there is no such signing key: `tenantry signing-key list` shows those there are")]
     NotFound,
     /// The catalog failed.
     #[error(transparent)]

@@ -42,7 +42,7 @@ pub enum SizeError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
     /// There is no such tenant that the authority may know of, or it has no home.
-    #[error("there is no such tenant")]
+    #[error("there is no such tenant: `tenantry tenant list` shows those there are")]
     NotFound,
     /// The tenant's server can't be asked.
     #[error("the tenant's server can't be asked: {0}")]

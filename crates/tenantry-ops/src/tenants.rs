@@ -110,19 +110,19 @@ pub enum TenantError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
     /// There is no such tenant.
-    #[error("there is no such tenant")]
+    #[error("there is no such tenant: `tenantry tenant list` shows those there are")]
     NotFound,
     /// Another tenant has the slug.
-    #[error("another tenant has this slug")]
+    #[error("another tenant has this slug: choose another one")]
     SlugTaken,
     /// Another tenant's slug looks the same to people.
-    #[error("this slug is too easily confused with another tenant's")]
+    #[error("this slug is too easily confused with another tenant's: choose another one")]
     SlugLooksLike,
     /// The named server does not exist.
-    #[error("there is no server of this name")]
+    #[error("there is no server of this name: `tenantry server list` shows those there are")]
     UnknownServer,
     /// No server stands in the named region, or the named server does not.
-    #[error("there is no such server in this region")]
+    #[error("there is no such server in this region: `tenantry server list` shows where each stands")]
     UnknownRegion,
     /// No server that fits takes another tenant.
     #[error("no server has room for this tenant: add a server, or raise a capacity")]

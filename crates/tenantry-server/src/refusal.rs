@@ -209,7 +209,7 @@ pub(crate) fn of_login(error: LoginError) -> Problem {
 pub(crate) fn of_password_reset_offer(error: LoginError) -> Problem {
     match error {
         LoginError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
-        LoginError::BadCredentials => Problem::new(Code::NotFound, "There is no active account with this e-mail."),
+        LoginError::NoAccount => Problem::new(Code::NotFound, "There is no active account with this e-mail."),
         error => of_login(error),
     }
 }

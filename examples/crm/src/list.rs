@@ -213,7 +213,7 @@ impl Field {
             Self::OneOf(words) if words.contains(&text) => Ok(boxed(text.to_owned())),
             Self::OneOf(words) => Err(format!("one of {}", words.join(", "))),
             Self::Date => {
-                let day = text.parse::<NaiveDate>().ok().and_then(|day| Day::try_from(day).ok());
+                let day = Day::try_from(text.to_owned()).ok();
                 day.map(|day| boxed(day.0))
                     .ok_or_else(|| "a date like 2026-01-31".to_owned())
             }

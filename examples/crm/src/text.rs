@@ -20,17 +20,16 @@ pub(crate) struct Email(String);
 
 /// A day that PostgreSQL and people can write: in the years 1 to 9999.
 #[derive(Deserialize)]
-#[serde(try_from = "NaiveDate")]
+#[serde(try_from = "String")]
 pub(crate) struct Day(pub(crate) NaiveDate);
 
-impl TryFrom<NaiveDate> for Day {
+impl TryFrom<String> for Day {
     type Error = &'static str;
 
-    fn try_from(day: NaiveDate) -> Result<Self, &'static str> {
-        if (1..=9999).contains(&day.year()) {
-            Ok(Self(day))
-        } else {
-            Err("a date in the years 1 to 9999")
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        match text.parse::<NaiveDate>() {
+            Ok(day) if (1..=9999).contains(&day.year()) => Ok(Self(day)),
+            _ => Err("a date, YYYY-MM-DD, in the years 1 to 9999"),
         }
     }
 }

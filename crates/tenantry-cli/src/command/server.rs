@@ -45,11 +45,21 @@ pub(crate) struct Add {
     #[arg(long)]
     region: Option<String>,
     /// How many tenants it takes [default: no bound]
-    #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(long, value_parser = parse_capacity)]
     capacity: Option<i32>,
     /// How many connections all processes of the application together may have there [default: 64]
-    #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, value_parser = parse_connections)]
     connections: Option<i32>,
+}
+
+fn parse_capacity(text: &str) -> Result<i32, String> {
+    let tenants = text.parse().ok().filter(|tenants| *tenants >= 0);
+    tenants.ok_or_else(|| "a capacity is a number of tenants, 0 or more; 0 takes no new ones".to_owned())
+}
+
+fn parse_connections(text: &str) -> Result<i32, String> {
+    let connections = text.parse().ok().filter(|connections| *connections >= 1);
+    connections.ok_or_else(|| "a server has at least one connection for the application: write 1 or more".to_owned())
 }
 
 /// What to change.
@@ -64,7 +74,7 @@ pub(crate) struct Set {
     #[arg(long)]
     url: Option<String>,
     /// How many connections all processes of the application together may have there
-    #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, value_parser = parse_connections)]
     connections: Option<i32>,
     /// The application goes by a pooler in transaction mode at this host:port, such as PgBouncer; see docs/pool.md
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "no_pooler")]

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use serde_json::Value;
-use tenantry_testing::{TestDatabase, cluster, database};
+use tenantry_testing::{FaultProxy, TestDatabase, cluster, database};
 
 use crate::support::{Folder, Run};
 
@@ -180,6 +180,78 @@ async fn a_tenant_lives_from_create_to_purge() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_is_told_as_that() {
+    let installation = Installation::new().await;
+    let cluster = cluster().await;
+    let proxy = FaultProxy::start(cluster.host(), cluster.port()).await;
+    let url = cluster
+        .admin_url("postgres")
+        .replace(&format!(":{}/", cluster.port()), &format!(":{}/", proxy.port()));
+    installation.json(&["server", "add", "first", "--url", &url]);
+    installation.json(&["tenant", "create", "acme", "--isolation", "schema"]);
+
+    let listed = installation.json(&["operation", "list", "--tenant", "acme"]);
+    let operation = &listed["items"][0];
+    assert_eq!(
+        (&operation["kind"], &operation["state"]),
+        (&"provision".into(), &"done".into())
+    );
+    let id = operation["id"].as_str().unwrap();
+    assert_eq!(installation.json(&["operation", "show", id])["id"], id);
+    assert!(
+        installation
+            .run(&["operation", "show", id])
+            .stdout
+            .contains("provision")
+    );
+    let nowhere = installation.run(&["operation", "show", "01900000-0000-7000-8000-000000000000"]);
+    assert!(nowhere.fails(1).contains("tenantry operation list"));
+
+    proxy.cut();
+    let verified = installation.run(&["migrate", "verify"]);
+    assert_eq!(verified.code, 1);
+    let error = verified.stderr.lines().last().unwrap();
+    assert!(error.contains("2 of 2 schemas could not be read"), "{error}");
+    assert!(!error.contains("differ from"), "{error}");
+    let hardened = installation.run(&["server", "harden", "first"]);
+    assert_eq!(hardened.code, 1);
+    let error = hardened.stderr.lines().last().unwrap();
+    assert!(
+        error.contains("could not be worked on") && !error.contains("superuser's"),
+        "{error}"
+    );
+    proxy.heal();
+}
+
+#[tokio::test]
+async fn who_or_what_is_not_there_is_told_with_the_next_step() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "acme"]);
+    for (arguments, expected) in [
+        (
+            &["token", "access", "nobody@x.example"][..],
+            "no active account with this e-mail",
+        ),
+        (
+            &["member", "reset-password", "nobody@x.example"],
+            "no active account with this e-mail",
+        ),
+        (&["tenant", "show", "nobody"], "tenantry tenant list"),
+        (&["tenant", "create", "acme"], "choose another"),
+        (
+            &["tenant", "create", "other", "--server", "nowhere"],
+            "tenantry server list",
+        ),
+        (&["server", "check", "nowhere"], "tenantry server list"),
+    ] {
+        let run = installation.run(arguments);
+        let error = run.fails(1);
+        assert!(error.contains(expected), "{error}");
+        assert!(!error.contains("password is wrong"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_plan_chooses_the_isolation() {
     let installation = Installation::with_server().await;
@@ -295,7 +367,7 @@ async fn an_access_token_of_a_person_is_printed_alone() {
         installation
             .run(&["token", "access", "eve@acme.example"])
             .fails(1)
-            .contains("wrong")
+            .contains("no active account")
     );
 }
 

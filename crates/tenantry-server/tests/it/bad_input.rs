@@ -290,6 +290,24 @@ async fn texts_that_cannot_be_stored_are_refused() {
         answer.refused_fields(422, "invalid-field"),
         ["/assignee_id", "/due_on", "/project_id", "/status"]
     );
+    // What the field should be, in words of the interface.
+    for (field, value, expected) in [
+        ("due_on", json!("2026-02-30"), "a date, YYYY-MM-DD"),
+        ("due_on", json!("2026-02-03T00:00:00Z"), "a date, YYYY-MM-DD"),
+        ("project_id", json!("7"), "a uuid"),
+        ("assignee_id", json!("me"), "a uuid"),
+    ] {
+        let problem = client
+            .post("/app/tasks", json!({ "title": "x", field: value }))
+            .await
+            .refused(422, "invalid-field");
+        let errors = problem["errors"].as_array().unwrap();
+        let error = errors
+            .iter()
+            .find(|error| error["pointer"] == format!("/{field}"))
+            .unwrap();
+        assert!(error["detail"].as_str().unwrap().starts_with(expected), "{error}");
+    }
     // What only looks dangerous is text like any other.
     for name in [
         "'; drop table contacts; --",

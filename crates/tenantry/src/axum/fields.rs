@@ -156,7 +156,7 @@ impl Fields {
 
     fn convert<T: DeserializeOwned>(&mut self, name: &str, value: Value) -> Option<T> {
         serde_json::from_value(value)
-            .map_err(|error| self.invalid(name, shorten(&error.to_string())))
+            .map_err(|error| self.invalid(name, expected(&error.to_string())))
             .ok()
     }
 
@@ -183,6 +183,15 @@ const SEARCH_CHARS_MAX: usize = 200;
 
 /// Messages can hold the value that was sent, which can be long.
 const DETAIL_CHARS_MAX: usize = 200;
+
+/// What the field should be. A uuid's own words ("found `n` at 1") tell what it is not.
+fn expected(error: &str) -> String {
+    if error.starts_with("UUID parsing failed") {
+        "a uuid".to_owned()
+    } else {
+        shorten(error)
+    }
+}
 
 fn shorten(text: &str) -> String {
     match text.char_indices().nth(DETAIL_CHARS_MAX) {
