@@ -76,7 +76,9 @@ impl MasterKey {
             path: path.display().to_string(),
             source,
         })?;
-        Self::parse(&text)
+        let key = Self::parse(&text)?;
+        warn_once_of_readers(path);
+        Ok(key)
     }
 
     /// Reads the key from `TENANTRY_MASTER_KEY`, or from the file that `TENANTRY_MASTER_KEY_FILE` names.
@@ -102,6 +104,27 @@ impl MasterKey {
         &self.0
     }
 }
+
+/// Whoever reads the key opens every secret in the catalog. A warning and no refusal: what mounts secrets into a container
+/// often gives them to a group. Once a process, however often the key is read.
+#[cfg(unix)]
+fn warn_once_of_readers(path: &Path) {
+    use std::{os::unix::fs::PermissionsExt as _, sync::Once};
+    static WARNED: Once = Once::new();
+    let mode = std::fs::metadata(path).map_or(0, |found| found.permissions().mode() & 0o777);
+    if mode & 0o077 != 0 {
+        WARNED.call_once(|| {
+            tracing::warn!(
+                path = %path.display(),
+                mode = %format_args!("{mode:04o}"),
+                "others than its owner may read the master key file: chmod 600 it"
+            );
+        });
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_once_of_readers(_: &Path) {}
 
 impl fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,7 @@
 //! Wrong calls and wrong configurations: exit code 2 and one line that says what to do.
 
+use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
 use crate::support::Folder;
 
 #[test]
@@ -92,4 +94,48 @@ fn a_catalog_that_is_not_there_is_a_failure_that_names_no_password() {
     assert!(error.contains("catalog") && !error.contains("hunter2"), "{error}");
     let run = folder.run_with(["tenant", "list"], &[environment[0], ("TENANTRY_MASTER_KEY", "short")]);
     assert!(run.fails(2).contains("master key"));
+}
+
+#[test]
+fn a_value_that_cannot_be_says_what_to_write() {
+    let folder = Folder::new();
+    for (arguments, expected) in [
+        (&["token", "revoke", "nope"][..], "an id is a uuid"),
+        (&["operation", "show", "nope"], "an id is a uuid"),
+        (&["server", "set", "one", "--connections", "0"], "write 1 or more"),
+        (
+            &["server", "add", "one", "--url", "-", "--capacity", "-1"],
+            "see `tenantry server add --help`",
+        ),
+        (&["server", "add", "one", "--url", "-", "--capacity=-1"], "0 or more"),
+        (&["operation", "list", "--state", "dead"], "pending, running, undoing"),
+        (
+            &["tenant", "list", "--stat", "active"],
+            "found; a similar argument exists: '--state'",
+        ),
+    ] {
+        let run = folder.run(arguments);
+        let error = run.fails(2);
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_key_file_that_others_may_read_is_warned_of_once() {
+    let folder = Folder::new();
+    let file = folder.write(
+        "master.key",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+    );
+    let environment = [
+        ("TENANTRY_CATALOG_URL", "postgres://someone@127.0.0.1:1/none"),
+        ("TENANTRY_MASTER_KEY_FILE", file.to_str().unwrap()),
+    ];
+    for (mode, warnings) in [(0o644, 1), (0o640, 1), (0o600, 0)] {
+        std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        let run = folder.run_with(["tenant", "list"], &environment);
+        let warned = run.stderr.lines().filter(|line| line.contains("chmod 600")).count();
+        assert_eq!((run.code, warned), (1, warnings), "{mode:o}: {run:?}");
+        assert_eq!(run.stderr.lines().count(), warnings + 1, "{run:?}");
+    }
 }
