@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     connect::{self, authority},
     failure::Failure,
+    lookup::parse_id,
     output::{Answer, Done, List as Items, Output, fields, table, time},
     progress::Progress,
 };
@@ -43,6 +44,7 @@ pub(crate) struct Named {
 #[derive(Args, Debug)]
 pub(crate) struct One {
     /// The backup's id, as `list` shows it
+    #[arg(value_parser = parse_id)]
     backup: Uuid,
 }
 
@@ -57,6 +59,7 @@ pub(crate) struct List {
 #[derive(Args, Debug)]
 pub(crate) struct Restore {
     /// The backup's id, as `list` shows it
+    #[arg(value_parser = parse_id)]
     backup: Uuid,
     /// The label of the new tenant with its rows
     #[arg(long, required_unless_present = "in_place", conflicts_with = "in_place")]

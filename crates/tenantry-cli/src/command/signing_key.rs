@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     connect::{self, authority},
     failure::Failure,
+    lookup::parse_id,
     output::{Answer, Done, List, Output, table, time},
 };
 
@@ -29,6 +30,7 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 pub(crate) struct Remove {
     /// The key's id, the `kid` of its tokens
+    #[arg(value_parser = parse_id)]
     id: Uuid,
 }
 

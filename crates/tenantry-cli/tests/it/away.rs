@@ -70,7 +70,7 @@ const COMMANDS: &[&[&str]] = &[
     &["token", "revoke", "01a227dd-8968-72b2-8274-340314d5afcc"],
     &["signing-key", "list"],
     &["signing-key", "rotate"],
-    &["signing-key", "remove", "one"],
+    &["signing-key", "remove", "01a227dd-8968-72b2-8274-340314d5afcc"],
 ];
 
 /// The commands below this one, as its help lists them.
