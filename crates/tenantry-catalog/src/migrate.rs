@@ -71,6 +71,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "moves",
         sql: include_str!("../migrations/0011_moves.sql"),
     },
+    Migration {
+        version: 12,
+        name: "streams",
+        sql: include_str!("../migrations/0012_streams.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Without those that look like another one, which slugs may not differ by.
-const LETTERS: [char; 20] = [
+pub(super) const LETTERS: [char; 20] = [
     'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'j', 'k', 'm', 'n', 'p', 'q', 'r', 's', 't', 'x', 'y', 'z',
 ];
 
