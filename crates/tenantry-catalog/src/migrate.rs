@@ -76,6 +76,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "legal hold",
         sql: include_str!("../migrations/0012_legal_hold.sql"),
     },
+    Migration {
+        version: 13,
+        name: "streams",
+        sql: include_str!("../migrations/0013_streams.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

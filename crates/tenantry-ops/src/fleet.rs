@@ -39,6 +39,9 @@ pub struct FleetConfig {
     pub patience_per_try: Duration,
     /// How long a move waits for the transactions that are open in the old home before it lets the tenant in again and tries later.
     pub move_drain: Duration,
+    /// From how many rows on a move copies while the tenant works. Below, copying behind the closed fence takes less than a
+    /// stream takes to begin.
+    pub move_online_rows: i64,
     /// How often a step that failed in a way that may pass is tried before the operation is undone.
     pub attempts_max: i32,
     /// How many operations one process runs at once; each holds two or three connections.
@@ -79,6 +82,7 @@ impl Default for FleetConfig {
             patience_per_try: Duration::from_secs(120),
             // The tenant's new calls wait meanwhile.
             move_drain: Duration::from_secs(1),
+            move_online_rows: 20_000,
             attempts_max: 5,
             operations_max: 4,
             besides: Vec::new(),

@@ -3,6 +3,7 @@
 mod plan;
 mod step;
 
+pub(crate) use plan::WITHIN;
 pub use plan::{MoveHome, MovePlan};
 pub use step::MoveStep;
 pub(crate) use step::NAMES;

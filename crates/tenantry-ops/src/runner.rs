@@ -8,6 +8,7 @@
 mod failure;
 mod fence;
 mod journal;
+mod leftovers;
 mod load;
 mod look;
 mod migrate;
@@ -187,6 +188,9 @@ impl Ops {
 
     /// Forgets what nobody asks for any more.
     async fn housekeep(&self) -> Result<(), CatalogError> {
+        // By itself: a server that does not answer must not keep operations waiting.
+        let ops = self.clone();
+        tokio::spawn(async move { ops.sweep_streams().await });
         let client = self.catalog().client().await?;
         tenantry_catalog::change::prune(&client).await?;
         tenantry_catalog::idempotency::prune(&client).await?;

@@ -19,6 +19,10 @@ words! {
         Role = "role",
         /// A tenant's rows and its fence in shared tables.
         Rows = "rows",
+        /// A replication slot.
+        Slot = "slot",
+        /// A publication.
+        Publication = "publication",
     }
 }
 
@@ -115,6 +119,20 @@ pub async fn settle(db: &impl Db, operation: OperationId, object: &Object) -> Re
 pub async fn settle_all(db: &impl Db, operation: OperationId) -> Result<(), CatalogError> {
     db.execute(
         "update operation_cleanup set settled_at = now() where operation = $1 and settled_at is null",
+        &[operation.as_uuid()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The tenant lives in the home that the operation made: it stays. What carried the changes there is left to be removed.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn settle_home(db: &impl Db, operation: OperationId) -> Result<(), CatalogError> {
+    db.execute(
+        "update operation_cleanup set settled_at = now()
+         where operation = $1 and settled_at is null and kind not in ('slot', 'publication')",
         &[operation.as_uuid()],
     )
     .await?;

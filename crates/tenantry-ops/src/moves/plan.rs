@@ -1,5 +1,6 @@
 //! What a move would take, and what is in its way.
 
+use secrecy::ExposeSecret as _;
 use tenantry_catalog::{
     Db, operation,
     placement::{self, Located},
@@ -11,8 +12,9 @@ use tenantry_core::{Isolation, Placement, SHARED_SCHEMA, TenantId, TenantState};
 use tenantry_engine::{
     isolate::Derived,
     structure,
-    transfer::{self, Obstacle, Sides},
+    transfer::{self, Obstacle, Sides, stream},
 };
+use tenantry_wire::Endpoint;
 
 use super::{MoveError, MoveRequest, schema_of, target_server};
 use crate::{
@@ -51,7 +53,12 @@ pub struct MovePlan {
     pub complete: bool,
     /// What is in the way; nothing, where it can be moved.
     pub obstacles: Vec<Obstacle>,
+    /// Why the tenant would wait while its rows are copied, as a sentence; `None` where it would work meanwhile.
+    pub held_because: Option<String>,
 }
+
+/// Why rows are copied behind the closed fence within one database.
+pub(crate) const WITHIN: &str = "both homes are in one database, where one transaction copies and compares the rows";
 
 impl Ops {
     pub(super) async fn examine_move(&self, tenant: &TenantRef, request: &MoveRequest) -> Result<MovePlan, MoveError> {
@@ -75,6 +82,7 @@ impl Ops {
         if own_files && request.to == Isolation::Shared {
             obstacles.push(overlay());
         }
+        let within = request.to != Isolation::Database && shared.as_ref().is_some_and(|one| one.id == from.database);
         let target = shared.map(|shared| Target {
             server: &server,
             shared,
@@ -83,7 +91,12 @@ impl Ops {
         obstacles.extend(self.look_at_both(&located, target, own_files).await.map_err(told)?);
         let size = self.measure_tenant(found.id).await;
         let size = size.map_err(|error| MoveError::Server(error.to_string()))?;
+        let held_because = match within {
+            true => Some(WITHIN.to_owned()),
+            false => self.held_because(&located).await.map_err(told)?,
+        };
         Ok(MovePlan {
+            held_because,
             tenant: found.id,
             from: MoveHome {
                 isolation: from.isolation,
@@ -100,6 +113,29 @@ impl Ops {
             complete: size.complete,
             obstacles,
         })
+    }
+
+    /// Why a move from one database to another copies behind the closed fence; `None` where it copies while the tenant works.
+    pub(crate) async fn held_because(&self, located: &Located) -> Result<Option<String>, Failure> {
+        let from = &located.placement;
+        if located.state == TenantState::Suspended {
+            return Ok(Some("the tenant is suspended, so nobody waits".to_owned()));
+        }
+        let (admin, administration) = administer(self, from.server).await?;
+        if let Err(error) = Endpoint::from_url(administration.admin_url.expose_secret()) {
+            return Ok(Some(format!(
+                "the server's address does not do for replication: {error}"
+            )));
+        }
+        let client = admin.connect(&from.database_name).await?;
+        let least = self.fleet().move_online_rows;
+        let schema = target(self.catalog().installation(), &located.database, &from.schema)?.schema;
+        if !transfer::has_rows(&client, &schema, from.tenant, least).await? {
+            return Ok(Some(format!(
+                "it has fewer than {least} rows, which takes less than beginning a stream of its changes"
+            )));
+        }
+        Ok(stream::hindrance(&client, &from.schema).await?)
     }
 
     /// The same for the operation's own step, which has its place.

@@ -12,10 +12,15 @@ pub enum MoveStep {
     Preflight,
     /// Makes the new home at the newest version, with a fence that lets nobody in. The tenant works.
     Prepare,
+    /// Copies the rows as of one moment, and from then on has the tenant's changes kept for the new home. The tenant works. Nothing is
+    /// done where the copy has to wait for the closed fence ([`MovePlan::held_because`](super::MovePlan::held_because)).
+    Follow,
+    /// Brings what the tenant has written since to the new home, until little is left. The tenant works.
+    CatchUp,
     /// Closes the old home's fence and waits for the transactions that are open. The tenant's new calls wait; at the deadline the fence
     /// opens again and the move is put off.
     Close,
-    /// Copies rows, jobs, schedules and the places of sequences. Both homes are closed.
+    /// Brings the last changes, or all rows where nothing was copied yet; jobs, schedules and the places of sequences. Both homes are closed.
     Copy,
     /// Compares every table on both sides. Both homes are closed.
     Verify,
@@ -29,9 +34,11 @@ pub enum MoveStep {
 
 impl MoveStep {
     /// All of them, in their order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Preflight,
         Self::Prepare,
+        Self::Follow,
+        Self::CatchUp,
         Self::Close,
         Self::Copy,
         Self::Verify,
@@ -46,6 +53,8 @@ impl MoveStep {
         match self {
             Self::Preflight => "preflight",
             Self::Prepare => "prepare",
+            Self::Follow => "follow",
+            Self::CatchUp => "catch_up",
             Self::Close => "close",
             Self::Copy => "copy",
             Self::Verify => "verify",
@@ -72,6 +81,8 @@ impl fmt::Display for MoveStep {
 pub(crate) const NAMES: &[&str] = &[
     "preflight",
     "prepare",
+    "follow",
+    "catch_up",
     "close",
     "copy",
     "verify",

@@ -1,16 +1,21 @@
 //! Takes a tenant to another home. What holds in each step stands at [`MoveStep`].
 //!
-//! Never are two homes open: the old one's fence closes before the copy and is opened again only under the tenant's row in the catalog,
+//! Never are two homes open: the old one's fence closes before the copy, or its last changes, and is opened again only under the tenant's row in the catalog,
 //! while the placement there is still the old one; the new one's is opened only after the placement has become the new one. The one
 //! moment in between is the commit of [`switch`], and who does not know how that ended asks the catalog.
 
 mod carry;
 mod close;
 mod homes;
+mod online;
 mod prepare;
 mod remove;
 mod switch;
 
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
 use tenantry_catalog::{Transaction, operation::OperationState, placement, server, tenant_database};
 use tenantry_core::{Isolation, TenantState};
 use tenantry_engine::transfer::TransferError;
@@ -36,6 +41,8 @@ pub(super) struct Moving<'a> {
     suspended: bool,
     /// The step at which an earlier attempt was.
     recorded: Option<MoveStep>,
+    /// What the operation's progress says.
+    progress: Mutex<Map<String, Value>>,
 }
 
 /// Which of the two homes is the tenant's.
@@ -53,14 +60,24 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
         let client = ops.catalog().client().await?;
         standing(&client, &input).await?
     };
+    let mut switched = None;
     if standing == Standing::Source {
         let mut moving = Moving::new(ops, journal).await?;
-        if let Err(failure) = moving.towards_switch().await {
-            return Err(moving.reopened_after(failure).await);
+        match moving.towards_switch().await {
+            Ok(closed) => switched = Some((closed, moving.progress.into_inner())),
+            Err(failure) => return Err(moving.reopened_after(failure).await),
         }
     }
-    let moving = Moving::new(ops, journal).await?;
+    let mut moving = Moving::new(ops, journal).await?;
+    let closed = switched.map(|(closed, progress)| {
+        moving.progress = Mutex::new(progress);
+        closed
+    });
     moving.open().await?;
+    if let Some(closed) = closed {
+        let held = closed.elapsed().as_millis() as u64;
+        moving.tell(json!({ "held_ms": held })).await?;
+    }
     moving.remove_source().await
 }
 
@@ -131,6 +148,7 @@ impl<'a> Moving<'a> {
             journal,
             suspended: located.state == TenantState::Suspended,
             recorded: MoveStep::of(&journal.operation.step),
+            progress: Mutex::new(journal.operation.progress.as_object().cloned().unwrap_or_default()),
             input,
             source,
             target,
@@ -150,7 +168,28 @@ impl<'a> Moving<'a> {
         self.journal.end(step.as_str()).await
     }
 
-    async fn towards_switch(&mut self) -> Result<(), Failure> {
+    /// The operation's progress with more to it.
+    fn with_news(&self, news: &Value) -> Value {
+        let mut progress = self.progress.lock().clone();
+        progress.extend(news.as_object().cloned().unwrap_or_default());
+        Value::Object(progress)
+    }
+
+    /// Adds to the operation's progress.
+    async fn tell(&self, news: Value) -> Result<(), Failure> {
+        let all = self.with_news(&news);
+        self.journal.note_progress(&all).await?;
+        *self.progress.lock() = all.as_object().cloned().unwrap_or_default();
+        Ok(())
+    }
+
+    /// A text of the operation's progress.
+    fn told(&self, key: &str) -> Option<String> {
+        self.progress.lock().get(key)?.as_str().map(str::to_owned)
+    }
+
+    /// Tells when the old home was closed.
+    async fn towards_switch(&mut self) -> Result<Instant, Failure> {
         if self.recorded.is_none_or(|recorded| recorded <= MoveStep::Preflight) {
             self.begin(MoveStep::Preflight).await?;
             self.preflight().await?;
@@ -160,18 +199,28 @@ impl<'a> Moving<'a> {
         self.prepare().await?;
         self.end(MoveStep::Prepare).await?;
         let hands = Hands::take(self).await?;
+        self.begin(MoveStep::Follow).await?;
+        let mut applier = self.follow(&hands).await?;
+        self.end(MoveStep::Follow).await?;
+        self.begin(MoveStep::CatchUp).await?;
+        if let Some(applier) = &mut applier {
+            self.catch_up(&hands, applier).await?;
+        }
+        self.end(MoveStep::CatchUp).await?;
         self.begin(MoveStep::Close).await?;
+        let closed = Instant::now();
         self.close_source(&hands).await?;
         self.end(MoveStep::Close).await?;
         self.begin(MoveStep::Copy).await?;
-        self.copy(&hands).await?;
+        self.copy(&hands, applier.as_mut()).await?;
         self.end(MoveStep::Copy).await?;
         self.begin(MoveStep::Verify).await?;
         self.verify(&hands).await?;
         self.end(MoveStep::Verify).await?;
         self.journal.arrive(MoveStep::Switch.as_str()).await?;
         self.switch(&hands).await?;
-        self.end(MoveStep::Switch).await
+        self.end(MoveStep::Switch).await?;
+        Ok(closed)
     }
 
     async fn preflight(&self) -> Result<(), Failure> {

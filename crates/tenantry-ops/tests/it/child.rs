@@ -30,7 +30,8 @@ impl Drop for Process {
 impl Process {
     /// Starts a child that does something with a tenant: `create-<isolation>`, `suspend`, `resume`, `delete`, `purge`,
     /// `export <file>`, `import-<isolation> <file>`, `add-server` (the slug is the address), `migrate` or `rehearse` (the slug
-    /// is how many migrations there are), `upgrade` or `run` (whatever is due), or `move-<isolation>`, `move-<isolation>@<server>`.
+    /// is how many migrations there are), `upgrade` or `run` (whatever is due), or `move-<isolation>`, `move-<isolation>@<server>`; with
+    /// `follow-` instead of `move-` also the smallest tenant works while it is copied.
     pub(crate) fn start(catalog: &str, act: &str, slug: &str, failpoints: &str) -> Self {
         Self::start_with(catalog, act, slug, failpoints, None)
     }
@@ -102,6 +103,9 @@ fn acts_as_a_process_of_its_own() {
             "migrate" => crate::migrate_killed::config(slug.parse().unwrap()),
             _ => {
                 let mut config = config();
+                if act.starts_with("follow-") {
+                    config.move_online_rows = 0;
+                }
                 // Taken where there are any; most fleets have none.
                 config.spare_schemas = 1;
                 match std::env::var_os(BESIDE) {
@@ -150,8 +154,8 @@ fn acts_as_a_process_of_its_own() {
                 request.isolation = Some(isolation.parse().unwrap());
                 drop(ops.import_tenant(&operator(), &request).await);
             }
-            moves if moves.starts_with("move-") => {
-                crate::moving::act(&ops, &tenant, moves.trim_start_matches("move-")).await;
+            moves if moves.starts_with("move-") || moves.starts_with("follow-") => {
+                crate::moving::act(&ops, &tenant, moves.split_once('-').unwrap().1).await;
             }
             create => {
                 let isolation: Isolation = create.strip_prefix("create-").unwrap().parse().unwrap();

@@ -64,6 +64,8 @@ pub(crate) struct PlanBody {
     complete: bool,
     /// What is in the way; empty, where the tenant can be moved.
     obstacles: Vec<ObstacleBody>,
+    /// Why the tenant would wait while its rows are copied; `null` where it would work meanwhile.
+    held_because: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -117,6 +119,7 @@ impl From<MovePlan> for PlanBody {
             bytes: plan.bytes,
             complete: plan.complete,
             obstacles: plan.obstacles.into_iter().map(Into::into).collect(),
+            held_because: plan.held_because,
         }
     }
 }

@@ -41,6 +41,7 @@ struct Plan {
     bytes: i64,
     complete: bool,
     obstacles: Vec<InTheWay>,
+    held_because: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -81,6 +82,7 @@ impl From<MovePlan> for Plan {
             bytes: plan.bytes,
             complete: plan.complete,
             obstacles: plan.obstacles.into_iter().map(in_the_way).collect(),
+            held_because: plan.held_because,
         }
     }
 }
@@ -94,11 +96,16 @@ impl Home {
 impl Answer for Plan {
     fn text(&self) -> String {
         let least = if self.complete { "about " } else { "at least " };
+        let meanwhile = match &self.held_because {
+            None => "the tenant works while its rows are copied".to_owned(),
+            Some(why) => format!("the tenant waits while its rows are copied: {why}"),
+        };
         let shown = fields([
             ("from", self.from.text()),
             ("to", self.to.text()),
             ("rows", format!("{least}{}", self.rows)),
             ("bytes", format!("{least}{}", self.bytes)),
+            ("meanwhile", meanwhile),
         ]);
         if self.obstacles.is_empty() {
             return format!("{shown}\n\nNothing is in the way.");
@@ -175,7 +182,8 @@ fn now(tenant: &str, operation: &Operation) -> String {
         Some(MoveStep::Preflight) => "looking for what is in the way".to_owned(),
         Some(MoveStep::Prepare) => "making the new home".to_owned(),
         Some(MoveStep::Close) => "waiting for open transactions".to_owned(),
-        Some(MoveStep::Copy) => {
+        Some(MoveStep::CatchUp) => "catching up with what the tenant writes".to_owned(),
+        Some(MoveStep::Follow | MoveStep::Copy) => {
             let figure = |name: &str| operation.progress[name].as_i64().unwrap_or_default();
             let table = operation.progress["table"].as_str().unwrap_or_default();
             format!(

@@ -2,6 +2,7 @@
 //!
 //! In this order, each step of which can be asked for again:
 //!
+//! 0. [`hindrance`] says whether the source can have one at all.
 //! 1. [`make_publication`] and then [`make_slot`] at the source; [`Snapshot`] says what the copy reads and where the stream
 //!    begins. A publication is made for one move and never altered: changes of a table that joins one late can be lost.
 //! 2. [`prepare_target`] and [`begin_position`] at the target; the copy, from [`Snapshot::take`].
@@ -15,6 +16,7 @@
 //!
 //! Names tell whose they are: the installation's id, the move's and the direction.
 
+mod able;
 mod apply;
 mod batch;
 mod compare;
@@ -28,6 +30,7 @@ mod slot;
 mod statement;
 mod table;
 
+pub use able::hindrance;
 pub use apply::{Applied, Applier, Plan, Until};
 pub use compare::{Compared, Difference, Pair, TableCompared, Way, compare, pair};
 pub use error::StreamError;

@@ -144,7 +144,7 @@ async fn comment(client: &Client, name: &StreamName) -> Result<Option<Option<Str
 
 /// The isolated tables. What is told of a changed row has to hold the tenant, for the filter; and where it is the whole row, no
 /// generated columns, or PostgreSQL 18 refuses the application's updates.
-async fn tables(client: &Client, schema: &str) -> Result<Vec<Qualified>, StreamError> {
+pub(super) async fn tables(client: &Client, schema: &str) -> Result<Vec<Qualified>, StreamError> {
     let rows = client
         .query(
             "select c.relname::text,

@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tenantry_engine::{
     Roles,
-    transfer::{self, Progress, Verified},
+    transfer::{self, Progress, Verified, stream::Applier},
 };
 use tokio_postgres::Client;
 
@@ -12,14 +12,16 @@ use super::{Failure, Hands, Moving};
 use crate::runner::migrate::noting;
 
 impl Moving<'_> {
-    pub(super) async fn copy(&self, hands: &Hands) -> Result<(), Failure> {
+    /// All that is not at the new home yet. With an applier, the rows are, but for the last changes.
+    pub(super) async fn copy(&self, hands: &Hands, applier: Option<&mut Applier>) -> Result<(), Failure> {
         let seen = Mutex::new(None);
         let mut tell = |progress: Progress<'_>| *seen.lock() = Some(shown(progress));
-        let work = self.carry(hands, &mut tell);
-        let verified = noting(self.journal, work, || seen.lock().clone()).await??;
+        let work = self.carry(hands, applier, &mut tell);
+        let news = || seen.lock().as_ref().map(|news| self.with_news(news));
+        let verified = noting(self.journal, work, news).await??;
         let last = seen.lock().take();
         if let Some(last) = last {
-            self.journal.note_progress(&last).await?;
+            self.tell(last).await?;
         }
         if let Some(verified) = verified {
             self.note_verified(&verified).await?;
@@ -31,6 +33,7 @@ impl Moving<'_> {
     async fn carry(
         &self,
         hands: &Hands,
+        applier: Option<&mut Applier>,
         tell: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<Option<Vec<Verified>>, Failure> {
         let (source, target) = (hands.source(), hands.target());
@@ -39,7 +42,10 @@ impl Moving<'_> {
         let verified = if self.input.within_a_database() {
             Some(transfer::copy_within(from, to, tenant, tell).await?)
         } else {
-            transfer::copy(from, to, tenant, None, tell).await?;
+            match applier {
+                Some(applier) => self.bring_last(hands, applier).await?,
+                None => drop(transfer::copy(from, to, tenant, None, tell).await?),
+            }
             transfer::carry_jobs(source, target, tenant).await?;
             transfer::carry_history(source, target, tenant).await?;
             None
@@ -68,7 +74,7 @@ impl Moving<'_> {
             .collect();
         let rows: i64 = verified.iter().map(|one| one.rows).sum();
         let done = json!({ "tables_done": tables.len(), "tables": tables.len(), "rows": rows, "verified": tables });
-        self.journal.note_progress(&done).await
+        self.tell(done).await
     }
 }
 
@@ -80,7 +86,7 @@ pub(super) async fn sequences(moving: &Moving<'_>, source: &Client, target: &Cli
     Ok(transfer::carry_sequences(from, to, &owner, tenant, moving.shares_sequences()).await?)
 }
 
-fn shown(progress: Progress<'_>) -> Value {
+pub(super) fn shown(progress: Progress<'_>) -> Value {
     json!({
         "table": progress.table, "tables_done": progress.tables_done, "tables": progress.tables,
         "rows": progress.rows, "bytes": progress.bytes,

@@ -1,7 +1,8 @@
 //! The two homes of a move, and the connections to them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use secrecy::ExposeSecret as _;
 use tenantry_catalog::placement::{self, Located};
 use tenantry_core::{Isolation, Placement};
 use tenantry_engine::{
@@ -11,6 +12,7 @@ use tenantry_engine::{
     transfer::End,
 };
 use tenantry_sql::Identifier;
+use tenantry_wire::Endpoint;
 use tokio_postgres::Client;
 
 use super::{Moving, Site};
@@ -74,12 +76,30 @@ impl<'a> Home<'a> {
         Ok(client)
     }
 
+    /// A connection as the role that may write any tenant's rows.
+    pub(super) async fn connect_as_mover(&self) -> Result<Client, Failure> {
+        let password = &self.site.administration.mover_password;
+        let admin = self.site.admin.with_login(self.mover.as_str(), password);
+        Ok(admin.connect(&self.site.database.name).await?)
+    }
+
+    /// The same role's way to the database's changes.
+    pub(super) fn endpoint(&self) -> Result<Arc<Endpoint>, Failure> {
+        let administration = &self.site.administration;
+        let endpoint = Endpoint::from_url(administration.admin_url.expose_secret());
+        let mut endpoint = endpoint.map_err(|error| Failure::retry("server_address", error.to_string()))?;
+        endpoint.database = self.site.database.name.clone();
+        endpoint.user = self.mover.as_str().to_owned();
+        endpoint.password = administration.mover_password.clone();
+        Ok(Arc::new(endpoint))
+    }
+
     pub(super) fn is(&self, isolation: Isolation) -> bool {
         self.placement.isolation == isolation
     }
 }
 
-/// The connections on which a move works from the closing to the switch. While they are there, the operation has its turn in both
+/// The connections on which a move works from the first row to the switch. While they are there, the operation has its turn in both
 /// databases, and nobody migrates either schema.
 pub(super) struct Hands {
     source: Client,

@@ -5,7 +5,9 @@ use tenantry_core::{Change, Isolation};
 use tenantry_engine::{
     fence::{self, Closed, State},
     home::{self, HomeError},
-    migrate, transfer, turn,
+    migrate,
+    transfer::{self, stream},
+    turn,
 };
 use tokio_postgres::Client;
 
@@ -17,6 +19,12 @@ impl Moving<'_> {
     pub(super) async fn remove_source(&self) -> Result<(), Failure> {
         self.begin(MoveStep::Remove).await?;
         let from = &self.input.from;
+        let stream = self.stream_objects().await?;
+        if !stream.is_empty() {
+            let client = self.target.connect().await?;
+            stream::forget_position(&client, &self.stream()).await?;
+        }
+        self.drop_stream(&stream).await?;
         if from.isolation == Isolation::Database {
             drop_database(&self.source).await?;
         } else {
@@ -48,6 +56,8 @@ impl Moving<'_> {
 
     /// Removes what the records name of a home that came to nothing, if it bears our mark.
     pub(super) async fn remove_target(&self) -> Result<(), Failure> {
+        // First: it needs the old home only, and the source keeps its log for it.
+        self.drop_stream(&self.stream_objects().await?).await?;
         let client = self.ops.catalog().client().await?;
         let objects = operation_cleanup::list_open(&client, self.journal.operation.id).await?;
         drop(client);
@@ -56,7 +66,10 @@ impl Moving<'_> {
             let removed = match self.target.is(Isolation::Database) {
                 true => drop_database(&self.target).await,
                 false => match self.target.connect().await {
-                    Ok(client) => self.empty(&client, &self.target).await,
+                    Ok(client) => {
+                        stream::forget_position(&client, &self.stream()).await?;
+                        self.empty(&client, &self.target).await
+                    }
                     Err(failure) => Err(failure),
                 },
             };

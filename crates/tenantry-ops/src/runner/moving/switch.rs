@@ -31,7 +31,7 @@ impl Moving<'_> {
             // Or it would be taken for one that waits for a tenant.
             tenant_database::set_dropping(&transaction, from.database).await?;
         }
-        operation_cleanup::settle_all(&transaction, self.journal.operation.id).await?;
+        operation_cleanup::settle_home(&transaction, self.journal.operation.id).await?;
         change::announce(&transaction, Change::Tenant(from.tenant)).await?;
         let act = Act {
             action: "tenant.moved",

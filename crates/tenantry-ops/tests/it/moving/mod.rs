@@ -3,6 +3,7 @@
 mod directions;
 mod held;
 mod killed;
+mod online;
 mod refused;
 mod support;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use secrecy::ExposeSecret as _;
 use tenantry_core::{Isolation, TenantId};
 use tenantry_ops::{MoveError, MoveRequest, Operation, OperationState, Ops, Tenant, TenantRef};
-use tenantry_testing::{cluster, second_cluster};
+use tenantry_testing::second_cluster;
 
 use crate::fleet::{Fleet, operator};
 
@@ -103,9 +103,8 @@ impl Fleet {
     pub(crate) async fn traces(&self, tenant: TenantId) -> Traces {
         let like = format!("tn_{}_%", self.ops.catalog().installation());
         let mut traces = Traces::default();
-        for server in [cluster().await, second_cluster().await] {
-            let names = server
-                .connect("postgres")
+        for (server, url) in self.servers().await {
+            let names = connect(&url, "postgres")
                 .await
                 .query(
                     "select datname::text from pg_database where datname like $1 and datname not like '%\\_try\\_%'",
@@ -114,7 +113,7 @@ impl Fleet {
                 .await
                 .unwrap();
             for name in names.iter().map(|row| row.get::<_, String>(0)) {
-                let client = server.connect(&name).await;
+                let client = connect(&url, &name).await;
                 let Ok(fence) = client
                     .query_opt(
                         "select state, epoch from tenantry_private.fence where tenant = $1",
@@ -124,7 +123,7 @@ impl Fleet {
                 else {
                     continue;
                 };
-                let key = format!("{}/{name}", server.port());
+                let key = format!("{server}/{name}");
                 traces.open += usize::from(fence.is_some_and(|fence| fence.get::<_, i16>(0) == 0));
                 let schemas = client
                     .query("select n.nspname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relname = 'notes' and c.relkind = 'r'", &[])
@@ -140,6 +139,57 @@ impl Fleet {
             }
         }
         traces
+    }
+
+    /// The servers' names and addresses.
+    async fn servers(&self) -> Vec<(String, String)> {
+        let client = self.ops.catalog().client().await.unwrap();
+        let mut servers = Vec::new();
+        for server in tenantry_catalog::server::list(&client).await.unwrap() {
+            let admin = tenantry_catalog::server::administration(self.ops.catalog(), &client, server.id).await;
+            servers.push((server.name, admin.unwrap().admin_url.expose_secret().to_owned()));
+        }
+        servers
+    }
+
+    /// Slots and publications of moves, and positions of their streams, on every server.
+    pub(crate) async fn streams(&self) -> Vec<String> {
+        let installation = self.ops.catalog().installation().as_str().to_owned();
+        let (slots, like) = (format!("tn_{installation}_move_%"), format!("tn_{installation}_%"));
+        let mut found = Vec::new();
+        for (server, url) in self.servers().await {
+            let Some(client) = try_connect(&url, "postgres").await else {
+                continue;
+            };
+            let sql = "select 'slot ' || slot_name from pg_replication_slots where slot_name like $1";
+            let rows = client.query(sql, &[&slots]).await.unwrap();
+            found.extend(
+                rows.iter()
+                    .map(|row| format!("{} on {server}", row.get::<_, String>(0))),
+            );
+            let sql = "select datname::text from pg_database where datname like $1 and datname not like '%\\_try\\_%'";
+            for row in client.query(sql, &[&like]).await.unwrap() {
+                let Some(client) = try_connect(&url, row.get(0)).await else {
+                    continue;
+                };
+                let sql = "select 'publication ' || pubname from pg_publication";
+                let rows = client.query(sql, &[]).await.unwrap();
+                found.extend(
+                    rows.iter()
+                        .map(|row| format!("{} on {server}", row.get::<_, String>(0))),
+                );
+                if let Ok(rows) = client
+                    .query("select 'position ' || stream from tenantry_move.position", &[])
+                    .await
+                {
+                    found.extend(
+                        rows.iter()
+                            .map(|row| format!("{} on {server}", row.get::<_, String>(0))),
+                    );
+                }
+            }
+        }
+        found
     }
 
     /// Exactly one home is there, and open.
@@ -174,6 +224,18 @@ impl Fleet {
         tokio::spawn(connection);
         admin
     }
+}
+
+async fn try_connect(url: &str, database: &str) -> Option<tokio_postgres::Client> {
+    let mut config: tokio_postgres::Config = url.parse().unwrap();
+    config.dbname(database);
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await.ok()?;
+    tokio::spawn(connection);
+    Some(client)
+}
+
+async fn connect(url: &str, database: &str) -> tokio_postgres::Client {
+    try_connect(url, database).await.expect("the server answers")
 }
 
 /// What is found of a tenant.

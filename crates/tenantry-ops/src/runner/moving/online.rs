@@ -1,0 +1,252 @@
+//! The copy while the tenant works: a snapshot, the stream of what has changed since, and the last of it behind the closed fence.
+//!
+//! The stream's position at the new home is written when the copy is whole, and thrown away before another one begins: where it is,
+//! whoever takes the operation over goes on behind it, otherwise it copies anew with a slot of its own.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tenantry_catalog::operation_cleanup::{self, Object, ObjectKind};
+use tenantry_engine::{
+    structure,
+    transfer::{
+        self, Progress,
+        stream::{self, Applied, Applier, Direction, Plan, StreamError, StreamName, Until},
+    },
+};
+use tokio_postgres::Client;
+
+use super::{Failure, Hands, Moving, carry::shown};
+use crate::{
+    failpoint,
+    runner::{failure::may_pass, migrate::noting},
+};
+
+/// How long the slot may wait for transactions that write anywhere on the source's server. The tenant works meanwhile.
+const SLOT: Duration = Duration::from_secs(60);
+/// The new home is near when it has what was written a moment ago after this time, ...
+const NEAR: Duration = Duration::from_millis(200);
+/// ... so many times in a row.
+const NEAR_TIMES: u32 = 3;
+/// How long one try catches up. The next one goes on where it ended.
+const CATCH_UP: Duration = Duration::from_secs(3600);
+/// How long the tenant waits for its last changes before it is let in again.
+const LAST: Duration = Duration::from_secs(10);
+
+impl Moving<'_> {
+    /// The move's stream, its publication and its slot.
+    pub(super) fn stream(&self) -> StreamName {
+        let installation = self.source.site.installation();
+        StreamName::new(installation, self.journal.operation.id, Direction::There)
+    }
+
+    /// Copies the rows as of one moment, unless an earlier try has, and starts what brings the changes since. `None` where the rows are
+    /// copied behind the closed fence.
+    pub(super) async fn follow(&self, hands: &Hands) -> Result<Option<Applier>, Failure> {
+        // What was begun is gone on with: its slot must not keep the source's log for nothing.
+        if self.stream_objects().await?.is_empty()
+            && let Some(why) = self.held_because().await?
+        {
+            self.tell(json!({ "held_because": why })).await?;
+            return Ok(None);
+        }
+        stream::prepare_target(hands.target(), self.target.site.installation()).await?;
+        let ledger = structure::read_ledger(hands.source(), &self.source.target()?).await?;
+        // A publication does not hear of tables that come later.
+        let structure = hex::encode(&Sha256::digest(format!("{:?}/{:?}", ledger.versions, ledger.overlay))[..8]);
+        if !self.has_copied(hands, &structure).await? {
+            self.copy_followed(hands, structure).await?;
+        }
+        let source = self.source.endpoint()?;
+        let target = self.target.connect_as_mover().await?;
+        let plan = Plan {
+            name: self.stream(),
+            tenant: self.input.from.tenant,
+            source_schema: self.input.from.schema.clone(),
+            target_schema: self.input.to.schema.clone(),
+        };
+        match Applier::start(source, target, plan).await {
+            Ok(applier) => Ok(Some(applier)),
+            Err(error) => Err(self.broken(hands, error).await),
+        }
+    }
+
+    /// Why the copy has to wait for the closed fence.
+    async fn held_because(&self) -> Result<Option<String>, Failure> {
+        if self.input.within_a_database() {
+            return Ok(Some(crate::moves::WITHIN.to_owned()));
+        }
+        let located = self.source.located().await?;
+        self.ops.held_because(&located).await
+    }
+
+    /// Whether the rows are there as of a position from which the slot tells everything.
+    async fn has_copied(&self, hands: &Hands, structure: &str) -> Result<bool, Failure> {
+        let name = self.stream();
+        if stream::read_position(hands.target(), &name).await?.is_none() {
+            return Ok(false);
+        }
+        let slots = stream::list_slots(hands.source(), self.source.site.installation()).await?;
+        let has_slot = slots
+            .iter()
+            .any(|slot| slot.stream == name && slot.database == self.input.from.database_name);
+        Ok(has_slot && self.told("followed_structure").as_deref() == Some(structure))
+    }
+
+    async fn copy_followed(&self, hands: &Hands, structure: String) -> Result<(), Failure> {
+        let (source, target, name) = (hands.source(), hands.target(), self.stream());
+        let tenant = self.input.from.tenant;
+        for kind in [ObjectKind::Publication, ObjectKind::Slot] {
+            self.journal.will_make(&self.stream_object(kind)).await?;
+        }
+        stream::forget_position(target, &name).await?;
+        stream::drop_slot(source, &name).await?;
+        stream::drop_publication(source, &name).await?;
+        stream::make_publication(source, &name, &self.input.from.schema, tenant).await?;
+        let snapshot = stream::make_slot(self.source.endpoint()?, source, &name, SLOT).await?;
+        failpoint::pass("move.slot_made").await?;
+        let began = Instant::now();
+        let seen = Mutex::new(None);
+        let mut tell = |progress: Progress<'_>| *seen.lock() = Some(shown(progress));
+        let ends = (self.source.end(source), self.target.end(target));
+        let work = transfer::copy(ends.0, ends.1, tenant, Some(snapshot.name()), &mut tell);
+        let news = || seen.lock().as_ref().map(|news| self.with_news(news));
+        let copied = noting(self.journal, work, news).await??;
+        stream::begin_position(target, &name, snapshot.position, true).await?;
+        let rows: u64 = copied.iter().map(|one| one.rows).sum();
+        self.tell(json!({
+            "followed_structure": structure, "copied_ms": began.elapsed().as_millis() as u64,
+            "tables_done": copied.len(), "tables": copied.len(), "rows": rows,
+        }))
+        .await
+    }
+
+    /// Applies what the tenant writes until the new home is near. The tenant works.
+    pub(super) async fn catch_up(&self, hands: &Hands, applier: &mut Applier) -> Result<(), Failure> {
+        let began = Instant::now();
+        let mut near = 0;
+        while near < NEAR_TIMES {
+            let left = CATCH_UP.saturating_sub(began.elapsed());
+            let asked = Instant::now();
+            let applied = self.apply(hands, applier, left).await?;
+            near = match asked.elapsed() <= NEAR {
+                true => near + 1,
+                false => 0,
+            };
+            let news = json!({ "followed_transactions": applied.transactions, "followed_rows": applied.rows });
+            self.tell(news).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies everything that the tenant has written; its old home is closed.
+    pub(super) async fn bring_last(&self, hands: &Hands, applier: &mut Applier) -> Result<(), Failure> {
+        self.apply(hands, applier, LAST).await.map(drop)
+    }
+
+    /// Applies everything that was committed at the source until now.
+    async fn apply(&self, hands: &Hands, applier: &mut Applier, patience: Duration) -> Result<Applied, Failure> {
+        let marker = stream::emit_marker(hands.source(), &self.stream()).await?;
+        match tokio::time::timeout(patience, applier.run(&Until::Marker(marker))).await {
+            Ok(Ok(applied)) => Ok(applied),
+            Ok(Err(error)) => Err(self.broken(hands, error).await),
+            Err(_) => Err(Failure::retry(
+                "too_far_behind",
+                format!(
+                    "the new home did not catch up with what the tenant writes within {} s: move it when it writes less",
+                    patience.as_secs()
+                ),
+            )),
+        }
+    }
+
+    /// What follows from a stream's end. Where it can't go on from its position, that goes: the next try copies anew.
+    async fn broken(&self, hands: &Hands, error: StreamError) -> Failure {
+        if begins_anew(&error)
+            && let Err(error) = stream::forget_position(hands.target(), &self.stream()).await
+        {
+            tracing::warn!(
+                operation.id = %self.journal.operation.id, %error,
+                "the position of a stream that broke could not be thrown away: the next try does"
+            );
+        }
+        error.into()
+    }
+
+    fn stream_object(&self, kind: ObjectKind) -> Object {
+        Object {
+            kind,
+            server: self.input.from.server,
+            database_name: self.input.from.database_name.clone(),
+            name: self.stream().text(),
+        }
+    }
+
+    /// What may have been made of a stream.
+    pub(super) async fn stream_objects(&self) -> Result<Vec<Object>, Failure> {
+        let client = self.ops.catalog().client().await?;
+        let mut objects = operation_cleanup::list_open(&client, self.journal.operation.id).await?;
+        objects.retain(|object| matches!(object.kind, ObjectKind::Slot | ObjectKind::Publication));
+        Ok(objects)
+    }
+
+    /// Drops slot and publication, if the records name them: the source keeps its log for the slot.
+    pub(super) async fn drop_stream(&self, objects: &[Object]) -> Result<(), Failure> {
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let source = self.source.connect().await?;
+        for object in objects {
+            drop_object(&source, &self.stream(), object.kind).await?;
+            let client = self.ops.catalog().client().await?;
+            operation_cleanup::settle(&client, self.journal.operation.id, object).await?;
+        }
+        Ok(())
+    }
+}
+
+/// As administrator of the source's database.
+async fn drop_object(source: &Client, name: &StreamName, kind: ObjectKind) -> Result<(), Failure> {
+    let dropped = match kind {
+        ObjectKind::Slot => stream::drop_slot(source, name).await,
+        _ => stream::drop_publication(source, name).await,
+    };
+    match dropped {
+        Ok(_) => Ok(()),
+        // It stays.
+        Err(error @ StreamError::NotOurs { .. }) => {
+            tracing::warn!(message = error.to_string(), "left alone");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether no other applier could go on from the position that the target has.
+fn begins_anew(error: &StreamError) -> bool {
+    match error {
+        StreamError::SlotLost { .. }
+        | StreamError::Structure { .. }
+        | StreamError::Truncated { .. }
+        | StreamError::Diverged { .. }
+        | StreamError::Foreign { .. } => true,
+        StreamError::Row { source, .. } => source.source.code().is_some_and(|code| !may_pass(code)),
+        _ => false,
+    }
+}
+
+impl From<StreamError> for Failure {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Sql(error) => error.into(),
+            StreamError::Source { .. } => Self::retry(crate::runner::UNREACHABLE, error.to_string()),
+            StreamError::Impatient { .. } => Self::retry("server_busy", error.to_string()),
+            StreamError::NotOurs { .. } => Self::permanent("not_ours", error.to_string()),
+            StreamError::NoKey { .. } | StreamError::Name(_) => Self::permanent("server_refused", error.to_string()),
+            // Another try goes on from the position, or copies anew.
+            other => Self::retry("stream_ended", other.to_string()),
+        }
+    }
+}
