@@ -18,9 +18,12 @@ use tracing_subscriber::{
 use crate::config::{ConfigError, LogFormat};
 
 /// The administrative driver shows statements with their values, keys among them, at lower levels: whatever is asked for, those are
-/// not shown.
-fn shows_no_values(line: &Metadata<'_>) -> bool {
-    !line.target().starts_with("tokio_postgres") || *line.level() <= Level::INFO
+/// not shown. And of the catalog's connections not that one has ended: whoever needs it gets another one, or says so.
+fn is_shown(line: &Metadata<'_>) -> bool {
+    match line.target() {
+        "deadpool.postgres" => *line.level() < Level::WARN,
+        target => !target.starts_with("tokio_postgres") || *line.level() <= Level::INFO,
+    }
 }
 
 /// Starts logging with a filter such as `info` or `tenantry_pool=debug`, and sending spans to a collector where one is named.
@@ -43,7 +46,7 @@ pub(crate) fn start(filter: &str, format: LogFormat, collector: Option<&str>) ->
     };
     let started = tracing_subscriber::registry()
         .with(filter)
-        .with(filter_fn(shows_no_values))
+        .with(filter_fn(is_shown))
         .with(lines)
         .with(spans(collector)?)
         .try_init();
@@ -79,7 +82,7 @@ pub(crate) fn start_for_benchmarks() -> Result<(), ConfigError> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_filter(filter_fn(|line| {
-            line.is_event() && *line.level() <= Level::WARN && shows_no_values(line)
+            line.is_event() && *line.level() <= Level::WARN && is_shown(line)
         }));
     let (level, switch) = reload::Layer::new(LevelFilter::OFF);
     let _ = AS_SERVE.set(switch);
