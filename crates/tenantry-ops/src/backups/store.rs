@@ -120,7 +120,11 @@ impl BackupStore {
 
     /// Removes one, if it is there.
     pub(super) async fn remove(&self, tenant: TenantId, id: Uuid) -> Result<(), BackupStoreError> {
-        match self.objects.delete(&self.object(tenant, id)).await {
+        self.delete(&self.object(tenant, id)).await
+    }
+
+    async fn delete(&self, object: &ObjectPath) -> Result<(), BackupStoreError> {
+        match self.objects.delete(object).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -133,12 +137,8 @@ impl BackupStore {
         let mut listed = self.objects.list(Some(&self.tenant(tenant)));
         while let Some(object) = listed.next().await {
             let location = object?.location;
-            if !location.as_ref().starts_with(&own) {
-                continue;
-            }
-            match self.objects.delete(&location).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
+            if location.as_ref().starts_with(&own) {
+                self.delete(&location).await?;
             }
         }
         Ok(())
