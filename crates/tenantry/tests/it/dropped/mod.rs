@@ -28,6 +28,8 @@ fn programs() -> impl Iterator<Item = &'static Program> {
 
 /// Two, so that a program which waits for a second connection while it holds one would be found by its time-out.
 const CONNECTIONS_MAX: usize = 2;
+/// How long it may wait for one.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// No program has as many awaits.
 const POLLS_MAX: usize = 500;
 /// How often a program has to come to its end before its awaits count as exhausted: polls vary with the weather.
@@ -45,6 +47,9 @@ impl Drops {
     async fn new() -> Self {
         let pool = PoolConfig {
             connections_max: CONNECTIONS_MAX,
+            // A machine that does much else is not a connection that was lost.
+            wait_timeout: PATIENCE,
+            connect_timeout: PATIENCE,
             ..PoolConfig::default()
         };
         Self {
