@@ -12,7 +12,7 @@ use crate::harness::{Answer, App, Client, PASSWORD, Tenant};
 
 /// Who may use a route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Access {
+pub(crate) enum Access {
     /// Anybody.
     Public,
     /// Operators.
@@ -31,7 +31,7 @@ enum Access {
 
 use Access::{Account, Admin, Manage, Operator, Public, Read, Write};
 
-const ACCESS: &[(&str, &str, Access)] = &[
+pub(crate) const ACCESS: &[(&str, &str, Access)] = &[
     ("GET", "/health/live", Public),
     ("GET", "/health/ready", Public),
     ("GET", "/metrics", Public),
@@ -157,14 +157,14 @@ fn expected(who: Who, access: Access, names_a_row: bool) -> Expected {
 }
 
 /// A tenant with a row of everything, whose texts all hold the mark.
-struct Victim<'a> {
-    tenant: &'a Tenant,
+pub(crate) struct Victim<'a> {
+    pub(crate) tenant: &'a Tenant,
     mark: String,
     ids: BTreeMap<&'static str, String>,
 }
 
 impl<'a> Victim<'a> {
-    async fn furnish(app: &App, tenant: &'a Tenant) -> Self {
+    pub(crate) async fn furnish(app: &App, tenant: &'a Tenant) -> Self {
         let mark = uuid::Uuid::now_v7().simple().to_string();
         let made = async |path: &str, body: Value| {
             let made = tenant.client.post(path, body).await.expect(201);
@@ -197,7 +197,7 @@ impl<'a> Victim<'a> {
     }
 
     /// The path with the tenant's own ids.
-    fn path(&self, path: &str) -> String {
+    pub(crate) fn path(&self, path: &str) -> String {
         if path == "/app/search" {
             return format!("{path}?q={}", self.mark);
         }
@@ -212,7 +212,7 @@ impl<'a> Victim<'a> {
     }
 
     /// A body that is right for the route, so that nothing but the right to use it is missing.
-    fn body(&self, method: &str, path: &str) -> Option<Value> {
+    pub(crate) fn body(&self, method: &str, path: &str) -> Option<Value> {
         Some(match (method, path) {
             ("POST", "/v1/tenants") => json!({ "slug": "planted", "name": "Planted" }),
             ("PUT", "/v1/tenants/{id}/legal-hold") => json!({ "reason": "planted" }),
@@ -237,7 +237,7 @@ impl<'a> Victim<'a> {
     }
 
     /// Everything that the tenant has, as its owner sees it.
-    async fn everything(&self) -> Vec<Value> {
+    pub(crate) async fn everything(&self) -> Vec<Value> {
         let (id, client) = (&self.tenant.id, &self.tenant.client);
         let mut all = Vec::new();
         for path in [
@@ -353,7 +353,7 @@ fn names_a_row(path: &str) -> bool {
 }
 
 /// Every method and path of the contract.
-fn routes(document: &Value) -> Vec<(String, String)> {
+pub(crate) fn routes(document: &Value) -> Vec<(String, String)> {
     let mut routes = Vec::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
         for method in item.as_object().expect("methods").keys() {
@@ -364,7 +364,7 @@ fn routes(document: &Value) -> Vec<(String, String)> {
 }
 
 /// The route's place in the matrix.
-fn access(method: &str, path: &str) -> Access {
+pub(crate) fn access(method: &str, path: &str) -> Access {
     ACCESS
         .iter()
         .find(|(known, at, _)| *known == method && *at == path)

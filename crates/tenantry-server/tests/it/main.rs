@@ -4,6 +4,7 @@
 
 mod application;
 mod authorization;
+mod away;
 mod bad_input;
 mod control;
 mod credentials;
