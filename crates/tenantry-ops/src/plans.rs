@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tenantry_catalog::{
-    CatalogError, change, membership, plan_excess, plan_limit, tenant,
+    CatalogError, change, membership, plan_excess, plan_limit, plan_rule, tenant,
     usage_day::{self, Usage},
 };
 use tenantry_core::{Change, Excess, OperatorScope, Plan, PlanLimits, TenantId};
@@ -73,6 +73,20 @@ impl Ops {
         authority.require_operator(OperatorScope::Read)?;
         let client = self.catalog().client().await?;
         Ok(plan_limit::list(&client).await?)
+    }
+
+    /// Whether anything is said of this plan: what it gives at most, or where its tenants go. The default plan always counts as said.
+    ///
+    /// A tenant may be of any plan; one of which nothing is said may be a misspelt one.
+    ///
+    /// # Errors
+    /// When the catalog fails.
+    pub async fn knows_plan(&self, plan: &Plan) -> Result<bool, CatalogError> {
+        if *plan == Plan::default() || self.fleet().plans.iter().any(|rule| rule.plan == *plan) {
+            return Ok(true);
+        }
+        let client = self.catalog().client().await?;
+        Ok(plan_rule::find(&client, plan).await?.is_some() || plan_limit::find(&client, plan).await?.is_some())
     }
 
     /// Sets or replaces a plan's limits. Every process keeps to them within a second.

@@ -364,6 +364,13 @@ async fn run_create(ops: &Ops, create: Create, output: Output) -> Result<(), Fai
             password: made.shown,
         });
     }
+    if let Some(plan) = &request.plan
+        && !ops.knows_plan(plan).await?
+    {
+        eprintln!(
+            "note: nothing is said of the plan {plan}, so it limits nothing: say it with tenantry plan set {plan}, or is it misspelt?"
+        );
+    }
     let progress = Progress::start(output);
     progress.step(format!("creating {}", request.slug));
     let created = ops.create_tenant(&authority(), &request, None).await;

@@ -281,6 +281,14 @@ async fn a_plan_chooses_the_isolation() {
     let created = installation.json(&["tenant", "create", "rich", "--plan", "gold"]);
     assert_eq!(created["isolation"], "database");
     assert_eq!(installation.json(&["tenant", "create", "poor"])["isolation"], "shared");
+    // One that nobody has spoken of is told, whichever way it was meant.
+    let said = installation.run(&["tenant", "create", "typo", "--plan", "glod"]);
+    assert!(said.code == 0 && said.stderr.contains("the plan glod"), "{said:?}");
+    installation.json(&["plan", "set", "silver", "--members", "3"]);
+    for (slug, plan) in [("fine", "silver"), ("also-fine", "gold"), ("usual", "free")] {
+        let said = installation.run(&["tenant", "create", slug, "--plan", plan]);
+        assert!(said.code == 0 && !said.stderr.contains("note"), "{said:?}");
+    }
 }
 
 #[tokio::test]
