@@ -210,6 +210,23 @@ async fn it_does_not_start_where_the_application_role_could_bypass_row_security(
         .batch_execute(&format!("alter role {role} nobypassrls"))
         .await
         .unwrap();
+    // What is wrong often is told often enough to be understood, and counted.
+    for number in 1..=25 {
+        client
+            .batch_execute(&format!(
+                "create table app.leak_{number:02} (tenant_id uuid, t text); grant select on app.leak_{number:02} to {role}"
+            ))
+            .await
+            .unwrap();
+    }
+    let refused = installation.run(&["serve", "--listen", "127.0.0.1:0"]);
+    let told = |id: &str| refused.stderr.lines().filter(|line| line.contains(id)).count();
+    let error = refused.stderr.lines().last().unwrap_or_default();
+    assert_eq!(
+        (refused.code, told("id=\"MT001\""), told("and 5 more of this kind") > 0),
+        (1, 21, true)
+    );
+    assert!(error.contains("leak_01") && error.len() < 4_000, "{error}");
 }
 
 /// What the application role may do to itself, by SQL that somebody got in, keeps neither it nor the server out for good.

@@ -1,5 +1,7 @@
 //! The audit when a server starts, and from time to time while it runs.
 
+use std::collections::BTreeMap;
+
 use chrono::Utc;
 use tenantry_engine::audit::Severity;
 use tenantry_ops::{AuditOptions, AuditedDatabase, NotAudited, Ops};
@@ -10,6 +12,11 @@ use crate::{
     connect::authority,
     failure::Failure,
 };
+
+/// So many findings of a check are told of each database: what is wrong with one tenant may be wrong with all of a hundred thousand.
+const TOLD_MAX: usize = 20;
+/// And so many in the sentence that says why nothing is served.
+const NAMED_MAX: usize = 5;
 
 /// Nothing is served while the application role of a database can reach other tenants' rows, or where that can't be found out on a server
 /// that answers, unless that is said in so many words.
@@ -22,18 +29,21 @@ pub(super) async fn refuse_critical_findings(ops: &Ops, config: &Config, accept:
     if reasons.is_empty() {
         return Ok(());
     }
+    let first = reasons.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join("; ");
+    let told = match reasons.len().saturating_sub(NAMED_MAX) {
+        0 => first,
+        more => format!("{first}; and {more} more"),
+    };
     if accept {
         tracing::error!(
             findings = reasons.len(),
-            "SERVING ALTHOUGH TENANTS CAN REACH EACH OTHER'S ROWS, as --accept-critical-findings asks: {}",
-            reasons.join("; ")
+            "SERVING ALTHOUGH TENANTS CAN REACH EACH OTHER'S ROWS, as --accept-critical-findings asks: {told}"
         );
         return Ok(());
     }
     Err(Failure::failed(format!(
-        "not started, since an application role could reach other tenants' rows or it is not known whether it could: {}. \
-         `tenantry audit --prove` shows how; mend it, accept it in tenantry-audit.toml, or start with --accept-critical-findings",
-        reasons.join("; ")
+        "not started, since an application role could reach other tenants' rows or it is not known whether it could: {told}. \
+         `tenantry audit --prove` shows how; mend it, accept it in tenantry-audit.toml, or start with --accept-critical-findings"
     )))
 }
 
@@ -86,16 +96,32 @@ async fn look(ops: &Ops, config: &Config) -> Result<Vec<String>, Failure> {
             }
             None => {}
         }
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for finding in database.findings.iter().filter(|finding| finding.accepted.is_none()) {
             let (id, object, message, mend) = (finding.id, &finding.object, &finding.message, &finding.mend);
-            match finding.severity {
-                Severity::Critical => {
-                    tracing::error!(server, database = name, id, object, mend, "audit: {message}");
-                    reasons.push(format!("{name} on {server}: {id} {object}: {message} ({mend})"));
-                }
-                Severity::Error => tracing::warn!(server, database = name, id, object, mend, "audit: {message}"),
-                Severity::Warn | Severity::Info => {}
+            if finding.severity < Severity::Error {
+                continue;
             }
+            let count = counts.entry(id).or_default();
+            *count += 1;
+            if *count > TOLD_MAX {
+                continue;
+            }
+            if finding.severity == Severity::Critical {
+                tracing::error!(server, database = name, id, object, mend, "audit: {message}");
+                reasons.push(format!("{name} on {server}: {id} {object}: {message} ({mend})"));
+            } else {
+                tracing::warn!(server, database = name, id, object, mend, "audit: {message}");
+            }
+        }
+        for (id, count) in counts.iter().filter(|(_, count)| **count > TOLD_MAX) {
+            let more = count - TOLD_MAX;
+            tracing::warn!(
+                server,
+                database = name,
+                id,
+                "audit: and {more} more of this kind: tenantry audit lists them"
+            );
         }
     }
     Ok(reasons)
