@@ -5,7 +5,7 @@ use std::time::Duration;
 use tenantry::axum::{Code, LimitHit, Problem};
 use tenantry_ops::{
     ApiKeyError, CatalogError, JobError, LoginError, MemberError, MigrationError, MoveError, OperationError,
-    PasswordResetError, RolloutError, SizeError, TenantError,
+    PasswordResetError, PlanLimitError, RolloutError, SizeError, TenantError,
 };
 
 /// When to come again after a failure that passes by itself.
@@ -174,6 +174,16 @@ pub(crate) fn of_member(error: MemberError) -> Problem {
         MemberError::KeyMalformed => key_malformed(),
         MemberError::KeyReused => Problem::new(Code::IdempotencyKeyReused, sentence(&error)),
         MemberError::Catalog(error) => of_catalog(&error),
+        error => internal(&error),
+    }
+}
+
+pub(crate) fn of_plan(error: PlanLimitError) -> Problem {
+    match error {
+        PlanLimitError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
+        PlanLimitError::NotFound => Problem::not_found(),
+        PlanLimitError::BurstWithoutRate => Problem::field(Code::InvalidField, "burst", error.to_string()),
+        PlanLimitError::Catalog(error) => of_catalog(&error),
         error => internal(&error),
     }
 }

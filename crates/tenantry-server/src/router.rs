@@ -11,7 +11,7 @@ use crate::{
     life::Life,
     routes::{
         api_keys, auth, health, jobs, jwks, members, metrics, migrations, moves, openapi as document, operations,
-        password_resets, size, tenants, usage,
+        password_resets, plans, size, tenants, usage,
     },
 };
 
@@ -37,6 +37,8 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(moves::move_tenant))
         .routes(routes!(size::get_size))
         .routes(routes!(usage::get_usage))
+        .routes(routes!(plans::list_plans))
+        .routes(routes!(plans::set_plan, plans::remove_plan))
         .routes(routes!(operations::get_operation))
         .routes(routes!(migrations::get_migrations, migrations::start_rollout))
         .routes(routes!(migrations::retry_rollout))

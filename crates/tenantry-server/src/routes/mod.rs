@@ -16,6 +16,7 @@ pub(crate) mod operations;
 mod page;
 pub(crate) mod password_resets;
 mod place;
+pub(crate) mod plans;
 pub(crate) mod size;
 pub(crate) mod tenants;
 pub(crate) mod usage;

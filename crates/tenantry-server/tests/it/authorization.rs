@@ -58,6 +58,9 @@ pub(crate) const ACCESS: &[(&str, &str, Access)] = &[
     ("POST", "/v1/migrations/retry", Operator),
     ("POST", "/v1/migrations/plan", Operator),
     ("POST", "/v1/migrations/verify", Operator),
+    ("GET", "/v1/plans", Operator),
+    ("PUT", "/v1/plans/{plan}", Operator),
+    ("DELETE", "/v1/plans/{plan}", Operator),
     ("GET", "/v1/tenants/{id}/size", Admin),
     ("GET", "/v1/tenants/{id}/usage", Admin),
     ("POST", "/v1/tenants/{id}/members", Admin),
@@ -206,6 +209,7 @@ impl<'a> Victim<'a> {
             .find(|base| path.starts_with(**base))
             .map_or(&self.tenant.id, |base| &self.ids[base]);
         path.replace("{id}", id)
+            .replace("{plan}", "planted")
             .replace("{account}", &self.ids["{account}"])
             .replace("{key}", &self.ids["{key}"])
             .replace("{job}", &self.ids["{job}"])
@@ -221,6 +225,7 @@ impl<'a> Victim<'a> {
             ("POST", "/v1/tenants/{id}/members") => json!({ "email": "spy@example.net", "role": "viewer" }),
             ("PATCH", "/v1/tenants/{id}/members/{account}") => json!({ "role": "viewer" }),
             ("POST", "/v1/tenants/{id}/api-keys") => json!({ "name": "spy", "role": "viewer" }),
+            ("PUT", "/v1/plans/{plan}") => json!({ "members": 1 }),
             ("POST", "/v1/auth/switch" | "/v1/auth/accept") => json!({ "tenant": self.tenant.id }),
             ("POST", "/v1/auth/login") => json!({ "email": self.tenant.email, "password": "not the password" }),
             ("POST", "/v1/auth/refresh") => json!({ "refresh_token": "x" }),

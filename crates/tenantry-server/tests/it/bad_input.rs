@@ -23,6 +23,8 @@ fn routes(app: &App) -> Vec<(Client, Method, String, Value)> {
     // Nothing has to be said there.
     let optional = whole.map(|path| (app.operator.clone(), post.clone(), path.to_owned(), json!({})));
     let mut routes = optional.to_vec();
+    let plan = "/v1/plans/bad-input".to_owned();
+    routes.push((app.operator.clone(), Method::PUT, plan, json!({})));
     routes.extend([
         (
             app.operator.clone(),
@@ -183,6 +185,7 @@ async fn nothing_was_made(app: &App) {
     ] {
         assert_eq!(tenant.client.get(path).await.expect(200)["items"], json!([]), "{path}");
     }
+    assert_eq!(app.operator.get("/v1/plans").await.expect(200)["items"], json!([]));
     let members = app
         .operator
         .get(&format!("/v1/tenants/{}/members", tenant.id))

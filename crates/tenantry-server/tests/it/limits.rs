@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::json;
+use reqwest::Method;
+use serde_json::{Value, json};
 use tenantry_core::{JobState, PlanLimits};
 
 use crate::harness::{Answer, App, Marked, PASSWORD};
@@ -353,4 +354,64 @@ async fn what_is_used_is_counted_by_the_day_once_and_by_tenant() {
         .await
         .refused(422, "invalid-field");
     app.tenants[1].client.get(&path).await.refused(404, "not-found");
+}
+
+#[tokio::test]
+async fn plans_are_set_listed_and_removed() {
+    let app = App::small().await;
+    let limits =
+        json!({ "requests_per_s": 5, "members": 3, "storage_bytes": 10_000_000_000_u64, "rows": { "contacts": 100 } });
+    let put = async |plan: &str, limits: Value| {
+        let path = format!("/v1/plans/{plan}");
+        app.operator.send(Method::PUT, &path, Some(limits.to_string())).await
+    };
+    let set = put("gold", limits).await.expect(200);
+    assert_eq!(
+        (&set["plan"], &set["limits"]["burst"]),
+        (&json!("gold"), &json!(5)),
+        "{set}"
+    );
+    put("silver", json!({ "members": 1 })).await.expect(200);
+    let listed = app.operator.get("/v1/plans").await.expect(200);
+    let names: Vec<_> = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["plan"])
+        .collect();
+    assert_eq!(names, ["gold", "silver"]);
+    assert_eq!(listed["items"][0], set);
+    // A limit that is not named is one no more.
+    let set = put("gold", json!({ "jobs": 7 })).await.expect(200);
+    assert_eq!(
+        (&set["limits"]["jobs"], &set["limits"]["members"]),
+        (&json!(7), &Value::Null)
+    );
+    // They count: the tenant is of the plan, and has one member already.
+    let tenant = &app.tenants[0];
+    let path = format!("/v1/tenants/{}", tenant.id);
+    app.operator.patch(&path, json!({ "plan": "silver" })).await.expect(200);
+    let member = json!({ "email": "two@example.net", "role": "viewer" });
+    let refused = app.operator.post(&format!("{path}/members"), member.clone()).await;
+    refused.refused(402, "plan-limit-reached");
+    app.operator.delete("/v1/plans/silver").await.expect(204);
+    app.operator.delete("/v1/plans/silver").await.refused(404, "not-found");
+    app.operator.post(&format!("{path}/members"), member).await.expect(201);
+    for (limits, pointer) in [
+        (json!({ "burst": 3 }), "/burst"),
+        (json!({ "members": 0 }), "/members"),
+        (json!({ "jobs": -1 }), "/jobs"),
+        (json!({ "concurrent": 1.5 }), "/concurrent"),
+        (json!({ "statement_ms": 5_000_000_000_u64 }), "/statement_ms"),
+        (json!({ "rows": { "contacts": -1 } }), "/rows/contacts"),
+        (json!({ "rows": { "": 1 } }), "/rows/"),
+        (json!({ "rows": ["contacts"] }), "/rows"),
+    ] {
+        let refused = put("gold", limits).await;
+        assert_eq!(refused.refused_fields(422, "invalid-field"), [pointer]);
+    }
+    let refused = put(&"x".repeat(300), json!({})).await;
+    assert_eq!(refused.refused_fields(422, "invalid-field"), ["/plan"]);
+    let listed = app.operator.get("/v1/plans").await.expect(200);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
 }

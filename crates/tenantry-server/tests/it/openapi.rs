@@ -48,6 +48,8 @@ async fn every_promised_route_stands_in_the_contract() {
         POST /v1/tenants/{id}/moves
         GET /v1/tenants/{id}/size
         GET /v1/tenants/{id}/usage
+        GET /v1/plans
+        PUT DELETE /v1/plans/{plan}
         POST GET /v1/tenants/{id}/members
         PATCH DELETE /v1/tenants/{id}/members/{account}
         POST GET /v1/tenants/{id}/api-keys
