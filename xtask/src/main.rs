@@ -7,6 +7,7 @@ mod cargo;
 mod drops;
 mod features;
 mod house;
+mod moves;
 mod prove;
 mod scale;
 mod test;
@@ -33,6 +34,8 @@ enum Task {
     Attack(attack::Options),
     /// Compares what a tenant sees in two worlds: `cargo xtask prove --statements 50000 --seed 1`.
     Prove(prove::Options),
+    /// Breaks moves at each step and checks every write: `cargo xtask moves --runs 500 --seed 1`.
+    Moves(moves::Options),
     /// Holds the import directions of ARCHITECTURE.md and the claims of docs/features.md and docs/mistakes.md.
     House,
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::AuditDocs => audit_docs::run(),
         Task::Attack(options) => attack::run(&options),
         Task::Prove(options) => prove::run(&options),
+        Task::Moves(options) => moves::run(&options),
         Task::House => house::run().and_then(|()| features::run()),
     };
     match done {

@@ -144,9 +144,10 @@ impl std::fmt::Debug for Catalog {
 fn configure(url: &str) -> Result<Config, CatalogError> {
     let mut config: Config = url.parse().map_err(CatalogError::Url)?;
     // As start-up options, so that neither `discard all` nor a reconnect loses them. UTC keeps times in texts the same
-    // everywhere.
+    // everywhere. Whoever waits for a row and then looks has to see what the one before it has done, whatever the server's
+    // default is: an older snapshot would show a tenant where it does not live any more.
     let ours = format!(
-        "-c search_path=tenantry_catalog -c timezone=UTC -c statement_timeout={}",
+        "-c search_path=tenantry_catalog -c timezone=UTC -c default_transaction_isolation=read\\ committed -c statement_timeout={}",
         STATEMENT_TIMEOUT.as_millis()
     );
     let options = match config.get_options() {

@@ -1,7 +1,8 @@
 //! Named places where tests break an operation. Compiled into debug builds only.
 //!
 //! `TENANTRY_FAILPOINT=<place>=<act>[,…]` with an act of `stop` (say so on standard error and hang, so that a test can kill
-//! the process there), `nap` (say so and go on after two seconds, so that a test can stop the process meanwhile), `retry` (fail in a way that may pass) or `fail` (fail for good).
+//! the process there), `nap` (say so and go on after two seconds, so that a test can stop the process meanwhile), `gate` (say so and go on once
+//! the file that `TENANTRY_FAILPOINT_GATE` names is there, so that a test can break something meanwhile), `retry` (fail in a way that may pass) or `fail` (fail for good).
 
 use crate::runner::Failure;
 
@@ -21,7 +22,7 @@ pub(crate) async fn pass(place: &str) -> Result<(), Failure> {
 
 #[cfg(debug_assertions)]
 async fn hit(place: &str, act: &str) -> Result<(), Failure> {
-    if let "stop" | "nap" = act {
+    if let "stop" | "nap" | "gate" = act {
         use std::io::Write as _;
         // Whoever started us with the variable set reads it; a closed pipe is theirs to notice.
         let _ = writeln!(std::io::stderr(), "failpoint {place}");
@@ -30,6 +31,13 @@ async fn hit(place: &str, act: &str) -> Result<(), Failure> {
         "stop" => std::future::pending().await,
         "nap" => {
             tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            Ok(())
+        }
+        "gate" => {
+            let file = std::env::var_os("TENANTRY_FAILPOINT_GATE").expect("whoever sets a gate names its file");
+            while !std::path::Path::new(&file).exists() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
             Ok(())
         }
         "retry" => Err(Failure::retry("failpoint", format!("failpoint {place}"))),

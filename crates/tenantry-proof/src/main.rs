@@ -1,7 +1,11 @@
-//! Proofs that anyone can run: `cargo xtask attack` and `cargo xtask prove`.
+//! Proofs that anyone can run: `cargo xtask attack`, `cargo xtask prove` and `cargo xtask moves`.
 
 mod attack;
 mod interference;
+mod ledger;
+mod model;
+mod moves;
+mod rng;
 
 use std::process::ExitCode;
 
@@ -16,6 +20,11 @@ enum Proof {
     Attack(attack::Options),
     /// Compares what a tenant sees in two worlds that differ only in another tenant.
     Prove(interference::Options),
+    /// Breaks moves of tenants that are written to, at each of their steps; nothing may be lost, doubled or foreign.
+    Moves(moves::Options),
+    /// A process that moves a tenant, for `moves` to break.
+    #[command(hide = true)]
+    Mover(moves::MoverOptions),
 }
 
 fn main() -> ExitCode {
@@ -23,6 +32,8 @@ fn main() -> ExitCode {
         Proof::Attack(options) => on(Builder::new_multi_thread(), attack::run(&options)),
         // One thread: the servers do the work, and threads that wake each other cost them their core.
         Proof::Prove(options) => on(Builder::new_current_thread(), interference::run(&options)),
+        Proof::Moves(options) => on(Builder::new_multi_thread(), moves::run(&options)),
+        Proof::Mover(options) => on(Builder::new_multi_thread(), moves::move_one(&options)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

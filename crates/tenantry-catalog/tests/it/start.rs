@@ -25,6 +25,20 @@ async fn many_processes_start_on_an_empty_catalog_at_once() {
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }
 
+/// Who waits for a tenant's row and then looks where it lives would see where it lived before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_after_a_wait_shows_what_was_waited_for_whatever_the_servers_default() {
+    let database = database().await;
+    let name = database.name();
+    let default = format!("alter database {name} set default_transaction_isolation = 'repeatable read'");
+    database.connect().await.batch_execute(&default).await.unwrap();
+    let catalog = Catalog::connect(&database.url(), &key()).await.unwrap();
+    let mut client = catalog.client().await.unwrap();
+    let transaction = client.transaction().await.unwrap();
+    let row = transaction.query_one("show transaction_isolation", &[]).await.unwrap();
+    assert_eq!(row.get::<_, String>(0), "read committed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_key_a_newer_catalog_and_an_edited_migration_are_refused_at_start() {
     let database = database().await;

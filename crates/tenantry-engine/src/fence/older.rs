@@ -36,6 +36,10 @@ pub enum Ended {
 /// in no transaction at once, the others when theirs is over, or at the deadline where that is wanted. They are all tenants', and
 /// their pools open new ones. After it, [`super::open`] opens at a later placement.
 ///
+/// Where the tenant moves now, which these are is not left to the server's clock, which may have been set back since they began:
+/// every connection that is there at the first look counts as older, also one that was opened a moment ago. Of a fence that closed
+/// long ago, that would be everybody's.
+///
 /// The fence is closed. Needs a superuser.
 ///
 /// # Errors
@@ -49,6 +53,7 @@ pub async fn end_older(client: &Client, tenant: TenantId, wait: Wait) -> Result<
     super::settle(client, tenant).await?;
     let started = Instant::now();
     let mut terminated = 0;
+    let first: Vec<String> = connections(client).await?;
     loop {
         let waited = started.elapsed();
         let all = wait.force && waited >= wait.deadline;
@@ -58,8 +63,8 @@ pub async fn end_older(client: &Client, tenant: TenantId, wait: Wait) -> Result<
                    from pg_catalog.pg_stat_activity a, tenantry_private.tenant_database d, tenantry_private.fence f
                   where a.usename = d.app_role and a.datname = pg_catalog.current_database()
                     and f.tenant = $1 and f.fenced_at is not null
-                    and (a.backend_start >= f.settled_at) is not true",
-                &[tenant.as_uuid(), &all],
+                    and ((a.backend_start >= f.settled_at) is not true or f.state = 1 and a.pid || ' ' || a.backend_start = any ($3))",
+                &[tenant.as_uuid(), &all, &first],
             )
             .await
             .doing("end the connections from before the fence")?;
@@ -79,4 +84,18 @@ pub async fn end_older(client: &Client, tenant: TenantId, wait: Wait) -> Result<
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// The application's connections to this database that are there now, each by what tells it from every other one.
+async fn connections(client: &Client) -> Result<Vec<String>, SqlError> {
+    let rows = client
+        .query(
+            "select a.pid || ' ' || a.backend_start
+               from pg_catalog.pg_stat_activity a, tenantry_private.tenant_database d
+              where a.usename = d.app_role and a.datname = pg_catalog.current_database()",
+            &[],
+        )
+        .await
+        .doing("list the application's connections")?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }

@@ -452,7 +452,7 @@ async fn a_later_placement_opens_only_when_older_connections_are_gone() {
     assert_eq!(enter_code(&fixture, fixture.a).await, "TN001");
 }
 
-/// What is in a transaction ends when that is over; what came after the fence closed stays.
+/// What is in a transaction ends when that is over; what comes later stays.
 #[tokio::test]
 async fn connections_from_before_the_fence_are_ended_when_they_are_idle() {
     let fixture = sealed().await;
@@ -464,7 +464,6 @@ async fn connections_from_before_the_fence_are_ended_when_they_are_idle() {
     fence::close(&fixture.client, fixture.a, Epoch::FIRST, Closed::Moving)
         .await
         .unwrap();
-    let young = fixture.session().await;
     let ended = fence::end_older(&fixture.client, fixture.a, NOT_LONG).await.unwrap();
     assert!(matches!(&ended, Ended::Left { pids } if pids.len() == 1), "{ended:?}");
     assert!(idle.client.batch_execute("select 1").await.is_err());
@@ -472,8 +471,28 @@ async fn connections_from_before_the_fence_are_ended_when_they_are_idle() {
     busy.client.batch_execute("commit").await.unwrap();
     let ended = fence::end_older(&fixture.client, fixture.a, LONG).await.unwrap();
     assert_eq!(ended, Ended::All { terminated: 1 });
+    let young = fixture.session().await;
     fence::open(&fixture.client, fixture.a, Epoch(2)).await.unwrap();
     young.client.batch_execute("select 1").await.unwrap();
+}
+
+/// Its start seems to be later than the fence: it would be let into the new home with the old one's search path.
+#[tokio::test]
+async fn a_connection_from_before_the_fence_is_ended_also_where_the_clock_was_set_back() {
+    let fixture = sealed().await;
+    let mut bound = fixture.session().await;
+    bound.enter(fixture.a).await;
+    fence::close(&fixture.client, fixture.a, Epoch::FIRST, Closed::Moving)
+        .await
+        .unwrap();
+    fixture
+        .client
+        .batch_execute("update tenantry_private.fence set settled_at = settled_at - interval '1 hour' where settled_at is not null")
+        .await
+        .unwrap();
+    let ended = fence::end_older(&fixture.client, fixture.a, LONG).await.unwrap();
+    assert_eq!(ended, Ended::All { terminated: 1 });
+    assert!(bound.client.batch_execute("select 1").await.is_err());
 }
 
 #[tokio::test]

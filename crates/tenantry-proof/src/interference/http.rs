@@ -22,11 +22,11 @@ use tokio_postgres::Client;
 
 use super::{
     library::patient,
-    rng::Rng,
     run::{Finding, Kind},
     shrink::{Shrinks, keep},
     ways::Compares,
 };
+use crate::rng::Rng;
 
 const PASSWORD: &str = "correct horse battery 7";
 const KINDS: [&str; 3] = ["contacts", "projects", "tasks"];

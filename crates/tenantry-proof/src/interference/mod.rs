@@ -14,7 +14,6 @@ mod library;
 mod mutations;
 mod observe;
 mod report;
-mod rng;
 mod run;
 mod schema;
 mod shrink;

@@ -8,10 +8,10 @@ mod together;
 use tenantry_core::Isolation;
 
 use super::{
-    rng::Rng,
     schema::TABLES,
     step::{Act, FillRow, Must, Owner, PREPARED, Program, Round, Step, Travel},
 };
+use crate::rng::Rng;
 
 /// Makes the steps of one tenant.
 pub(super) struct Grammar {

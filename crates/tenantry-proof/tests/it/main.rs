@@ -1,0 +1,3 @@
+//! The program as `cargo xtask` runs it, on a short selection of what it can prove.
+
+mod moves;

@@ -1,0 +1,29 @@
+//! Moves under faults. Five hundred runs are `cargo xtask moves --runs 500`; here is one batch of each kind of fault that differs most.
+
+use std::process::Command;
+
+/// Runs the program, and gives what it printed.
+fn proof(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_tenantry-proof"))
+        .arg("moves")
+        .args(arguments)
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{errors}");
+    said
+}
+
+#[test]
+fn nothing_is_lost_doubled_or_foreign_whatever_breaks_while_tenants_move() {
+    let faults = "kill-mover,kill-source,kill-target,kill-catalog,two-movers,stale";
+    let said = proof(&["--runs", "24", "--seed", "7", "--faults", faults]);
+    assert!(said.contains("24 runs, 0 findings"), "{said}");
+}
+
+#[test]
+fn random_tables_and_rows_are_the_same_in_every_home() {
+    let said = proof(&["--trips", "2", "--seed", "7"]);
+    assert_eq!(said.matches("the same in 8 homes").count(), 2, "{said}");
+}
