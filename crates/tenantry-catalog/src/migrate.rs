@@ -81,6 +81,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "streams",
         sql: include_str!("../migrations/0013_streams.sql"),
     },
+    Migration {
+        version: 14,
+        name: "steered moves",
+        sql: include_str!("../migrations/0014_steered_moves.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     CatalogError, Db,
     db::light,
-    text::{parsed, words},
+    text::{parsed, parsed_opt, words},
 };
 
 /// Rings whenever there may be an operation to take, or one has ended.
@@ -50,13 +50,31 @@ words! {
         Running = "running",
         /// Set when it failed for good: what it made is being removed. Ends as failed, however long that takes.
         Undoing = "undoing",
+        /// Set for an operator who wanted it so: nothing is half done, and nobody goes on until it is resumed or called off. What it has
+        /// made so far stays.
+        Paused = "paused",
         /// It did what it should. Final.
         Done = "done",
         /// It did nothing: what it had made is removed again, and `error` says why. A tenant that was to be moved is served where it was. Of a migration: some schemas stayed
         /// behind, and `progress` lists them. Final.
         Failed = "failed",
-        /// Called off before it began. Final.
+        /// Called off: what it had made is removed again. A tenant that was to be moved is served where it was, also where it had moved already
+        /// and was taken back, which `error_code` says (`aborted`, `rolled_back`). Final.
         Cancelled = "cancelled",
+    }
+}
+
+words! {
+    /// What an operator wants of an operation that is under way. Set by the operator, and gone when it was done.
+    Wish {
+        /// To stop where nothing is half done, and to wait.
+        Pause = "pause",
+        /// To remove what was made, and to end.
+        Abort = "abort",
+        /// To take the tenant back to the home that it has left.
+        Rollback = "rollback",
+        /// To remove the home that it has left.
+        Finish = "finish",
     }
 }
 
@@ -100,6 +118,8 @@ pub struct Operation {
     pub updated_at: DateTime<Utc>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+    /// What an operator wants of it.
+    pub wish: Option<Wish>,
 }
 
 /// The right to work on an operation, as long as nobody else has taken it.
@@ -144,8 +164,9 @@ impl Held {
     }
 }
 
-const COLUMNS: &str = "id, kind, tenant, tenant_database, state, step, progress, input, error_code, error, attempts, run_after, created_at, updated_at, finished_at";
-const LIVE: &str = "state in ('pending', 'running', 'undoing')";
+const COLUMNS: &str = "id, kind, tenant, tenant_database, state, step, progress, input, error_code, error, attempts, run_after, created_at, updated_at, finished_at, wish";
+const LIVE: &str = "state in ('pending', 'running', 'undoing', 'paused')";
+const TAKEN_UP: &str = "state in ('pending', 'running', 'undoing')";
 
 impl Operation {
     fn from_row(row: &Row) -> Result<Self, CatalogError> {
@@ -165,6 +186,7 @@ impl Operation {
             created_at: row.get(12),
             updated_at: row.get(13),
             finished_at: row.get(14),
+            wish: parsed_opt(row, 15, "operation.wish")?,
         })
     }
 }
@@ -306,7 +328,7 @@ pub async fn claim(
                      attempts = attempts + 1, updated_at = now()
                  where id = (
                      select id from operation
-                     where {LIVE} and ($1::uuid is null or id = $1)
+                     where {TAKEN_UP} and ($1::uuid is null or id = $1)
                        and run_after <= now() and (lease_until is null or lease_until < now())
                      order by run_after, id
                      limit 1
@@ -320,7 +342,7 @@ pub async fn claim(
         let operation = Operation::from_row(&row)?;
         let lease = Lease {
             operation: operation.id,
-            fencing: row.get(15),
+            fencing: row.get(16),
         };
         Ok((operation, lease))
     })
@@ -428,7 +450,7 @@ pub async fn finish(
             "with ended as (
                  update operation
                  set state = $3, error_code = coalesce($4, error_code), error = coalesce($5, error),
-                     lease_owner = null, lease_until = null, finished_at = now(), updated_at = now()
+                     lease_owner = null, lease_until = null, wish = null, finished_at = now(), updated_at = now()
                  where id = $1 and fencing = $2 and lease_until >= now()
                  returning id
              )
@@ -492,7 +514,7 @@ pub async fn retry_later(
     Ok(Held::from_rows(rows))
 }
 
-/// Frees an operation to be taken again at a time, without anything having failed.
+/// Frees an operation to be taken again at a time, without anything having failed; at once where an operator wants something of it.
 ///
 /// # Errors
 /// When the catalog fails.
@@ -500,9 +522,76 @@ pub async fn park(db: &impl Db, lease: Lease, until: DateTime<Utc>) -> Result<He
     let rows = db
         .execute(
             "update operation
-             set state = 'pending', run_after = $3, lease_owner = null, lease_until = null, attempts = 0, updated_at = now()
+             set state = 'pending', run_after = case when wish is null then $3 else now() end,
+                 lease_owner = null, lease_until = null, attempts = 0, updated_at = now()
              where id = $1 and fencing = $2 and lease_until >= now()",
             &[lease.operation.as_uuid(), &lease.fencing, &until],
+        )
+        .await?;
+    Ok(Held::from_rows(rows))
+}
+
+/// One operation, whose row is held until the transaction ends.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn hold_any(db: &impl Db, id: OperationId) -> Result<Option<Operation>, CatalogError> {
+    let row = db
+        .query_opt(
+            &format!("select {COLUMNS} from operation where id = $1 for update"),
+            &[id.as_uuid()],
+        )
+        .await?;
+    row.as_ref().map(Operation::from_row).transpose()
+}
+
+/// What an operator wants of the operation.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn wish_of(db: &impl Db, id: OperationId) -> Result<Option<Wish>, CatalogError> {
+    Ok(find(db, id).await?.and_then(|operation| operation.wish))
+}
+
+/// Records what an operator wants of an operation, and lets whoever works on it or takes it know; `None` for nothing any more. One that
+/// is paused goes on with that.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn wish(db: &impl Db, id: OperationId, wish: Option<Wish>) -> Result<(), CatalogError> {
+    db.execute(
+        "with wished as (
+             update operation
+             set wish = $2, updated_at = now(),
+                 attempts = case when state = 'paused' then 0 else attempts end,
+                 run_after = case when state in ('paused', 'pending') then now() else run_after end,
+                 state = case when state = 'paused' then 'pending' else state end
+             where id = $1
+             returning id
+         )
+         select pg_notify($3, id::text) from wished",
+        &[id.as_uuid(), &wish.map(Wish::as_str), &CHANNEL],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Lets the operation wait until somebody resumes it, as was wished.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn pause(db: &impl Db, lease: Lease) -> Result<Held, CatalogError> {
+    let rows = db
+        .execute(
+            "with paused as (
+                 update operation
+                 set state = 'paused', wish = null, lease_owner = null, lease_until = null, attempts = 0,
+                     error_code = null, error = null, updated_at = now()
+                 where id = $1 and fencing = $2 and lease_until >= now()
+                 returning id
+             )
+             select pg_notify($3, id::text) from paused",
+            &[lease.operation.as_uuid(), &lease.fencing, &CHANNEL],
         )
         .await?;
     Ok(Held::from_rows(rows))
@@ -550,10 +639,10 @@ pub async fn run_now(db: &impl Db, id: OperationId) -> Result<bool, CatalogError
 /// # Errors
 /// When the catalog fails.
 pub async fn count_by_kind(db: &impl Db) -> Result<Vec<(OperationKind, i64, i64)>, CatalogError> {
-    const SQL: &str = "select kind, count(*) filter (where state in ('pending', 'running', 'undoing')),
+    const SQL: &str = "select kind, count(*) filter (where state in ('pending', 'running', 'undoing', 'paused')),
                 count(*) filter (where state = 'failed')
          from operation
-         where state in ('pending', 'running', 'undoing')
+         where state in ('pending', 'running', 'undoing', 'paused')
             or state = 'failed' and finished_at > now() - interval '1 day'
          group by kind";
     let rows = db.query(SQL, &[]).await?;

@@ -295,7 +295,7 @@ pub async fn count_spares(transaction: &Transaction<'_>, server: ServerId) -> Re
                and not exists (select from placement as p where p.tenant_database = d.id)
                -- A tenant is on its way there.
                and not exists (select from operation as o where o.tenant_database = d.id and o.tenant is not null
-                                 and o.state in ('pending', 'running', 'undoing'))",
+                                 and o.state in ('pending', 'running', 'undoing', 'paused'))",
             &[server.as_uuid()],
         )
         .await?;
@@ -375,6 +375,19 @@ pub(super) fn open_secrets(
 pub async fn set_ready(db: &impl Db, id: TenantDatabaseId) -> Result<(), CatalogError> {
     db.execute(
         "update tenant_database set state = 'ready', version = version + 1 where id = $1 and state = 'preparing'",
+        &[id.as_uuid()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The same of one that was about to be dropped: its tenant comes back.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_ready_again(db: &impl Db, id: TenantDatabaseId) -> Result<(), CatalogError> {
+    db.execute(
+        "update tenant_database set state = 'ready', version = version + 1 where id = $1 and state = 'dropping'",
         &[id.as_uuid()],
     )
     .await?;

@@ -43,7 +43,7 @@ pub struct Progress<'a> {
     pub tables_done: usize,
     /// Of how many.
     pub tables: usize,
-    /// The rows of the tables that are done.
+    /// The rows that have gone through this process; of the table that is being copied, roughly.
     pub rows: u64,
     /// The bytes that have gone through this process.
     pub bytes: u64,
@@ -95,16 +95,16 @@ pub async fn copy(
     let mut copied: Vec<Copied> = Vec::with_capacity(pairs.len());
     for pair in &pairs {
         let (rows, bytes) = sum(&copied);
-        let mut so_far = |more: u64| {
+        let mut so_far = |more_rows: u64, more: u64| {
             tell(Progress {
                 table: &pair.source.name,
                 tables_done: copied.len(),
                 tables: pairs.len(),
-                rows,
+                rows: rows + more_rows,
                 bytes: bytes + more,
             });
         };
-        so_far(0);
+        so_far(0, 0);
         let one = copy_table(source, target, pair, tenant, &mut so_far).await?;
         copied.push(one);
     }
@@ -134,7 +134,7 @@ async fn copy_table(
     target: End<'_>,
     pair: &Pair,
     tenant: TenantId,
-    so_far: &mut (dyn FnMut(u64) + Send),
+    so_far: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Copied, TransferError> {
     target.begin_writing().await?;
     empty(target, &pair.target, tenant).await?;
@@ -149,14 +149,16 @@ async fn copy_table(
     let rows = lively(pair, source.client.copy_out(&read)).await?;
     let sink = lively(pair, target.client.copy_in(&write)).await?;
     pin_mut!(rows, sink);
-    let (mut bytes, mut told) = (0, 0);
+    let (mut bytes, mut told, mut pieces) = (0, 0, 0);
     // One piece at a time: the sink's back-pressure bounds what is in memory.
     while let Some(piece) = lively(pair, rows.try_next()).await? {
         bytes += piece.len() as u64;
+        // A server sends each row by itself.
+        pieces += 1;
         lively(pair, sink.feed(piece)).await?;
         if bytes - told >= TELL_EVERY {
             told = bytes;
-            so_far(bytes);
+            so_far(pieces, bytes);
         }
     }
     let rows = lively(pair, sink.finish()).await?;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Values as text that mean the same on every server, whatever its settings; and nothing that row security would leave out.
-const FORMATS: &str = "set local datestyle = 'iso, ymd'; set local intervalstyle = 'postgres'; set local timezone = 'UTC';
+pub(super) const FORMATS: &str = "set local datestyle = 'iso, ymd'; set local intervalstyle = 'postgres'; set local timezone = 'UTC';
  set local extra_float_digits = 1; set local bytea_output = 'hex'; set local lc_monetary = 'C'; set local xmlbinary = 'base64';
  set local row_security = off; set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0;";
 

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use tenantry_core::TenantId;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, types::ToSql};
 
 use super::{
     End, Table, TransferError,
@@ -16,6 +16,8 @@ use super::{
 };
 use crate::sql_error::{Doing, SqlError};
 
+/// A row of `t` as a value: `t` alone would be a column of that name.
+pub(super) const WHOLE_ROW: &str = "(t.*)::pg_catalog.text";
 /// How many keys of a table that differs are named.
 const KEYS_MAX: usize = 10;
 /// Rows that are looked at side by side while those that differ are looked for.
@@ -74,7 +76,7 @@ impl fmt::Display for TableDifference {
 }
 
 impl Digest {
-    async fn between(source: &Client, target: &Client) -> Result<Self, SqlError> {
+    pub(super) async fn between(source: &Client, target: &Client) -> Result<Self, SqlError> {
         Ok(match build(source).await? == build(target).await? {
             true => Self::Hash,
             false => Self::Md5,
@@ -82,7 +84,7 @@ impl Digest {
     }
 
     /// The number of a text, as SQL.
-    fn of(self, text: &str) -> String {
+    pub(super) fn of(self, text: &str) -> String {
         match self {
             Self::Hash => format!(r#"pg_catalog.hashtextextended({text} collate "C", 0)"#),
             Self::Md5 => format!("('x' || left(pg_catalog.md5({text}), 15))::pg_catalog.bit(60)::pg_catalog.int8"),
@@ -110,7 +112,7 @@ fn rows(table: &Table, tenant: TenantId) -> String {
 async fn sum(end: End<'_>, table: &Table, tenant: TenantId, digest: Digest) -> Result<(i64, String), SqlError> {
     let sum = format!(
         "select pg_catalog.count(*), coalesce(pg_catalog.sum({}), 0)::pg_catalog.text from {}",
-        digest.of("t::pg_catalog.text"),
+        digest.of(WHOLE_ROW),
         rows(table, tenant)
     );
     let row = end.client.query_one(&sum, &[]).await.doing("sum up a table")?;
@@ -243,7 +245,7 @@ async fn differing_keys(
 /// What stands for a row, as SQL: its key as text, or its hash.
 fn key_of(table: &Table, digest: Digest) -> String {
     match table.key_list().as_deref() {
-        None => format!("({})::pg_catalog.text", digest.of("t::pg_catalog.text")),
+        None => format!("({})::pg_catalog.text", digest.of(WHOLE_ROW)),
         // A table with one row for each tenant.
         Some("") => "'()'".to_owned(),
         Some(columns) => format!("row({columns})::pg_catalog.text"),
@@ -267,7 +269,7 @@ async fn bucket_sums(
     let sums = format!(
         "select {}, pg_catalog.count(*), pg_catalog.sum({})::pg_catalog.text from {} group by 1",
         bucket_of(table, digest, buckets),
-        digest.of("t::pg_catalog.text"),
+        digest.of(WHOLE_ROW),
         rows(table, tenant)
     );
     let found = end.client.query(&sums, &[]).await.doing("sum up parts of a table")?;
@@ -286,7 +288,7 @@ async fn bucket_rows(
     let sums = format!(
         "select {}, pg_catalog.count(*), pg_catalog.sum({})::pg_catalog.text from {} where {} = $1 group by 1",
         key_of(table, digest),
-        digest.of("t::pg_catalog.text"),
+        digest.of(WHOLE_ROW),
         rows(table, tenant),
         bucket_of(table, digest, buckets)
     );
@@ -307,36 +309,70 @@ async fn bucket_rows(
 ///
 /// # Cancel safety
 ///
-/// It only reads; drop the connection.
+/// It only reads; drop the connection, also after an error.
 pub async fn foreign_rows(target: End<'_>, tenant: TenantId) -> Result<(), TransferError> {
-    let checks = target
-        .client
-        .query(REFERENCES, &[&target.schema.as_str(), tenant.as_uuid()])
-        .await
-        .doing("list the foreign keys to reference tables")?;
+    let checks = reference_checks(target, tenant).await?;
     target.begin_reading(None).await?;
     for check in &checks {
-        let count: &str = check.get(2);
-        let row = target.client.query_one(count, &[]).await.doing("check a foreign key")?;
-        let rows: i64 = row.get(0);
-        if rows > 0 {
-            target.roll_back().await;
-            return Err(TransferError::Orphans {
-                table: check.get(0),
-                constraint: check.get(1),
-                rows,
-            });
-        }
+        check.run(target, "", &[]).await?;
     }
     target.roll_back().await;
     Ok(())
 }
 
-/// A query for each foreign key from an isolated table to another one.
+/// A foreign key from an isolated table to one that every tenant shares.
+pub(super) struct ReferenceCheck {
+    /// The isolated table.
+    pub(super) table: String,
+    constraint: String,
+    from: String,
+    condition: String,
+}
+
+impl ReferenceCheck {
+    /// Counts the rows that lead to nothing, among those that `join` leaves of the table, which is called `child`.
+    pub(super) async fn run(
+        &self,
+        target: End<'_>,
+        join: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<(), TransferError> {
+        let count = format!(
+            "select pg_catalog.count(*) from {} {join} where {}",
+            self.from, self.condition
+        );
+        let row = target.client.query_one(&count, parameters).await;
+        match row.doing("check a foreign key")?.get::<_, i64>(0) {
+            0 => Ok(()),
+            rows => Err(TransferError::Orphans {
+                table: self.table.clone(),
+                constraint: self.constraint.clone(),
+                rows,
+            }),
+        }
+    }
+}
+
+pub(super) async fn reference_checks(target: End<'_>, tenant: TenantId) -> Result<Vec<ReferenceCheck>, SqlError> {
+    let checks = target
+        .client
+        .query(REFERENCES, &[&target.schema.as_str(), tenant.as_uuid()])
+        .await
+        .doing("list the foreign keys to reference tables")?;
+    let check = |row: &tokio_postgres::Row| ReferenceCheck {
+        table: row.get(0),
+        constraint: row.get(1),
+        from: row.get(2),
+        condition: row.get(3),
+    };
+    Ok(checks.iter().map(check).collect())
+}
+
+/// Table and condition of a query for each foreign key from an isolated table to another one.
 const REFERENCES: &str = "
     select c.relname::pg_catalog.text, k.conname::pg_catalog.text,
-           pg_catalog.format('select pg_catalog.count(*) from %I.%I as child where child.tenant_id = %L and %s and not exists (select from %I.%I as parent where %s)',
-                  n.nspname, c.relname, $2::pg_catalog.uuid,
+           pg_catalog.format('%I.%I as child', n.nspname, c.relname),
+           pg_catalog.format('child.tenant_id = %L and %s and not exists (select from %I.%I as parent where %s)', $2::pg_catalog.uuid,
                   (select pg_catalog.string_agg(pg_catalog.format('child.%I is not null', a.attname), ' and ')
                      from pg_catalog.pg_attribute a where a.attrelid = k.conrelid and a.attnum = any (k.conkey)),
                   pn.nspname, p.relname,

@@ -6,10 +6,13 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tenantry_core::{OperationId, TenantId};
 use tenantry_engine::{
     home::Outcome,
-    transfer::stream::{
-        Applier, Difference, Direction, Plan, StreamError, StreamName, Until, Way, begin_position, compare,
-        drop_publication, drop_slot, emit_marker, forget_position, list_publications, list_slots, make_publication,
-        make_slot, pair, prepare_target, read_position,
+    transfer::{
+        recheck,
+        stream::{
+            Applier, Difference, Direction, Plan, StreamError, StreamName, Until, Way, begin_position, compare,
+            drop_publication, drop_slot, emit_marker, forget_position, list_publications, list_slots, make_publication,
+            make_slot, pair, prepare_target, read_position,
+        },
     },
 };
 use tenantry_testing::{OwnClusterOptions, TestCluster, logical_cluster, own_cluster, second_logical_cluster};
@@ -367,6 +370,88 @@ async fn rows_that_somebody_put_wrong_are_found_while_both_sides_go_on() {
     let differing: Vec<_> = compared.tables.iter().filter(|table| !table.same).collect();
     assert_eq!(differing.len(), 1, "{compared:?}");
     assert_eq!(compare(&pair, 1).await.unwrap().differences.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_written_after_the_comparison_is_compared_again_by_its_key() {
+    let world = world().await;
+    fill(&world, world.tenant, 41, 60).await;
+    let rows = format!(
+        "insert into app.account (tenant_id, id, place) select '{}', n, n from generate_series(2001, 2300) n",
+        world.tenant
+    );
+    world.source.run(&rows).await;
+    world.begin().await;
+    let mut applier = world.applier().await;
+    let (source, target) = (world.source.as_mover().await, world.target.as_mover().await);
+    let pair = pair(world.source.endpoint(), source, target, &mut applier, PATIENCE)
+        .await
+        .unwrap();
+    let before = compare(&pair, 10).await.unwrap();
+    assert!(before.is_same(), "{before:?}");
+    drop(pair);
+    assert_eq!(applier.touched().unwrap().keys(), Some(0));
+    fill(&world, world.tenant, 42, 60).await;
+    let changes = format!(
+        "update app.account set id = 5000 where tenant_id = '{0}' and id = 2001; delete from app.account where tenant_id = '{0}' and id = 2002;
+         update app.account set place = -2003 where tenant_id = '{0}' and id = 2003",
+        world.tenant
+    );
+    world.source.run(&changes).await;
+    applier.run(&Until::Marker(world.marker().await)).await.unwrap();
+    let touched = applier.touched().unwrap();
+    let again = async || recheck(world.source.end(), world.target.end(), world.tenant, touched).await;
+    let same = again().await.unwrap();
+    for table in &before.tables {
+        let count = format!(
+            "select count(*) from app.{} where tenant_id = '{}'",
+            table.table, world.tenant
+        );
+        let now: i64 = world.source.value(&count).await.parse().unwrap();
+        let gained = same
+            .iter()
+            .find(|one| one.table == table.table)
+            .map_or(0, |one| one.gained);
+        assert_eq!(table.source_rows + gained, now, "{}", table.table);
+    }
+    // 2001 is gone and 5000 came; many others are not looked at.
+    let account = same.iter().find(|one| one.table == "account").unwrap();
+    assert!((4..250).contains(&account.rows), "{account:?}");
+    let schema = &world.target.schema;
+    for (wrong, right, key) in [
+        (
+            "update {}.account set place = 7777777 where id = 5000",
+            "update {}.account set place = 2001 where id = 5000",
+            "(5000)",
+        ),
+        (
+            "insert into {}.account (tenant_id, id, place) values ('{t}', 2002, 8888888)",
+            "delete from {}.account where id = 2002",
+            "(2002)",
+        ),
+        (
+            "delete from {}.account where id = 2003",
+            "insert into {}.account (tenant_id, id, place) values ('{t}', 2003, -2003)",
+            "(2003)",
+        ),
+    ] {
+        let put = async |sql: &str| {
+            let sql = sql.replace("{}", schema).replace("{t}", &world.tenant.to_string());
+            world
+                .target
+                .run(&format!(
+                    "set session_replication_role = replica; {sql}; reset session_replication_role"
+                ))
+                .await;
+        };
+        put(wrong).await;
+        let refused = again().await.unwrap_err().to_string();
+        assert!(refused.contains(&format!("among them {key}")), "{refused}");
+        world.target.run("rollback").await;
+        world.source.run("rollback").await;
+        put(right).await;
+    }
+    assert_eq!(again().await.unwrap(), same);
 }
 
 #[tokio::test]

@@ -18,9 +18,12 @@ use tenantry_engine::{
     home,
     isolate::Derived,
     migrate::{ByAdministrator, Patience, Target, apply},
-    transfer::stream::{
-        Applier, Direction, Marker, Plan, Snapshot, StreamError, StreamName, begin_position, emit_marker,
-        make_publication, make_slot, prepare_target,
+    transfer::{
+        End,
+        stream::{
+            Applier, Direction, Marker, Plan, Snapshot, StreamError, StreamName, begin_position, emit_marker,
+            make_publication, make_slot, prepare_target,
+        },
     },
 };
 use tenantry_sql::Identifier;
@@ -124,6 +127,14 @@ impl Place {
         )
         .await;
         applied.unwrap();
+    }
+
+    pub(crate) fn end(&self) -> End<'_> {
+        End {
+            client: &self.admin,
+            schema: &self.target.schema,
+            mover: &self.target.mover,
+        }
     }
 
     pub(crate) async fn run(&self, sql: &str) {

@@ -16,9 +16,22 @@ use crate::sql_error::{Doing, SqlError};
 ///
 /// It only reads.
 pub async fn hindrance(admin: &Client, schema: &str) -> Result<Option<String>, StreamError> {
-    if let Some(why) = of_server(admin).await? {
-        return Ok(Some(why));
+    match hindrance_of_server(admin).await? {
+        Some(why) => Ok(Some(why)),
+        None => hindrance_of_tables(admin, schema).await,
     }
+}
+
+/// The same as far as it lies in the tables of a schema.
+///
+/// # Errors
+///
+/// Where the database can't be asked.
+///
+/// # Cancel safety
+///
+/// It only reads.
+pub async fn hindrance_of_tables(admin: &Client, schema: &str) -> Result<Option<String>, StreamError> {
     match publication::tables(admin, schema).await {
         Ok(_) => {}
         Err(StreamError::NoKey { table }) => {
@@ -46,7 +59,16 @@ pub async fn hindrance(admin: &Client, schema: &str) -> Result<Option<String>, S
     }))
 }
 
-async fn of_server(admin: &Client) -> Result<Option<String>, SqlError> {
+/// The same as far as it lies in the server, whichever of its databases is connected.
+///
+/// # Errors
+///
+/// Where the server can't be asked.
+///
+/// # Cancel safety
+///
+/// It only reads.
+pub async fn hindrance_of_server(admin: &Client) -> Result<Option<String>, SqlError> {
     let row = admin
         .query_one(
             "select pg_catalog.current_setting('wal_level'),

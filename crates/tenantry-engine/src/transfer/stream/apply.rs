@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use tenantry_core::TenantId;
 use tenantry_wire::{
     Endpoint,
-    replication::{ChangeStream, Feed, Lsn, Message, Replication},
+    replication::{ChangeStream, Feed, Lsn, Message, Old, Replication},
 };
 use tokio_postgres::Client;
 
@@ -23,6 +23,7 @@ use super::{
     marker, position,
     row::Rows,
     table::{Table, Targets},
+    touched::Touched,
 };
 use crate::sql_error::{Doing, SqlError};
 
@@ -110,6 +111,8 @@ pub struct Applier {
     open_rows: u64,
     ask_after: Duration,
     done: Applied,
+    /// The rows that were written since [`Self::track`].
+    touched: Option<Touched>,
     /// A run was begun and did not end well.
     doubtful: bool,
 }
@@ -164,6 +167,7 @@ impl Applier {
                 told: position,
                 ..Applied::default()
             },
+            touched: None,
             doubtful: false,
         })
     }
@@ -176,6 +180,21 @@ impl Applier {
     /// What was done so far.
     pub fn applied(&self) -> Applied {
         self.done
+    }
+
+    /// Keeps from now on which rows are written, and forgets those of before.
+    pub fn track(&mut self) {
+        self.touched = Some(Touched::default());
+    }
+
+    /// Keeps no longer which rows are written.
+    pub fn untrack(&mut self) {
+        self.touched = None;
+    }
+
+    /// The rows that were written since [`Self::track`]; `None` where that was not asked for.
+    pub fn touched(&self) -> Option<&Touched> {
+        self.touched.as_ref()
     }
 
     /// Applies the source's transactions up to a point, and commits them.
@@ -326,6 +345,21 @@ impl Applier {
         }
         self.open_rows += 1;
         self.done.rows += 1;
+        if let Some(touched) = &mut self.touched {
+            match &change {
+                Message::Insert { new, .. } => touched.note(&table, new, None, 1)?,
+                Message::Update { old, new, .. } => {
+                    let old = old.as_ref().map(Old::tuple);
+                    touched.note(&table, new, old, 0)?;
+                    // Where the key changed, it was another row.
+                    if let Some(old) = old {
+                        touched.note(&table, old, None, 0)?;
+                    }
+                }
+                Message::Delete { old, .. } => touched.note(&table, old.tuple(), None, -1)?,
+                _ => {}
+            }
+        }
         match change {
             Message::Insert { new, .. } => {
                 let values = self.rows.insert(&table, &new)?;

@@ -15,7 +15,7 @@ use tenantry_sql::{Identifier, Literal, Qualified, TENANT_COLUMN};
 use tenantry_wire::{Endpoint, replication::Lsn};
 use tokio_postgres::Client;
 
-use super::{Applier, Plan, StreamError, Until, snapshot_beside};
+use super::{super::end::FORMATS, Applier, Plan, StreamError, Until, snapshot_beside};
 use crate::sql_error::{Doing, SqlError};
 
 /// How many parts a table is summed up in: a difference in a table of a million rows is found among a thousand.
@@ -98,7 +98,7 @@ pub enum Way {
 }
 
 /// Brings both sides to one moment and begins to look at them. `source` and `target` are connections of their own of the mover;
-/// the applier can go on as soon as this returns.
+/// the applier can go on as soon as this returns, and keeps which rows it writes from there on.
 ///
 /// # Errors
 ///
@@ -125,13 +125,9 @@ pub async fn pair(
         .batch_execute("begin isolation level repeatable read, read only; set local row_security = off; select")
         .await
         .doing("look at the target")?;
+    applier.track();
     for side in [&source, &target] {
-        side.batch_execute(
-            "set local datestyle = 'iso, ymd'; set local intervalstyle = 'postgres'; set local timezone = 'UTC';
-             set local extra_float_digits = 1; set local bytea_output = 'hex'; set local statement_timeout = 0",
-        )
-        .await
-        .doing("set the formats of values")?;
+        side.batch_execute(FORMATS).await.doing("set the formats of values")?;
     }
     let Plan {
         tenant,

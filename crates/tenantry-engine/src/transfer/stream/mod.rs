@@ -8,7 +8,9 @@
 //! 2. [`prepare_target`] and [`begin_position`] at the target; the copy, from [`Snapshot::take`].
 //! 3. [`Applier::start`] and [`Applier::run`] until a [`Marker`] that was written at the source, as often as it is asked for.
 //!    Each transaction of the source takes effect exactly once: its rows and the position behind it are committed together.
-//! 4. [`pair`] and [`compare`]: both sides at one position, row for row, while both go on.
+//! 4. [`pair`] and [`compare`]: both sides at one position, row for row, while both go on. From there on the applier keeps which rows it
+//!    writes ([`Applier::touched`]), so that these alone are left to be compared when the source is closed
+//!    ([`recheck`](super::recheck)).
 //! 5. [`drop_slot`], [`drop_publication`], [`forget_position`]; what a process that died has left, [`list_slots`] and
 //!    [`list_publications`] find by the installation's mark.
 //!
@@ -29,8 +31,9 @@ mod row;
 mod slot;
 mod statement;
 mod table;
+mod touched;
 
-pub use able::hindrance;
+pub use able::{hindrance, hindrance_of_server, hindrance_of_tables};
 pub use apply::{Applied, Applier, Plan, Until};
 pub use compare::{Compared, Difference, Pair, TableCompared, Way, compare, pair};
 pub use error::StreamError;
@@ -39,3 +42,4 @@ pub use name::{Direction, StreamName};
 pub use position::{begin_position, forget_position, prepare_target, read_position};
 pub use publication::{OurPublication, drop_publication, list_publications, make_publication};
 pub use slot::{OurSlot, Snapshot, drop_slot, list_slots, make_slot, snapshot_beside};
+pub use touched::{Key, Touched, TouchedTable};

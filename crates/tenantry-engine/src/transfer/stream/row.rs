@@ -138,7 +138,7 @@ fn known(table: &Table, value: &Value) -> Result<TextValue, StreamError> {
     }
 }
 
-fn structure(table: &Table, what: String) -> StreamError {
+pub(super) fn structure(table: &Table, what: String) -> StreamError {
     StreamError::Structure {
         table: table.name.clone(),
         what,

@@ -1,0 +1,216 @@
+//! The rows that were written since both sides were compared, compared again when nobody writes any more.
+//!
+//! A look by its key costs the same whatever the table holds, so this takes as long as little was written, and not as there are rows.
+
+use std::collections::BTreeMap;
+
+use tenantry_core::TenantId;
+use tokio_postgres::types::ToSql;
+
+use super::{
+    End, Table, TableDifference, TransferError,
+    end::of,
+    stream::{Touched, TouchedTable},
+    tables,
+    tables::TENANT,
+    verify::{Digest, ReferenceCheck, WHOLE_ROW, reference_checks},
+};
+use crate::sql_error::{Doing, SqlError};
+
+/// How many keys are looked up by one statement.
+const AT_ONCE: usize = 1_000;
+/// How many keys of a table that differs are named.
+const KEYS_MAX: usize = 10;
+/// By its index or not at all: an estimate that is wrong would have the whole tenant read while it waits.
+const BY_INDEX: &str =
+    "set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off";
+
+/// A table of which rows were compared again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rechecked {
+    /// Its plain name.
+    pub table: String,
+    /// How many rows, those that are gone included.
+    pub rows: usize,
+    /// How many rows the table has more than when both sides were compared.
+    pub gained: i64,
+}
+
+/// Compares the rows that an applier has touched on both sides, those that shall be gone too, and refuses those that lead to
+/// nothing in a reference table. Both sides stand still.
+///
+/// # Errors
+///
+/// [`TransferError::Differs`] with every table that does; drop both connections after any error.
+///
+/// # Cancel safety
+///
+/// It only reads; drop both connections.
+pub async fn recheck(
+    source: End<'_>,
+    target: End<'_>,
+    tenant: TenantId,
+    touched: &Touched,
+) -> Result<Vec<Rechecked>, TransferError> {
+    let (here, there) = tokio::try_join!(
+        tables(source.client, source.schema),
+        tables(target.client, target.schema)
+    )?;
+    let digest = Digest::between(source.client, target.client).await?;
+    let checks = reference_checks(target, tenant).await?;
+    source.begin_reading(None).await?;
+    target.begin_reading(None).await?;
+    for end in [source, target] {
+        end.client
+            .batch_execute(BY_INDEX)
+            .await
+            .doing("look rows up by their keys")?;
+    }
+    let (mut same, mut different) = (Vec::new(), Vec::new());
+    for (name, touched) in touched.tables() {
+        let find = |tables: &[Table]| tables.iter().find(|table| table.name == *name).cloned();
+        let (Some(here), Some(there)) = (find(&here), find(&there)) else {
+            return Err(TransferError::Structure {
+                what: format!("lacks the table {name}"),
+            });
+        };
+        let (here, there) = (
+            Lookup::new(source, &here, touched, tenant, digest)?,
+            Lookup::new(target, &there, touched, tenant, digest)?,
+        );
+        let checks: Vec<_> = checks.iter().filter(|check| check.table == *name).collect();
+        match compare(&here, &there, touched, &checks).await? {
+            None => same.push(Rechecked {
+                table: name.clone(),
+                rows: touched.keys.len(),
+                gained: touched.gained,
+            }),
+            Some(difference) => different.push(difference),
+        }
+    }
+    source.roll_back().await;
+    target.roll_back().await;
+    match different.is_empty() {
+        true => Ok(same),
+        false => Err(TransferError::Differs(different)),
+    }
+}
+
+async fn compare(
+    here: &Lookup<'_>,
+    there: &Lookup<'_>,
+    touched: &TouchedTable,
+    checks: &[&ReferenceCheck],
+) -> Result<Option<TableDifference>, TransferError> {
+    let (mut source_rows, mut target_rows, mut differing) = (0, 0, Vec::new());
+    let keys: Vec<_> = touched.keys.iter().collect();
+    for keys in keys.chunks(AT_ONCE) {
+        let columns: Vec<Vec<&str>> = (0..touched.key.len())
+            .map(|column| keys.iter().map(|key| text(&key[column])).collect())
+            .collect();
+        let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
+        let (one, other) = tokio::try_join!(here.rows(&parameters), there.rows(&parameters))?;
+        source_rows += one.len();
+        target_rows += other.len();
+        let all = one.keys().chain(other.keys().filter(|key| !one.contains_key(*key)));
+        differing.extend(all.filter(|key| one.get(*key) != other.get(*key)).cloned());
+        for check in checks {
+            check.run(there.end, &there.join_child(), &parameters).await?;
+        }
+    }
+    differing.truncate(KEYS_MAX);
+    Ok((!differing.is_empty()).then(|| TableDifference {
+        table: here.name.clone(),
+        source_rows: i64::try_from(source_rows).unwrap_or(i64::MAX),
+        target_rows: i64::try_from(target_rows).unwrap_or(i64::MAX),
+        keys: differing,
+    }))
+}
+
+/// What the stream tells is the database's text in UTF-8; what is not, no row has.
+fn text(value: &[u8]) -> &str {
+    std::str::from_utf8(value).unwrap_or_default()
+}
+
+/// One side of a table.
+struct Lookup<'a> {
+    end: End<'a>,
+    name: String,
+    sql: String,
+    /// The keys that are looked for as `k`, and the condition that a row of `{row}` has one of them.
+    keys: String,
+    is_one: String,
+}
+
+impl<'a> Lookup<'a> {
+    fn new(
+        end: End<'a>,
+        table: &Table,
+        touched: &TouchedTable,
+        tenant: TenantId,
+        digest: Digest,
+    ) -> Result<Self, TransferError> {
+        let mut is_one = Vec::new();
+        let mut names = Vec::new();
+        for (place, key) in touched.key.iter().enumerate() {
+            let column = table.columns.iter().find(|column| column.name == *key);
+            let column = column.ok_or_else(|| TransferError::Structure {
+                what: format!("lacks the column {key} of {}", table.name),
+            })?;
+            is_one.push(format!("{{row}}.{} = k.c{place}::{}", column.quoted, column.kind));
+            names.push(column.quoted.as_str());
+        }
+        let keys = match touched.key.len() {
+            // One row for each tenant, whose key is nothing else.
+            0 => "(values (true)) as k (c)".to_owned(),
+            width => {
+                let arrays: Vec<_> = (1..=width)
+                    .map(|place| format!("${place}::pg_catalog.text[]"))
+                    .collect();
+                let columns: Vec<_> = (0..width).map(|place| format!("c{place}")).collect();
+                // Several arrays at once it takes by this name only.
+                format!("unnest({}) as k ({})", arrays.join(", "), columns.join(", "))
+            }
+        };
+        let is_one = match is_one.is_empty() {
+            true => "true".to_owned(),
+            false => is_one.join(" and "),
+        };
+        let columns: Vec<_> = table
+            .columns
+            .iter()
+            .map(|column| format!("o.{}", column.quoted))
+            .collect();
+        let key: Vec<_> = names.iter().map(|name| format!("t.{name}")).collect();
+        let sql = format!(
+            "select row({})::pg_catalog.text, {} from (select {} from {keys} join {} as o on {} where o.{}) as t",
+            key.join(", "),
+            digest.of(WHOLE_ROW),
+            columns.join(", "),
+            table.quoted,
+            is_one.replace("{row}", "o"),
+            of(tenant),
+        );
+        debug_assert!(
+            !touched.key.iter().any(|key| key == TENANT),
+            "the tenant is no part of it"
+        );
+        Ok(Self {
+            end,
+            name: table.name.clone(),
+            sql,
+            keys,
+            is_one,
+        })
+    }
+
+    async fn rows(&self, parameters: &[&(dyn ToSql + Sync)]) -> Result<BTreeMap<String, i64>, SqlError> {
+        let rows = self.end.client.query(&self.sql, parameters).await;
+        let rows = rows.doing("compare rows that were written lately")?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    fn join_child(&self) -> String {
+        format!("join {} on {}", self.keys, self.is_one.replace("{row}", "child"))
+    }
+}
