@@ -81,6 +81,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "streams",
         sql: include_str!("../migrations/0013_streams.sql"),
     },
+    Migration {
+        version: 15,
+        name: "erasure",
+        sql: include_str!("../migrations/0015_erasure.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

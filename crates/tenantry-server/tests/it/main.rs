@@ -4,9 +4,11 @@
 
 mod application;
 mod authorization;
+mod backups;
 mod bad_input;
 mod control;
 mod credentials;
+mod erasure;
 mod faults;
 mod harness;
 mod history;
@@ -19,6 +21,7 @@ mod openapi;
 mod outside;
 mod roles;
 mod search;
+mod servers;
 mod shutdown;
 mod slow;
 mod target;
