@@ -86,6 +86,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "steered moves",
         sql: include_str!("../migrations/0014_steered_moves.sql"),
     },
+    Migration {
+        version: 15,
+        name: "erasure",
+        sql: include_str!("../migrations/0015_erasure.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

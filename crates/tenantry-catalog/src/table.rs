@@ -8,6 +8,7 @@ pub mod audit_log;
 pub mod backup;
 pub mod connection_share;
 pub mod directory;
+pub mod erasure;
 pub mod event;
 pub mod fleet_state;
 pub mod idempotency;

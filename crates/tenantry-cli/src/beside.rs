@@ -87,6 +87,11 @@ impl Beside for InRedis {
             Reach::ThisProcess => Err("Redis does not answer".into()),
         }
     }
+
+    async fn count(&self, tenant: TenantId) -> Result<Option<u64>, Box<dyn Error + Send + Sync>> {
+        let counted = self.0.count_tenant(tenant).await;
+        counted.map(Some).ok_or_else(|| "Redis does not answer".into())
+    }
 }
 
 #[derive(Debug)]
@@ -100,5 +105,9 @@ impl Beside for InFiles {
 
     async fn purge(&self, tenant: TenantId) -> Result<(), Box<dyn Error + Send + Sync>> {
         Ok(self.0.purge_tenant(tenant).await?)
+    }
+
+    async fn count(&self, tenant: TenantId) -> Result<Option<u64>, Box<dyn Error + Send + Sync>> {
+        Ok(Some(self.0.count_tenant(tenant).await? as u64))
     }
 }

@@ -12,9 +12,11 @@ mod whole;
 
 pub use database::{create_database, drop_database};
 pub use history::delete_history;
+pub(crate) use history::has_history;
 pub use jobs::{JobChoice, JobCount, StoredJob, count_jobs, delete_jobs, list_jobs, remove_jobs, retry_jobs};
 pub use rows::delete_rows;
 pub(crate) use rows::{Acting, acting};
+pub(crate) use schema::mark as schema_mark;
 pub use schema::{create_schema, create_schema_and_open, drop_schema};
 pub(crate) use scratch::prepare_scratch;
 pub use scratch::{ScratchDatabase, drop_old_scratch, drop_scratch, scratch_name, wait_for_creation};

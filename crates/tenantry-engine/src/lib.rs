@@ -6,6 +6,7 @@ pub mod archive;
 pub mod audit;
 pub mod bootstrap;
 pub mod check;
+pub mod erasure;
 pub mod fence;
 pub mod home;
 pub mod keys;

@@ -1,6 +1,6 @@
 //! How large a tenant is, as PostgreSQL's statistics say it: no table is read.
 
-use tenantry_core::TenantId;
+use tenantry_core::{InstallationId, TenantId};
 use tokio_postgres::GenericClient;
 
 use crate::sql_error::{Doing, SqlError};
@@ -52,6 +52,24 @@ pub async fn of_database(client: &impl GenericClient) -> Result<i64, SqlError> {
         .query_one("select pg_catalog.pg_database_size(pg_catalog.current_database())", &[])
         .await
         .doing("ask for the size of the database")?;
+    Ok(row.get(0))
+}
+
+/// The bytes of all databases that this installation has on the server.
+///
+/// # Errors
+///
+/// Where it can't be asked.
+pub async fn of_tenant_databases(client: &impl GenericClient, installation: &InstallationId) -> Result<i64, SqlError> {
+    let prefix = format!("tn_{installation}_");
+    let row = client
+        .query_one(
+            "select coalesce(pg_catalog.sum(pg_catalog.pg_database_size(oid)), 0)::pg_catalog.int8
+               from pg_catalog.pg_database where pg_catalog.starts_with(datname::pg_catalog.text, $1)",
+            &[&prefix],
+        )
+        .await
+        .doing("ask for the size of the tenant databases")?;
     Ok(row.get(0))
 }
 

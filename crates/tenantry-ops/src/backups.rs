@@ -97,11 +97,10 @@ pub(crate) async fn forget(ops: &Ops, tenant: TenantId) -> Result<(), BackupErro
     let client = ops.catalog().client().await?;
     backup::erase_key(&client, tenant).await?;
     let ids = backup::list_all(&client, tenant).await?;
-    if ids.is_empty() {
-        return Ok(());
-    }
     match ops.backup_store() {
+        // Also what the catalog does not know: a catalog that was restored from before has forgotten some.
         Ok(store) => store.remove_all(tenant).await?,
+        Err(_) if ids.is_empty() => return Ok(()),
         // They open no more. Whoever looks after the store removes them by the tenant's id.
         Err(_) => {
             tracing::warn!(tenant.id = %tenant, "a purged tenant's backups can't be removed: nothing says where they are")

@@ -20,4 +20,15 @@ pub trait Beside: Debug + Send + Sync + 'static {
     ///
     /// Whatever keeps it from that: the purge is not over before it is done, and tries again.
     async fn purge(&self, tenant: TenantId) -> Result<(), Box<dyn Error + Send + Sync>>;
+
+    /// How many things it still holds of a tenant, for the proof that a purge left nothing; `None` where it can't tell, and the proof says
+    /// so.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from looking: what it holds is not shown then.
+    async fn count(&self, tenant: TenantId) -> Result<Option<u64>, Box<dyn Error + Send + Sync>> {
+        let _ = tenant;
+        Ok(None)
+    }
 }

@@ -9,11 +9,13 @@ mod at_hand;
 pub mod audit;
 mod authority;
 mod backups;
+mod balance;
 mod beside;
 mod config;
 mod counts;
 mod database_audit;
 mod derived;
+mod erasure;
 mod failpoint;
 mod fleet;
 mod hardening;
@@ -47,10 +49,14 @@ pub use api_keys::{ApiKeyError, ApiKeyRequest};
 pub use archive::{CloneRequest, Compared, Exported, ImportRequest, PortError, Unfit};
 pub use authority::{Authority, Forbidden, Origin};
 pub use backups::{BackupError, BackupStore, BackupStoreError, Drilled, RestoreRequest, Retention};
+pub use balance::{BalanceError, FleetPlan, MoveOutcome, PlannedMove, ServerWeight, Stays};
 pub use beside::Beside;
 pub use config::{IdentityConfig, LoginBudget};
 pub use counts::FleetCounts;
 pub use database_audit::{AuditOptions, AuditedDatabase, NotAudited};
+pub use erasure::{
+    Certificate, Erasure, ErasureError, ErasureRequest, FoundTrace, LookedAt, Place as ErasurePlace, Verdict,
+};
 pub use fleet::FleetConfig;
 pub use hardening::{DatabaseHardening, HardenedDatabases, HardeningChange};
 pub use jobs::{JobError, JobFilter, OverFleet, ShownJob};

@@ -50,7 +50,7 @@ pub fn steps(kind: OperationKind, isolation: Isolation) -> &'static [&'static st
         OperationKind::Migrate => migrate::STEPS,
         OperationKind::PlanMigrations | OperationKind::VerifyMigrations => look::STEPS,
         OperationKind::Move => moving::STEPS,
-        OperationKind::Purge => &["fence", "retention", "purged", "remove", "beside", "forget"],
+        OperationKind::Purge => &["fence", "retention", "purged", "remove", "beside", "forget", "certify"],
         _ => &[],
     }
 }

@@ -132,7 +132,8 @@ impl Ops {
         Ok(())
     }
 
-    /// The public halves of all keys, as a JWK set (RFC 7517, RFC 8037).
+    /// The public halves of all keys, as a JWK set (RFC 7517, RFC 8037): of those that sign tokens, and last of the one that signs
+    /// certificates of erasure.
     ///
     /// # Errors
     /// When the catalog fails.
@@ -151,6 +152,7 @@ impl Ops {
                     "x": URL_SAFE_NO_PAD.encode(&key.public_key),
                 })
             })
+            .chain([self.certificate_jwk()])
             .collect();
         Ok(json!({ "keys": keys }))
     }

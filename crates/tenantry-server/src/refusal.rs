@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tenantry::axum::{Code, LimitHit, Problem};
 use tenantry_ops::{
-    ApiKeyError, CatalogError, JobError, LoginError, MemberError, MigrationError, MoveError, OperationError,
-    PasswordResetError, PlanLimitError, RolloutError, SizeError, SteerError, TenantError,
+    ApiKeyError, ArchiveError, BackupError, BalanceError, CatalogError, ErasureError, JobError, LoginError,
+    MemberError, MigrationError, MoveError, OperationError, PasswordResetError, PlanLimitError, PortError,
+    RolloutError, SizeError, SteerError, TenantError,
 };
 
 /// When to come again after a failure that passes by itself.
@@ -102,6 +103,77 @@ pub(crate) fn of_steer(error: SteerError) -> Problem {
         error => internal(&error),
     }
 }
+pub(crate) fn of_erasure(error: &ErasureError) -> Problem {
+    match error {
+        ErasureError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
+        ErasureError::NotFound | ErasureError::NoneYet => Problem::not_found(),
+        ErasureError::State { .. } => Problem::new(Code::Conflict, sentence(error)),
+        ErasureError::Catalog(error) => of_catalog(error),
+        error => internal(error),
+    }
+}
+
+pub(crate) fn of_backup(error: BackupError) -> Problem {
+    match error {
+        BackupError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
+        BackupError::NotFound | BackupError::None => Problem::not_found(),
+        BackupError::NoStore | BackupError::KeyErased | BackupError::Busy | BackupError::OtherVersion => {
+            Problem::new(Code::Conflict, sentence(&error))
+        }
+        // Where backups stand is nobody's business.
+        BackupError::Store(error) => {
+            tracing::error!(error = %chain(&error), "the store of backups can't be used");
+            Problem::new(Code::Unavailable, "The store of backups can't be used; try again.").retry_after(RETRY_AFTER)
+        }
+        BackupError::Archive(error) => of_archive(&error),
+        BackupError::Port(error) => of_port(error),
+        BackupError::Tenant(error) => of_tenant(error),
+        BackupError::Catalog(error) => of_catalog(&error),
+        error => internal(&error),
+    }
+}
+
+pub(crate) fn of_port(error: PortError) -> Problem {
+    match error {
+        PortError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
+        PortError::Tenant(error) => of_tenant(error),
+        PortError::Archive(error) => of_archive(&error),
+        PortError::Unfit(_) | PortError::IdTaken(_) | PortError::Field { .. } => {
+            Problem::new(Code::Conflict, sentence(&error))
+        }
+        PortError::Home(reason) => {
+            tracing::warn!(reason, "a tenant's home can't be used");
+            Problem::new(Code::Unavailable, "The tenant's home can't be used; try again.").retry_after(RETRY_AFTER)
+        }
+        PortError::Migrations(error) => of_migration(error),
+        PortError::Catalog(error) => of_catalog(&error),
+        error => internal(&error),
+    }
+}
+
+fn of_archive(error: &ArchiveError) -> Problem {
+    match error {
+        ArchiveError::Changing(_) | ArchiveError::Moved => {
+            Problem::new(Code::Unavailable, sentence(error)).retry_after(RETRY_AFTER)
+        }
+        error => internal(error),
+    }
+}
+
+/// `named` is the server that the path names.
+pub(crate) fn of_drain(error: &BalanceError, named: &str) -> Problem {
+    match error {
+        BalanceError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
+        BalanceError::UnknownServer(name) if name == named => Problem::not_found(),
+        BalanceError::UnknownServer(_) | BalanceError::OntoItself(_) => {
+            Problem::field(Code::InvalidReference, "to", error.to_string())
+        }
+        BalanceError::OneServer => Problem::new(Code::Conflict, sentence(error)),
+        BalanceError::Catalog(error) => of_catalog(error),
+        error => internal(error),
+    }
+}
+
 pub(crate) fn of_operation(error: OperationError) -> Problem {
     match error {
         OperationError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),

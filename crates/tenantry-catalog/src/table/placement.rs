@@ -315,3 +315,49 @@ pub async fn server_of(db: &impl Db, tenant: TenantId) -> Result<Option<ServerId
         .await?;
     Ok(row.map(|row| ServerId::from_uuid(row.get(0))))
 }
+
+/// A tenant that lives on a server, and how much it was used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dweller {
+    /// Who.
+    pub tenant: TenantId,
+    /// As it is called.
+    pub slug: String,
+    /// Its state.
+    pub state: TenantState,
+    /// How its rows are kept apart.
+    pub isolation: Isolation,
+    /// Its requests in the last seven days.
+    pub calls: i64,
+}
+
+/// Every tenant that has its place on a server, whatever its state.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list_on_server(db: &impl Db, server: ServerId) -> Result<Vec<Dweller>, CatalogError> {
+    let rows = db
+        .query(
+            "select t.id, t.slug, t.state, p.isolation,
+                    coalesce((select sum(u.requests) from usage_day as u
+                               where u.tenant = t.id and u.day > (now() at time zone 'UTC')::date - 7), 0)::bigint
+             from placement as p
+             join tenant as t on t.id = p.tenant
+             join tenant_database as d on d.id = p.tenant_database
+             where d.server = $1
+             order by t.id",
+            &[server.as_uuid()],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Dweller {
+                tenant: TenantId::from_uuid(row.get(0)),
+                slug: row.get(1),
+                state: parsed(row, 2, "tenant.state")?,
+                isolation: parsed(row, 3, "placement.isolation")?,
+                calls: row.get(4),
+            })
+        })
+        .collect()
+}

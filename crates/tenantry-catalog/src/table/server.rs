@@ -299,6 +299,19 @@ pub async fn set_pooler(db: &impl Db, id: ServerId, pooler: Option<(Pooler, &str
     Ok(())
 }
 
+/// Sets whether new tenants are placed on the server.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_state(db: &impl Db, id: ServerId, state: ServerState) -> Result<(), CatalogError> {
+    db.execute(
+        "update server set state = $2, version = version + 1 where id = $1",
+        &[id.as_uuid(), &state.as_str()],
+    )
+    .await?;
+    Ok(())
+}
+
 /// Forgets a server that could not be made ready; nothing may be placed on it.
 ///
 /// # Errors

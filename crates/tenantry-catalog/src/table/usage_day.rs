@@ -61,6 +61,8 @@ pub async fn add(db: &impl Db, more: &[More]) -> Result<(), CatalogError> {
          select m.tenant, (now() at time zone 'UTC')::date, m.requests, m.limited, m.failed, m.busy_ms
          from light, unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
               as m (tenant, requests, limited, failed, busy_ms)
+         -- What is told late of a tenant that is purged is not kept.
+         join tenant as t on t.id = m.tenant and t.state <> 'purged'
          order by m.tenant
          on conflict (tenant, day) do update
          set requests = u.requests + excluded.requests, limited = u.limited + excluded.limited,

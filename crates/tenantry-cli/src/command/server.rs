@@ -1,5 +1,7 @@
 //! `tenantry server`: the PostgreSQL clusters of the fleet.
 
+mod balance;
+
 use std::{collections::BTreeMap, io::BufRead};
 
 use chrono::{DateTime, Utc};
@@ -28,6 +30,10 @@ pub(crate) enum Command {
     List,
     /// Check that servers can be reached and are as they should be
     Check(Check),
+    /// Move every tenant off a server, each to the least used server of its region, and let no new one come
+    Drain(balance::Drain),
+    /// Move as few tenants as it takes for the servers of each region to be about equally used
+    Rebalance(balance::Rebalance),
     /// Harden tenant databases for SQL from outside the application, or undo it
     Harden(Harden),
 }
@@ -305,6 +311,8 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
             })?)
         }
         Command::Check(check) => run_check(&ops, check.server, output).await,
+        Command::Drain(drain) => balance::drain(&ops, drain, output).await,
+        Command::Rebalance(rebalance) => balance::rebalance(&ops, &rebalance, output).await,
         Command::Harden(harden) => run_harden(&ops, harden, output).await,
     }
 }

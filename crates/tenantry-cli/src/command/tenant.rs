@@ -2,6 +2,7 @@
 
 mod copy;
 mod diff;
+mod erasure;
 mod export;
 mod import;
 mod moves;
@@ -54,6 +55,9 @@ pub(crate) enum Command {
     Delete(Named),
     /// Remove a deleted tenant's rows for ever
     Purge(Purge),
+    /// Show, make or check the signed certificate that nothing of a purged tenant is left
+    #[command(visible_alias = "certificate")]
+    Erasure(erasure::Erasure),
     /// Keep a tenant from being purged, whatever its retention time says
     Hold(Hold),
     /// End a legal hold; a tenant whose retention time is over is purged then
@@ -301,6 +305,7 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
         Command::Create(create) => return run_create(&ops, create, output).await,
         Command::List(list) => return run_list(&ops, list, output).await,
         Command::Purge(purge) => return run_purge(&ops, &purge, output).await,
+        Command::Erasure(wish) => return erasure::run(&ops, wish, output).await,
         Command::Move(wish) => return moves::run(&ops, wish, output).await,
         Command::Size(named) => return run_size(&ops, &named, output).await,
         Command::Usage(named) => return run_usage(&ops, &named, output).await,

@@ -38,6 +38,30 @@ async fn a_purge_takes_cached_values_and_files_of_the_tenant_with_it() {
     };
     assert!(!ids[0].1.exists() && !there(&mut look, &ids[0].0).await);
     assert!(ids[1].1.exists() && there(&mut look, &ids[1].0).await);
+    // What it left is nothing, and that is signed; what comes there later is found.
+    let id = ids[0].0.as_str();
+    let erasure = |more: &[&str]| {
+        let with = ["--files", files, "--redis-url", &redis.url(), "--json"];
+        installation.run(&[&["tenant", "erasure"], more, &with].concat())
+    };
+    let certified = erasure(&["gone"]);
+    assert_eq!(certified.json()["certificate"]["verdict"], "erased", "{certified:?}");
+    let document = installation.write("certificate.json", &certified.stdout);
+    let verified = erasure(&["--verify", document.to_str().unwrap()]);
+    assert_eq!(verified.json()["certificate"], certified.json()["certificate"]);
+    let changed = certified.stdout.replace("\"erased\"", "\"left\"");
+    let document = installation.write("changed.json", &changed);
+    let refused = erasure(&["--verify", document.to_str().unwrap()]);
+    assert!(refused.fails(1).contains("differs"), "{refused:?}");
+    look.set::<_, _, ()>(format!("t:{id}:late"), "canary").await.unwrap();
+    std::fs::create_dir_all(&ids[0].1).unwrap();
+    std::fs::write(ids[0].1.join("late"), "canary").unwrap();
+    let left = erasure(&[id, "--scan"]);
+    assert_eq!(left.code, 1, "{left:?}");
+    for place in ["cached values", "files"] {
+        let told = format!("objects of the tenant in beside {place}");
+        assert!(left.stderr.contains(&told), "{left:?}");
+    }
     // A secret of the address is in no message.
     let bad = purge("http://:hunter2@127.0.0.1");
     assert_eq!(bad.code, 2, "{bad:?}");

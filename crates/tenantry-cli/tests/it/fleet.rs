@@ -61,6 +61,11 @@ impl Installation {
         assert_eq!(added.json()["name"], "first");
     }
 
+    /// A file in its folder.
+    pub(crate) fn write(&self, name: &str, text: &str) -> std::path::PathBuf {
+        self.folder.write(name, text)
+    }
+
     /// The address of its catalog.
     pub(crate) fn catalog_url(&self) -> String {
         self.catalog.url()

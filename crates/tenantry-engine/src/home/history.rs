@@ -4,6 +4,7 @@ use tenantry_core::TenantId;
 use tokio_postgres::Client;
 
 use super::{HomeError, batches::in_batches};
+use crate::sql_error::{Doing, SqlError};
 
 /// Deletes the history of all rows of a tenant. Tells how many entries there were.
 ///
@@ -19,4 +20,18 @@ use super::{HomeError, batches::in_batches};
 pub async fn delete_history(client: &Client, tenant: TenantId) -> Result<u64, HomeError> {
     let sql = "select tenantry_private.history_purge($1, $2)";
     Ok(in_batches(client, sql, &[tenant.as_uuid()], "delete the tenant's history").await?)
+}
+
+/// Whether a tenant has any history. There is no function that only counts, so one entry is taken out and put back.
+pub(crate) async fn has_history(client: &Client, tenant: TenantId) -> Result<bool, SqlError> {
+    let asked = async {
+        client.batch_execute("begin").await?;
+        client
+            .query_one("select tenantry_private.history_purge($1, 1)", &[tenant.as_uuid()])
+            .await
+    };
+    let found = asked.await;
+    // Where this fails too the connection is gone, and the transaction with it.
+    let _ = client.batch_execute("rollback").await;
+    Ok(found.doing("look for the tenant's history")?.get::<_, i32>(0) > 0)
 }

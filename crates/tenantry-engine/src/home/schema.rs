@@ -146,7 +146,7 @@ async fn some_tables(client: &impl GenericClient, schema: &Identifier) -> Result
 }
 
 /// What says that a schema is a tenant's.
-pub(super) fn mark(installation: &InstallationId, tenant: TenantId) -> String {
+pub(crate) fn mark(installation: &InstallationId, tenant: TenantId) -> String {
     format!("{} tenant {tenant}", Roles::mark(installation))
 }
 

@@ -130,6 +130,17 @@ impl BackupStore {
         }
     }
 
+    /// How many objects it holds of a tenant.
+    pub(crate) async fn count(&self, tenant: TenantId) -> Result<u64, BackupStoreError> {
+        let own = format!("{}/", self.tenant(tenant));
+        let mut listed = self.objects.list(Some(&self.tenant(tenant)));
+        let mut counted = 0;
+        while let Some(object) = listed.next().await {
+            counted += u64::from(object?.location.as_ref().starts_with(&own));
+        }
+        Ok(counted)
+    }
+
     /// Removes all of a tenant's, those that nobody knows any more too.
     pub(super) async fn remove_all(&self, tenant: TenantId) -> Result<(), BackupStoreError> {
         // With the separator behind it: one id never begins another, but nothing here should rest on that.

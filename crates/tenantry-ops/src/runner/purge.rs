@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::Utc;
 use serde_json::json;
 use tenantry_catalog::{
-    api_key, app_migration, change, membership,
+    api_key, app_migration, change, erasure, membership,
     operation::OperationState,
     placement::{self, Located},
     server,
@@ -16,13 +16,13 @@ use tenantry_core::{Change, Isolation, TenantId, TenantState};
 use tenantry_engine::{
     fence::{self, Closed, Drained, Wait},
     home::{self, JobCount},
-    migrate,
+    migrate, transfer,
 };
 use tokio_postgres::Client;
 
 use super::{Failure, Journal, chain, fence as suspension, site::Site};
 use crate::{
-    Authority, Ops,
+    Authority, ErasureRequest, Ops, Verdict,
     audit::{self, Act},
     backups,
 };
@@ -64,8 +64,10 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
         journal.end("beside").await?;
         journal.begin("forget").await?;
         forget(ops, journal, &located).await?;
+        journal.end("forget").await?;
     }
-    Ok(())
+    journal.begin("certify").await?;
+    certify(ops, journal).await
 }
 
 /// Puts the operation to sleep while the tenant can be recovered. The time is read under the locks: an operator may have
@@ -172,6 +174,7 @@ async fn remove(ops: &Ops, journal: &Journal, site: &Site<'_>, located: &Located
             .map_err(|error| Failure::database("forget the schema's migrations", &error))?;
     } else {
         home::delete_rows(&client, site.installation(), schema, tenant).await?;
+        transfer::forget_ledger(&client, schema, tenant).await?;
     }
     // After the rows, whose end would be noted where triggers can't be kept off.
     home::delete_history(&client, tenant).await?;
@@ -193,13 +196,42 @@ async fn remove_beside(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     Ok(backups::forget(ops, tenant).await?)
 }
 
+/// Looks whether that is so, and ends. What is left, or can't be looked at, is said in the certificate and does not keep the purge from
+/// ending: nothing that it does would change it.
+async fn certify(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
+    let tenant = journal.tenant()?;
+    let client = ops.catalog().client().await?;
+    let found = tenant::find(&client, tenant).await?;
+    drop(client);
+    let found = found.ok_or_else(|| Failure::permanent("no_tenant", "the tenant is not known"))?;
+    let authority = Authority::system("operation");
+    let request = ErasureRequest::default();
+    let certificate = ops
+        .look_for(&authority, &found, Some(&journal.operation), &request)
+        .await;
+    if certificate.verdict != Verdict::Erased {
+        tracing::warn!(
+            tenant.id = %tenant, verdict = %certificate.verdict,
+            "a purged tenant is not shown to be gone: `tenantry tenant erasure {tenant}` says what is where"
+        );
+    }
+    let mut client = ops.catalog().client().await?;
+    let transaction = client.transaction().await?;
+    journal.hold(&transaction).await?;
+    journal.finish(&transaction, OperationState::Done).await?;
+    ops.keep_certificate(&transaction, &authority, certificate).await?;
+    Ok(transaction.commit().await?)
+}
+
 /// Only the record remains.
 async fn forget(ops: &Ops, journal: &Journal, located: &Located) -> Result<(), Failure> {
     let tenant = located.placement.tenant;
     let mut client = ops.catalog().client().await?;
     let transaction = client.transaction().await?;
     journal.hold(&transaction).await?;
-    for account in membership::delete_all(&transaction, tenant).await? {
+    let members = membership::delete_all(&transaction, tenant).await?;
+    erasure::forget_homeless(&transaction, &members).await?;
+    for account in members {
         change::announce(&transaction, Change::Account(account)).await?;
     }
     for key in api_key::delete_all(&transaction, tenant).await? {
@@ -215,7 +247,7 @@ async fn forget(ops: &Ops, journal: &Journal, located: &Located) -> Result<(), F
         Isolation::Shared => {}
     }
     server::give_place_back(&transaction, located.database.server).await?;
+    erasure::scrub(&transaction, tenant, journal.operation.id).await?;
     change::announce(&transaction, Change::Tenant(tenant)).await?;
-    journal.finish(&transaction, OperationState::Done).await?;
     Ok(transaction.commit().await?)
 }

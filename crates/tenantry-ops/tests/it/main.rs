@@ -7,9 +7,11 @@
 mod archive;
 mod at_hand;
 mod backups;
+mod balance;
 mod beside;
 mod child;
 mod create;
+mod erasure;
 mod faults;
 mod fleet;
 mod identity;

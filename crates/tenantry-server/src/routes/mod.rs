@@ -2,6 +2,8 @@
 
 pub(crate) mod api_keys;
 pub(crate) mod auth;
+pub(crate) mod backups;
+pub(crate) mod erasure;
 pub(crate) mod health;
 mod idempotency;
 pub(crate) mod jobs;
@@ -17,6 +19,7 @@ mod page;
 pub(crate) mod password_resets;
 mod place;
 pub(crate) mod plans;
+pub(crate) mod servers;
 pub(crate) mod size;
 pub(crate) mod tenants;
 pub(crate) mod usage;

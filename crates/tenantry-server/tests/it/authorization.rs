@@ -52,6 +52,13 @@ pub(crate) const ACCESS: &[(&str, &str, Access)] = &[
     ("DELETE", "/v1/tenants/{id}/legal-hold", Operator),
     ("POST", "/v1/tenants/{id}/resume", Operator),
     ("POST", "/v1/tenants/{id}/moves", Operator),
+    ("GET", "/v1/tenants/{id}/erasure", Operator),
+    ("GET", "/v1/tenants/{id}/backups", Operator),
+    ("POST", "/v1/tenants/{id}/backups", Operator),
+    ("POST", "/v1/tenants/{id}/exports", Operator),
+    ("POST", "/v1/backups/{backup}/restore", Operator),
+    ("POST", "/v1/servers/{name}/drain", Operator),
+    ("POST", "/v1/servers/rebalance", Operator),
     ("GET", "/v1/operations/{id}", Operator),
     ("POST", "/v1/operations/{id}/pause", Operator),
     ("POST", "/v1/operations/{id}/resume", Operator),
@@ -218,6 +225,8 @@ impl<'a> Victim<'a> {
             .replace("{account}", &self.ids["{account}"])
             .replace("{key}", &self.ids["{key}"])
             .replace("{job}", &self.ids["{job}"])
+            .replace("{name}", "one")
+            .replace("{backup}", &self.tenant.id)
     }
 
     /// A body that is right for the route, so that nothing but the right to use it is missing.
@@ -236,6 +245,7 @@ impl<'a> Victim<'a> {
             ("POST", "/v1/auth/refresh") => json!({ "refresh_token": "x" }),
             ("POST", "/v1/auth/reset-password") => json!({ "token": "x", "new_password": "a stolen password" }),
             ("POST", "/v1/password-resets") => json!({ "email": self.tenant.email }),
+            ("POST", "/v1/backups/{backup}/restore") => json!({ "slug": "planted" }),
             ("POST", "/v1/tenants/{id}/jobs/{job}/retry") => return None,
             ("POST", "/app/contacts" | "/app/projects") => json!({ "name": "planted" }),
             ("POST", "/app/tasks") => json!({ "title": "planted", "project_id": self.ids["/app/projects"] }),

@@ -46,6 +46,12 @@ async fn every_promised_route_stands_in_the_contract() {
         PUT DELETE /v1/tenants/{id}/legal-hold
         POST /v1/tenants/{id}/resume
         POST /v1/tenants/{id}/moves
+        GET /v1/tenants/{id}/erasure
+        POST GET /v1/tenants/{id}/backups
+        POST /v1/tenants/{id}/exports
+        POST /v1/backups/{backup}/restore
+        POST /v1/servers/{name}/drain
+        POST /v1/servers/rebalance
         GET /v1/tenants/{id}/size
         GET /v1/tenants/{id}/usage
         GET /v1/plans

@@ -66,6 +66,10 @@ impl Remote {
         match *self {}
     }
 
+    pub(super) async fn count(&self, _: TenantId) -> Option<u64> {
+        match *self {}
+    }
+
     pub(super) fn state(&self) -> RedisState {
         match *self {}
     }

@@ -74,6 +74,19 @@ impl Files {
     pub async fn purge_tenant(&self, tenant: TenantId) -> Result<(), FileError> {
         self.0.store.remove_all(tenant).await
     }
+
+    /// How many objects the store holds of a tenant, for whoever proves that a purge left nothing: also those that no file is called.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::Folder`], [`FileError::Store`].
+    ///
+    /// # Cancel safety
+    ///
+    /// It only reads.
+    pub async fn count_tenant(&self, tenant: TenantId) -> Result<usize, FileError> {
+        Ok(self.0.store.list(tenant).await?.len())
+    }
 }
 
 #[cfg(feature = "s3")]

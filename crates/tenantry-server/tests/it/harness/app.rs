@@ -13,7 +13,7 @@ use tenantry::{
 use tenantry_catalog::{Catalog, MasterKey, change, fleet_state, signing_key};
 use tenantry_core::{AccessClaims, Change, OperatorScope, OperatorScopes, PlanLimits};
 use tenantry_engine::migrate::Files;
-use tenantry_ops::{Authority, FleetConfig, IdentityConfig, OperatorKeyRequest, Ops, ServerRequest};
+use tenantry_ops::{Authority, BackupStore, FleetConfig, IdentityConfig, OperatorKeyRequest, Ops, ServerRequest};
 use tenantry_server::{Application, Config, Server, Services};
 use tenantry_testing::{FaultProxy, TestDatabase, cluster, database};
 
@@ -35,7 +35,7 @@ pub(crate) struct App {
     /// Stands between the server and the tenants' databases.
     pub(crate) tenant_server: FaultProxy,
     pub(crate) tenantry: Tenantry,
-    ops: Ops,
+    pub(crate) ops: Ops,
     catalog: Catalog,
     // Before the database, so that it stops first.
     pub(crate) server: Server,
@@ -81,6 +81,8 @@ pub(crate) struct Options {
     pub(crate) outside_issuers: Vec<OutsideIssuer>,
     /// Of which isolations there is a tenant.
     pub(crate) isolations: &'static [&'static str],
+    /// Where backups stand.
+    pub(crate) backups: Option<BackupStore>,
 }
 
 impl App {
@@ -104,6 +106,7 @@ impl App {
             router: tenantry_crm::router,
             outside_issuers: Vec::new(),
             isolations: &["shared", "schema", "database"],
+            backups: None,
         };
         change(&mut options);
         let cluster = cluster().await;
@@ -406,6 +409,7 @@ fn ops(catalog: Catalog, options: &Options) -> Ops {
         Files::from_embedded(tenantry_crm::MIGRATIONS.iter().copied()).unwrap(),
     ));
     fleet.wait = options.operation_wait;
+    fleet.backups.clone_from(&options.backups);
     Ops::with_fleet(catalog, identity, fleet)
 }
 

@@ -58,6 +58,28 @@ impl Client {
         self.send(Method::DELETE, path, None).await
     }
 
+    /// Posts an empty object, and gives the bytes of an answer that is no text.
+    pub(crate) async fn post_for_bytes(&self, path: &str) -> Vec<u8> {
+        let request = self
+            .http
+            .post(format!("{}{path}", self.base))
+            .headers(self.headers.clone());
+        let response = request
+            .header("content-type", "application/json")
+            .body("{}")
+            .send()
+            .await;
+        let response = response.unwrap_or_else(|error| panic!("{path}: {error:?}"));
+        assert_eq!(response.status().as_u16(), 200, "{path}");
+        let length = response.content_length();
+        let bytes = response
+            .bytes()
+            .await
+            .unwrap_or_else(|error| panic!("{path}: {error:?}"));
+        assert_eq!(length, Some(bytes.len() as u64), "{path}");
+        bytes.to_vec()
+    }
+
     /// Sends whatever text as JSON.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Option<String>) -> Answer {
         self.send_as(method, path, "application/json", body).await

@@ -146,6 +146,23 @@ pub(super) async fn purge_some(mut connection: MultiplexedConnection, names: &Na
     Ok(next)
 }
 
+/// How many names a part of the key space has that hold the tenant's id, its generation aside; and where to go on, 0 at the end.
+pub(super) async fn count_some(
+    mut connection: MultiplexedConnection,
+    names: &Names,
+    cursor: u64,
+) -> RedisResult<(u64, u64)> {
+    let mut scan = cmd("SCAN");
+    scan.arg(cursor)
+        .arg("MATCH")
+        .arg(names.anything())
+        .arg("COUNT")
+        .arg(1000);
+    let (next, found): (u64, Vec<Vec<u8>>) = scan.query_async(&mut connection).await?;
+    let counted = found.iter().filter(|name| **name != names.generation.as_bytes());
+    Ok((next, counted.count() as u64))
+}
+
 /// Makes new generations for tenants whose values are in doubt.
 pub(super) async fn renew(connection: &mut MultiplexedConnection, generations: &[String]) -> RedisResult<()> {
     let mut all = pipe();

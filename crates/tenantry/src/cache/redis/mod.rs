@@ -173,4 +173,19 @@ impl Remote {
             }
         }
     }
+
+    /// How many names hold the tenant's id, beside its generation; `None` where Redis does not answer. SCAN may show a name twice.
+    pub(in crate::cache) async fn count(&self, tenant: TenantId) -> Option<u64> {
+        let names = Names::new(tenant, "");
+        let (mut cursor, mut counted) = (0, 0);
+        loop {
+            let step = |connection, _| call::count_some(connection, &names, cursor);
+            let (next, some) = self.0.link.read(step).await?;
+            counted += some;
+            match next {
+                0 => return Some(counted),
+                next => cursor = next,
+            }
+        }
+    }
 }

@@ -33,6 +33,11 @@ impl Names {
         format!("[td]:{}:*", self.tenant)
     }
 
+    /// Matches whatever holds the tenant's id in its name.
+    pub(super) fn anything(&self) -> String {
+        format!("*{}*", self.tenant)
+    }
+
     /// Whether the name is one of those: a pattern is not trusted with what is removed.
     pub(super) fn is_ours(&self, name: &[u8]) -> bool {
         let tenant = format!(":{}:", self.tenant);

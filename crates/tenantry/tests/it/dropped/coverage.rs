@@ -10,8 +10,10 @@ use super::programs;
 const ELSEWHERE: &[&str] = &[
     "Consumer::parked",
     "Consumer::run",
+    "Cache::count_tenant",
     "Cache::purge_tenant",
     "Download::next",
+    "Files::count_tenant",
     "Files::purge_tenant",
     "Resolver::authenticate",
     "Resolver::catch_up",
