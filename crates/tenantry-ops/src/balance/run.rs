@@ -149,5 +149,6 @@ fn request(planned: &PlannedMove) -> MoveRequest {
         to: planned.isolation,
         server: Some(planned.to.clone()),
         force: false,
+        soak: None,
     }
 }

@@ -23,7 +23,7 @@ pub enum CertificateError {
 
 /// Signs what a move proves.
 pub(crate) fn certify(ops: &Ops, mut certificate: Map<String, Value>) -> Value {
-    let pair = ops.certificate_key();
+    let pair = ops.move_certificate_key();
     certificate.insert("signed_by".to_owned(), hex::encode(pair.public_key().as_ref()).into());
     let signature = pair.sign(&message(&certificate));
     certificate.insert("signature".to_owned(), hex::encode(signature.as_ref()).into());
@@ -43,7 +43,7 @@ impl Ops {
             .and_then(Value::as_str)
             .and_then(|text| hex::decode(text).ok());
         let signature = signature.ok_or(CertificateError::Unsigned)?;
-        let pair = self.certificate_key();
+        let pair = self.move_certificate_key();
         let public = pair.public_key().as_ref();
         if certificate.get("signed_by").and_then(Value::as_str) != Some(&*hex::encode(public)) {
             return Err(CertificateError::Foreign);
@@ -54,7 +54,7 @@ impl Ops {
     }
 
     /// Derived from the master key, so that every process has it and no database does.
-    fn certificate_key(&self) -> Ed25519KeyPair {
+    fn move_certificate_key(&self) -> Ed25519KeyPair {
         let purpose = format!("move certificate {}", self.catalog().installation());
         let seed = self.catalog().derive_key(&purpose);
         Ed25519KeyPair::from_seed_unchecked(&seed).expect("any 32 bytes are a seed")

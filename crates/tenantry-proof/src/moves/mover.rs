@@ -44,6 +44,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         to: options.to,
         server: Some(options.server.clone()),
         force: false,
+        soak: None,
     };
     let tenant = TenantRef::Slug(options.tenant.clone());
     let begun = ops.move_tenant(&operator(), &tenant, &request, None).await?;
