@@ -39,6 +39,11 @@ pub struct FleetConfig {
     pub patience_per_try: Duration,
     /// How long a move waits for the transactions that are open in the old home before it lets the tenant in again and tries later.
     pub move_drain: Duration,
+    /// How long a tenant may wait for a move that has compared its rows before: a cut-over that takes longer is broken off, and tried later.
+    /// A pool's calls wait as long by default.
+    pub move_cut_over: Duration,
+    /// How often a home that a tenant has left is brought in step while its move soaks.
+    pub soak_look: Duration,
     /// From how many rows on a move copies while the tenant works. Below, copying behind the closed fence takes less than a
     /// stream takes to begin.
     pub move_online_rows: i64,
@@ -82,6 +87,8 @@ impl Default for FleetConfig {
             patience_per_try: Duration::from_secs(120),
             // The tenant's new calls wait meanwhile.
             move_drain: Duration::from_secs(1),
+            move_cut_over: Duration::from_secs(5),
+            soak_look: Duration::from_secs(5),
             move_online_rows: 20_000,
             attempts_max: 5,
             operations_max: 4,

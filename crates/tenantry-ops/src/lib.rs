@@ -62,7 +62,7 @@ pub use migrations::{
     Rehearsal, Rollout, RolloutError, RolloutFieldError, RolloutProgress, RolloutRequest, SiteDifference, SiteStatus,
     VerifiedSite, Verify, VerifyRequest,
 };
-pub use moves::{MoveError, MoveHome, MovePlan, MoveRequest, MoveStep};
+pub use moves::{CertificateError, MoveError, MoveHome, MovePlan, MoveRequest, MoveStep, Steer, SteerError};
 pub use operations::{OperationError, Unfinished};
 pub use operator_keys::{OperatorKeyError, OperatorKeyRequest};
 pub use ops::Ops;

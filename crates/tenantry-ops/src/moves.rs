@@ -1,10 +1,15 @@
 //! Moving a tenant to another home: what would be in the way, the request, and waiting for it.
 
+mod certificate;
 mod plan;
+mod steer;
 mod step;
 
+pub use certificate::CertificateError;
+pub(crate) use certificate::certify;
 pub(crate) use plan::WITHIN;
 pub use plan::{MoveHome, MovePlan};
+pub use steer::{Steer, SteerError};
 pub use step::MoveStep;
 pub(crate) use step::NAMES;
 
@@ -14,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tenantry_catalog::{
     CatalogError, Transaction,
-    operation::{self, NewOperation, Operation, OperationKind},
+    operation::{self, NewOperation, Operation, OperationKind, OperationState},
     placement,
     server::{self, Server, Wish},
     tenant,
@@ -34,6 +39,8 @@ use crate::{
 
 /// How often a move is looked at by who waits for it.
 const LOOK: Duration = Duration::from_millis(100);
+/// The longest soak: an old home and its log are kept that long.
+const SOAK_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Where a tenant shall live.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +51,9 @@ pub struct MoveRequest {
     pub server: Option<String>,
     /// Ends transactions that don't end in time, instead of trying later.
     pub force: bool,
+    /// How long the old home is kept and held in step with the new one, so that the tenant can be taken back ([`Steer::Rollback`]). Without,
+    /// the old home is removed at once.
+    pub soak: Option<Duration>,
 }
 
 /// Why a tenant is not moved.
@@ -79,6 +89,9 @@ pub enum MoveError {
     /// Something is in the way; the tenant was not touched.
     #[error("the tenant can't be moved: {}", listed(.0))]
     Obstacles(Vec<Obstacle>),
+    /// The old home can't be kept that long.
+    #[error("a soak takes 30 days at most: the old home and the new home's log are kept as long")]
+    SoakTooLong,
     /// One of the two servers can't be asked; the tenant was not touched.
     #[error("{0}")]
     Server(String),
@@ -126,12 +139,27 @@ pub(crate) struct MoveInput {
     pub(crate) to: Placement,
     /// Whether transactions that don't end are ended.
     pub(crate) force: bool,
+    /// For how many seconds the old home is kept in step.
+    #[serde(default)]
+    pub(crate) soak_s: Option<u64>,
 }
 
 impl MoveInput {
     /// Whether both homes are schemas of one database, which has one fence for the tenant.
     pub(crate) fn within_a_database(&self) -> bool {
         self.from.database == self.to.database
+    }
+
+    /// The same tenant's way back: to the home that it has left, at an epoch of its own.
+    pub(crate) fn reversed(&self) -> Self {
+        let mut home = self.from.clone();
+        home.epoch = Epoch(self.to.epoch.0 + 1);
+        Self {
+            from: self.to.clone(),
+            to: home,
+            force: self.force,
+            soak_s: None,
+        }
     }
 }
 
@@ -171,10 +199,17 @@ impl Ops {
         idempotency_key: Option<&str>,
     ) -> Result<Operation, MoveError> {
         authority.require_operator(OperatorScope::Tenants)?;
+        if request.soak.is_some_and(|soak| soak > SOAK_MAX) {
+            return Err(MoveError::SoakTooLong);
+        }
         let client = self.catalog().client().await?;
         let id = plan::find(&client, tenant).await?.id;
         drop(client);
-        let sameness = json!(["tenant.move", id, request.to, request.server, request.force]);
+        let soak_s = soak_s(request);
+        let sameness = match soak_s {
+            None => json!(["tenant.move", id, request.to, request.server, request.force]),
+            Some(soak_s) => json!(["tenant.move", id, request.to, request.server, request.force, soak_s]),
+        };
         let keyed = Keyed::new(authority, idempotency_key, &sameness)?;
         if let Some(earlier) = self.earlier_move(&keyed).await? {
             return Ok(earlier);
@@ -231,6 +266,7 @@ impl Ops {
             to,
             from,
             force: request.force,
+            soak_s: soak_s(request),
         };
         let new = NewOperation {
             id,
@@ -286,7 +322,8 @@ impl Ops {
         })
     }
 
-    /// Works on a move here and now, unless another process does, and waits until it has ended. `told` is called with the operation
+    /// Works on a move here and now, unless another process does, and waits until it has ended, is paused, or has moved the tenant and
+    /// soaks. `told` is called with the operation
     /// whenever it has been looked at.
     ///
     /// # Errors
@@ -310,7 +347,7 @@ impl Ops {
                 let found = operation::find(&client, id).await?.ok_or(MoveError::NotFound)?;
                 drop(client);
                 told(&found);
-                if found.state.is_final() {
+                if found.state.is_final() || rests(&found) {
                     return Ok(found);
                 }
                 if worked {
@@ -321,6 +358,16 @@ impl Ops {
             tokio::time::sleep(LOOK).await;
         }
     }
+}
+
+/// Whether a move needs nobody for a while.
+fn rests(operation: &Operation) -> bool {
+    let soaks = operation.step == MoveStep::Soak.as_str() && operation.wish.is_none();
+    operation.state == OperationState::Paused || operation.state == OperationState::Pending && soaks
+}
+
+fn soak_s(request: &MoveRequest) -> Option<u64> {
+    request.soak.map(|soak| soak.as_secs()).filter(|seconds| *seconds > 0)
 }
 
 /// The server that a request names, or the tenant's own.

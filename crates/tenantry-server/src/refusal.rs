@@ -5,7 +5,7 @@ use std::time::Duration;
 use tenantry::axum::{Code, LimitHit, Problem};
 use tenantry_ops::{
     ApiKeyError, CatalogError, JobError, LoginError, MemberError, MigrationError, MoveError, OperationError,
-    PasswordResetError, RolloutError, SizeError, TenantError,
+    PasswordResetError, RolloutError, SizeError, SteerError, TenantError,
 };
 
 /// When to come again after a failure that passes by itself.
@@ -69,6 +69,7 @@ pub(crate) fn of_move(error: MoveError) -> Problem {
         MoveError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
         MoveError::NotFound => Problem::not_found(),
         MoveError::UnknownServer => Problem::field(Code::InvalidReference, "server", error.to_string()),
+        MoveError::SoakTooLong => Problem::field(Code::InvalidField, "soak_s", error.to_string()),
         MoveError::AlreadyThere | MoveError::State { .. } | MoveError::Obstacles(_) => {
             Problem::new(Code::Conflict, sentence(&error))
         }
@@ -85,6 +86,22 @@ pub(crate) fn of_move(error: MoveError) -> Problem {
     }
 }
 
+pub(crate) fn of_steer(error: SteerError) -> Problem {
+    match error {
+        SteerError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
+        SteerError::NotFound => Problem::not_found(),
+        SteerError::NotAMove { .. }
+        | SteerError::Ended { .. }
+        | SteerError::BeingUndone
+        | SteerError::TooLate { .. }
+        | SteerError::TooEarly
+        | SteerError::NotKept
+        | SteerError::NoWayBack { .. }
+        | SteerError::ComingBack => Problem::new(Code::Conflict, sentence(&error)),
+        SteerError::Catalog(error) => of_catalog(&error),
+        error => internal(&error),
+    }
+}
 pub(crate) fn of_operation(error: OperationError) -> Problem {
     match error {
         OperationError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),

@@ -5,14 +5,16 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 use tenantry_core::{OperationId, TenantId};
-use tenantry_ops::{Operation, OperationState, Ops, Unfinished};
+use tenantry_ops::{Operation, OperationState, Ops, Steer, Unfinished};
 
+use super::tenant::now;
 use crate::{
     config::Config,
     connect::{self, authority},
     failure::Failure,
     lookup::tenant_id,
     output::{Answer, List as Items, Output, fields, table, time},
+    progress::Progress,
 };
 
 /// What to do with operations.
@@ -22,6 +24,16 @@ pub(crate) enum Command {
     List(List),
     /// Show how far an operation is, and what is in its way
     Show(Named),
+    /// Pause a move: the tenant is served where it was until the move is resumed
+    Pause(Named),
+    /// Let a paused move go on, and wait for it
+    Resume(Named),
+    /// Call a move off: the tenant is served where it was, and what was made is removed
+    Abort(Named),
+    /// Take a tenant whose move soaks back to its old home
+    Rollback(Named),
+    /// End the soak of a move: the old home is removed
+    Finish(Named),
 }
 
 /// Which operations to list.
@@ -30,7 +42,7 @@ pub(crate) struct List {
     /// Only those of this tenant, by slug or id
     #[arg(long)]
     tenant: Option<String>,
-    /// Only those in this state: pending, running, undoing, done, failed, cancelled
+    /// Only those in this state: pending, running, undoing, paused, done, failed, cancelled
     #[arg(long, value_parser = parse_state)]
     state: Option<OperationState>,
     /// At most so many
@@ -67,6 +79,10 @@ struct Shown {
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     finished_at: Option<DateTime<Utc>>,
+    wish: Option<String>,
+    /// Whether the signature below a move's certificate is this installation's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_holds: Option<bool>,
 }
 
 /// Why it failed, or was not able to go on when it was tried last.
@@ -92,6 +108,8 @@ impl From<Operation> for Shown {
             created_at: operation.created_at,
             updated_at: operation.updated_at,
             finished_at: operation.finished_at,
+            wish: operation.wish.map(|wish| wish.to_string()),
+            certificate_holds: None,
         }
     }
 }
@@ -111,6 +129,63 @@ impl Shown {
     }
 }
 
+impl Shown {
+    /// The progress without what is shown by itself.
+    fn figures(&self) -> String {
+        let mut progress = self.progress.clone();
+        if let (Some(progress), true) = (progress.as_object_mut(), self.certificate_holds.is_some()) {
+            progress.remove("certificate");
+            progress.remove("verified");
+        }
+        progress.to_string()
+    }
+
+    /// What a move proved.
+    fn certificate(&self) -> Vec<(&'static str, String)> {
+        let certificate = &self.progress["certificate"];
+        let Some(holds) = self.certificate_holds else {
+            return Vec::new();
+        };
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let home = |home: &Value| {
+            let [isolation, server, database, epoch] =
+                ["isolation", "server_name", "database", "epoch"].map(|key| text(&home[key]));
+            format!("{isolation} on {server}, database {database}, epoch {epoch}")
+        };
+        let tables = certificate["tables"].as_array().into_iter().flatten();
+        let tables: Vec<_> = tables
+            .map(|one| {
+                format!(
+                    "{} {} rows, sum {}",
+                    text(&one["table"]),
+                    one["rows"],
+                    text(&one["checksum"])
+                )
+            })
+            .collect();
+        let positions = certificate["positions"].as_object().into_iter().flatten();
+        let positions: Vec<_> = positions
+            .filter(|(_, position)| !position.is_null())
+            .map(|(name, position)| format!("{name} {}", text(position)))
+            .collect();
+        vec![
+            ("moved from", home(&certificate["from"])),
+            ("moved to", home(&certificate["to"])),
+            ("tables", tables.join("\n")),
+            ("compared", text(&certificate["compared"])),
+            ("positions", positions.join(", ")),
+            ("waited", format!("{} ms", certificate["held_ms"])),
+            (
+                "certificate",
+                match holds {
+                    true => format!("signed by {}", text(&certificate["signed_by"])),
+                    false => "its signature is not this installation's, or it was changed".to_owned(),
+                },
+            ),
+        ]
+    }
+}
+
 impl Answer for Shown {
     fn text(&self) -> String {
         let mut shown = vec![
@@ -118,7 +193,7 @@ impl Answer for Shown {
             ("kind", self.kind.clone()),
             ("state", self.state.clone()),
             ("step", self.step.clone()),
-            ("progress", self.progress.to_string()),
+            ("progress", self.figures()),
             ("attempts", self.attempts.to_string()),
         ];
         if let Some(tenant) = self.tenant_id {
@@ -127,9 +202,14 @@ impl Answer for Shown {
         if self.error.is_some() {
             shown.push(("error", self.error()));
         }
+        if let Some(wish) = &self.wish {
+            shown.push(("wish", wish.clone()));
+        }
+        shown.extend(self.certificate());
         shown.push(("created", time(self.created_at)));
         match self.finished_at {
             Some(at) => shown.push(("ended", time(at))),
+            None if self.state == "paused" => shown.push(("next try", "when it is resumed".to_owned())),
             None => shown.push((
                 "next try",
                 format!("{}, by a `tenantry serve` that runs", time(self.run_after)),
@@ -166,8 +246,53 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
         Command::List(list) => run_list(&ops, &list, output).await,
         Command::Show(named) => {
             let operation = ops.get_operation(&authority(), named.operation).await?;
-            Ok(output.answer(&Shown::from(operation))?)
+            Ok(output.answer(&shown(&ops, operation))?)
         }
+        Command::Pause(named) => steer(&ops, &named, Steer::Pause, output).await,
+        Command::Resume(named) => steer(&ops, &named, Steer::Resume, output).await,
+        Command::Abort(named) => steer(&ops, &named, Steer::Abort, output).await,
+        Command::Rollback(named) => steer(&ops, &named, Steer::Rollback, output).await,
+        Command::Finish(named) => steer(&ops, &named, Steer::Finish, output).await,
+    }
+}
+
+/// With what its certificate is worth.
+fn shown(ops: &Ops, operation: Operation) -> Shown {
+    let mut shown = Shown::from(operation);
+    let certificate = &shown.progress["certificate"];
+    shown.certificate_holds = (!certificate.is_null()).then(|| ops.verify_certificate(certificate).is_ok());
+    shown
+}
+
+/// Says what is wanted, and works on it here unless another process does.
+async fn steer(ops: &Ops, named: &Named, steer: Steer, output: Output) -> Result<(), Failure> {
+    let id = named.operation;
+    let progress = Progress::start(output);
+    progress.step(format!("{steer} {id}"));
+    let steered = ops.steer_move(&authority(), id, steer).await;
+    let ended = match steered {
+        Ok(_) => {
+            let told = |operation: &Operation| progress.step(now("the tenant", operation));
+            ops.finish_move(&authority(), id, &told).await.map_err(Failure::from)
+        }
+        Err(error) => Err(Failure::from(error)),
+    };
+    progress.end();
+    let ended = ended?;
+    let as_wanted = match steer {
+        Steer::Pause => ended.state == OperationState::Paused,
+        Steer::Resume => ended.state == OperationState::Done || !ended.state.is_final(),
+        Steer::Abort | Steer::Rollback => ended.state == OperationState::Cancelled,
+        Steer::Finish => ended.state == OperationState::Done,
+    };
+    let state = ended.state;
+    let reason = ended.error.clone();
+    output.answer(&shown(ops, ended))?;
+    match as_wanted {
+        true => Ok(()),
+        false => Err(Failure::failed(
+            reason.unwrap_or_else(|| format!("the operation is {state}")),
+        )),
     }
 }
 

@@ -6,6 +6,8 @@ mod export;
 mod import;
 mod moves;
 
+pub(super) use moves::now;
+
 use std::{
     collections::BTreeMap,
     io::{BufRead, IsTerminal, Write},

@@ -8,7 +8,7 @@ use tenantry_catalog::{
     tenant::{self, Tenant},
     tenant_database::{self, DatabaseState, TenantDatabase},
 };
-use tenantry_core::{Isolation, Placement, SHARED_SCHEMA, TenantId, TenantState};
+use tenantry_core::{Isolation, Placement, SHARED_SCHEMA, ServerId, TenantId, TenantState};
 use tenantry_engine::{
     isolate::Derived,
     structure,
@@ -16,7 +16,7 @@ use tenantry_engine::{
 };
 use tenantry_wire::Endpoint;
 
-use super::{MoveError, MoveRequest, schema_of, target_server};
+use super::{MoveError, MoveInput, MoveRequest, schema_of, target_server};
 use crate::{
     Ops, TenantRef,
     runner::{Failure, administer, target},
@@ -89,6 +89,9 @@ impl Ops {
             isolation: request.to,
         });
         obstacles.extend(self.look_at_both(&located, target, own_files).await.map_err(told)?);
+        if super::soak_s(request).is_some() {
+            obstacles.extend(self.soak_obstacle(&located, server.id, within).await.map_err(told)?);
+        }
         let size = self.measure_tenant(found.id).await;
         let size = size.map_err(|error| MoveError::Server(error.to_string()))?;
         let held_because = match within {
@@ -138,8 +141,52 @@ impl Ops {
         Ok(stream::hindrance(&client, &from.schema).await?)
     }
 
+    /// Why nothing could keep the old home in step with the new one.
+    async fn soak_obstacle(
+        &self,
+        located: &Located,
+        server: ServerId,
+        within: bool,
+    ) -> Result<Option<Obstacle>, Failure> {
+        if within {
+            return Ok(Some(Obstacle::new(
+                "soak",
+                "both homes are in one database, where nothing can keep the old one in step with the new one",
+                "move without a soak, or to another server or into a database of its own",
+            )));
+        }
+        let (admin, administration) = administer(self, server).await?;
+        let why = match Endpoint::from_url(administration.admin_url.expose_secret()) {
+            Err(error) => Some(format!("the server's address does not do for replication: {error}")),
+            Ok(_) => {
+                let client = admin.connect_maintenance().await?;
+                match stream::hindrance_of_server(&client).await? {
+                    Some(why) => Some(why),
+                    None => {
+                        let from = &located.placement;
+                        let (admin, _) = administer(self, from.server).await?;
+                        let source = admin.connect(&from.database_name).await?;
+                        stream::hindrance_of_tables(&source, &from.schema).await?
+                    }
+                }
+            }
+        };
+        Ok(why.map(|why| {
+            Obstacle::new(
+                "soak",
+                format!("the new home's changes could not be brought to the old one while it soaks: {why}"),
+                "mend that, or move without a soak",
+            )
+        }))
+    }
+
     /// The same for the operation's own step, which has its place.
-    pub(crate) async fn obstacles_of_move(&self, located: &Located, to: &Placement) -> Result<Vec<Obstacle>, Failure> {
+    pub(crate) async fn obstacles_of_move(
+        &self,
+        located: &Located,
+        input: &MoveInput,
+    ) -> Result<Vec<Obstacle>, Failure> {
+        let to = &input.to;
         let client = self.catalog().client().await?;
         let server = server::find(&client, to.server).await?;
         let server = server.ok_or_else(|| Failure::permanent("no_server", "the server is not known any more"))?;
@@ -153,7 +200,14 @@ impl Ops {
             shared,
             isolation: to.isolation,
         });
-        self.look_at_both(located, target, own_files).await
+        let mut obstacles = self.look_at_both(located, target, own_files).await?;
+        if input.soak_s.is_some() {
+            obstacles.extend(
+                self.soak_obstacle(located, to.server, input.within_a_database())
+                    .await?,
+            );
+        }
+        Ok(obstacles)
     }
 
     /// What the two databases show. A home of the tenant's own is not there yet: the shared tables of its server look the same.

@@ -186,6 +186,20 @@ impl Journal {
         held(operation::note_progress(&client, self.lease, progress).await?)
     }
 
+    /// The same within a transaction on the catalog.
+    pub(super) async fn note_progress_in(
+        &self,
+        transaction: &Transaction<'_>,
+        progress: &serde_json::Value,
+    ) -> Result<(), Failure> {
+        held(operation::note_progress(transaction, self.lease, progress).await?)
+    }
+
+    /// Lets the operation wait until somebody resumes it, within a transaction on the catalog.
+    pub(super) async fn pause(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
+        held(operation::pause(transaction, self.lease).await?)
+    }
+
     /// Frees the operation for a later try.
     pub(super) async fn put_off(&self, reason: &Reason, pause: Duration) -> Result<(), CatalogError> {
         let client = self.ops.catalog().client().await?;

@@ -5,22 +5,38 @@
 //! moment in between is the commit of [`switch`], and who does not know how that ended asks the catalog.
 
 mod carry;
+mod certified;
 mod close;
+mod compare;
 mod homes;
 mod online;
 mod prepare;
 mod remove;
+mod soak;
+mod steered;
 mod switch;
 
 use std::time::Instant;
 
+use chrono::Utc;
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use tenantry_catalog::{Transaction, operation::OperationState, placement, server, tenant_database};
-use tenantry_core::{Isolation, TenantState};
-use tenantry_engine::transfer::TransferError;
+use tenantry_catalog::{
+    Transaction,
+    operation::{self, OperationState, Wish},
+    placement, server, tenant_database,
+};
+use tenantry_core::{Epoch, Isolation, TenantState};
+use tenantry_engine::transfer::{
+    TransferError,
+    stream::{Applier, Direction},
+};
 
-use self::homes::{Hands, Home};
+use self::{
+    homes::{Hands, Home},
+    soak::Soaked,
+};
 use super::{Failure, Journal, site::Site};
 use crate::{
     MoveStep, Ops,
@@ -29,11 +45,13 @@ use crate::{
 
 pub(super) use crate::moves::NAMES as STEPS;
 
-/// A move that is being worked on.
+/// A move that is being worked on, in one of its two directions.
 pub(super) struct Moving<'a> {
     ops: &'a Ops,
     journal: &'a Journal,
+    /// From where to where, in this direction.
     input: MoveInput,
+    direction: Direction,
     /// Where the tenant lived, and where it goes.
     source: Home<'a>,
     target: Home<'a>,
@@ -41,9 +59,14 @@ pub(super) struct Moving<'a> {
     suspended: bool,
     /// The step at which an earlier attempt was.
     recorded: Option<MoveStep>,
-    /// What the operation's progress says.
+    /// What the operation's progress says; of the way back, what stands below `back`.
     progress: Mutex<Map<String, Value>>,
+    /// On the way back, what the rest of it says.
+    outer: Map<String, Value>,
 }
+
+/// Where an operation's progress keeps what concerns the way back.
+const BACK: &str = "back";
 
 /// Which of the two homes is the tenant's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,29 +79,59 @@ enum Standing {
 
 pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let input = input(journal)?;
-    let standing = {
+    let epoch = {
         let client = ops.catalog().client().await?;
-        standing(&client, &input).await?
+        placement::epoch_of(&client, input.from.tenant).await?
     };
-    let mut switched = None;
-    if standing == Standing::Source {
-        let mut moving = Moving::new(ops, journal).await?;
-        match moving.towards_switch().await {
-            Ok(closed) => switched = Some((closed, moving.progress.into_inner())),
-            Err(failure) => return Err(moving.reopened_after(failure).await),
-        }
+    if epoch == Some(input.reversed().to.epoch) {
+        return settle_back(ops, journal, None).boxed().await;
     }
-    let mut moving = Moving::new(ops, journal).await?;
-    let closed = switched.map(|(closed, progress)| {
-        moving.progress = Mutex::new(progress);
-        closed
-    });
+    let closed = match standing_at(epoch, &input)? {
+        Standing::Source => Some(cross(ops, journal, Direction::There).boxed().await?),
+        Standing::Target => None,
+    };
+    settle(ops, journal, closed).boxed().await
+}
+
+/// From one home to the other, up to the switch. Tells when the first one was closed.
+async fn cross(ops: &Ops, journal: &Journal, direction: Direction) -> Result<Instant, Failure> {
+    let mut moving = Moving::new(ops, journal, direction).await?;
+    let crossed = tokio::select! {
+        biased;
+        // The work is left where it stands, as if the process had died.
+        wish = steered::stop_is_wanted(ops, journal), if direction == Direction::There => Err(wish),
+        // Each by itself on the heap: together they are more than a thread's stack takes in a debug build.
+        crossed = moving.towards_switch().boxed() => Ok(crossed),
+    };
+    match crossed {
+        Ok(Ok(closed)) => Ok(closed),
+        Ok(Err(failure)) => Err(moving.reopened_after(failure).await),
+        Err(wish) => Err(moving.stop(wish).await),
+    }
+}
+
+/// What comes after the switch.
+async fn settle(ops: &Ops, journal: &Journal, closed: Option<Instant>) -> Result<(), Failure> {
+    let moving = Moving::new(ops, journal, Direction::There).await?;
+    if moving.recorded.is_none_or(|recorded| recorded < MoveStep::Soak) {
+        moving.open().await?;
+        moving.certify(closed).boxed().await?;
+    }
+    match moving.soak().boxed().await? {
+        Soaked::Over => moving.remove_source().boxed().await,
+        Soaked::Back => match cross(ops, journal, Direction::Back).boxed().await {
+            Ok(closed) => settle_back(ops, journal, Some(closed)).boxed().await,
+            Err(failure) => Err(moving.stays(failure).await),
+        },
+    }
+}
+
+/// What comes after the switch back.
+async fn settle_back(ops: &Ops, journal: &Journal, closed: Option<Instant>) -> Result<(), Failure> {
+    let moving = Moving::new(ops, journal, Direction::Back).await?;
     moving.open().await?;
-    if let Some(closed) = closed {
-        let held = closed.elapsed().as_millis() as u64;
-        moving.tell(json!({ "held_ms": held })).await?;
-    }
-    moving.remove_source().await
+    moving.certify(closed).boxed().await?;
+    moving.remove_source().boxed().await
 }
 
 /// Whether what was made may be removed: the tenant still lives in the old home, and no switch is under way.
@@ -98,7 +151,7 @@ async fn standing_held(ops: &Ops, journal: &Journal) -> Result<Standing, Failure
 
 /// Opens the old home and removes what was made of the new one.
 pub(super) async fn undo(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
-    let moving = Moving::new(ops, journal).await?;
+    let moving = Moving::new(ops, journal, Direction::There).await?;
     if moving.reopen().await? == Standing::Target {
         return Err(Failure::retry(
             "moved",
@@ -110,7 +163,11 @@ pub(super) async fn undo(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let transaction = client.transaction().await?;
     journal.hold(&transaction).await?;
     moving.forget_target(&transaction).await?;
-    journal.finish(&transaction, OperationState::Failed).await?;
+    let state = match operation::wish_of(&transaction, journal.operation.id).await? {
+        Some(Wish::Abort) => OperationState::Cancelled,
+        _ => OperationState::Failed,
+    };
+    journal.finish(&transaction, state).await?;
     Ok(transaction.commit().await?)
 }
 
@@ -121,7 +178,10 @@ fn input(journal: &Journal) -> Result<MoveInput, Failure> {
 
 /// Reads where the tenant lives. What is neither of the two is left to people.
 async fn standing(db: &impl tenantry_catalog::Db, input: &MoveInput) -> Result<Standing, Failure> {
-    let epoch = placement::epoch_of(db, input.from.tenant).await?;
+    standing_at(placement::epoch_of(db, input.from.tenant).await?, input)
+}
+
+fn standing_at(epoch: Option<Epoch>, input: &MoveInput) -> Result<Standing, Failure> {
     if epoch == Some(input.from.epoch) {
         Ok(Standing::Source)
     } else if epoch == Some(input.to.epoch) {
@@ -135,28 +195,51 @@ async fn standing(db: &impl tenantry_catalog::Db, input: &MoveInput) -> Result<S
 }
 
 impl<'a> Moving<'a> {
-    async fn new(ops: &'a Ops, journal: &'a Journal) -> Result<Self, Failure> {
-        let input = input(journal)?;
+    async fn new(ops: &'a Ops, journal: &'a Journal, direction: Direction) -> Result<Self, Failure> {
+        let input = match direction {
+            Direction::There => input(journal)?,
+            Direction::Back => input(journal)?.reversed(),
+        };
         let client = ops.catalog().client().await?;
         let located = placement::locate(ops.catalog(), &client, input.from.tenant).await?;
         drop(client);
         let located = located.ok_or_else(|| Failure::retry("no_placement", "the tenant has no placement"))?;
         let source = Home::new(ops, journal, &input.from).await?;
         let target = Home::new(ops, journal, &input.to).await?;
+        // As it is now: this direction may not be the first in which this process works.
+        let client = ops.catalog().client().await?;
+        let now = operation::find(&client, journal.operation.id).await?;
+        drop(client);
+        let now = now.unwrap_or_else(|| journal.operation.clone());
+        let progress = match direction {
+            Direction::There => now.progress.as_object(),
+            Direction::Back => now.progress.get(BACK).and_then(Value::as_object),
+        };
         Ok(Self {
             ops,
             journal,
             suspended: located.state == TenantState::Suspended,
-            recorded: MoveStep::of(&journal.operation.step),
-            progress: Mutex::new(journal.operation.progress.as_object().cloned().unwrap_or_default()),
+            recorded: MoveStep::of(&now.step),
+            progress: Mutex::new(progress.cloned().unwrap_or_default()),
+            outer: now.progress.as_object().cloned().unwrap_or_default(),
+            direction,
             input,
             source,
             target,
         })
     }
 
+    /// What a step is called in this direction.
+    fn named(&self, step: MoveStep) -> MoveStep {
+        match self.direction {
+            Direction::There => step,
+            Direction::Back => step.back(),
+        }
+    }
+
     /// Records that a step begins, unless an earlier attempt was further: then the tries of that one are counted on.
     async fn begin(&self, step: MoveStep) -> Result<(), Failure> {
+        let step = self.named(step);
         self.journal.arrive(step.as_str()).await?;
         match self.recorded {
             Some(recorded) if recorded > step => self.journal.check().await,
@@ -165,7 +248,7 @@ impl<'a> Moving<'a> {
     }
 
     async fn end(&self, step: MoveStep) -> Result<(), Failure> {
-        self.journal.end(step.as_str()).await
+        self.journal.end(self.named(step).as_str()).await
     }
 
     /// The operation's progress with more to it.
@@ -178,9 +261,21 @@ impl<'a> Moving<'a> {
     /// Adds to the operation's progress.
     async fn tell(&self, news: Value) -> Result<(), Failure> {
         let all = self.with_news(&news);
-        self.journal.note_progress(&all).await?;
+        self.journal.note_progress(&self.whole(&all)).await?;
         *self.progress.lock() = all.as_object().cloned().unwrap_or_default();
         Ok(())
+    }
+
+    /// The whole operation's progress, of which this is one direction's.
+    fn whole(&self, progress: &Value) -> Value {
+        match self.direction {
+            Direction::There => progress.clone(),
+            Direction::Back => {
+                let mut whole = self.outer.clone();
+                whole.insert(BACK.to_owned(), progress.clone());
+                Value::Object(whole)
+            }
+        }
     }
 
     /// A text of the operation's progress.
@@ -188,44 +283,93 @@ impl<'a> Moving<'a> {
         self.progress.lock().get(key)?.as_str().map(str::to_owned)
     }
 
-    /// Tells when the old home was closed.
+    /// Tells when the home that the tenant leaves was closed.
     async fn towards_switch(&mut self) -> Result<Instant, Failure> {
-        if self.recorded.is_none_or(|recorded| recorded <= MoveStep::Preflight) {
+        if self.direction == Direction::There && self.recorded.is_none_or(|recorded| recorded <= MoveStep::Preflight) {
             self.begin(MoveStep::Preflight).await?;
             self.preflight().await?;
             self.end(MoveStep::Preflight).await?;
         }
         self.begin(MoveStep::Prepare).await?;
-        self.prepare().await?;
+        match self.direction {
+            Direction::There => self.prepare().boxed().await?,
+            Direction::Back => self.prepare_back().boxed().await?,
+        }
         self.end(MoveStep::Prepare).await?;
         let hands = Hands::take(self).await?;
-        self.begin(MoveStep::Follow).await?;
-        let mut applier = self.follow(&hands).await?;
-        self.end(MoveStep::Follow).await?;
+        let mut applier = match self.direction {
+            Direction::There => {
+                self.begin(MoveStep::Follow).await?;
+                let applier = self.follow(&hands).boxed().await?;
+                self.end(MoveStep::Follow).await?;
+                applier
+            }
+            // It has been followed all the time.
+            Direction::Back => Some(self.start_applier(&hands).await?),
+        };
         self.begin(MoveStep::CatchUp).await?;
         if let Some(applier) = &mut applier {
             self.catch_up(&hands, applier).await?;
         }
         self.end(MoveStep::CatchUp).await?;
-        self.begin(MoveStep::Close).await?;
+        if self.direction == Direction::There {
+            self.begin(MoveStep::WayBack).await?;
+            let make = self.make_way_back(&hands).boxed();
+            match &mut applier {
+                Some(applier) => self.while_following(&hands, applier, make).boxed().await?,
+                None => make.await?,
+            }
+            self.end(MoveStep::WayBack).await?;
+        }
+        self.begin(MoveStep::Compare).await?;
+        if let Some(applier) = &mut applier {
+            self.compare_online(&hands, applier).boxed().await?;
+        }
+        self.end(MoveStep::Compare).await?;
+        self.tell(json!({ "closed_at": Utc::now() })).await?;
         let closed = Instant::now();
-        self.close_source(&hands).await?;
+        let has_little_to_do = applier.as_ref().is_some_and(|applier| applier.touched().is_some());
+        let over = self.cut_over(&hands, applier.as_mut()).boxed();
+        match has_little_to_do {
+            false => over.await?,
+            true => {
+                let patience = self.ops.fleet().move_cut_over;
+                // What is dropped may have switched: the tenant's row in the catalog tells.
+                tokio::time::timeout(patience, over).await.map_err(|_| {
+                    let waited = patience.as_secs();
+                    Failure::retry(
+                        "cut_over_slow",
+                        format!("the tenant would have waited for more than {waited} s and was let in again"),
+                    )
+                })??;
+            }
+        }
+        Ok(closed)
+    }
+
+    /// What the tenant waits for.
+    async fn cut_over(&self, hands: &Hands, mut applier: Option<&mut Applier>) -> Result<(), Failure> {
+        self.begin(MoveStep::Close).await?;
+        self.close_source(hands).await?;
         self.end(MoveStep::Close).await?;
         self.begin(MoveStep::Copy).await?;
-        self.copy(&hands, applier.as_mut()).await?;
+        self.copy(hands, applier.as_deref_mut()).boxed().await?;
         self.end(MoveStep::Copy).await?;
         self.begin(MoveStep::Verify).await?;
-        self.verify(&hands).await?;
+        let touched = applier.as_deref().and_then(Applier::touched);
+        self.verify(hands, touched).boxed().await?;
         self.end(MoveStep::Verify).await?;
-        self.journal.arrive(MoveStep::Switch.as_str()).await?;
-        self.switch(&hands).await?;
-        self.end(MoveStep::Switch).await?;
-        Ok(closed)
+        self.journal.arrive(self.named(MoveStep::Switch).as_str()).await?;
+        self.switch(hands).await?;
+        self.end(MoveStep::Switch).await
     }
 
     async fn preflight(&self) -> Result<(), Failure> {
         let located = self.source.located().await?;
-        let obstacles = self.ops.obstacles_of_move(&located, &self.input.to).await?;
+        if let Ok(size) = self.ops.measure_tenant(self.input.from.tenant).await {
+            self.tell(json!({ "rows_about": size.rows })).await?;
+        }
+        let obstacles = self.ops.obstacles_of_move(&located, &self.input).await?;
         if obstacles.is_empty() {
             return Ok(());
         }

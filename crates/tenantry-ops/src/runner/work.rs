@@ -37,10 +37,14 @@ async fn drive(ops: &Ops, journal: &mut Journal) -> Result<(), Failure> {
                 return put_off(journal, &reason).await;
             }
             Err(Failure::Retry(reason) | Failure::Permanent(reason)) => {
-                tracing::error!(
-                    operation.id = %journal.operation.id, operation.kind = %journal.operation.kind,
-                    error = reason.message, "an operation failed and is undone"
-                );
+                if reason.code == "aborted" {
+                    tracing::info!(operation.id = %journal.operation.id, "an operator called an operation off: it is undone");
+                } else {
+                    tracing::error!(
+                        operation.id = %journal.operation.id, operation.kind = %journal.operation.kind,
+                        error = reason.message, "an operation failed and is undone"
+                    );
+                }
                 journal.begin_undo(&reason).await?;
             }
         }

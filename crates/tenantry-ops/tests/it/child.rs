@@ -31,7 +31,8 @@ impl Process {
     /// Starts a child that does something with a tenant: `create-<isolation>`, `suspend`, `resume`, `delete`, `purge`,
     /// `export <file>`, `import-<isolation> <file>`, `add-server` (the slug is the address), `migrate` or `rehearse` (the slug
     /// is how many migrations there are), `upgrade` or `run` (whatever is due), or `move-<isolation>`, `move-<isolation>@<server>`; with
-    /// `follow-` instead of `move-` also the smallest tenant works while it is copied.
+    /// `follow-` instead of `move-` also the smallest tenant works while it is copied, with `soak-` it soaks for a second as well; `take-back` takes one whose move
+    /// soaks back.
     pub(crate) fn start(catalog: &str, act: &str, slug: &str, failpoints: &str) -> Self {
         Self::start_with(catalog, act, slug, failpoints, None)
     }
@@ -103,7 +104,7 @@ fn acts_as_a_process_of_its_own() {
             "migrate" => crate::migrate_killed::config(slug.parse().unwrap()),
             _ => {
                 let mut config = config();
-                if act.starts_with("follow-") {
+                if act.starts_with("follow-") || act.starts_with("soak-") || act == "take-back" {
                     config.move_online_rows = 0;
                 }
                 // Taken where there are any; most fleets have none.
@@ -153,6 +154,10 @@ fn acts_as_a_process_of_its_own() {
                 request.slug = Some(slug.parse().unwrap());
                 request.isolation = Some(isolation.parse().unwrap());
                 drop(ops.import_tenant(&operator(), &request).await);
+            }
+            "take-back" => crate::moving::take_back(&ops, &tenant).await,
+            soaks if soaks.starts_with("soak-") => {
+                crate::moving::soak(&ops, &tenant, soaks.trim_start_matches("soak-")).await;
             }
             moves if moves.starts_with("move-") || moves.starts_with("follow-") => {
                 crate::moving::act(&ops, &tenant, moves.split_once('-').unwrap().1).await;

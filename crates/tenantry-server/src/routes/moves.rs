@@ -1,5 +1,7 @@
 //! Moves of a tenant to another home.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::State,
@@ -27,6 +29,9 @@ pub(crate) struct MoveSchema {
     server: Option<String>,
     /// Ends transactions that don't end in time, instead of trying later.
     force: Option<bool>,
+    /// For how many seconds the old home is kept in step with the new one, so that the tenant can be taken back; 30 days at most.
+    /// Without, it is removed at once.
+    soak_s: Option<u64>,
     /// Answers what the move would take and what is in its way, and changes nothing.
     dry_run: Option<bool>,
 }
@@ -42,9 +47,15 @@ impl FromFields for MoveBody {
         let to = fields.required::<Isolation>("to");
         let server = fields.text("server");
         let force = fields.optional::<bool>("force").unwrap_or_default();
+        let soak = fields.optional::<u64>("soak_s").map(Duration::from_secs);
         let dry_run = fields.optional::<bool>("dry_run").unwrap_or_default();
         Some(Self {
-            request: MoveRequest { to: to?, server, force },
+            request: MoveRequest {
+                to: to?,
+                server,
+                force,
+                soak,
+            },
             dry_run,
         })
     }

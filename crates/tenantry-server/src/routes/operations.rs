@@ -1,12 +1,12 @@
 //! Durable pieces of work, and how far they are.
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use tenantry::axum::{Path, Problem};
 use tenantry_core::OperationId;
-use tenantry_ops::Operation;
+use tenantry_ops::{Operation, Steer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -20,7 +20,7 @@ pub(crate) struct OperationBody {
     /// What it does, for example `provision`.
     kind: String,
     tenant_id: Option<Uuid>,
-    /// `pending`, `running` or `undoing`; at last `done`, `failed` or `cancelled`.
+    /// `pending`, `running`, `undoing` or `paused`; at last `done`, `failed` or `cancelled`.
     state: String,
     /// The step that was begun last.
     step: String,
@@ -34,6 +34,8 @@ pub(crate) struct OperationBody {
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     finished_at: Option<DateTime<Utc>>,
+    /// What an operator wants of it and was not done yet: `pause`, `abort`, `rollback` or `finish`.
+    wish: Option<String>,
 }
 
 /// Why an operation failed, or was not able to go on when it was tried last.
@@ -64,6 +66,7 @@ impl From<Operation> for OperationBody {
             created_at: operation.created_at,
             updated_at: operation.updated_at,
             finished_at: operation.finished_at,
+            wish: operation.wish.map(|wish| wish.to_string()),
         }
     }
 }
@@ -82,4 +85,69 @@ pub(crate) async fn get_operation(
         .await
         .map_err(refusal::of_operation)?;
     Ok(Json(operation.into()))
+}
+
+/// What is answered to whoever steers a move: the operation, which does it in its time.
+type Steered = Result<(StatusCode, Json<OperationBody>), Problem>;
+
+async fn steer(services: &Services, caller: Caller, id: OperationId, steer: Steer) -> Steered {
+    let steered = services.ops.steer_move(&caller.0, id, steer).await;
+    let operation = steered.map_err(refusal::of_steer)?;
+    Ok((StatusCode::ACCEPTED, Json(operation.into())))
+}
+
+/// Pause a move. The tenant is served where it was; what was copied stays, and where its changes are followed, the old home's server keeps
+/// its log for them until the move is resumed or called off.
+#[utoipa::path(post, path = "/v1/operations/{id}/pause", tag = "operations", params(("id" = Uuid, Path)),
+    responses((status = 202, body = OperationBody), (status = 409)))]
+pub(crate) async fn pause_operation(
+    State(services): State<Services>,
+    caller: Caller,
+    Path(id): Path<OperationId>,
+) -> Steered {
+    steer(&services, caller, id, Steer::Pause).await
+}
+
+/// Let a paused move go on.
+#[utoipa::path(post, path = "/v1/operations/{id}/resume", tag = "operations", params(("id" = Uuid, Path)),
+    responses((status = 202, body = OperationBody), (status = 409)))]
+pub(crate) async fn resume_operation(
+    State(services): State<Services>,
+    caller: Caller,
+    Path(id): Path<OperationId>,
+) -> Steered {
+    steer(&services, caller, id, Steer::Resume).await
+}
+
+/// Call a move off: what it made is removed, and the tenant is served where it was.
+#[utoipa::path(post, path = "/v1/operations/{id}/abort", tag = "operations", params(("id" = Uuid, Path)),
+    responses((status = 202, body = OperationBody), (status = 409)))]
+pub(crate) async fn abort_operation(
+    State(services): State<Services>,
+    caller: Caller,
+    Path(id): Path<OperationId>,
+) -> Steered {
+    steer(&services, caller, id, Steer::Abort).await
+}
+
+/// Take a tenant that has moved back to its old home, with all that it has written since. While the move soaks.
+#[utoipa::path(post, path = "/v1/operations/{id}/rollback", tag = "operations", params(("id" = Uuid, Path)),
+    responses((status = 202, body = OperationBody), (status = 409)))]
+pub(crate) async fn roll_operation_back(
+    State(services): State<Services>,
+    caller: Caller,
+    Path(id): Path<OperationId>,
+) -> Steered {
+    steer(&services, caller, id, Steer::Rollback).await
+}
+
+/// End a move's soak now: the old home is removed.
+#[utoipa::path(post, path = "/v1/operations/{id}/finish", tag = "operations", params(("id" = Uuid, Path)),
+    responses((status = 202, body = OperationBody), (status = 409)))]
+pub(crate) async fn finish_operation(
+    State(services): State<Services>,
+    caller: Caller,
+    Path(id): Path<OperationId>,
+) -> Steered {
+    steer(&services, caller, id, Steer::Finish).await
 }

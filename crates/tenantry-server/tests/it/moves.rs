@@ -64,6 +64,11 @@ async fn a_tenant_is_moved_by_an_operation_and_its_requests_go_on() {
         .expect(200);
     assert_eq!(moved["isolation"], "database");
     app.operator.post(&path, wish).await.refused(409, "conflict");
+    assert!(seen["progress"]["certificate"]["signature"].is_string(), "{seen}");
+    for steer in ["pause", "resume", "abort", "rollback", "finish"] {
+        let path = format!("{followed}/{steer}");
+        app.operator.post(&path, json!({})).await.refused(409, "conflict");
+    }
 }
 
 #[tokio::test]

@@ -59,6 +59,11 @@ async fn every_promised_route_stands_in_the_contract() {
         GET /v1/jobs
         POST /v1/jobs/retry
         GET /v1/operations/{id}
+        POST /v1/operations/{id}/pause
+        POST /v1/operations/{id}/resume
+        POST /v1/operations/{id}/abort
+        POST /v1/operations/{id}/rollback
+        POST /v1/operations/{id}/finish
         GET POST /v1/migrations
         POST /v1/migrations/retry
         POST /v1/migrations/plan

@@ -86,6 +86,7 @@ async fn moved(fleet: &Fleet, tenant: TenantId, to: Isolation) {
         to,
         server: None,
         force: false,
+        soak: None,
     };
     let begun = fleet
         .ops

@@ -257,6 +257,7 @@ async fn operations(ops: &Ops) -> Finding {
         OperationState::Pending,
         OperationState::Running,
         OperationState::Undoing,
+        OperationState::Paused,
     ] {
         match ops.list_operations(&authority(), None, Some(state), LOOKED_AT).await {
             Ok(operations) => live.extend(operations),

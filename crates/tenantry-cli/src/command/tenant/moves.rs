@@ -1,5 +1,7 @@
 //! `tenantry tenant move`: another isolation, another server.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -30,6 +32,24 @@ pub(crate) struct Move {
     /// End transactions that do not end in time, instead of trying again later
     #[arg(long)]
     force: bool,
+    /// Keep the old home in step for so long (30m, 12h, 7d), so that the tenant can be taken back with `operation rollback`
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    soak: Option<Duration>,
+}
+
+/// A whole number and its unit.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time: write a number with s, m, h or d, as in 12h");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
 }
 
 /// What a move would take, with the names that the HTTP interface uses.
@@ -129,10 +149,19 @@ impl Answer for Ended {
     fn text(&self) -> String {
         let rows = self.progress["rows"].as_i64().unwrap_or_default();
         let tables = self.progress["tables"].as_i64().unwrap_or_default();
-        format!(
-            "Moved: {rows} rows of {tables} tables, compared on both sides (operation {}).",
-            self.id
-        )
+        let id = self.id;
+        let held = match self.progress["held_ms"].as_u64() {
+            Some(held) => format!("; it waited {held} ms"),
+            None => String::new(),
+        };
+        let moved = format!("Moved: {rows} rows of {tables} tables, compared on both sides{held} (operation {id}).");
+        match self.progress["soak_until"].as_str() {
+            Some(until) if self.state != "done" => format!(
+                "{moved}\nIts old home is kept in step until {until}, by a `tenantry serve` that runs: `tenantry operation rollback {id}` takes \
+                 it back, `tenantry operation finish {id}` removes the old home now."
+            ),
+            _ => moved,
+        }
     }
 }
 
@@ -142,6 +171,7 @@ pub(super) async fn run(ops: &Ops, wish: Move, output: Output) -> Result<(), Fai
         to: wish.to,
         server: wish.server,
         force: wish.force,
+        soak: wish.soak,
     };
     if wish.dry_run {
         let plan = Plan::from(ops.plan_move(&authority(), &tenant, &request).await?);
@@ -159,7 +189,14 @@ pub(super) async fn run(ops: &Ops, wish: Move, output: Output) -> Result<(), Fai
     let ended = ops.finish_move(&authority(), begun.id, &told).await;
     progress.end();
     let ended = ended?;
-    if ended.state != OperationState::Done {
+    if ended.state == OperationState::Paused {
+        return Err(Failure::failed(format!(
+            "the move of {} was paused and the tenant is served where it was: `tenantry operation resume {}` goes on",
+            wish.tenant, ended.id
+        )));
+    }
+    let soaks = MoveStep::of(&ended.step) == Some(MoveStep::Soak) && !ended.state.is_final();
+    if ended.state != OperationState::Done && !soaks {
         let reason = ended.error.unwrap_or_else(|| ended.state.to_string());
         return Err(Failure::failed(format!(
             "{} was not moved and is served where it was: {reason}",
@@ -176,31 +213,61 @@ pub(super) async fn run(ops: &Ops, wish: Move, output: Output) -> Result<(), Fai
 }
 
 /// What is being done, for who watches.
-fn now(tenant: &str, operation: &Operation) -> String {
+pub(in crate::command) fn now(tenant: &str, operation: &Operation) -> String {
     let what = match MoveStep::of(&operation.step) {
         None => "begins".to_owned(),
         Some(MoveStep::Preflight) => "looking for what is in the way".to_owned(),
         Some(MoveStep::Prepare) => "making the new home".to_owned(),
-        Some(MoveStep::Close) => "waiting for open transactions".to_owned(),
-        Some(MoveStep::CatchUp) => "catching up with what the tenant writes".to_owned(),
-        Some(MoveStep::Follow | MoveStep::Copy) => {
+        Some(MoveStep::WayBack) => "preparing the way back".to_owned(),
+        Some(MoveStep::Close | MoveStep::BackClose) => "waiting for open transactions".to_owned(),
+        Some(MoveStep::CatchUp | MoveStep::BackCatchUp) => "catching up with what the tenant writes".to_owned(),
+        Some(MoveStep::Follow | MoveStep::Copy | MoveStep::BackCopy) => {
             let figure = |name: &str| operation.progress[name].as_i64().unwrap_or_default();
             let table = operation.progress["table"].as_str().unwrap_or_default();
+            let of_about = match operation.progress["rows_about"].as_i64() {
+                Some(about) if about > 0 => format!(" of about {about}"),
+                _ => String::new(),
+            };
+            let left = match operation.progress["seconds_left"].as_i64() {
+                Some(seconds) => format!(", about {seconds} s left"),
+                None => String::new(),
+            };
             format!(
-                "copying {table}: {} of {} tables, {} rows",
+                "copying {table}: {} of {} tables, {}{of_about} rows{left}",
                 figure("tables_done"),
                 figure("tables"),
                 figure("rows")
             )
         }
-        Some(MoveStep::Verify) => "comparing both sides".to_owned(),
-        Some(MoveStep::Switch) => "switching".to_owned(),
+        Some(MoveStep::Compare | MoveStep::Verify | MoveStep::BackCompare | MoveStep::BackVerify) => {
+            "comparing both sides".to_owned()
+        }
+        Some(MoveStep::Switch | MoveStep::BackSwitch) => "switching".to_owned(),
         Some(MoveStep::Open) => "opening the new home".to_owned(),
+        Some(MoveStep::Soak) => "keeping the old home in step".to_owned(),
         Some(MoveStep::Remove) => "removing the old home".to_owned(),
+        Some(MoveStep::BackPrepare) => "preparing the old home".to_owned(),
+        Some(MoveStep::BackOpen) => "opening the old home again".to_owned(),
+        Some(MoveStep::BackRemove) => "removing the new home".to_owned(),
     };
     let again = match &operation.error {
         Some(error) if operation.attempts > 1 => format!(" (again, since {error})"),
         _ => String::new(),
     };
     format!("moving {tenant}: {what}{again}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit() {
+        for (text, seconds) in [("90s", 90), ("30m", 1800), ("12h", 43_200), ("7d", 604_800)] {
+            assert_eq!(parse_time(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in ["", "7", "h", "1 h", "-1h", "1é", "99999999999999999999d"] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
+    }
 }

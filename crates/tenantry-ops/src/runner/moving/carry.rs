@@ -1,4 +1,6 @@
-//! The copy, and the proof that it is one.
+//! The copy.
+
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -15,12 +17,14 @@ impl Moving<'_> {
     /// All that is not at the new home yet. With an applier, the rows are, but for the last changes.
     pub(super) async fn copy(&self, hands: &Hands, applier: Option<&mut Applier>) -> Result<(), Failure> {
         let seen = Mutex::new(None);
-        let mut tell = |progress: Progress<'_>| *seen.lock() = Some(shown(progress));
+        let estimate = self.estimate();
+        let mut tell = |progress: Progress<'_>| *seen.lock() = Some(estimate.shown(progress));
         let work = self.carry(hands, applier, &mut tell);
-        let news = || seen.lock().as_ref().map(|news| self.with_news(news));
+        let news = || seen.lock().as_ref().map(|news| self.whole(&self.with_news(news)));
         let verified = noting(self.journal, work, news).await??;
         let last = seen.lock().take();
-        if let Some(last) = last {
+        if let Some(mut last) = last {
+            last["seconds_left"] = Value::Null;
             self.tell(last).await?;
         }
         if let Some(verified) = verified {
@@ -53,28 +57,17 @@ impl Moving<'_> {
         let schemas = (&*self.input.from.schema, &*self.input.to.schema);
         transfer::carry_ledger((source, schemas.0), (target, schemas.1), tenant).await?;
         sequences(self, source, target).await?;
+        self.begin_way_back(hands).await?;
         Ok(verified)
     }
 
-    pub(super) async fn verify(&self, hands: &Hands) -> Result<(), Failure> {
-        let tenant = self.input.from.tenant;
-        let (from, to) = (self.source.end(hands.source()), self.target.end(hands.target()));
-        if !self.input.within_a_database() {
-            let verified = transfer::verify(from, to, tenant, None).await?;
-            self.note_verified(&verified).await?;
+    /// How long a copy that begins now takes, as far as that can be told.
+    pub(super) fn estimate(&self) -> Estimate {
+        let rows_about = self.progress.lock().get("rows_about").and_then(Value::as_u64);
+        Estimate {
+            began: Instant::now(),
+            rows_about,
         }
-        Ok(transfer::foreign_rows(to, tenant).await?)
-    }
-
-    /// What the two homes have in common, for whoever asks later.
-    async fn note_verified(&self, verified: &[Verified]) -> Result<(), Failure> {
-        let tables: Vec<_> = verified
-            .iter()
-            .map(|one| json!({ "table": one.table, "rows": one.rows, "checksum": one.checksum }))
-            .collect();
-        let rows: i64 = verified.iter().map(|one| one.rows).sum();
-        let done = json!({ "tables_done": tables.len(), "tables": tables.len(), "rows": rows, "verified": tables });
-        self.tell(done).await
     }
 }
 
@@ -86,9 +79,56 @@ pub(super) async fn sequences(moving: &Moving<'_>, source: &Client, target: &Cli
     Ok(transfer::carry_sequences(from, to, &owner, tenant, moving.shares_sequences()).await?)
 }
 
-pub(super) fn shown(progress: Progress<'_>) -> Value {
-    json!({
-        "table": progress.table, "tables_done": progress.tables_done, "tables": progress.tables,
-        "rows": progress.rows, "bytes": progress.bytes,
-    })
+/// How far a copy is, and how much is left.
+pub(super) struct Estimate {
+    began: Instant,
+    /// As the server's statistics say it.
+    rows_about: Option<u64>,
+}
+
+impl Estimate {
+    pub(super) fn shown(&self, progress: Progress<'_>) -> Value {
+        let about = self.rows_about.map(|about| about.max(progress.rows));
+        json!({
+            "table": progress.table, "tables_done": progress.tables_done, "tables": progress.tables,
+            "rows": progress.rows, "bytes": progress.bytes,
+            "rows_about": about, "seconds_left": about.and_then(|about| self.seconds_left(progress.rows, about)),
+        })
+    }
+
+    /// At the speed so far.
+    fn seconds_left(&self, rows: u64, about: u64) -> Option<u64> {
+        let left = about.saturating_sub(rows);
+        let per_row = (rows > 0).then(|| self.began.elapsed().as_secs_f64() / rows as f64)?;
+        Some((per_row * left as f64).ceil() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_told_at_the_speed_so_far() {
+        let estimate = Estimate {
+            began: Instant::now().checked_sub(Duration::from_secs(10)).unwrap(),
+            rows_about: Some(3000),
+        };
+        let progress = |rows| Progress {
+            table: "notes",
+            tables_done: 0,
+            tables: 2,
+            rows,
+            bytes: 1,
+        };
+        let shown = estimate.shown(progress(1000));
+        assert_eq!(shown["rows_about"], 3000);
+        assert!((20..=21).contains(&shown["seconds_left"].as_u64().unwrap()), "{shown}");
+        // The statistics were behind.
+        assert_eq!(estimate.shown(progress(4000))["rows_about"], 4000);
+        assert_eq!(estimate.shown(progress(4000))["seconds_left"], 0);
+        assert_eq!(estimate.shown(progress(0))["seconds_left"], Value::Null);
+    }
 }

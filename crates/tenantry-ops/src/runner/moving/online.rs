@@ -18,7 +18,7 @@ use tenantry_engine::{
 };
 use tokio_postgres::Client;
 
-use super::{Failure, Hands, Moving, carry::shown};
+use super::{Failure, Hands, Home, Moving};
 use crate::{
     failpoint,
     runner::{failure::may_pass, migrate::noting},
@@ -36,29 +36,43 @@ const CATCH_UP: Duration = Duration::from_secs(3600);
 const LAST: Duration = Duration::from_secs(10);
 
 impl Moving<'_> {
-    /// The move's stream, its publication and its slot.
+    /// The stream of this direction, its publication and its slot.
     pub(super) fn stream(&self) -> StreamName {
+        self.stream_of(self.direction)
+    }
+
+    pub(super) fn stream_of(&self, direction: Direction) -> StreamName {
         let installation = self.source.site.installation();
-        StreamName::new(installation, self.journal.operation.id, Direction::There)
+        StreamName::new(installation, self.journal.operation.id, direction)
     }
 
     /// Copies the rows as of one moment, unless an earlier try has, and starts what brings the changes since. `None` where the rows are
     /// copied behind the closed fence.
     pub(super) async fn follow(&self, hands: &Hands) -> Result<Option<Applier>, Failure> {
         // What was begun is gone on with: its slot must not keep the source's log for nothing.
-        if self.stream_objects().await?.is_empty()
+        if self.stream_objects(Direction::There).await?.is_empty()
             && let Some(why) = self.held_because().await?
         {
             self.tell(json!({ "held_because": why })).await?;
             return Ok(None);
         }
         stream::prepare_target(hands.target(), self.target.site.installation()).await?;
-        let ledger = structure::read_ledger(hands.source(), &self.source.target()?).await?;
-        // A publication does not hear of tables that come later.
-        let structure = hex::encode(&Sha256::digest(format!("{:?}/{:?}", ledger.versions, ledger.overlay))[..8]);
+        let structure = self.structure(hands).await?;
         if !self.has_copied(hands, &structure).await? {
             self.copy_followed(hands, structure).await?;
         }
+        self.start_applier(hands).await.map(Some)
+    }
+
+    /// Which migrations the source has had: a publication does not hear of tables that come later.
+    pub(super) async fn structure(&self, hands: &Hands) -> Result<String, Failure> {
+        let ledger = structure::read_ledger(hands.source(), &self.source.target()?).await?;
+        let text = format!("{:?}/{:?}", ledger.versions, ledger.overlay);
+        Ok(hex::encode(&Sha256::digest(text)[..8]))
+    }
+
+    /// Goes on where the target is.
+    pub(super) async fn start_applier(&self, hands: &Hands) -> Result<Applier, Failure> {
         let source = self.source.endpoint()?;
         let target = self.target.connect_as_mover().await?;
         let plan = Plan {
@@ -68,7 +82,7 @@ impl Moving<'_> {
             target_schema: self.input.to.schema.clone(),
         };
         match Applier::start(source, target, plan).await {
-            Ok(applier) => Ok(Some(applier)),
+            Ok(applier) => Ok(applier),
             Err(error) => Err(self.broken(hands, error).await),
         }
     }
@@ -99,7 +113,9 @@ impl Moving<'_> {
         let (source, target, name) = (hands.source(), hands.target(), self.stream());
         let tenant = self.input.from.tenant;
         for kind in [ObjectKind::Publication, ObjectKind::Slot] {
-            self.journal.will_make(&self.stream_object(kind)).await?;
+            self.journal
+                .will_make(&self.stream_object(Direction::There, kind))
+                .await?;
         }
         stream::forget_position(target, &name).await?;
         stream::drop_slot(source, &name).await?;
@@ -109,7 +125,8 @@ impl Moving<'_> {
         failpoint::pass("move.slot_made").await?;
         let began = Instant::now();
         let seen = Mutex::new(None);
-        let mut tell = |progress: Progress<'_>| *seen.lock() = Some(shown(progress));
+        let estimate = self.estimate();
+        let mut tell = |progress: Progress<'_>| *seen.lock() = Some(estimate.shown(progress));
         let ends = (self.source.end(source), self.target.end(target));
         let work = transfer::copy(ends.0, ends.1, tenant, Some(snapshot.name()), &mut tell);
         let news = || seen.lock().as_ref().map(|news| self.with_news(news));
@@ -118,7 +135,8 @@ impl Moving<'_> {
         let rows: u64 = copied.iter().map(|one| one.rows).sum();
         self.tell(json!({
             "followed_structure": structure, "copied_ms": began.elapsed().as_millis() as u64,
-            "tables_done": copied.len(), "tables": copied.len(), "rows": rows,
+            "tables_done": copied.len(), "tables": copied.len(), "rows": rows, "seconds_left": null,
+            "copied_at": snapshot.position.to_string(),
         }))
         .await
     }
@@ -143,7 +161,13 @@ impl Moving<'_> {
 
     /// Applies everything that the tenant has written; its old home is closed.
     pub(super) async fn bring_last(&self, hands: &Hands, applier: &mut Applier) -> Result<(), Failure> {
-        self.apply(hands, applier, LAST).await.map(drop)
+        let applied = self.apply(hands, applier, LAST).await?;
+        self.tell(json!({ "switched_at": applied.told.to_string() })).await
+    }
+
+    /// Applies what the tenant has written until now, while it works.
+    pub(super) async fn apply_now(&self, hands: &Hands, applier: &mut Applier) -> Result<Applied, Failure> {
+        self.apply(hands, applier, CATCH_UP).await
     }
 
     /// Applies everything that was committed at the source until now.
@@ -163,7 +187,7 @@ impl Moving<'_> {
     }
 
     /// What follows from a stream's end. Where it can't go on from its position, that goes: the next try copies anew.
-    async fn broken(&self, hands: &Hands, error: StreamError) -> Failure {
+    pub(super) async fn broken(&self, hands: &Hands, error: StreamError) -> Failure {
         if begins_anew(&error)
             && let Err(error) = stream::forget_position(hands.target(), &self.stream()).await
         {
@@ -175,43 +199,96 @@ impl Moving<'_> {
         error.into()
     }
 
-    fn stream_object(&self, kind: ObjectKind) -> Object {
+    /// Makes what will bring the new home's changes to the old one, where a soak is wanted. That may wait for transactions, so it is done
+    /// while the tenant works; where the stream begins is noted when both homes are closed.
+    pub(super) async fn make_way_back(&self, hands: &Hands) -> Result<(), Failure> {
+        if self.input.soak_s.is_none() {
+            return Ok(());
+        }
+        let (old, new, name) = (hands.source(), hands.target(), self.stream_of(Direction::Back));
+        stream::prepare_target(old, self.source.site.installation()).await?;
+        for kind in [ObjectKind::Publication, ObjectKind::Slot] {
+            self.journal
+                .will_make(&self.stream_object(Direction::Back, kind))
+                .await?;
+        }
+        // An earlier try's may be of other tables.
+        stream::drop_slot(new, &name).await?;
+        stream::drop_publication(new, &name).await?;
+        stream::make_publication(new, &name, &self.input.to.schema, self.input.to.tenant).await?;
+        drop(stream::make_slot(self.target.endpoint()?, new, &name, SLOT).await?);
+        Ok(())
+    }
+
+    /// The new home holds all rows, and nobody writes there yet: from here on its changes are the tenant's own.
+    pub(super) async fn begin_way_back(&self, hands: &Hands) -> Result<(), Failure> {
+        if self.input.soak_s.is_none() {
+            return Ok(());
+        }
+        let name = self.stream_of(Direction::Back);
+        let marker = stream::emit_marker(hands.target(), &name).await?;
+        stream::begin_position(hands.source(), &name, marker.position(), true).await?;
+        self.tell(json!({ "way_back_at": marker.position().to_string() })).await
+    }
+
+    /// Where a stream's changes come from, and where they go.
+    fn ends_of(&self, direction: Direction) -> (&Home<'_>, &Home<'_>) {
+        match direction == self.direction {
+            true => (&self.source, &self.target),
+            false => (&self.target, &self.source),
+        }
+    }
+
+    fn stream_object(&self, direction: Direction, kind: ObjectKind) -> Object {
+        let placement = &self.ends_of(direction).0.placement;
         Object {
             kind,
-            server: self.input.from.server,
-            database_name: self.input.from.database_name.clone(),
-            name: self.stream().text(),
+            server: placement.server,
+            database_name: placement.database_name.clone(),
+            name: self.stream_of(direction).text(),
         }
     }
 
     /// What may have been made of a stream.
-    pub(super) async fn stream_objects(&self) -> Result<Vec<Object>, Failure> {
+    async fn stream_objects(&self, direction: Direction) -> Result<Vec<Object>, Failure> {
         let client = self.ops.catalog().client().await?;
         let mut objects = operation_cleanup::list_open(&client, self.journal.operation.id).await?;
-        objects.retain(|object| matches!(object.kind, ObjectKind::Slot | ObjectKind::Publication));
+        let name = self.stream_of(direction).text();
+        objects
+            .retain(|object| matches!(object.kind, ObjectKind::Slot | ObjectKind::Publication) && object.name == name);
         Ok(objects)
     }
 
-    /// Drops slot and publication, if the records name them: the source keeps its log for the slot.
-    pub(super) async fn drop_stream(&self, objects: &[Object]) -> Result<(), Failure> {
+    /// Ends a stream, if the records name one: also its position goes, so that nobody goes on with it.
+    pub(super) async fn end_stream(&self, direction: Direction) -> Result<(), Failure> {
+        if !self.stream_objects(direction).await?.is_empty() {
+            let client = self.ends_of(direction).1.connect().await?;
+            stream::forget_position(&client, &self.stream_of(direction)).await?;
+        }
+        self.drop_stream(direction).await
+    }
+
+    /// Drops a stream's slot and publication, if the records name them: the server keeps its log for the slot.
+    pub(super) async fn drop_stream(&self, direction: Direction) -> Result<(), Failure> {
+        let objects = self.stream_objects(direction).await?;
         if objects.is_empty() {
             return Ok(());
         }
-        let source = self.source.connect().await?;
+        let origin = self.ends_of(direction).0.connect().await?;
         for object in objects {
-            drop_object(&source, &self.stream(), object.kind).await?;
+            drop_object(&origin, &self.stream_of(direction), object.kind).await?;
             let client = self.ops.catalog().client().await?;
-            operation_cleanup::settle(&client, self.journal.operation.id, object).await?;
+            operation_cleanup::settle(&client, self.journal.operation.id, &object).await?;
         }
         Ok(())
     }
 }
 
-/// As administrator of the source's database.
-async fn drop_object(source: &Client, name: &StreamName, kind: ObjectKind) -> Result<(), Failure> {
+/// As administrator of the database whose changes the stream tells.
+async fn drop_object(origin: &Client, name: &StreamName, kind: ObjectKind) -> Result<(), Failure> {
     let dropped = match kind {
-        ObjectKind::Slot => stream::drop_slot(source, name).await,
-        _ => stream::drop_publication(source, name).await,
+        ObjectKind::Slot => stream::drop_slot(origin, name).await,
+        _ => stream::drop_publication(origin, name).await,
     };
     match dropped {
         Ok(_) => Ok(()),

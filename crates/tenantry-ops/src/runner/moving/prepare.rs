@@ -40,6 +40,18 @@ impl Moving<'_> {
         Ok(())
     }
 
+    /// Lets the home that the tenant comes back to wait for it.
+    pub(super) async fn prepare_back(&mut self) -> Result<(), Failure> {
+        // It was nobody's while the program may have been replaced.
+        self.target.site.bring_up_to_date().await?;
+        let client = self.target.connect().await?;
+        self.register(&client).await?;
+        match self.target.is(Isolation::Shared) {
+            true => self.advance_sequences(client).await,
+            false => Ok(()),
+        }
+    }
+
     /// Registers the tenant where it goes, closed. Where it lived before, connections may still be bound to it from then.
     async fn register(&self, client: &Client) -> Result<(), Failure> {
         let to = &self.input.to;

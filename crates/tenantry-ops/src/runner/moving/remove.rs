@@ -3,39 +3,37 @@
 use tenantry_catalog::{app_migration, change, operation::OperationState, operation_cleanup, server, tenant_database};
 use tenantry_core::{Change, Isolation};
 use tenantry_engine::{
-    fence::{self, Closed, State},
     home::{self, HomeError},
     migrate,
-    transfer::{self, stream},
+    transfer::{
+        self,
+        stream::{self, Direction},
+    },
     turn,
 };
 use tokio_postgres::Client;
 
 use super::{Failure, Home, MoveStep, Moving};
-use crate::{failpoint, runner::site::TURN};
+use crate::{
+    failpoint,
+    runner::{failure::Reason, site::TURN},
+};
 
 impl Moving<'_> {
-    /// Closes the old home for good, removes it, and ends the operation.
+    /// Closes the home that the tenant has left for good, removes it, and ends the operation.
     pub(super) async fn remove_source(&self) -> Result<(), Failure> {
         self.begin(MoveStep::Remove).await?;
         let from = &self.input.from;
-        let stream = self.stream_objects().await?;
-        if !stream.is_empty() {
-            let client = self.target.connect().await?;
-            stream::forget_position(&client, &self.stream()).await?;
+        for direction in [Direction::There, Direction::Back] {
+            self.end_stream(direction).await?;
         }
-        self.drop_stream(&stream).await?;
         if from.isolation == Isolation::Database {
             drop_database(&self.source).await?;
         } else {
-            let client = self.source.connect().await?;
             if !self.input.within_a_database() {
-                let found = fence::read(&client, from.tenant).await?;
-                // At a later epoch it is not this one any more.
-                if found.is_some_and(|found| found.epoch == from.epoch && found.state != State::Gone) {
-                    fence::close(&client, from.tenant, from.epoch, Closed::Gone).await?;
-                }
+                self.close_for_good().await?;
             }
+            let client = self.source.connect().await?;
             self.empty(&client, &self.source).await?;
         }
         let mut client = self.ops.catalog().client().await?;
@@ -50,14 +48,26 @@ impl Moving<'_> {
             server::give_place_back(&transaction, from.server).await?;
         }
         change::announce(&transaction, Change::Tenant(from.tenant)).await?;
-        self.journal.finish(&transaction, OperationState::Done).await?;
+        match self.direction {
+            Direction::There => self.journal.finish(&transaction, OperationState::Done).await?,
+            Direction::Back => {
+                let reason = Reason {
+                    code: "rolled_back",
+                    message: "an operator took the tenant back to the home that it had left".to_owned(),
+                };
+                self.journal
+                    .finish_because(&transaction, OperationState::Cancelled, Some(&reason))
+                    .await?;
+            }
+        }
         Ok(transaction.commit().await?)
     }
 
     /// Removes what the records name of a home that came to nothing, if it bears our mark.
     pub(super) async fn remove_target(&self) -> Result<(), Failure> {
         // First: it needs the old home only, and the source keeps its log for it.
-        self.drop_stream(&self.stream_objects().await?).await?;
+        self.drop_stream(Direction::There).await?;
+        self.end_stream(Direction::Back).await?;
         let client = self.ops.catalog().client().await?;
         let objects = operation_cleanup::list_open(&client, self.journal.operation.id).await?;
         drop(client);

@@ -1,10 +1,13 @@
 //! The moment at which the tenant moves.
 
-use tenantry_catalog::{change, operation_cleanup, placement, tenant_database};
+use tenantry_catalog::{change, operation, operation_cleanup, placement, tenant_database};
 use tenantry_core::{Change, Isolation};
-use tenantry_engine::fence::{self, State};
+use tenantry_engine::{
+    fence::{self, State},
+    transfer::stream::Direction,
+};
 
-use super::{Failure, Hands, MoveStep, Moving, moves};
+use super::{Failure, Hands, MoveStep, Moving, moves, steered::Stop};
 use crate::{
     Authority,
     audit::{self, Act},
@@ -16,7 +19,13 @@ impl Moving<'_> {
         let (from, to) = (&self.input.from, &self.input.to);
         let mut client = self.ops.catalog().client().await?;
         let transaction = client.transaction().await?;
-        self.journal.hold_step(&transaction, MoveStep::Switch.as_str()).await?;
+        let step = self.named(MoveStep::Switch);
+        self.journal.hold_step(&transaction, step.as_str()).await?;
+        if self.direction == Direction::There
+            && Stop::of(operation::wish_of(&transaction, self.journal.operation.id).await?).is_some()
+        {
+            return Err(Failure::retry("steered", "an operator wants the move to stop"));
+        }
         self.require_closed(hands).await?;
         if !placement::switch(&transaction, from, to).await? {
             return Err(Failure::retry(
@@ -25,7 +34,10 @@ impl Moving<'_> {
             ));
         }
         if to.isolation == Isolation::Database {
-            tenant_database::set_ready(&transaction, to.database).await?;
+            match self.direction {
+                Direction::There => tenant_database::set_ready(&transaction, to.database).await?,
+                Direction::Back => tenant_database::set_ready_again(&transaction, to.database).await?,
+            }
         }
         if from.isolation == Isolation::Database {
             // Or it would be taken for one that waits for a tenant.
@@ -34,7 +46,10 @@ impl Moving<'_> {
         operation_cleanup::settle_home(&transaction, self.journal.operation.id).await?;
         change::announce(&transaction, Change::Tenant(from.tenant)).await?;
         let act = Act {
-            action: "tenant.moved",
+            action: match self.direction {
+                Direction::There => "tenant.moved",
+                Direction::Back => "tenant.moved_back",
+            },
             tenant: Some(from.tenant),
             target: from.tenant.to_string(),
             before: Some(moves::shown(from)),

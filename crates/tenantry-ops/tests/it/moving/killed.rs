@@ -17,7 +17,11 @@ pub(super) const LETTERS: [char; 20] = [
 /// Every place where a move can be killed, in order.
 fn places(object: &str) -> Vec<String> {
     let mut places = Vec::new();
-    for step in MoveStep::ALL {
+    for step in MoveStep::STRAIGHT {
+        // Nothing is done there where the copy has to wait.
+        if matches!(step, MoveStep::Compare | MoveStep::WayBack) {
+            continue;
+        }
         places.push(format!("move.before_{step}"));
         if step == MoveStep::Prepare {
             places.push(format!("move.recorded_{object}"));

@@ -5,6 +5,8 @@ mod held;
 mod killed;
 mod online;
 mod refused;
+mod soak;
+mod steered;
 mod support;
 
-pub(crate) use support::act;
+pub(crate) use support::{act, soak, take_back};

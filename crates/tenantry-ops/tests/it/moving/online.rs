@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::join_all;
 use tenantry_core::{Isolation, OperationId, TenantId};
 use tenantry_engine::transfer::stream::{Direction, StreamName, make_publication};
-use tenantry_ops::{FleetConfig, Operation, OperationState};
+use tenantry_ops::{CertificateError, FleetConfig, Operation, OperationState};
 use tenantry_testing::{OwnClusterOptions, logical_cluster, own_cluster, second_logical_cluster};
 use uuid::Uuid;
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Two servers, `one` and `two`, whose changes can be streamed.
-async fn logical(mut config: FleetConfig) -> Fleet {
+pub(super) async fn logical(mut config: FleetConfig) -> Fleet {
     config.wait = Duration::from_secs(60);
     let fleet = Fleet::empty(config).await;
     fleet.add("one", logical_cluster().await).await;
@@ -29,13 +29,13 @@ async fn logical(mut config: FleetConfig) -> Fleet {
 }
 
 /// Also the smallest tenant works while it is copied.
-fn following() -> FleetConfig {
+pub(super) fn following() -> FleetConfig {
     let mut config = config();
     config.move_online_rows = 0;
     config
 }
 
-async fn write_many(fleet: &Fleet, tenant: TenantId, rows: u32) {
+pub(super) async fn write_many(fleet: &Fleet, tenant: TenantId, rows: u32) {
     let client = fleet.enter(tenant).await.unwrap();
     let sql = format!(
         "insert into notes (contact, text)
@@ -46,13 +46,13 @@ async fn write_many(fleet: &Fleet, tenant: TenantId, rows: u32) {
 
 /// What a writer knows of the rows that it wrote.
 #[derive(Default)]
-struct Written {
+pub(super) struct Written {
     /// The text of each, or that it is gone, as it was acknowledged. One whose change was refused is not here.
-    rows: BTreeMap<u32, Option<String>>,
+    pub(super) rows: BTreeMap<u32, Option<String>>,
 }
 
 /// Inserts, changes and deletes rows as the tenant, wherever it lives, until it is told to stop.
-async fn write(fleet: &Fleet, tenant: TenantId, from: u32, stop: &AtomicBool) -> Written {
+pub(super) async fn write(fleet: &Fleet, tenant: TenantId, from: u32, stop: &AtomicBool) -> Written {
     let mut written = Written::default();
     let (mut client, mut ids) = (None, BTreeMap::new());
     let mut n = from;
@@ -103,7 +103,7 @@ async fn write(fleet: &Fleet, tenant: TenantId, from: u32, stop: &AtomicBool) ->
     written
 }
 
-async fn assert_all_there(fleet: &Fleet, tenant: TenantId, written: &Written) {
+pub(super) async fn assert_all_there(fleet: &Fleet, tenant: TenantId, written: &Written) {
     let client = fleet.enter(tenant).await.unwrap();
     let rows = client
         .query("select text from notes where text like 'w%.%'", &[])
@@ -165,8 +165,48 @@ async fn a_tenant_writes_while_it_moves_and_every_row_arrives_once() {
             "{to}: both are measured"
         );
         assert_eq!(ended.progress["held_because"], serde_json::Value::Null);
+        assert!(figure("compared_ms") > 0, "{to}: it was compared while it wrote");
+        assert!(figure("compared_again") > 0, "{to}: and what it wrote since, again");
+        assert_certified(&fleet, tenant.id, &ended, to).await;
     }
     assert_eq!(fleet.rows(neighbour.id).await, others);
+}
+
+/// The certificate says what was moved, up to the last row, and nobody has changed it.
+async fn assert_certified(fleet: &Fleet, tenant: TenantId, ended: &Operation, to: &str) {
+    let certificate = &ended.progress["certificate"];
+    assert_eq!(fleet.ops.verify_certificate(certificate), Ok(()), "{certificate}");
+    let mut other = certificate.clone();
+    other["held_ms"] = 0.into();
+    assert_eq!(fleet.ops.verify_certificate(&other), Err(CertificateError::Tampered));
+    assert_eq!(certificate["compared"], "while the tenant worked");
+    let place = format!(
+        "{}@{}",
+        certificate["to"]["isolation"].as_str().unwrap(),
+        certificate["to"]["server_name"].as_str().unwrap()
+    );
+    assert_eq!(place, to);
+    for position in ["copied", "compared", "switched"] {
+        assert!(certificate["positions"][position].is_string(), "{certificate}");
+    }
+    let tables = certificate["tables"].as_array().unwrap();
+    let notes = tables.iter().find(|table| table["table"] == "notes").unwrap();
+    // It goes on writing in its new home, so that nobody can count them any more; the engine's tests do.
+    let (rows, rows_now) = (notes["rows"].as_i64().unwrap(), notes["rows_now"].as_i64().unwrap());
+    assert!(
+        60_000 < rows && rows <= rows_now && rows_now <= fleet.notes(tenant).await,
+        "{to}: {notes}"
+    );
+    let told = fleet
+        .ops
+        .list_audit(&operator(), Some(tenant), None, 100)
+        .await
+        .unwrap();
+    let noted = told
+        .iter()
+        .find(|entry| entry.action == "tenant.move_certified")
+        .unwrap();
+    assert_eq!(noted.after.as_ref(), Some(certificate));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,7 +240,7 @@ async fn a_small_tenant_moves_behind_the_closed_fence() {
 }
 
 /// In order; the slot is there from `slot_made` on.
-const PLACES: [&str; 18] = [
+const PLACES: [&str; 20] = [
     "before_follow",
     "recorded_publication",
     "recorded_slot",
@@ -208,6 +248,8 @@ const PLACES: [&str; 18] = [
     "after_follow",
     "before_catch_up",
     "after_catch_up",
+    "before_compare",
+    "after_compare",
     "before_close",
     "after_close",
     "before_copy",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use secrecy::ExposeSecret as _;
 use tenantry_core::{Isolation, TenantId};
-use tenantry_ops::{MoveError, MoveRequest, Operation, OperationState, Ops, Tenant, TenantRef};
+use tenantry_ops::{MoveError, MoveRequest, Operation, OperationState, Ops, Steer, Tenant, TenantRef};
 use tenantry_testing::second_cluster;
 
 use crate::fleet::{Fleet, operator};
@@ -19,12 +19,39 @@ pub(crate) fn request(to: &str) -> MoveRequest {
         to: isolation.parse().unwrap(),
         server,
         force: false,
+        soak: None,
     }
 }
 
 /// What a child does: begins a move and works on it.
 pub(crate) async fn act(ops: &Ops, tenant: &TenantRef, to: &str) {
     if let Ok(begun) = ops.move_tenant(&operator(), tenant, &request(to), None).await {
+        let _ = ops.finish_move(&operator(), begun.id, &|_| ()).await;
+    }
+}
+
+/// What a child does: moves a tenant with a soak of a second, and works on it to its end.
+pub(crate) async fn soak(ops: &Ops, tenant: &TenantRef, to: &str) {
+    let mut wish = request(to);
+    wish.soak = Some(std::time::Duration::from_secs(1));
+    let begun = ops.move_tenant(&operator(), tenant, &wish, None).await.unwrap();
+    loop {
+        let seen = ops.finish_move(&operator(), begun.id, &|_| ()).await.unwrap();
+        if seen.state.is_final() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+/// What a child does: takes a tenant whose move soaks back.
+pub(crate) async fn take_back(ops: &Ops, tenant: &TenantRef) {
+    let tenant = ops.get_tenant(&operator(), tenant).await.unwrap();
+    let newest = ops
+        .list_operations(&operator(), Some(tenant.id), None, 1)
+        .await
+        .unwrap();
+    if let Ok(begun) = ops.steer_move(&operator(), newest[0].id, Steer::Rollback).await {
         let _ = ops.finish_move(&operator(), begun.id, &|_| ()).await;
     }
 }
