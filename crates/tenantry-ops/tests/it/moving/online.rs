@@ -191,7 +191,12 @@ async fn assert_certified(fleet: &Fleet, tenant: TenantId, ended: &Operation, to
     }
     let tables = certificate["tables"].as_array().unwrap();
     let notes = tables.iter().find(|table| table["table"] == "notes").unwrap();
-    assert_eq!(notes["rows_now"], fleet.notes(tenant).await, "{to}: {notes}");
+    // It goes on writing in its new home, so that nobody can count them any more; the engine's tests do.
+    let (rows, rows_now) = (notes["rows"].as_i64().unwrap(), notes["rows_now"].as_i64().unwrap());
+    assert!(
+        60_000 < rows && rows <= rows_now && rows_now <= fleet.notes(tenant).await,
+        "{to}: {notes}"
+    );
     let told = fleet
         .ops
         .list_audit(&operator(), Some(tenant), None, 100)
