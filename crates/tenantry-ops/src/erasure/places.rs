@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tenantry_catalog::{
-    backup, erasure,
-    operation,
+    backup, erasure, operation,
     server::{self, Server},
     tenant_database::{self, DatabaseKind, TenantDatabase},
 };
