@@ -81,6 +81,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "streams",
         sql: include_str!("../migrations/0013_streams.sql"),
     },
+    Migration {
+        version: 16,
+        name: "replicas",
+        sql: include_str!("../migrations/0016_replicas.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.
