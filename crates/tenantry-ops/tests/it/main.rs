@@ -23,6 +23,7 @@ mod migrate_overlay;
 mod migrate_verify;
 mod moving;
 mod names;
+mod replicas;
 mod runners;
 mod servers;
 mod spares;
