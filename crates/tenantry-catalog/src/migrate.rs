@@ -91,6 +91,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "erasure",
         sql: include_str!("../migrations/0015_erasure.sql"),
     },
+    Migration {
+        version: 16,
+        name: "replicas",
+        sql: include_str!("../migrations/0016_replicas.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

@@ -24,6 +24,7 @@ pub mod placement;
 pub mod plan_excess;
 pub mod plan_limit;
 pub mod plan_rule;
+pub mod replica;
 pub mod server;
 pub mod session;
 pub mod signing_key;

@@ -12,6 +12,7 @@ mod id;
 mod isolation;
 mod job;
 mod limits;
+mod log_position;
 mod operator;
 mod placement;
 mod role;
@@ -35,6 +36,7 @@ pub use id::{
 pub use isolation::{Isolation, UnknownIsolation};
 pub use job::{JobState, UnknownJobState};
 pub use limits::{Decision, Excess, Pace, PlanLimits, Rate};
+pub use log_position::end_of_log;
 pub use operator::{Operator, OperatorScope, OperatorScopes, UnknownOperatorScope};
 pub use placement::{Epoch, Placement, SHARED_SCHEMA, own_database_name, own_schema_name};
 pub use role::{Role, UnknownRole};

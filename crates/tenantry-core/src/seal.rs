@@ -16,6 +16,8 @@
 //!
 //! The first 25 bytes in hex are the **seal**: the carrier's value and the expectation that every later call sends.
 //!
+//! What is signed ends with where the backend runs ([`Place`]): nothing on a primary, 8 bytes on a standby.
+//!
 //! A worker's token names no tenant, so it binds nothing: it proves to the functions that hand out jobs that whoever calls
 //! holds the key.
 
@@ -28,6 +30,8 @@ use crate::{AccountId, Epoch, Role, TenantId};
 pub const MESSAGE_LEN: usize = 58;
 /// How many leading bytes of the message make the seal.
 pub const SEAL_LEN: usize = 25;
+/// The length of a sealed position in bytes.
+pub const POSITION_LEN: usize = 25;
 /// How long a token is accepted, in microseconds: it is used in the round trip it was made for.
 pub const TOKEN_TTL_US: i64 = 30_000_000;
 /// Microseconds between 1970-01-01 and 2000-01-01, PostgreSQL's epoch.
@@ -59,6 +63,22 @@ pub struct Token {
     pub account: Option<AccountId>,
     /// The placement the signer believes in.
     pub epoch: Epoch,
+}
+
+/// Where a backend runs, as a part of what is signed for it and not of the message.
+///
+/// A standby has its primary's keys and may have a backend of the same number: a token for one is worth nothing at the other.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Place(Option<[u8; 8]>);
+
+impl Place {
+    /// On a primary.
+    pub const PRIMARY: Self = Self(None);
+
+    /// On the standby whose server started then, as `timestamptz_send` writes it: another start is another place.
+    pub fn standby(started: [u8; 8]) -> Self {
+        Self(Some(started))
+    }
 }
 
 /// A database's key with its id: two live at a time while they rotate.
@@ -110,28 +130,78 @@ impl Key {
         (inner, outer)
     }
 
-    /// Signs a token.
+    /// Signs a token for a primary.
     pub fn sign(&self, token: &Token) -> Signed {
-        self.sign_message(token.message(self.id))
+        self.sign_at(token, Place::PRIMARY)
+    }
+
+    /// Signs a token for where its backend runs.
+    pub fn sign_at(&self, token: &Token, place: Place) -> Signed {
+        self.sign_message(token.message(self.id), place)
     }
 
     /// Signs what lets this backend take jobs of every tenant of the database, and nothing else.
     pub fn sign_worker(&self, backend_pid: i32, now_us: i64) -> Signed {
+        self.sign_worker_at(backend_pid, now_us, Place::PRIMARY)
+    }
+
+    /// The same for where the backend runs: at a standby it says only how far that is.
+    pub fn sign_worker_at(&self, backend_pid: i32, now_us: i64, place: Place) -> Signed {
         let mut message = [0; MESSAGE_LEN];
         message[24] = FLAG_WORKER;
         message[25..33].copy_from_slice(&accept_until(now_us).to_be_bytes());
         message[33..37].copy_from_slice(&backend_pid.to_be_bytes());
         message[37] = self.id;
-        self.sign_message(message)
+        self.sign_message(message, place)
     }
 
-    fn sign_message(&self, message: [u8; MESSAGE_LEN]) -> Signed {
-        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.secret).expect("HMAC takes keys of any length");
+    fn sign_message(&self, message: [u8; MESSAGE_LEN], place: Place) -> Signed {
+        let mut mac = self.hmac();
         mac.update(&message);
+        if let Place(Some(started)) = place {
+            mac.update(&started);
+        }
         Signed {
             message,
             mac: mac.finalize().into_bytes().into(),
         }
+    }
+
+    /// A position in a server's log as a text that tells nobody what it is, and that nobody else can make: how busy a server is
+    /// is not a tenant's to know. `nonce` is random.
+    pub fn seal_position(&self, position: u64, nonce: [u8; 8]) -> [u8; POSITION_LEN] {
+        let mut sealed = [0; POSITION_LEN];
+        sealed[0] = self.id;
+        sealed[1..9].copy_from_slice(&nonce);
+        sealed[9..17].copy_from_slice(
+            &(position ^ u64::from_be_bytes(self.derive(b"tenantry.position.pad", &nonce))).to_be_bytes(),
+        );
+        let tag = self.derive(b"tenantry.position.tag", &sealed[..17]);
+        sealed[17..].copy_from_slice(&tag);
+        sealed
+    }
+
+    /// The position; `None` where another key made the text, or nobody did.
+    pub fn open_position(&self, sealed: &[u8; POSITION_LEN]) -> Option<u64> {
+        let tag = self.derive(b"tenantry.position.tag", &sealed[..17]);
+        // Nothing is gained by guessing it: a position says only how long a read of the tenant's own rows waits.
+        if sealed[0] != self.id || sealed[17..] != tag {
+            return None;
+        }
+        let hidden = u64::from_be_bytes(sealed[9..17].try_into().ok()?);
+        Some(hidden ^ u64::from_be_bytes(self.derive(b"tenantry.position.pad", &sealed[1..9])))
+    }
+
+    fn derive(&self, purpose: &[u8; 21], of: &[u8]) -> [u8; 8] {
+        let mut mac = self.hmac();
+        mac.update(purpose);
+        mac.update(of);
+        let mac: [u8; 32] = mac.finalize().into_bytes().into();
+        std::array::from_fn(|byte| mac[byte])
+    }
+
+    fn hmac(&self) -> Hmac<Sha256> {
+        <Hmac<Sha256> as KeyInit>::new_from_slice(&self.secret).expect("HMAC takes keys of any length")
     }
 }
 
@@ -208,6 +278,31 @@ mod tests {
         assert_eq!(signed.message[37], 9);
         assert_eq!(signed.message[57], 3);
         assert_eq!(signed.seal(), format!("{:030x}aa{:016x}31", 0, 7));
+    }
+
+    #[test]
+    fn a_token_for_another_place_has_another_mac() {
+        let key = Key::new(9, [1; 32]);
+        let macs =
+            [Place::PRIMARY, Place::standby([0; 8]), Place::standby([1; 8])].map(|place| key.sign_at(&token(), place));
+        assert!(macs[0].mac != macs[1].mac && macs[0].mac != macs[2].mac && macs[1].mac != macs[2].mac);
+        assert_eq!(macs[0], key.sign(&token()));
+        assert_eq!(macs[0].message, macs[1].message);
+    }
+
+    #[test]
+    fn a_position_opens_with_its_key_only() {
+        let key = Key::new(9, [1; 32]);
+        let sealed = key.seal_position(0x1_0000_0018, [5; 8]);
+        assert_eq!(key.open_position(&sealed), Some(0x1_0000_0018));
+        assert_ne!(sealed, key.seal_position(0x1_0000_0018, [6; 8]));
+        assert_eq!(Key::new(9, [2; 32]).open_position(&sealed), None);
+        assert_eq!(Key::new(8, [1; 32]).open_position(&sealed), None);
+        for byte in 0..POSITION_LEN {
+            let mut other = sealed;
+            other[byte] ^= 1;
+            assert_eq!(key.open_position(&other), None, "{byte}");
+        }
     }
 
     #[test]

@@ -126,6 +126,26 @@ impl ServerAdmin {
         other
     }
 
+    /// The same role at another address of the same kind of server, a standby: as securely as before.
+    #[must_use]
+    pub fn at(&self, host: &str, port: u16) -> Self {
+        let known = &self.config;
+        let mut config = Config::new();
+        config
+            .host(host)
+            .port(port)
+            .ssl_mode(known.get_ssl_mode())
+            .user(known.get_user().unwrap_or_default())
+            .password(known.get_password().unwrap_or_default())
+            .dbname(self.maintenance_database())
+            .application_name(known.get_application_name().unwrap_or_default())
+            .connect_timeout(known.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT));
+        Self {
+            config,
+            tls: self.tls.clone(),
+        }
+    }
+
     /// How it connects.
     pub fn config(&self) -> &Config {
         &self.config

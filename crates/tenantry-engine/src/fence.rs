@@ -7,9 +7,11 @@
 //! All of it needs a connection of the administrator or the mover that is in no transaction, under read committed.
 
 mod older;
+mod replica;
 mod wait;
 
 pub use older::{Ended, end_older};
+pub use replica::{Followed, follow};
 pub use wait::{Drained, Wait, wait_for_older};
 
 use tenantry_core::{Epoch, TenantId};

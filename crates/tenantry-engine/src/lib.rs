@@ -16,6 +16,7 @@ mod roles;
 pub mod seal;
 pub mod size;
 mod sql_error;
+pub mod standby;
 pub mod structure;
 pub mod survey;
 pub mod transfer;

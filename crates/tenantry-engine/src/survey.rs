@@ -21,6 +21,8 @@ pub struct Survey {
     pub creates_databases: bool,
     /// Whether the server takes changes: no standby, not read-only.
     pub writable: bool,
+    /// Whether it follows another server.
+    pub standby: bool,
 }
 
 /// Looks at the connected server.
@@ -34,7 +36,8 @@ pub async fn survey(client: &Client) -> Result<Survey, SqlError> {
             "select current_setting('server_version_num')::int4,
                     (select system_identifier from pg_catalog.pg_control_system()),
                     r.rolname::text, r.rolsuper, r.rolcreaterole, r.rolcreatedb,
-                    not pg_catalog.pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'
+                    not pg_catalog.pg_is_in_recovery() and current_setting('transaction_read_only') = 'off',
+                    pg_catalog.pg_is_in_recovery()
                from pg_catalog.pg_roles as r where r.rolname = current_user",
             &[],
         )
@@ -49,5 +52,6 @@ pub async fn survey(client: &Client) -> Result<Survey, SqlError> {
         creates_roles: superuser || row.get(4),
         creates_databases: superuser || row.get(5),
         writable: row.get(6),
+        standby: row.get(7),
     })
 }

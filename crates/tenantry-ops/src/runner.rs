@@ -16,6 +16,7 @@ mod moving;
 mod prepare;
 pub(crate) mod provision;
 mod purge;
+mod replicas;
 mod site;
 mod undo;
 mod work;

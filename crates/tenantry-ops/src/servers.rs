@@ -5,6 +5,7 @@ use serde_json::json;
 use tenantry_catalog::{
     CatalogError, change,
     operation::{self, NewOperation, OperationKind},
+    replica,
     server::{self, Inserted, NewServer, Pooler, Server},
     tenant_database::{self, DatabaseKind, TenantDatabase},
 };
@@ -20,7 +21,9 @@ use crate::{
     Authority, Forbidden, Ops, TenantError, Unfinished,
     audit::{self, Act},
     derived::MIGRATION_REFUSED,
-    placing, runner, secret,
+    placing,
+    replicas::{self, REPLICAS_MAX, ReplicaCheck, host_and_port},
+    runner, secret,
 };
 
 /// A server that shall be registered.
@@ -47,6 +50,8 @@ pub struct ServerChange {
     pub connections: Option<i32>,
     /// How the application reaches it: by a pooler at this `host:port`, or, `Some(None)`, as the administrator does.
     pub pooler: Option<Option<(Pooler, String)>>,
+    /// Its standbys that the application may read from, as `host:port`: these and no others.
+    pub replicas: Option<Vec<String>>,
     /// Whether the application's roles get new passwords.
     pub new_passwords: bool,
 }
@@ -60,6 +65,8 @@ pub struct ServerCheck {
     pub server_version: Option<i32>,
     /// How its tenant databases can prove contexts, if it could be found out.
     pub tier: Option<Tier>,
+    /// How its replicas stand.
+    pub replicas: Vec<ReplicaCheck>,
     /// What stands in the way of using it, in sentences; empty when all is well.
     pub problems: Vec<String>,
 }
@@ -89,6 +96,17 @@ pub enum ServerError {
     /// The pooler's address has no usable form.
     #[error("a pooler's address is a host and a port, as in pooler.example:6432")]
     PoolerAddress,
+    /// A replica's address has no usable form.
+    #[error(
+        "a replica's address is a host and a port, as in replica.example:5432; a server has at most {REPLICAS_MAX} replicas"
+    )]
+    ReplicaAddress,
+    /// A pooler stands before the server.
+    #[error(
+        "a server that is reached by a pooler has no replicas: nobody can ask it how far it is; take the pooler away \
+         (`tenantry server set <name> --no-pooler`), or list no replicas (`--no-replicas`)"
+    )]
+    PoolerAndReplicas,
     /// The capacity is negative.
     #[error("a capacity is not negative")]
     Capacity,
@@ -236,6 +254,7 @@ impl Ops {
         if let Some(Some((_, address))) = &change.pooler {
             check_pooler_address(address)?;
         }
+        check_replica_addresses(change.replicas.as_deref().unwrap_or_default())?;
         if let Some(url) = &change.admin_url {
             self.change_server_address(authority, name, url).await?;
         }
@@ -244,6 +263,16 @@ impl Ops {
             .await?
             .ok_or(ServerError::NotFound)?;
         let pools = tenant_database::list_ready_on(&client, known.id).await?;
+        let is_pooled = match &change.pooler {
+            Some(pooler) => pooler.is_some(),
+            None => known.pooler.is_some(),
+        };
+        if is_pooled && !change.replicas.as_ref().unwrap_or(&known.replicas).is_empty() {
+            return Err(ServerError::PoolerAndReplicas);
+        }
+        if let Some(replicas) = &change.replicas {
+            replicas::require_standbys(&self.administrator(&known).await?, &known, replicas).await?;
+        }
         if let Some(pooler) = &change.pooler {
             self.let_pooled_tokens(&known, &pools, pooler.is_some()).await?;
         }
@@ -257,6 +286,10 @@ impl Ops {
             server::set_pooler(&transaction, known.id, pooler).await?;
             change::announce(&transaction, Change::Servers).await?;
         }
+        if let Some(replicas) = &change.replicas {
+            replica::set(&transaction, known.id, replicas).await?;
+            change::announce(&transaction, Change::Servers).await?;
+        }
         let pooler = change
             .pooler
             .as_ref()
@@ -265,10 +298,13 @@ impl Ops {
             action: "server.change",
             tenant: None,
             target: known.name.clone(),
-            before: Some(json!({ "connections": known.connections, "pooler": known.app_address })),
+            before: Some(
+                json!({ "connections": known.connections, "pooler": known.app_address, "replicas": known.replicas }),
+            ),
             after: Some(json!({
                 "connections": change.connections,
                 "pooler": pooler,
+                "replicas": change.replicas,
                 "new_passwords": change.new_passwords,
             })),
         };
@@ -386,9 +422,10 @@ impl Ops {
         let shared = tenant_database::find_shared(&client, known.id).await?;
         drop(client);
         let mut check = ServerCheck {
-            name: known.name,
+            name: known.name.clone(),
             server_version: None,
             tier: None,
+            replicas: Vec::new(),
             problems: Vec::new(),
         };
         let found = match reach(&administration.admin_url) {
@@ -421,6 +458,15 @@ impl Ops {
                 Err(error) => check.problems.push(error.to_string()),
             }
         }
+        check.replicas = replicas::check(&admin, &known).await;
+        let of_replicas = check.replicas.iter();
+        check.problems.extend(of_replicas.filter_map(|replica| {
+            let problem = replica.problem.as_ref()?;
+            Some(format!(
+                "nothing is read from the replica {}: {problem}",
+                replica.address
+            ))
+        }));
         if check.problems.is_empty() {
             self.note_checked(known.id, found.version).await?;
         }
@@ -460,12 +506,16 @@ fn check_connections(connections: Option<i32>) -> Result<(), ServerError> {
     }
 }
 
+fn check_replica_addresses(addresses: &[String]) -> Result<(), ServerError> {
+    let fit = addresses.len() <= REPLICAS_MAX && addresses.iter().all(|address| host_and_port(address).is_some());
+    if fit { Ok(()) } else { Err(ServerError::ReplicaAddress) }
+}
+
 fn check_pooler_address(address: &str) -> Result<(), ServerError> {
-    let parts = address.rsplit_once(':');
-    let fits = parts.is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains(['/', '@', ' ']) && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    if fits { Ok(()) } else { Err(ServerError::PoolerAddress) }
+    match host_and_port(address) {
+        Some(_) => Ok(()),
+        None => Err(ServerError::PoolerAddress),
+    }
 }
 
 fn unreachable(error: &dyn std::error::Error) -> ServerError {

@@ -59,6 +59,11 @@ pub struct PoolConfig {
     /// How long a call waits for its tenant's move to end, before it fails and says when to come again. What had no effect is run at the
     /// new home.
     pub move_wait: Duration,
+    /// How old what a replica shows may be where a call says nothing else: half of what a suspension may take to be heard everywhere.
+    pub staleness_max: Duration,
+    /// How often a server and its replicas are asked how far they are, while somebody reads there: a few of these fit into
+    /// [`staleness_max`](Self::staleness_max).
+    pub replica_poll: Duration,
     /// How long a placement is believed without a notification; the fence catches what is older.
     pub placement_ttl: Duration,
     /// Placements kept.
@@ -90,6 +95,8 @@ impl Default for PoolConfig {
             tables_per_schema: 32,
             statements_max: 256,
             move_wait: Duration::from_secs(5),
+            staleness_max: Duration::from_millis(500),
+            replica_poll: Duration::from_millis(100),
             placement_ttl: Duration::from_secs(60),
             placements_max: 100_000,
         }

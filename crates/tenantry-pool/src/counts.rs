@@ -29,6 +29,12 @@ pub struct PoolCounts {
     pub seal_refusals: u64,
     /// Sessions that were not as they had been left; their connections were closed.
     pub session_refusals: u64,
+    /// Reads that a replica answered.
+    pub replica_reads: u64,
+    /// Reads that might have gone to a replica and went to the primary.
+    pub primary_reads: u64,
+    /// Those of them that had failed at a replica.
+    pub replica_failures: u64,
 }
 
 struct Counters {
@@ -40,6 +46,9 @@ struct Counters {
     fence_refusals: AtomicU64,
     seal_refusals: AtomicU64,
     session_refusals: AtomicU64,
+    replica_reads: AtomicU64,
+    primary_reads: AtomicU64,
+    replica_failures: AtomicU64,
 }
 
 static COUNTERS: Counters = Counters {
@@ -51,6 +60,9 @@ static COUNTERS: Counters = Counters {
     fence_refusals: AtomicU64::new(0),
     seal_refusals: AtomicU64::new(0),
     session_refusals: AtomicU64::new(0),
+    replica_reads: AtomicU64::new(0),
+    primary_reads: AtomicU64::new(0),
+    replica_failures: AtomicU64::new(0),
 };
 
 impl PoolCounts {
@@ -66,6 +78,9 @@ impl PoolCounts {
             fence_refusals: read(&COUNTERS.fence_refusals),
             seal_refusals: read(&COUNTERS.seal_refusals),
             session_refusals: read(&COUNTERS.session_refusals),
+            replica_reads: read(&COUNTERS.replica_reads),
+            primary_reads: read(&COUNTERS.primary_reads),
+            replica_failures: read(&COUNTERS.replica_failures),
         }
     }
 }
@@ -85,6 +100,18 @@ pub(crate) fn not_opened() {
 pub(crate) fn waited(time: Duration) {
     add(&COUNTERS.waits, 1);
     add(&COUNTERS.waited_us, u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+}
+
+pub(crate) fn read_at_replica() {
+    add(&COUNTERS.replica_reads, 1);
+}
+
+pub(crate) fn read_at_primary() {
+    add(&COUNTERS.primary_reads, 1);
+}
+
+pub(crate) fn fell_back() {
+    add(&COUNTERS.replica_failures, 1);
 }
 
 pub(crate) fn slow_statement() {

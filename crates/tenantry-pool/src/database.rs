@@ -6,14 +6,14 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tenantry_core::TenantId;
+use tenantry_core::{TenantId, seal::Place};
 use tenantry_wire::{Binding, Connection, Endpoint, Options, Session};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
     Error, Home, Incarnation, PoolConfig, counts,
     member::{Lease, Member},
-    place::{Lane, Place},
+    place::{self, Lane},
     seat::Seat,
     server::{Seated, ServerPool},
     timer::Timer,
@@ -22,12 +22,39 @@ use crate::{
 /// The source of placements is not asked more often than this because a database lets nobody in.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
 
+/// How a tenant database is reached, and what has to be found there.
+#[derive(Clone)]
+pub(crate) struct Way {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) incarnation: Option<Incarnation>,
+    /// By a pooler in transaction mode.
+    pub(crate) pooled: bool,
+    /// On a standby of its server.
+    pub(crate) standby: bool,
+}
+
+impl Way {
+    fn is_same(&self, other: &Self) -> bool {
+        self.incarnation == other.incarnation
+            && (self.pooled, self.standby) == (other.pooled, other.standby)
+            && (Arc::ptr_eq(&self.endpoint, &other.endpoint) || self.endpoint.same_as(&other.endpoint))
+    }
+}
+
+impl From<&Home> for Way {
+    fn from(home: &Home) -> Self {
+        Self {
+            endpoint: home.endpoint.clone(),
+            incarnation: home.incarnation,
+            pooled: home.pooled,
+            standby: false,
+        }
+    }
+}
+
 /// The connections to one tenant database.
 pub(crate) struct DatabasePool {
-    endpoint: Arc<Endpoint>,
-    incarnation: Option<Incarnation>,
-    /// By a pooler in transaction mode.
-    pooled: bool,
+    way: Way,
     config: Arc<PoolConfig>,
     server: Arc<ServerPool>,
     slot: usize,
@@ -58,12 +85,10 @@ impl Drop for DatabasePool {
 }
 
 impl DatabasePool {
-    pub(crate) fn new(home: &Home, config: Arc<PoolConfig>, server: Arc<ServerPool>) -> Arc<Self> {
+    pub(crate) fn new(way: Way, config: Arc<PoolConfig>, server: Arc<ServerPool>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             slot: server.add(this.clone()),
-            endpoint: home.endpoint.clone(),
-            incarnation: home.incarnation,
-            pooled: home.pooled,
+            way,
             config,
             server,
             refreshed_at: Mutex::new(None),
@@ -78,16 +103,14 @@ impl DatabasePool {
         self.slot
     }
 
-    /// Whether the pool leads where these would.
-    pub(crate) fn leads_to(&self, home: &Home) -> bool {
-        self.incarnation == home.incarnation
-            && self.pooled == home.pooled
-            && (Arc::ptr_eq(&self.endpoint, &home.endpoint) || self.endpoint.same_as(&home.endpoint))
+    /// Whether the pool leads there.
+    pub(crate) fn leads_to(&self, way: &Way) -> bool {
+        self.way.is_same(way)
     }
 
     /// What leaves something in its session, or relies on one, is refused where a pooler lends sessions.
     pub(crate) fn require_sessions(&self) -> Result<(), Error> {
-        match self.pooled {
+        match self.way.pooled {
             true => Err(Error::NeedsSession),
             false => Ok(()),
         }
@@ -156,7 +179,7 @@ impl DatabasePool {
     }
 
     /// A place for a connection of another lane.
-    pub(crate) async fn place(self: &Arc<Self>, tenant: TenantId, lane: Lane) -> Result<Place, Error> {
+    pub(crate) async fn place(self: &Arc<Self>, tenant: TenantId, lane: Lane) -> Result<place::Place, Error> {
         let receiver = self.server.queue_for_place(self.slot, tenant, lane)?;
         self.wait(tenant, receiver).await
     }
@@ -183,14 +206,14 @@ impl DatabasePool {
     }
 
     async fn open(&self) -> Result<Box<Member>, Error> {
-        let connection = self.connect().await?;
+        let (connection, place) = self.connect().await?;
         let seat = seat(&connection)?;
         let now = Instant::now();
         let dies = now + jittered(self.config.life_max, connection.process_id());
         Ok(Box::new(Member {
             _seated: self.server.seat(&seat),
             seat,
-            session: Session::new(connection),
+            session: Session::new(connection).at(place),
             timer: Timer::default(),
             opened: now,
             dies,
@@ -201,37 +224,46 @@ impl DatabasePool {
 
     /// Opens a connection for a place of a lane, and what ends it from outside.
     pub(crate) async fn connect_seated(&self) -> Result<(Connection, Seated), Error> {
-        let connection = self.connect().await?;
+        let (connection, _) = self.connect().await?;
         let seated = self.server.seat(&seat(&connection)?);
         Ok((connection, seated))
     }
 
-    /// Opens a connection to the very database that the key was made for.
-    async fn connect(&self) -> Result<Connection, Error> {
+    /// Opens a connection to the very database that the key was made for, and tells where its backend runs.
+    async fn connect(&self) -> Result<(Connection, Place), Error> {
         let options = Options {
             statements_max: self.config.statements_max,
-            pooled: self.pooled,
+            pooled: self.way.pooled,
             ..Options::default()
         };
         let opening = async {
-            let mut connection = Connection::connect(self.endpoint.clone(), &options).await?;
-            let incarnation = match self.incarnation {
+            let mut connection = Connection::connect(self.way.endpoint.clone(), &options).await?;
+            let incarnation = match self.way.incarnation {
                 Some(_) => Some(incarnation(&mut connection).await?),
                 None => None,
             };
-            Ok((connection, incarnation))
+            let place = match self.way.standby {
+                true => standby(&mut connection).await?,
+                false => Some(Place::PRIMARY),
+            };
+            Ok((connection, incarnation, place))
         };
         let connected = tokio::time::timeout(self.config.connect_timeout, opening).await;
         let timed_out = || tenantry_wire::Error::Io(std::io::ErrorKind::TimedOut.into());
-        let (connection, incarnation) = connected
+        let (connection, incarnation, place) = connected
             .unwrap_or_else(|_| Err(timed_out()))
             .map_err(|error| Error::Connect(Arc::new(error)))?;
-        if incarnation != self.incarnation {
+        let Some(place) = place else {
+            tracing::error!("what is listed as a replica takes writes of its own: it is not read from");
+            connection.end().await;
+            return Err(Error::NotStandby);
+        };
+        if incarnation != self.way.incarnation {
             tracing::error!("a tenant database is not the one that its key was made for: it is not used");
             connection.end().await;
             return Err(Error::Incarnation);
         }
-        Ok(connection)
+        Ok((connection, place))
     }
 }
 
@@ -243,6 +275,18 @@ fn seat(connection: &Connection) -> Result<Arc<Seat>, Error> {
 /// Up to a tenth earlier, so that connections opened together do not end together.
 pub(crate) fn jittered(life: Duration, seed: i32) -> Duration {
     life - life / 10 * seed.unsigned_abs().wrapping_mul(2_654_435_761).rem_euclid(100) / 100
+}
+
+/// Which standby it is, as tokens name it; `None` where it is none.
+async fn standby(connection: &mut Connection) -> Result<Option<Place>, tenantry_wire::Error> {
+    let sql =
+        "select pg_catalog.pg_is_in_recovery(), pg_catalog.timestamptz_send(pg_catalog.pg_postmaster_start_time())";
+    let outcome = connection.query(sql, &[]).await?;
+    let no_answer = tenantry_wire::Error::Protocol("no answer about the standby");
+    let row = outcome.rows.first().ok_or(no_answer)?;
+    let started: Vec<u8> = row.get(1)?;
+    let place = <[u8; 8]>::try_from(started).map(Place::standby).ok();
+    Ok(place.filter(|_| row.get(0).unwrap_or(false)))
 }
 
 async fn incarnation(connection: &mut Connection) -> Result<Incarnation, tenantry_wire::Error> {

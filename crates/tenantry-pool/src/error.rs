@@ -17,6 +17,9 @@ pub enum Error {
     /// The database is not the one that its key was made for: restored or cloned. It must get new keys first.
     #[error("the tenant database is a copy or was restored: give it new keys before it serves")]
     Incarnation,
+    /// What was reached as a replica takes writes of its own: it was promoted, or never was one.
+    #[error("the replica is no standby of the tenant's server")]
+    NotStandby,
     /// The tenant has no home to go to.
     #[error(transparent)]
     Locate(#[from] LocateError),
@@ -57,6 +60,7 @@ impl Error {
     pub(crate) fn again(&self) -> Self {
         match self {
             Self::Connect(error) => Self::Connect(error.clone()),
+            Self::NotStandby => Self::NotStandby,
             _ => Self::Incarnation,
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tenantry_core::{Excess, Placement, PlanLimits, TenantDatabaseId, TenantId, Tier, seal};
+use tenantry_core::{Excess, Placement, PlanLimits, ServerId, TenantDatabaseId, TenantId, Tier, seal};
 use tenantry_wire::Endpoint;
 
 /// A tenant's placement with what it takes to reach and to bind a connection there.
@@ -34,6 +34,15 @@ pub struct Incarnation {
     pub database_oid: u32,
 }
 
+/// A standby of the server where a tenant lives: the same databases, roles and passwords, at another address.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// Counts its connections, as a server of its own.
+    pub id: ServerId,
+    /// The tenant database there, as its application role.
+    pub endpoint: Arc<Endpoint>,
+}
+
 /// Where a tenant lives, and how it is served there.
 #[derive(Clone, Debug)]
 pub struct Served {
@@ -45,6 +54,8 @@ pub struct Served {
     pub limits: PlanLimits,
     /// What it has more of than that.
     pub excess: Vec<Excess>,
+    /// Where its rows can be read too, a little later.
+    pub replicas: Vec<Replica>,
 }
 
 impl From<Home> for Served {
@@ -54,6 +65,7 @@ impl From<Home> for Served {
             schema_version: None,
             limits: PlanLimits::default(),
             excess: Vec::new(),
+            replicas: Vec::new(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use tenantry_core::TenantId;
 use tenantry_wire::Session;
 
-use crate::{database::DatabasePool, seat::Seat, server::Seated, timer::Timer};
+use crate::{database::DatabasePool, seat::Seat, server::Seated, timer::Timer, written::Written};
 
 /// How long a cancelled statement's connection is waited for before it is closed all the same, and how long a server may take to
 /// end its side of a connection.
@@ -60,6 +60,8 @@ pub(crate) struct Lease {
     member: Option<Box<Member>>,
     pool: Arc<DatabasePool>,
     tenant: TenantId,
+    /// Is told when what was done here may have been a write.
+    written: Option<Arc<Written>>,
 }
 
 impl Lease {
@@ -68,7 +70,13 @@ impl Lease {
             member: Some(member),
             pool,
             tenant,
+            written: None,
         }
+    }
+
+    /// What is done on the connection may be a write of these callers'.
+    pub(crate) fn writes(&mut self, written: &Arc<Written>) {
+        self.written = Some(written.clone());
     }
 
     /// The session, and the timer that limits its calls.
@@ -125,6 +133,9 @@ impl DerefMut for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(member) = self.member.take() else { return };
+        if let Some(written) = &self.written {
+            written.note(member.session.is_clean());
+        }
         self.pool.put_back(member, self.tenant);
     }
 }

@@ -1,7 +1,8 @@
 //! Where tenants live, remembered.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    hash::Hash,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -16,7 +17,13 @@ use tenantry_wire::Binding;
 use tokio::sync::Notify;
 
 use crate::{
-    Caller, Error, Home, LocateError, PlacementSource, PoolConfig, Served, database::DatabasePool, server::ServerPool,
+    Caller, Error, Home, LocateError, PlacementSource, PoolConfig, Replica, ReplicaStatus, Served,
+    database::{DatabasePool, Way},
+    member::Lease,
+    replica::{Branch, Branches},
+    server::ServerPool,
+    watch::{Listed, Watch},
+    written::Writing,
 };
 
 /// A home with the pool that leads there, and what each call to it needs.
@@ -29,6 +36,10 @@ pub(crate) struct Located {
     pub(crate) grant: Arc<Grant>,
     /// How long one of its statements may run.
     pub(crate) statement_timeout: Duration,
+    /// The same database on the replicas of its server.
+    pub(crate) replicas: Branches,
+    /// How far those are; `None` where there are none.
+    pub(crate) watch: Option<Arc<Watch>>,
     schema: Arc<str>,
     search_path: String,
 }
@@ -54,7 +65,20 @@ impl Located {
             search_path: &self.search_path,
             key: &self.home.key,
             tier: self.home.tier,
+            read_only: false,
         }
+    }
+
+    /// What is done on the connection may be a write of the caller's: worth noting where a replica could be read from.
+    pub(crate) fn note_writes(&self, caller: &Caller, lease: &mut Lease) {
+        if self.watch.is_some() {
+            lease.writes(&caller.written);
+        }
+    }
+
+    /// The same for what has a connection of its own.
+    pub(crate) fn writing(&self, caller: &Caller) -> Writing {
+        Writing::new(self.watch.is_some().then(|| caller.written.clone()))
     }
 }
 
@@ -64,6 +88,10 @@ pub(crate) struct Placements {
     cache: Cache<TenantId, Arc<Located>>,
     pools: Mutex<HashMap<TenantDatabaseId, Arc<DatabasePool>>>,
     servers: Mutex<HashMap<ServerId, Arc<ServerPool>>>,
+    /// By database and replica.
+    branches: Mutex<HashMap<(TenantDatabaseId, ServerId), Arc<DatabasePool>>>,
+    /// By server.
+    watches: Mutex<HashMap<ServerId, Arc<Watch>>>,
     /// Rings when a server is new, or has shrunk to its share.
     pub(crate) news: Arc<Notify>,
     /// Somebody divides a budget: a server has no share until that one says so.
@@ -94,6 +122,8 @@ impl Placements {
             cache,
             pools: Mutex::default(),
             servers: Mutex::default(),
+            branches: Mutex::default(),
+            watches: Mutex::default(),
             news: Arc::default(),
             budgeted,
             config,
@@ -153,10 +183,14 @@ impl Placements {
             schema_version,
             limits,
             excess,
+            replicas,
         } = served;
+        let (watch, replicas) = self.replicas_of(&home, &replicas);
         let pool = self.pool(&home);
         let concurrent = limits.concurrent.map(|limit| limit.get() as usize);
-        pool.server().bound(pool.slot(), home.placement.tenant, concurrent);
+        for pool in replicas.all.iter().map(|branch| &branch.pool).chain([&pool]) {
+            pool.server().bound(pool.slot(), home.placement.tenant, concurrent);
+        }
         let by_plan = limits.statement_ms.map(|ms| Duration::from_millis(ms.get().into()));
         let schema: Arc<str> = home.placement.schema.as_str().into();
         // Extensions last; temporary tables after everything, or one could stand in for a table.
@@ -169,24 +203,71 @@ impl Placements {
             statement_timeout: by_plan.map_or(self.config.statement_timeout, |limit| {
                 limit.min(self.config.statement_timeout)
             }),
+            replicas,
+            watch,
             schema,
             search_path,
             home,
         }
     }
 
+    /// The database on each replica, and what is known of how far they are.
+    fn replicas_of(&self, home: &Home, replicas: &[Replica]) -> (Option<Arc<Watch>>, Branches) {
+        let server = home.placement.server;
+        let ids: Vec<ServerId> = replicas.iter().map(|replica| replica.id).collect();
+        let watch = {
+            let mut watches = self.watches.lock();
+            match ids.is_empty() {
+                true => watches.remove(&server),
+                false => Some(watches.entry(server).or_insert_with(Watch::new).clone()),
+            }
+        };
+        let Some(watch) = watch else {
+            return (None, Branches::default());
+        };
+        let Listed { list, standbys, gone } = watch.list(&ids);
+        self.give_up(&gone);
+        if ids.is_empty() {
+            return (None, Branches::default());
+        }
+        let branches = replicas.iter().filter_map(|replica| {
+            let way = Way {
+                endpoint: replica.endpoint.clone(),
+                incarnation: home.incarnation,
+                pooled: false,
+                standby: true,
+            };
+            let key = (home.placement.database, replica.id);
+            Some(Branch {
+                pool: self.pool_in(&self.branches, key, way, replica.id),
+                standby: standbys.iter().find(|standby| standby.id == replica.id)?.clone(),
+            })
+        });
+        (Some(watch), Branches::new(list, branches.collect()))
+    }
+
     fn pool(&self, home: &Home) -> Arc<DatabasePool> {
-        let server = self.server(home.placement.server);
-        let mut pools = self.pools.lock();
-        if let Some(pool) = pools.get(&home.placement.database)
-            && pool.leads_to(home)
+        self.pool_in(&self.pools, home.placement.database, home.into(), home.placement.server)
+    }
+
+    fn pool_in<K: Eq + Hash>(
+        &self,
+        pools: &Mutex<HashMap<K, Arc<DatabasePool>>>,
+        key: K,
+        way: Way,
+        server: ServerId,
+    ) -> Arc<DatabasePool> {
+        let server = self.server(server);
+        let mut pools = pools.lock();
+        if let Some(pool) = pools.get(&key)
+            && pool.leads_to(&way)
             && Arc::ptr_eq(pool.server(), &server)
         {
             return pool.clone();
         }
         // Another address, password or incarnation.
-        let pool = DatabasePool::new(home, self.config.clone(), server);
-        let old = pools.insert(home.placement.database, pool.clone());
+        let pool = DatabasePool::new(way, self.config.clone(), server);
+        let old = pools.insert(key, pool.clone());
         drop(pools);
         if let Some(old) = old {
             old.retire();
@@ -232,10 +313,49 @@ impl Placements {
 
     /// Forgets databases that nobody remembers and that have no connection.
     pub(crate) fn forget_unused(&self) {
-        self.pools.lock().retain(|_, pool| {
+        let is_used = |pool: &Arc<DatabasePool>| {
             let status = pool.status();
             Arc::strong_count(pool) > 1 || status.open > 0 || status.waiting > 0
-        });
+        };
+        self.pools.lock().retain(|_, pool| is_used(pool));
+        self.forget_replicas(is_used);
+    }
+
+    /// A replica that nobody reads from needs no share of its connections.
+    fn forget_replicas(&self, is_used: impl Fn(&Arc<DatabasePool>) -> bool) {
+        let mut branches = self.branches.lock();
+        let before: HashSet<ServerId> = branches.keys().map(|(_, replica)| *replica).collect();
+        branches.retain(|_, pool| is_used(pool));
+        let after: HashSet<ServerId> = branches.keys().map(|(_, replica)| *replica).collect();
+        drop(branches);
+        let mut servers = self.servers.lock();
+        for gone in before.difference(&after) {
+            servers.remove(gone);
+        }
+    }
+
+    /// These are listed no more: what is idle there is closed, and what is in use when it comes back.
+    fn give_up(&self, replicas: &[ServerId]) {
+        if replicas.is_empty() {
+            return;
+        }
+        let mut branches = self.branches.lock();
+        let gone: Vec<_> = branches
+            .extract_if(|(_, replica), _| replicas.contains(replica))
+            .collect();
+        drop(branches);
+        for (_, pool) in gone {
+            pool.retire();
+        }
+        let mut servers = self.servers.lock();
+        for replica in replicas {
+            servers.remove(replica);
+        }
+    }
+
+    pub(crate) fn replicas(&self) -> Vec<ReplicaStatus> {
+        let watches: Vec<_> = self.watches.lock().values().cloned().collect();
+        watches.iter().flat_map(|watch| watch.status()).collect()
     }
 
     pub(crate) async fn invalidate(&self, tenant: TenantId) {

@@ -21,9 +21,11 @@ use crate::{
     counts,
     member::Lease,
     placements::{Located, Memo, Placements},
+    replica::ReplicaStatus,
     shares::{self, ShareSource},
     slow,
     timer::Timer,
+    written::Written,
 };
 
 /// How often it asks whether the move has ended.
@@ -39,6 +41,8 @@ pub struct Caller {
     pub(crate) role: Role,
     pub(crate) account: Option<AccountId>,
     pub(crate) account_text: String,
+    /// When it may have written for the last time, for reads from replicas.
+    pub(crate) written: Arc<Written>,
     /// Where the tenant lived at the last call.
     pub(crate) memo: Mutex<Option<Memo>>,
 }
@@ -52,7 +56,17 @@ impl Caller {
             role: context.role,
             account,
             account_text: account.map_or_else(String::new, |account| account.to_string()),
+            written: Arc::default(),
             memo: Mutex::new(None),
+        }
+    }
+
+    /// A caller with other rights, which reads what this one has written.
+    #[must_use]
+    pub fn beside(&self, context: &Context) -> Self {
+        Self {
+            written: self.written.clone(),
+            ..Self::new(context)
         }
     }
 }
@@ -383,6 +397,24 @@ impl Pools {
         self.shared.placements.source()
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn of(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// How old what a replica shows may be where a call says nothing else.
+    pub fn staleness_max(&self) -> Duration {
+        self.shared.config.staleness_max
+    }
+
+    /// How the replicas of each server stand, where this process knows of any.
+    pub fn replica_status(&self) -> Vec<ReplicaStatus> {
+        self.shared.placements.replicas()
+    }
+
     /// The bounds of the pools.
     pub(crate) fn config(&self) -> &Arc<PoolConfig> {
         &self.shared.config
@@ -397,6 +429,13 @@ impl Pools {
     }
 
     pub(crate) async fn lease(&self, caller: &Caller) -> Result<(Arc<Located>, Lease), Error> {
+        let (located, mut lease) = self.lease_to_read(caller).await?;
+        located.note_writes(caller, &mut lease);
+        Ok((located, lease))
+    }
+
+    /// For what can't write.
+    pub(crate) async fn lease_to_read(&self, caller: &Caller) -> Result<(Arc<Located>, Lease), Error> {
         let mut refresh = Refresh::default();
         loop {
             let located = self.locate(caller).await?;
@@ -443,7 +482,8 @@ impl Pools {
     /// Where nothing has to be asked or waited for, as usual.
     fn lease_at_once(&self, caller: &Caller, now: Instant) -> Option<(Arc<Located>, Lease)> {
         let located = self.shared.placements.remembered(caller, now)?;
-        let lease = located.pool.lease_idle(&located.binding(caller), now)?;
+        let mut lease = located.pool.lease_idle(&located.binding(caller), now)?;
+        located.note_writes(caller, &mut lease);
         Some((located, lease))
     }
 

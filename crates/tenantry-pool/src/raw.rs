@@ -23,6 +23,7 @@ use crate::{
     pools::{Patience, Refresh},
     server::Seated,
     timer::Timer,
+    written::Writing,
 };
 
 /// SQL from outside the application's own code: statements that take effect together, or not at all.
@@ -43,6 +44,7 @@ struct RawLease {
     session: Option<Box<RawSession>>,
     place: Option<Place>,
     seated: Option<Seated>,
+    writing: Option<Writing>,
 }
 
 impl Drop for RawLease {
@@ -51,6 +53,9 @@ impl Drop for RawLease {
             return;
         };
         let running = !session.connection().is_usable();
+        if let (Some(writing), false) = (&mut self.writing, running) {
+            writing.ended();
+        }
         match Handle::try_current() {
             Ok(runtime) => {
                 runtime.spawn(async move {
@@ -138,6 +143,7 @@ impl Pools {
                     session: Some(Box::new(RawSession::new(connection, result_bytes_max))),
                     place: Some(place),
                     seated: Some(seated),
+                    writing: Some(located.writing(caller)),
                 })
             };
             match opened.await {

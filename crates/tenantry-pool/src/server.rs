@@ -666,6 +666,10 @@ impl Database {
     }
 
     fn note_use(&mut self, tenant: TenantId, now: Instant) {
+        // A question of the pool's own takes nothing from a tenant.
+        if tenant.as_uuid().is_nil() {
+            return;
+        }
         if self.last_tenant != Some(tenant) && self.last_tenant.replace(tenant).is_some() {
             self.contended_at = Some(now);
         }

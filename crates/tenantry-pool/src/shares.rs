@@ -126,7 +126,10 @@ pub(crate) async fn until_closed(servers: &[(ServerId, Arc<ServerPool>)]) {
 /// Whether the pools are still in use; servers that were met for the first time are kept too.
 fn take_in_new(shared: &Weak<Shared>, kept: &mut Vec<Kept>) -> bool {
     let Some(shared) = shared.upgrade() else { return false };
-    for (id, server) in shared.placements.servers() {
+    let servers = shared.placements.servers();
+    // Of one that is gone, a replica, the lease ends by itself.
+    kept.retain(|kept| servers.iter().any(|(_, server)| Arc::ptr_eq(server, &kept.server)));
+    for (id, server) in servers {
         if !kept.iter().any(|kept| kept.id == id) {
             kept.push(Kept {
                 id,

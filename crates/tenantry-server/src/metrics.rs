@@ -29,6 +29,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Servers with series of their own, those with the most connections; the others are summed.
 const SERVERS_MAX: usize = 50;
+/// What is shown of a replica that gives no answer.
+const SILENT: f64 = -1.0;
 /// The label of what is summed because it is not among those with series of their own.
 const OTHER: &str = "other";
 
@@ -40,6 +42,9 @@ const WAITS: &str = "tenantry_pool_waits_total";
 const WAITED: &str = "tenantry_pool_wait_milliseconds_total";
 const SHARE: &str = "tenantry_server_share";
 const SERVER_CONNECTIONS: &str = "tenantry_server_connections";
+const READS: &str = "tenantry_reads_total";
+const REPLICA_FAILURES: &str = "tenantry_replica_failures_total";
+const REPLICA_LAG: &str = "tenantry_replica_lag_seconds";
 const SLOW: &str = "tenantry_slow_statements_total";
 const JOBS: &str = "tenantry_jobs_total";
 const FENCE_REFUSALS: &str = "tenantry_fence_refusals_total";
@@ -83,6 +88,16 @@ fn describe() {
     describe_counter!(WAITED, Unit::Milliseconds, "How long they waited, all together.");
     describe_gauge!(SHARE, "Connections to a server that this process may have.");
     describe_gauge!(SERVER_CONNECTIONS, "Connections to a server that this process has.");
+    describe_counter!(READS, "Reads that a replica may answer, by where they were answered.");
+    describe_counter!(
+        REPLICA_FAILURES,
+        "Reads that failed at a replica for what it is, and were repeated at its primary."
+    );
+    describe_gauge!(
+        REPLICA_LAG,
+        Unit::Seconds,
+        "How old what a replica shows is at most; -1 where it gives no answer, NaN while nobody reads there."
+    );
     describe_counter!(SLOW, "Statements of tenants that took longer than slow_statement_ms.");
     describe_counter!(
         JOBS,
@@ -133,6 +148,7 @@ pub(crate) fn note(tenantry: &Tenantry, draining: bool) {
     gauge!(CONNECTIONS, "state" => "busy").set(open - idle);
     gauge!(WAITING).set(sum(|status| status.waiting));
     note_servers(tenantry);
+    note_replicas(tenantry);
 
     let counts = PoolCounts::now();
     for (name, count) in [
@@ -144,8 +160,12 @@ pub(crate) fn note(tenantry: &Tenantry, draining: bool) {
         (FENCE_REFUSALS, counts.fence_refusals),
         (SEAL_REFUSALS, counts.seal_refusals),
         (SESSION_REFUSALS, counts.session_refusals),
+        (REPLICA_FAILURES, counts.replica_failures),
     ] {
         counter!(name).absolute(count);
+    }
+    for (place, count) in [("replica", counts.replica_reads), ("primary", counts.primary_reads)] {
+        counter!(READS, "place" => place).absolute(count);
     }
     let jobs = JobCounts::now();
     for (outcome, count) in [
@@ -179,6 +199,25 @@ fn note_servers(tenantry: &Tenantry) {
     }
     gauge!(SHARE, "server" => OTHER).set(share as f64);
     gauge!(SERVER_CONNECTIONS, "server" => OTHER).set(open as f64);
+}
+
+/// The first by id have series, as many as servers; of the others, the one that is furthest behind.
+fn note_replicas(tenantry: &Tenantry) {
+    let mut replicas = tenantry.replica_status();
+    replicas.sort_unstable_by_key(|replica| replica.id);
+    let mut others = 0.0_f64;
+    for (n, replica) in replicas.iter().enumerate() {
+        let lag = match replica.lag {
+            Some(lag) => lag.as_secs_f64(),
+            None if replica.asked => SILENT,
+            None => f64::NAN,
+        };
+        match n < SERVERS_MAX {
+            true => gauge!(REPLICA_LAG, "replica" => replica.id.to_string()).set(lag),
+            false => others = others.max(lag),
+        }
+    }
+    gauge!(REPLICA_LAG, "replica" => OTHER).set(others);
 }
 
 /// Everything recorded so far.

@@ -85,6 +85,72 @@ impl OwnCluster {
     /// A copy of all its files, running beside it as another server: what `pg_basebackup` or a snapshot of the disk gives.
     /// It has the same superuser, databases, oids and system identifier. Stops this server for as long as copying takes.
     pub fn copy(&mut self, options: OwnClusterOptions) -> OwnCluster {
+        let folder = self.copy_files();
+        start_in(folder, options)
+    }
+
+    /// A standby that streams what happens here from now on and can be read from. Stops this server for as long as copying takes.
+    pub fn standby(&mut self, binaries: Option<Binaries>) -> OwnCluster {
+        let folder = self.copy_files();
+        let (signal, version) = (
+            folder.path().join("data/standby.signal"),
+            folder.path().join("data/PG_VERSION"),
+        );
+        // With the owner that the server runs as, who removes it on promotion.
+        let made = std::process::Command::new("cp")
+            .arg("-p")
+            .arg(&version)
+            .arg(&signal)
+            .status();
+        assert!(
+            made.is_ok_and(|status| status.success()),
+            "`standby.signal` can't be made"
+        );
+        let primary = &self.cluster;
+        let conninfo = format!(
+            "host={} port={} user={} password={} application_name=standby",
+            primary.host(),
+            primary.port(),
+            primary.superuser(),
+            primary.password()
+        );
+        let settings = [
+            ("primary_conninfo", conninfo.as_str()),
+            // A primary that was started again is found at once.
+            ("wal_retrieve_retry_interval", "50ms"),
+        ];
+        start_in(
+            folder,
+            OwnClusterOptions {
+                binaries,
+                settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+                fsync: false,
+            },
+        )
+    }
+
+    /// Waits until this standby shows everything that the primary has committed by now.
+    pub async fn until_it_shows(&self, primary: &OwnCluster) {
+        let sql = "select pg_current_wal_flush_lsn()::text";
+        let written: String = primary
+            .connect("postgres")
+            .await
+            .query_one(sql, &[])
+            .await
+            .expect("a position")
+            .get(0);
+        let client = self.connect("postgres").await;
+        let sql = format!("select coalesce(pg_last_wal_replay_lsn() >= '{written}', false)");
+        for _ in 0..2000 {
+            if client.query_one(&sql, &[]).await.expect("a position").get(0) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("the standby does not catch up");
+    }
+
+    fn copy_files(&mut self) -> TestFolder {
         self.stop();
         let folder = test_folder();
         for name in ["data", "password"] {
@@ -96,7 +162,7 @@ impl OwnCluster {
             assert!(copied.is_ok_and(|status| status.success()), "`{name}` can't be copied");
         }
         self.restart();
-        start_in(folder, options)
+        folder
     }
 
     /// Its folder, removed with it.

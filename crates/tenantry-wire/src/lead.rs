@@ -23,6 +23,8 @@ pub(crate) struct Lead<'a> {
     pub(crate) expect: Option<&'a str>,
     /// The account that goes with it, empty where nobody acts; `enter` takes it from its token.
     pub(crate) account: &'a str,
+    /// The transaction may only read: once it is said, PostgreSQL lets nobody take it back.
+    pub(crate) read_only: bool,
 }
 
 /// The parameters of `tenantry.enter`, and the search path that goes with the binding.
@@ -60,6 +62,7 @@ pub(crate) enum Fixed {
     Rollback,
     Enqueue,
     JobDone,
+    ReadOnly,
 }
 
 impl Fixed {
@@ -86,6 +89,7 @@ impl Fixed {
             Self::Rollback => "rollback",
             Self::Enqueue => "select tenantry.enqueue($1, $2, $3, pg_catalog.make_interval(secs => $4), $5, $6, null)",
             Self::JobDone => "select tenantry.job_done($1, $2)",
+            Self::ReadOnly => "select pg_catalog.set_config('transaction_read_only', 'on', true)",
         }
     }
 
@@ -96,7 +100,7 @@ impl Fixed {
             Self::EnterWithPath | Self::EnterPooled => &[BYTEA, BYTEA, TEXT],
             Self::Expect => &[TEXT],
             Self::ExpectAndAccount => &[TEXT, TEXT],
-            Self::Begin | Self::Commit | Self::Rollback => &[],
+            Self::Begin | Self::Commit | Self::Rollback | Self::ReadOnly => &[],
             Self::Enqueue => &[UUID, TEXT, TEXT, FLOAT8, INT2, INT2],
             Self::JobDone => &[UUID, INT8],
         }
@@ -113,7 +117,7 @@ impl Fixed {
 pub(crate) struct Prepared {
     done: u16,
     /// In the order in which they were sent.
-    sent: [Option<Fixed>; 6],
+    sent: [Option<Fixed>; 7],
 }
 
 impl Prepared {
@@ -220,9 +224,13 @@ impl Connection {
             self.put_fixed(Fixed::Begin, &[])?;
         }
         match (lead.expect, lead.account) {
-            (None, _) => Ok(()),
-            (Some(seal), "") => self.put_fixed(Fixed::Expect, &[seal.as_bytes()]),
-            (Some(seal), account) => self.put_fixed(Fixed::ExpectAndAccount, &[seal.as_bytes(), account.as_bytes()]),
+            (None, _) => {}
+            (Some(seal), "") => self.put_fixed(Fixed::Expect, &[seal.as_bytes()])?,
+            (Some(seal), account) => self.put_fixed(Fixed::ExpectAndAccount, &[seal.as_bytes(), account.as_bytes()])?,
+        }
+        match lead.read_only {
+            true => self.put_fixed(Fixed::ReadOnly, &[]),
+            false => Ok(()),
         }
     }
 

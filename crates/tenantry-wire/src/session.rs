@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tenantry_core::{AccountId, Epoch, Role, TenantId, Tier, seal};
+use tenantry_core::{
+    AccountId, Epoch, Role, TenantId, Tier,
+    seal::{self, Place},
+};
 
 use crate::{
     Column, Connection, Error, Outcome, Params, Row, TransactionStatus,
@@ -36,6 +39,8 @@ pub struct Binding<'a> {
     pub key: &'a seal::Key,
     /// How the database proves a context.
     pub tier: Tier,
+    /// The transaction may only read, wherever it runs.
+    pub read_only: bool,
 }
 
 /// A connection with its binding.
@@ -45,6 +50,8 @@ pub struct Binding<'a> {
 #[derive(Debug)]
 pub struct Session {
     connection: Connection,
+    /// Where its backend runs: tokens are made for it.
+    place: Place,
     /// What the carrier holds, as far as transactions that took effect have set it.
     bound: Option<Bound>,
     /// What it holds when the call in progress takes effect.
@@ -85,6 +92,7 @@ impl Session {
     pub fn new(connection: Connection) -> Self {
         Self {
             connection,
+            place: Place::PRIMARY,
             bound: None,
             binding: None,
             fresh: true,
@@ -92,6 +100,17 @@ impl Session {
             opening: false,
             tainted: false,
         }
+    }
+
+    /// The same on a standby.
+    #[must_use]
+    pub fn at(self, place: Place) -> Self {
+        Self { place, ..self }
+    }
+
+    /// Where its backend runs.
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// The connection, for what needs no context.
@@ -544,22 +563,25 @@ impl Session {
         let now_us = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_micros() as i64);
-        let signed = binding.key.sign(&seal::Token {
-            tenant: binding.tenant,
-            counter: self.counter,
-            fresh: self.fresh,
-            raw: false,
-            role: binding.role,
-            now_us,
-            // Nobody knows whose session the pooler will lend.
-            backend_pid: if self.connection.pooled {
-                0
-            } else {
-                self.connection.process_id()
+        let signed = binding.key.sign_at(
+            &seal::Token {
+                tenant: binding.tenant,
+                counter: self.counter,
+                fresh: self.fresh,
+                raw: false,
+                role: binding.role,
+                now_us,
+                // Nobody knows whose session the pooler will lend.
+                backend_pid: if self.connection.pooled {
+                    0
+                } else {
+                    self.connection.process_id()
+                },
+                account: binding.account,
+                epoch: binding.epoch,
             },
-            account: binding.account,
-            epoch: binding.epoch,
-        });
+            self.place,
+        );
         let bound = Bound {
             tenant: binding.tenant,
             role: binding.role,
@@ -601,6 +623,7 @@ fn lead<'a>(
         begin,
         expect,
         account: binding.account_text,
+        read_only: binding.read_only,
     }
 }
 

@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use tenantry_catalog::{
     Catalog, CatalogError, audit_log,
     placement::{self, Located},
+    replica::Replica as ListedReplica,
     tenant_database::{DatabaseState, TenantDatabase},
 };
 use tenantry_core::{TENANT_DATABASE_VERSION, TenantDatabaseId, TenantId, TenantState};
-use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource, Served};
+use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource, Replica, Served};
 use tenantry_wire::{Address, Endpoint};
 
 use secrecy::ExposeSecret;
@@ -52,7 +53,9 @@ impl PlacementSource for CatalogSource {
         let (limits, excess) = (std::mem::take(&mut found.limits), std::mem::take(&mut found.excess));
         let version = found.schema_version;
         let required = self.schema_version_min.max(found.schema_version_min);
+        let replicas = std::mem::take(&mut found.replicas);
         let home = home(found)?;
+        let replicas = replicas_of(&home, replicas)?;
         if version < required {
             return Err(LocateError::Behind { version, required });
         }
@@ -61,6 +64,7 @@ impl PlacementSource for CatalogSource {
             schema_version: Some(version),
             limits,
             excess,
+            replicas,
         })
     }
 
@@ -114,6 +118,22 @@ fn home(located: Located) -> Result<Home, LocateError> {
         pooled,
         placement: located.placement,
     })
+}
+
+/// The home's database on each standby of its server: all but the address is the same there.
+fn replicas_of(home: &Home, listed: Vec<ListedReplica>) -> Result<Vec<Replica>, LocateError> {
+    let replica = |listed: ListedReplica| {
+        let address = Address::from_host_port(&listed.address);
+        let address = address.map_err(|error| LocateError::Unavailable(error.to_string()))?;
+        Ok(Replica {
+            id: listed.id,
+            endpoint: Arc::new(Endpoint {
+                address,
+                ..Endpoint::clone(&home.endpoint)
+            }),
+        })
+    };
+    listed.into_iter().map(replica).collect()
 }
 
 /// What an older bootstrap made may lack what our statements call; a newer one still has it.

@@ -15,7 +15,9 @@ impl From<PoolError> for Error {
         let (kind, hint) = match &error {
             PoolError::Statement(error) => statement(error),
             PoolError::Connect(_) if refuses_the_role(error.database()) => (ErrorKind::Unavailable, Some(ROLE_REFUSED)),
-            PoolError::Connect(_) | PoolError::Incarnation | PoolError::Readdressed => (ErrorKind::Unavailable, None),
+            PoolError::Connect(_) | PoolError::Incarnation | PoolError::NotStandby | PoolError::Readdressed => {
+                (ErrorKind::Unavailable, None)
+            }
             PoolError::Locate(LocateError::NotFound) => (ErrorKind::TenantNotFound, None),
             PoolError::Locate(LocateError::Suspended) => (ErrorKind::TenantSuspended, None),
             PoolError::Locate(LocateError::NotReady) => (ErrorKind::TenantNotReady, None),
@@ -92,6 +94,7 @@ fn database(error: &DbError) -> (ErrorKind, Option<&'static str>) {
         "42501" if error.message().contains("permission denied for table") => {
             Some("tenant_id can't be updated, and reference tables are written by migrations only")
         }
+        "25006" => Some("`read_only()` only reads, wherever it does: write by way of the scope itself"),
         // Other drivers leave the limit to the server; the scope's own statements are stopped by us.
         "57014" if error.message().contains("statement timeout") => return (ErrorKind::Timeout, None),
         "57P01" | "57P02" | "57P03" | "53300" => return (ErrorKind::Unavailable, None),

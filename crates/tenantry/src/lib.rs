@@ -22,6 +22,7 @@ pub mod jobs;
 mod limiter;
 mod meter;
 mod raw;
+mod read_only;
 mod resolve;
 mod row;
 mod scope;
@@ -41,6 +42,7 @@ pub use limiter::Limiter;
 pub use meter::{RecentUse, Use};
 pub use postgres_types::{FromSql, ToSql};
 pub use raw::{Raw, RawRows};
+pub use read_only::{Bookmark, BookmarkError, ReadOnly};
 pub use resolve::{
     AccountIdentity, ApiKeyIdentity, Credentials, HeaderField, Identity, Measured, Network, NetworkError,
     OutsideIssuer, PublicTenant, ResolveError, Resolver, ResolverConfig, TenantRule,
@@ -52,7 +54,8 @@ pub use tenantry::{SystemAudit, Tenantry};
 pub use tenantry_catalog::{Catalog, MasterKey, MasterKeyError};
 pub use tenantry_core::{AccountId, Actor, Context, Decision, Excess, Pace, PlanLimits, Rate, Role, TenantId};
 pub use tenantry_pool::{
-    Grant, Home, Incarnation, LocateError, PlacementSource, PoolConfig, PoolCounts, PoolStatus, Served, ServerStatus,
+    Grant, Home, Incarnation, LocateError, PlacementSource, PoolConfig, PoolCounts, PoolStatus, Replica, ReplicaStatus,
+    Served, ServerStatus,
 };
 pub use transaction::Transaction;
 pub use verified::Verified;

@@ -63,7 +63,7 @@ impl Scope {
             role: self.context().role.min(role),
             ..self.context().clone()
         };
-        Self::new(self.tenantry.clone(), Verified::new(context))
+        Self::new(self.tenantry.clone(), self.verified.beside(context))
     }
 
     pub(crate) fn pools(&self) -> &Pools {

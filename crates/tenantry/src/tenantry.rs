@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use tenantry_core::{Actor, Context, Role, ServerId, TenantDatabaseId, TenantId};
-use tenantry_pool::{PlacementSource, PoolConfig, PoolStatus, Pools, ServerStatus};
+use tenantry_pool::{PlacementSource, PoolConfig, PoolStatus, Pools, ReplicaStatus, ServerStatus};
 
 use crate::{
     Credentials, Error, Limiter, RecentUse, ResolveError, Resolver, Scope, Verified, cache::Cache, jobs::JobWakes,
@@ -224,6 +224,11 @@ impl Tenantry {
     /// How this process stands with each server: its share of the connections there, and how many of them exist.
     pub fn server_status(&self) -> Vec<(ServerId, ServerStatus)> {
         self.pools().server_status()
+    }
+
+    /// How the replicas stand that this process reads from: by the id that each has in the catalog.
+    pub fn replica_status(&self) -> Vec<ReplicaStatus> {
+        self.pools().replica_status()
     }
 
     /// Closes all connections, and gives this process's share of each server's to the others at once. Whoever asks afterwards

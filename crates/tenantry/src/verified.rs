@@ -25,6 +25,14 @@ impl Verified {
         }
     }
 
+    /// A context with other rights of the same caller, which reads what this one has written.
+    pub(crate) fn beside(&self, context: Context) -> Self {
+        Self {
+            caller: Arc::new(self.caller.beside(&context)),
+            context: Arc::new(context),
+        }
+    }
+
     /// Whose rows, who acts, with which rights.
     pub fn context(&self) -> &Context {
         &self.context

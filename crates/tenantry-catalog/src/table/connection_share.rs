@@ -161,7 +161,12 @@ pub async fn count_processes(db: &impl Db) -> Result<u32, CatalogError> {
 
 async fn budget(db: &impl Db, server: ServerId) -> Result<Option<u32>, CatalogError> {
     let row = db
-        .query_opt("select connections from server where id = $1", &[server.as_uuid()])
+        .query_opt(
+            // A replica has as many as its server.
+            "select s.connections from server as s
+             where s.id = $1 or s.id = (select r.server from server_replica as r where r.id = $1)",
+            &[server.as_uuid()],
+        )
         .await?;
     Ok(row.map(|row| number(row.get(0))))
 }

@@ -8,6 +8,7 @@ use tenantry_core::{
 
 use super::{
     plan_limit::{COLUMNS as LIMITS, limits},
+    replica::Replica,
     tenant_database::{Secrets, TenantDatabase, open_secrets},
 };
 use crate::{
@@ -42,6 +43,8 @@ pub struct Located {
     pub limits: PlanLimits,
     /// What it has more of than that.
     pub excess: Vec<Excess>,
+    /// The server's standbys that the application may read from.
+    pub replicas: Vec<Replica>,
 }
 
 /// Places a new tenant; nobody is routed there before [`set_ready`].
@@ -90,7 +93,9 @@ pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result
                       where m.tenant_database = p.tenant_database and m.schema_name = p.schema_name), 0),
             (select i.schema_version_min from installation as i), s.app_address, s.pooler,
             (select jsonb_agg(jsonb_build_object('limit', e.limit_name, 'quota', e.quota, 'used', e.used) order by e.limit_name)
-             from plan_excess as e where e.tenant = t.id), {LIMITS}
+             from plan_excess as e where e.tenant = t.id),
+            (select jsonb_agg(jsonb_build_object('id', r.id, 'address', r.address) order by r.address)
+             from server_replica as r where r.server = s.id), {LIMITS}
          from tenant as t
          join placement as p on p.tenant = t.id
          join tenant_database as d on d.id = p.tenant_database
@@ -127,7 +132,13 @@ pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result
             }
             None => Vec::new(),
         },
-        limits: limits(&row, 23)?,
+        replicas: match row.get::<_, Option<serde_json::Value>>(23) {
+            Some(replicas) => serde_json::from_value(replicas).map_err(|_| CatalogError::Unknown {
+                column: "server_replica",
+            })?,
+            None => Vec::new(),
+        },
+        limits: limits(&row, 24)?,
         database,
     }))
 }

@@ -47,6 +47,8 @@ pub struct Server {
     pub app_address: Option<String>,
     /// What stands between the application and it.
     pub pooler: Option<Pooler>,
+    /// Where its standbys are that the application may read from.
+    pub replicas: Vec<String>,
     /// Whether new tenants are placed here.
     pub state: ServerState,
     /// `server_version_num` at the last check.
@@ -108,7 +110,8 @@ pub enum Inserted {
 }
 
 const COLUMNS: &str = "id, name, region, capacity, tenants, state, server_version, system_identifier, version, created_at, checked_at, connections, \
-     app_address, pooler";
+     app_address, pooler, \
+     (select coalesce(array_agg(r.address order by r.address), '{}') from server_replica as r where r.server = server.id)";
 
 fn admin_url_column(id: ServerId) -> Column {
     Column {
@@ -143,6 +146,7 @@ impl Server {
             connections: row.get(11),
             app_address: row.get(12),
             pooler: parsed_opt(row, 13, "server.pooler")?,
+            replicas: row.get(14),
         })
     }
 }

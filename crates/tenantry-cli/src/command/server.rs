@@ -9,7 +9,9 @@ use clap::{ArgGroup, Args, Subcommand};
 use secrecy::SecretString;
 use serde::Serialize;
 use tenantry_core::{ServerId, Tier};
-use tenantry_ops::{DatabaseHardening, HardeningChange, Ops, Pooler, Server, ServerChange, ServerCheck, ServerRequest};
+use tenantry_ops::{
+    DatabaseHardening, HardeningChange, Ops, Pooler, ReplicaCheck, Server, ServerChange, ServerCheck, ServerRequest,
+};
 
 use crate::{
     config::Config,
@@ -71,7 +73,7 @@ fn parse_connections(text: &str) -> Result<i32, String> {
 /// What to change.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("change").required(true).multiple(true)
-    .args(["url", "connections", "pooler", "no_pooler", "new_passwords"])))]
+    .args(["url", "connections", "pooler", "no_pooler", "replicas", "no_replicas", "new_passwords"])))]
 pub(crate) struct Set {
     /// The server's name
     name: String,
@@ -88,6 +90,13 @@ pub(crate) struct Set {
     /// The application goes to the server itself
     #[arg(long)]
     no_pooler: bool,
+    /// A standby that the application may read from, at this host:port; several times for several. Those named are listed, and no
+    /// others; see docs/replicas.md
+    #[arg(long = "replica", value_name = "HOST:PORT", conflicts_with = "no_replicas")]
+    replicas: Vec<String>,
+    /// The application reads from the server itself only
+    #[arg(long)]
+    no_replicas: bool,
     /// Give the application's roles new passwords; what runs goes on
     #[arg(long)]
     new_passwords: bool,
@@ -174,6 +183,8 @@ struct Shown {
     connections: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pooler: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    replicas: Vec<String>,
     state: String,
     version: String,
     created_at: DateTime<Utc>,
@@ -189,6 +200,7 @@ impl From<Server> for Shown {
             tenants: server.tenants,
             connections: server.connections,
             pooler: server.app_address,
+            replicas: server.replicas,
             state: server.state.to_string(),
             version: version(server.server_version),
             created_at: server.created_at,
@@ -213,9 +225,17 @@ impl Answer for Shown {
             ("region", self.region.clone()),
             ("tenants", self.room()),
             ("connections", self.connections.to_string()),
+            ("replicas", none_or(&self.replicas)),
             ("state", self.state.clone()),
             ("PostgreSQL", self.version.clone()),
         ])
+    }
+}
+
+fn none_or(words: &[String]) -> String {
+    match words {
+        [] => "none".to_owned(),
+        words => words.join(", "),
     }
 }
 
@@ -226,12 +246,35 @@ impl Answer for List<Shown> {
                 server.name.clone(),
                 server.region.clone(),
                 server.room(),
+                server.replicas.len().to_string(),
                 server.state.clone(),
                 server.version.clone(),
                 time(server.created_at),
             ]
         });
-        table(["name", "region", "tenants", "state", "PostgreSQL", "added"], rows)
+        table(
+            ["name", "region", "tenants", "replicas", "state", "PostgreSQL", "added"],
+            rows,
+        )
+    }
+}
+
+/// What was found of a replica.
+#[derive(Serialize)]
+struct CheckedReplica {
+    address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind_bytes: Option<u64>,
+    ok: bool,
+}
+
+impl From<ReplicaCheck> for CheckedReplica {
+    fn from(check: ReplicaCheck) -> Self {
+        Self {
+            address: check.address,
+            behind_bytes: check.behind_bytes,
+            ok: check.problem.is_none(),
+        }
     }
 }
 
@@ -245,11 +288,26 @@ struct Checked {
     #[serde(skip_serializing_if = "Option::is_none")]
     tier: Option<&'static str>,
     databases: Vec<Hardened>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    replicas: Vec<CheckedReplica>,
     ok: bool,
     problems: Vec<String>,
 }
 
 impl Checked {
+    /// `replica.example:5432, 0 bytes behind`, a line each.
+    fn behind(&self) -> String {
+        let lines: Vec<String> = self
+            .replicas
+            .iter()
+            .map(|replica| match replica.behind_bytes {
+                Some(bytes) => format!("{}, {bytes} bytes behind", replica.address),
+                None => replica.address.clone(),
+            })
+            .collect();
+        lines.join("\n")
+    }
+
     /// `2 × T4, own and hardened, sealed` and so on, a line each.
     fn protections(&self) -> String {
         let mut counts = BTreeMap::new();
@@ -278,10 +336,11 @@ impl Answer for List<Checked> {
                 checked.version.clone().unwrap_or_default(),
                 checked.tier.unwrap_or_default().to_owned(),
                 checked.protections(),
+                checked.behind(),
                 found,
             ]
         });
-        table(["name", "PostgreSQL", "tier", "databases", "found"], rows)
+        table(["name", "PostgreSQL", "tier", "databases", "replicas", "found"], rows)
     }
 }
 
@@ -292,6 +351,7 @@ impl From<ServerCheck> for Checked {
             version: check.server_version.map(version),
             tier: check.tier.map(Tier::as_str),
             databases: Vec::new(),
+            replicas: check.replicas.into_iter().map(CheckedReplica::from).collect(),
             ok: check.problems.is_empty(),
             problems: check.problems,
         }
@@ -346,6 +406,7 @@ async fn run_set(ops: &Ops, set: Set, output: Output) -> Result<(), Failure> {
             (None, true) => Some(None),
             (None, false) => None,
         },
+        replicas: (set.no_replicas || !set.replicas.is_empty()).then_some(set.replicas),
         new_passwords: set.new_passwords,
     };
     let changed = ops.change_server(&authority(), &set.name, &change).await?;

@@ -832,12 +832,20 @@ async fn a_servers_budget_and_passwords_are_changed_by_name() {
         &["server", "set", "first"][..],
         &["server", "set", "first", "--connections", "0"],
         &["server", "set", "first", "--pooler", "x:1", "--no-pooler"],
+        &["server", "set", "first", "--replica", "x:1", "--no-replicas"],
     ] {
         assert_eq!(installation.run(wrong).code, 2, "{wrong:?}");
     }
     installation
         .run(&["server", "set", "first", "--pooler", "nowhere"])
         .fails(1);
+    // What is listed has to be a standby of the server.
+    let nowhere = installation.run(&["server", "set", "first", "--replica", "nowhere"]);
+    assert!(nowhere.fails(1).contains("a host and a port"), "{nowhere:?}");
+    let away = installation.run(&["server", "set", "first", "--replica", "127.0.0.1:1"]);
+    assert!(away.fails(1).contains("replica 127.0.0.1:1"), "{away:?}");
+    let changed = installation.json(&["server", "set", "first", "--no-replicas"]);
+    assert!(changed["replicas"].is_null(), "{changed}");
     installation
         .run(&["server", "set", "second", "--connections", "7"])
         .fails(1);

@@ -166,5 +166,16 @@ begin
   return v_forgotten;
 end $f$;
 
+-- How far this server's log is: written, on a primary; replayed, on a standby. A number of the whole server, so it is told to
+-- the holder of the key only.
+create or replace function tenantry.log_position(p_msg bytea, p_mac bytea, out standby boolean, out reached int8)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+begin
+  perform tenantry_private.require_worker(p_msg, p_mac);
+  standby := pg_is_in_recovery();
+  -- Where the next record begins: behind every commit that was answered, whether or not it is on disk.
+  reached := case when standby then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end - '0/0'::pg_lsn;
+end $f$;
+
 revoke all on all functions in schema tenantry, tenantry_private from public;
 revoke all on all tables in schema tenantry_private from public;

@@ -60,6 +60,15 @@ create table if not exists tenantry_private.migration_tenant (
   primary key (schema, version, tenant)
 );
 
+-- Where this backend runs, as a part of what is signed: nothing on a primary; on a standby, which has the same keys and may have
+-- a backend of the same number, when its server started. A token for one is worth nothing at the other, nor at the standby
+-- after it was promoted or started again.
+create or replace function tenantry_private.place() returns bytea
+language sql volatile
+begin atomic
+  select case when pg_is_in_recovery() then timestamptz_send(pg_postmaster_start_time()) else ''::bytea end;
+end;
+
 -- Whether the token is genuine, of this database, for this backend and still accepted.
 create or replace function tenantry_private.is_genuine(p_msg bytea, p_mac bytea, p_pid bytea) returns boolean
 language sql volatile
@@ -68,7 +77,7 @@ begin atomic
     select from tenantry_private.mac_key m
      where m.kid = get_byte(p_msg, 37)
        and m.database_name = current_database()
-       and sha256(m.ok || sha256(m.ik || p_msg)) = p_mac
+       and sha256(m.ok || sha256(m.ik || p_msg || tenantry_private.place())) = p_mac
        and substr(p_msg, 26, 8) > timestamptz_send(clock_timestamp())
        and substr(p_msg, 26, 8) < timestamptz_send(clock_timestamp() + interval '60 s')
        and substr(p_msg, 34, 4) = p_pid);

@@ -18,7 +18,7 @@ begin
         and f.tenant = encode(substr(p_msg, 1, 16), 'hex')::uuid
         and f.state = 0
         and substr(p_msg, 55, 4) = substr(int8send(f.epoch), 5, 4)
-        and sha256(m.ok || sha256(m.ik || p_msg)) = p_mac
+        and sha256(m.ok || sha256(m.ik || p_msg || tenantry_private.place())) = p_mac
         -- the signer's type accepts for 30 s; whoever else has a key gets no more than 60
         and substr(p_msg, 26, 8) > timestamptz_send(clock_timestamp())
         and substr(p_msg, 26, 8) < timestamptz_send(clock_timestamp() + interval '60 s')
@@ -51,7 +51,7 @@ begin
         and f.tenant = encode(substr(p_msg, 1, 16), 'hex')::uuid
         and f.state = 0
         and substr(p_msg, 55, 4) = substr(int8send(f.epoch), 5, 4)
-        and sha256(m.ok || sha256(m.ik || p_msg)) = p_mac
+        and sha256(m.ok || sha256(m.ik || p_msg || tenantry_private.place())) = p_mac
         and substr(p_msg, 26, 8) > timestamptz_send(clock_timestamp())
         and substr(p_msg, 26, 8) < timestamptz_send(clock_timestamp() + interval '60 s')
         and substr(p_msg, 34, 4) = int4send(0)

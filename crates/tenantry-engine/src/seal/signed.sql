@@ -4,11 +4,11 @@
 -- The functions have the names and meanings of the sealed tier, so that policies and readers are the same.
 
 -- The signed statement for a payload: 25 bytes of seal, key id, backend, start of the transaction. Its length differs
--- from every token's, so neither can be taken for the other.
+-- from every token's, with what says where the backend runs (8 bytes or none), so neither can be taken for the other.
 create or replace function tenantry_private.sign_signed(p_payload bytea, p_kid int4) returns text
 language sql stable
 begin atomic
-  select encode(p_payload, 'hex') || encode(sha256(m.ok || sha256(m.ik || p_payload)), 'hex')
+  select encode(p_payload, 'hex') || encode(sha256(m.ok || sha256(m.ik || p_payload || tenantry_private.place())), 'hex')
     from tenantry_private.mac_key m where m.kid = p_kid and m.database_name = current_database();
 end;
 

@@ -33,6 +33,7 @@ mod seal;
 mod seal_forged;
 mod seal_plan;
 mod seal_signed;
+mod seal_standby;
 mod seal_support;
 mod seal_token;
 mod stream;

@@ -8,7 +8,7 @@ use std::{
 use secrecy::ExposeSecret;
 use tenantry_core::{
     AccountId, Epoch, InstallationId, Role, TenantDatabaseId, TenantId, Tier,
-    seal::{Key, Signed, Token},
+    seal::{Key, Place, Signed, Token},
 };
 use tenantry_engine::{
     Roles,
@@ -173,6 +173,7 @@ pub(crate) struct Session {
     pub(crate) key: Key,
     pub(crate) pid: i32,
     tier: Tier,
+    place: Place,
     counter: AtomicU64,
     last: Option<Signed>,
 }
@@ -193,9 +194,15 @@ impl Session {
             key,
             pid,
             tier,
+            place: Place::PRIMARY,
             counter: AtomicU64::new(1),
             last: None,
         }
+    }
+
+    /// The same on a standby.
+    pub(crate) fn at(self, place: Place) -> Self {
+        Self { place, ..self }
     }
 
     /// A token for this session, as the pool would make it next.
@@ -230,7 +237,7 @@ impl Session {
     }
 
     pub(crate) async fn enter_with(&mut self, token: Token) -> Signed {
-        let signed = self.key.sign(&token);
+        let signed = self.key.sign_at(&token, self.place);
         self.try_enter(&signed).await.unwrap();
         signed
     }
@@ -258,7 +265,7 @@ impl Session {
         match self.tier {
             Tier::Sealed => expect(&self.client, &self.seal()).await,
             Tier::Signed => {
-                let signed = self.key.sign(&self.token(tenant));
+                let signed = self.key.sign_at(&self.token(tenant), self.place);
                 self.try_enter(&signed).await
             }
         }

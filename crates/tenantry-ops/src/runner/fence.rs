@@ -1,5 +1,7 @@
 //! Suspend and resume: the fence in the tenant's database, which stops also who did not hear of it from the catalog.
 
+use std::time::Duration;
+
 use tenantry_catalog::{
     change,
     operation::OperationState,
@@ -7,10 +9,13 @@ use tenantry_catalog::{
     tenant::{self, Changed},
 };
 use tenantry_core::{Change, TenantState};
-use tenantry_engine::fence::{self, Closed};
+use tenantry_engine::fence::{self, Closed, Wait};
 
-use super::{Failure, Journal, site::Site};
+use super::{Failure, Journal, replicas, site::Site};
 use crate::Ops;
+
+/// How long a suspension waits for the replicas to hear of it.
+const REPLICAS: Duration = Duration::from_secs(2);
 
 pub(super) async fn suspend(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     journal.begin("fence").await?;
@@ -47,6 +52,18 @@ pub(super) async fn close(site: &Site<'_>, located: &Located) -> Result<(), Fail
         Closed::Suspended,
     )
     .await?;
+    // One that is behind or gone must not keep a tenant served. The library reads from none that is further behind than it may
+    // be, and whoever heard of the suspension asks for none.
+    let wait = Wait {
+        deadline: REPLICAS,
+        force: false,
+    };
+    if let Err(failure) = replicas::replayed(site, &client, wait).await {
+        tracing::warn!(
+            message = failure.message(),
+            "the tenant is suspended, and may be read at a replica until that has heard of it"
+        );
+    }
     Ok(())
 }
 

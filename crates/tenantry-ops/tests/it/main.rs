@@ -25,6 +25,7 @@ mod migrate_overlay;
 mod migrate_verify;
 mod moving;
 mod names;
+mod replicas;
 mod runners;
 mod servers;
 mod spares;

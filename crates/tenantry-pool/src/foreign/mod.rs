@@ -84,7 +84,7 @@ impl<D: Driver> ForeignPools<D> {
                 async move { place.open(&located.binding(&caller), by_plan).await }
             });
             let error = match opening.await {
-                Ok(Ok(lease)) => return Ok(ForeignTransaction::new(lease)),
+                Ok(Ok(lease)) => return Ok(ForeignTransaction::new(lease, located.writing(caller))),
                 Ok(Err(error)) => error,
                 Err(_) => return Err(Error::Statement(tenantry_wire::Error::Unusable)),
             };

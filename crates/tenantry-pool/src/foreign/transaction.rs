@@ -4,21 +4,23 @@ use tenantry_wire::{Error as WireError, admit, leaves_traces};
 use tokio::time::timeout;
 
 use super::{Call, Driver, pool::ForeignLease};
-use crate::{Error, pools::meaning};
+use crate::{Error, pools::meaning, written::Writing};
 
 /// A transaction that was begun in its caller's tenant. Dropping it undoes it, by closing the connection.
 pub struct ForeignTransaction<D: Driver> {
     lease: ForeignLease<D>,
     call: Call,
     depth: u32,
+    writing: Writing,
 }
 
 impl<D: Driver> ForeignTransaction<D> {
-    pub(super) fn new(lease: ForeignLease<D>) -> Self {
+    pub(super) fn new(lease: ForeignLease<D>, writing: Writing) -> Self {
         Self {
             lease,
             call: Call::default(),
             depth: 0,
+            writing,
         }
     }
 
@@ -133,11 +135,12 @@ impl<D: Driver> ForeignTransaction<D> {
     }
 
     /// After its end. What is in doubt is closed.
-    fn give_back(self) {
+    fn give_back(mut self) {
         if self.call.stale {
             self.lease.all_stale();
         }
         if !self.call.in_doubt {
+            self.writing.ended();
             self.lease.give_back(self.call.tainted || self.call.stale);
         }
     }

@@ -287,7 +287,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     edit(
         "signature not checked",
         ENTER,
-        "sha256(m.ok || sha256(m.ik || p_msg)) = p_mac",
+        "sha256(m.ok || sha256(m.ik || p_msg || tenantry_private.place())) = p_mac",
         "true",
     ),
     edit(
@@ -476,7 +476,7 @@ pub(super) const FURTHER: &[Further] = &[
     on_second(edit(
         "PostgreSQL 18: signature not checked",
         ENTER,
-        "sha256(m.ok || sha256(m.ik || p_msg)) = p_mac",
+        "sha256(m.ok || sha256(m.ik || p_msg || tenantry_private.place())) = p_mac",
         "true",
     )),
     signed(ddl(

@@ -88,6 +88,7 @@ impl Sealed {
             search_path: "app",
             key: &self.key,
             tier: Tier::Sealed,
+            read_only: false,
         }
     }
 }

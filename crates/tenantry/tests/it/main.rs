@@ -24,6 +24,7 @@ mod mistakes;
 mod moves;
 mod pooler;
 mod raw;
+mod replicas;
 mod resolve;
 mod roles;
 mod scope;

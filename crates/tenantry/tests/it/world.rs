@@ -9,7 +9,8 @@ use std::{
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tenantry::{
-    Home, Incarnation, LocateError, PlacementSource, PlanLimits, PoolConfig, Scope, Served, SystemAudit, Tenantry,
+    Home, Incarnation, LocateError, PlacementSource, PlanLimits, PoolConfig, Replica, Scope, Served, SystemAudit,
+    Tenantry,
 };
 use tenantry_core::{
     Epoch, InstallationId, Isolation, Placement, ServerId, TenantDatabaseId, TenantId, own_schema_name,
@@ -24,7 +25,7 @@ use tenantry_engine::{
 };
 use tenantry_sql::Identifier;
 use tenantry_testing::{TestCluster, TestDatabase};
-use tenantry_wire::Endpoint;
+use tenantry_wire::{Address, Endpoint};
 use uuid::Uuid;
 
 /// The application's first migration, as if there were one customer.
@@ -71,6 +72,8 @@ pub(crate) struct Source {
     pub(crate) homes: Mutex<HashMap<TenantId, Home>>,
     /// What everybody's plan gives.
     pub(crate) limits: Mutex<PlanLimits>,
+    /// Where the server's standbys are.
+    pub(crate) replicas: Mutex<Vec<Address>>,
 }
 
 #[async_trait]
@@ -82,7 +85,24 @@ impl PlacementSource for Source {
     async fn locate_served(&self, tenant: TenantId) -> Result<Served, LocateError> {
         let served = Served::from(self.locate(tenant).await?);
         let limits = self.limits.lock().clone();
-        Ok(Served { limits, ..served })
+        let replicas = self
+            .replicas
+            .lock()
+            .clone()
+            .into_iter()
+            .zip(1..)
+            .map(|(address, n)| Replica {
+                id: ServerId::from_uuid(Uuid::from_u128(n)),
+                endpoint: Arc::new(Endpoint {
+                    address,
+                    ..Endpoint::clone(&served.home.endpoint)
+                }),
+            });
+        Ok(Served {
+            limits,
+            replicas: replicas.collect(),
+            ..served
+        })
     }
 
     async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, LocateError> {

@@ -46,7 +46,19 @@ async fn servers(ops: &Ops) -> Vec<Finding> {
         findings.push(match ops.check_server(&authority(), name).await {
             Ok(check) if check.problems.is_empty() => {
                 let tier = check.tier.map_or("unknown", |tier| protection(tier, false, false));
-                Finding::well(CHECK, format!("{name}: tier {tier}, {} tenants", server.tenants))
+                let replicas: Vec<String> = check
+                    .replicas
+                    .iter()
+                    .filter_map(|replica| {
+                        let behind = replica.behind_bytes?;
+                        Some(format!(", replica {} {behind} bytes behind", replica.address))
+                    })
+                    .collect();
+                let replicas = replicas.concat();
+                Finding::well(
+                    CHECK,
+                    format!("{name}: tier {tier}, {} tenants{replicas}", server.tenants),
+                )
             }
             Ok(check) => {
                 let found = format!("{name}: {}", check.problems.join("; "));

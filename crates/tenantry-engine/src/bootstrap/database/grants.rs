@@ -14,6 +14,8 @@ use crate::{
 const SESSION_FUNCTIONS: &str = "function tenantry.enter(bytea, bytea), tenantry.enter_pooled(bytea, bytea), tenantry.leave(), \
     tenantry.tenant_id(), tenantry.account_id(), tenantry.has_role(text), tenantry.may_write(), tenantry.binding_may_write(), \
     tenantry.check_identity()";
+/// What tells who holds the key how far a server and its replicas are.
+const REPLICA_FUNCTIONS: &str = "function tenantry.log_position(bytea, bytea)";
 /// What enqueues jobs and ends them in the tenant's own transaction, and what a worker calls, with a token of its own.
 const JOB_FUNCTIONS: &str = "function tenantry.enqueue(uuid, text, text, interval, int2, int2, text), tenantry.job_done(uuid, int8), \
     tenantry.job_take(bytea, bytea, text, text[], int2, uuid, uuid, int4, interval, int4, boolean), \
@@ -85,6 +87,7 @@ impl Work<'_> {
             format!("revoke all on all functions in schema tenantry, tenantry_private from {app}, {owner}, {mover}"),
             format!("grant usage on schema tenantry to {app}, {owner}, {mover}"),
             format!("grant execute on {SESSION_FUNCTIONS} to {app}, {owner}, {mover}"),
+            format!("grant execute on {REPLICA_FUNCTIONS} to {app}"),
             format!("grant execute on {JOB_FUNCTIONS} to {app}"),
             format!("grant execute on {SCHEDULE_FUNCTIONS} to {app}"),
             format!("grant execute on {HISTORY_FUNCTIONS} to {app}"),

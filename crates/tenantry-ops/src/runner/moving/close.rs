@@ -5,6 +5,7 @@ use tenantry_engine::fence::{self, Closed, Drained, Ended, State, Wait};
 use tokio_postgres::Client;
 
 use super::{Failure, Hands, Moving, Standing, standing};
+use crate::runner::replicas;
 
 impl Moving<'_> {
     /// How long open transactions may take.
@@ -24,7 +25,9 @@ impl Moving<'_> {
         {
             return Err(in_use(&blockers));
         }
-        if !self.input.within_a_database() {
+        let within = self.input.within_a_database();
+        replicas::follow(&self.source.site, client, within, self.wait()).await?;
+        if !within {
             return Ok(());
         }
         // The new home has the same fence: what is bound to the old one would be let into it again.

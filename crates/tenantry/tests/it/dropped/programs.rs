@@ -56,6 +56,10 @@ programs! {
     enqueue covers ["Scope::enqueue", "Scope::enqueue_with", "Scope::jobs", "Scope::retry_job", "Scope::remove_job"];
     enqueue_together covers ["Transaction::enqueue", "Transaction::enqueue_with", "Transaction::commit"];
     history covers ["Scope::history", "Scope::forget_history"];
+    read_only covers [
+        "ReadOnly::query", "ReadOnly::query_one", "ReadOnly::query_opt", "ReadOnly::query_as", "ReadOnly::query_one_as",
+        "ReadOnly::query_opt_as", "ReadOnly::query_stream", "ReadOnly::copy_out", "Scope::bookmark"
+    ];
     schedule covers ["Scope::set_schedule", "Transaction::set_schedule", "Scope::schedules", "Scope::remove_schedule"];
 }
 
@@ -147,6 +151,25 @@ async fn fail(scope: Scope, _: i32) {
         .execute("select 1 / (id - id) from contact", &[])
         .await
         .unwrap_err();
+}
+
+pub(crate) async fn read_only(scope: Scope, _: i32) {
+    let bookmark = scope.bookmark().await.unwrap();
+    let reads = scope.read_only().after(&bookmark);
+    let sql = "select id, name from contact where id = 1";
+    reads.query(sql, &[]).await.unwrap();
+    reads.query_one(sql, &[]).await.unwrap();
+    reads.query_opt(sql, &[]).await.unwrap();
+    reads.query_as::<(i32, String)>(sql, &[]).await.unwrap();
+    reads.query_one_as::<(i32, String)>(sql, &[]).await.unwrap();
+    reads.query_opt_as::<(i32, String)>(sql, &[]).await.unwrap();
+    let mut rows = reads.query_stream("select name from contact", &[]).await.unwrap();
+    while rows.next().await.unwrap().is_some() {}
+    let mut data = reads
+        .copy_out("copy (select name from contact) to stdout")
+        .await
+        .unwrap();
+    while data.next().await.unwrap().is_some() {}
 }
 
 async fn stream(scope: Scope, _: i32) {
