@@ -253,13 +253,11 @@ impl CutOver {
                 undone.processes[number].within = None;
                 into.push((format!("process {number} rolls back"), undone));
             }
-            None if state.fence(process.believes) == Fence::Shut => {
-                if process.believes != state.placement {
-                    after.processes[number].believes = state.placement;
-                    into.push((format!("process {number} is refused and looks the tenant up"), after));
-                }
+            None if state.fence(process.believes) == Fence::Shut && process.believes != state.placement => {
+                after.processes[number].believes = state.placement;
+                into.push((format!("process {number} is refused and looks the tenant up"), after));
             }
-            None if process.written < WRITES => {
+            None if state.fence(process.believes) == Fence::Open && process.written < WRITES => {
                 after.processes[number].within = Some(process.believes);
                 after.saw_the_past |= state.acknowledged & !state.rows[process.believes as usize] != 0;
                 into.push((

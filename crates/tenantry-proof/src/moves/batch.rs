@@ -48,6 +48,13 @@ pub(super) struct Ended {
     pub(super) findings: Vec<String>,
 }
 
+/// Whether rows are damaged before they are looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Damage {
+    Yes,
+    No,
+}
+
 /// Sessions of all tenants are numbered together.
 fn session() -> Session {
     static NEXT: AtomicI32 = AtomicI32::new(1);
@@ -100,7 +107,12 @@ impl Neighbours {
 }
 
 /// Runs a batch; every run of it is told of.
-pub(super) async fn run(site: &Arc<Site>, neighbours: &Neighbours, batch: &Batch) -> Result<Vec<Ended>> {
+pub(super) async fn run(
+    site: &Arc<Site>,
+    neighbours: &Neighbours,
+    batch: &Batch,
+    damage: Damage,
+) -> Result<Vec<Ended>> {
     let (hearing, deaf) = (site.application(false).await?, site.application(true).await?);
     let level = spawn_level(site, batch.level);
     let rng = Rng::of(batch.seed, &[6]);
@@ -158,6 +170,11 @@ pub(super) async fn run(site: &Arc<Site>, neighbours: &Neighbours, batch: &Batch
     hearing.close().await;
     deaf.close().await;
 
+    if damage == Damage::Yes {
+        for (position, (_, tenant, _)) in told.iter().enumerate() {
+            site.damage(*tenant, position).await?;
+        }
+    }
     let traces = settled_traces(site).await?;
     if !traces.left_over.is_empty() {
         // It is not known whose.

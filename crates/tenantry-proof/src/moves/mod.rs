@@ -2,6 +2,7 @@
 //! was acknowledged is there once, nobody has read a past, the neighbours are untouched, and nothing is left over.
 
 mod batch;
+mod damage;
 mod look;
 mod matrix;
 mod mover;
@@ -24,7 +25,7 @@ use parking_lot::Mutex;
 
 pub(crate) use self::mover::{Options as MoverOptions, run as move_one};
 use self::{
-    batch::{Ended, Neighbours},
+    batch::{Damage, Ended, Neighbours},
     matrix::{Batch, Fault, RUNS_PER_BATCH},
     report::Report,
     site::Site,
@@ -52,6 +53,9 @@ pub(crate) struct Options {
     /// Instead of faults: tenants with random tables and rows go round all homes, so many of them.
     #[arg(long)]
     trips: Option<u64>,
+    /// Instead of looking for what a move has broken: damages rows after one fault, and has to find each damage.
+    #[arg(long)]
+    damage: bool,
     /// Instead of faults: explores the model of the cut-over, and prints how large it is.
     #[arg(long)]
     model: bool,
@@ -70,6 +74,9 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         return trip::run(options.seed, trips).await;
     }
     let faults = faults(&options.faults)?;
+    if options.damage {
+        return damaged(&Batch::of(options.seed, 0, &faults)).await;
+    }
     let begun = Instant::now();
     let batches = match options.only {
         Some(number) => number..number + 1,
@@ -81,10 +88,28 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     try_join_all(lanes).await?;
     let report = report.into_inner();
     println!("\n{report}\n\n{:.0} s.", begun.elapsed().as_secs_f64());
-    match report.findings {
-        0 => Ok(()),
-        some => bail!("{some} findings in {} runs", report.runs),
+    match (report.findings, report.not_run) {
+        (0, 0) => Ok(()),
+        (0, some) => bail!("{some} runs could not be run"),
+        (some, _) => bail!("{some} findings in {} runs", report.runs),
     }
+}
+
+/// Runs one batch, damages every tenant of it, and has to find that.
+async fn damaged(batch: &Batch) -> Result<()> {
+    let site = Arc::new(Site::start(MIGRATION).await?);
+    let neighbours = Neighbours::start(&site).await?;
+    let ended = batch::run(&site, &neighbours, batch, Damage::Yes).await?;
+    for (position, ended) in ended.iter().enumerate() {
+        let expected = damage::expected(position);
+        let found = ended.findings.iter().find(|finding| finding.starts_with(expected));
+        match found {
+            Some(found) => println!("{}: {found}", ended.run),
+            None => bail!("{}: {expected} was not found: {:?}", ended.run, ended.findings),
+        }
+    }
+    println!("{} damages found", ended.len());
+    Ok(())
 }
 
 fn faults(names: &[String]) -> Result<Vec<Fault>> {
@@ -123,8 +148,16 @@ async fn lane(seed: u64, faults: &[Fault], next: &AtomicU64, end: u64, report: &
         };
         let batch = Batch::of(seed, number, faults);
         let begun = Instant::now();
-        let ended = batch::run(site, neighbours, &batch).await;
-        let ended = ended.with_context(|| format!("{}; {}", of(&batch), again(seed, &batch, faults)))?;
+        let ended = match batch::run(site, neighbours, &batch, Damage::No).await {
+            Ok(ended) => ended,
+            Err(error) => {
+                println!("{}: not run: {error:#}; {}", of(&batch), again(seed, &batch, faults));
+                report.lock().not_run += RUNS_PER_BATCH;
+                drop(here.take());
+                done = 0;
+                continue;
+            }
+        };
         let found: usize = ended.iter().map(|ended| ended.findings.len()).sum();
         let moved = ended.iter().filter(|ended| ended.moved).count();
         println!(

@@ -19,6 +19,8 @@ pub(super) struct Report {
     all: Tally,
     pub(super) runs: u64,
     pub(super) findings: u64,
+    /// Of which nothing is known.
+    pub(super) not_run: u64,
 }
 
 #[derive(Default)]
@@ -86,7 +88,11 @@ impl fmt::Display for Report {
         writeln!(f, "\nDirections: {}.", counted(&self.ways))?;
         writeln!(f, "\nAcknowledged at: {}.", counted(&self.all.levels))?;
         writeln!(f, "\nTold instead: {}.", counted(&self.all.kinds))?;
-        write!(f, "\n{} runs, {} findings.", self.runs, self.findings)
+        write!(f, "\n{} runs, {} findings.", self.runs, self.findings)?;
+        match self.not_run {
+            0 => Ok(()),
+            some => write!(f, " {some} could not be run."),
+        }
     }
 }
 

@@ -224,7 +224,19 @@ impl Site {
     pub(super) async fn open(&self, application: &Tenantry, slug: &str, home: Home) -> Result<(TenantId, Scope)> {
         let tenant = self.create(slug, home).await?;
         let scope = application.system_context(tenant, "a run").await?;
-        scope.execute(OPEN, &[]).await.context("open the accounts")?;
+        let began = tokio::time::Instant::now();
+        while let Err(error) = scope.execute(OPEN, &[]).await {
+            // Nothing is broken yet; the machine may be busy. Once they are open, they can't be opened again.
+            let is_open = error.database().is_some_and(|error| error.code() == "23505");
+            if is_open {
+                break;
+            }
+            anyhow::ensure!(
+                began.elapsed() < Duration::from_secs(60),
+                "the accounts can't be opened: {error}"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         Ok((tenant, scope))
     }
 

@@ -18,8 +18,14 @@ fn proof(arguments: &[&str]) -> String {
 #[test]
 fn nothing_is_lost_doubled_or_foreign_whatever_breaks_while_tenants_move() {
     let faults = "kill-mover,kill-source,kill-target,kill-catalog,two-movers,stale";
-    let said = proof(&["--runs", "24", "--seed", "7", "--faults", faults]);
+    let said = proof(&["--runs", "24", "--seed", "7", "--lanes", "2", "--faults", faults]);
     assert!(said.contains("24 runs, 0 findings"), "{said}");
+}
+
+#[test]
+fn what_a_broken_move_would_leave_is_found() {
+    let said = proof(&["--damage", "--seed", "7", "--faults", "slow"]);
+    assert!(said.contains("4 damages found"), "{said}");
 }
 
 #[test]
