@@ -19,6 +19,10 @@ fn routes(app: &App) -> Vec<(Client, Method, String, Value)> {
         "/v1/migrations/verify",
         "/v1/jobs/retry",
         &format!("{own}/jobs/retry"),
+        &format!("{own}/backups"),
+        &format!("{own}/exports"),
+        "/v1/servers/one/drain",
+        "/v1/servers/rebalance",
     ];
     // Nothing has to be said there.
     let optional = whole.map(|path| (app.operator.clone(), post.clone(), path.to_owned(), json!({})));
@@ -92,6 +96,12 @@ fn routes(app: &App) -> Vec<(Client, Method, String, Value)> {
             post.clone(),
             "/v1/password-resets".to_owned(),
             json!({ "email": "x@example.com" }),
+        ),
+        (
+            app.operator.clone(),
+            post.clone(),
+            format!("/v1/backups/{id}/restore"),
+            json!({ "slug": "bad-input" }),
         ),
         (
             app.operator.clone(),
