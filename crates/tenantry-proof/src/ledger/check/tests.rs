@@ -198,9 +198,9 @@ fn what_was_read_once_is_read_again() {
 fn balances_are_what_the_entries_come_to() {
     let transfer = Act::Enter(entry(1, 1), FIVE);
     let events = [event(0, vec![transfer.clone()], Outcome::Acknowledged)];
-    assert_eq!(found(&events, &seen(&[transfer.clone()], [95, 105], &[])), [""; 0]);
+    assert_eq!(found(&events, &seen(std::slice::from_ref(&transfer), [95, 105], &[])), [""; 0]);
     assert_eq!(
-        found(&events, &seen(&[transfer.clone()], [95, 100], &[])),
+        found(&events, &seen(std::slice::from_ref(&transfer), [95, 100], &[])),
         ["unbalanced"]
     );
     assert_eq!(
@@ -208,7 +208,7 @@ fn balances_are_what_the_entries_come_to() {
         ["torn"],
         "it says something else"
     );
-    let mut half = read(2, seen(&[transfer.clone()], [95, 100], &[]));
+    let mut half = read(2, seen(std::slice::from_ref(&transfer), [95, 100], &[]));
     half.session = Session(2);
     assert_eq!(
         found(&[events[0].clone(), half], &seen(&[transfer], [95, 105], &[])),
