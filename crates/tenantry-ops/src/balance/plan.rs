@@ -279,7 +279,8 @@ pub(super) fn rebalance(fleet: &Fleet) -> FleetPlan {
     moving.plan(fleet, Vec::new())
 }
 
-/// The best single move within a region; none where the servers are near enough to each other, or nothing gains enough.
+/// The best single move within a region, from the most used server that can give any; none where the servers are near enough to each
+/// other, or nothing gains enough.
 fn best_move<'a>(
     fleet: &'a Fleet,
     bins: &[Bin],
@@ -287,34 +288,38 @@ fn best_move<'a>(
     region: &str,
     moved: &BTreeSet<TenantId>,
 ) -> Option<(&'a Weighed, usize)> {
+    let load = |number: usize| scale.server(&bins[number]);
     // One that is being drained is emptied by that, not by this.
-    let here: Vec<usize> = (0..bins.len())
+    let mut here: Vec<usize> = (0..bins.len())
         .filter(|number| bins[*number].region == region && bins[*number].active)
         .collect();
-    let load = |number: usize| scale.server(&bins[number]);
+    here.sort_by(|a, b| load(*a).total_cmp(&load(*b)));
     let mean = here.iter().map(|number| load(*number)).sum::<f64>() / here.len().max(1) as f64;
-    let most = here.iter().copied().max_by(|a, b| load(*a).total_cmp(&load(*b)))?;
-    let mut best: Option<(&Weighed, usize, f64)> = None;
-    for to in here.into_iter().filter(|number| *number != most) {
-        let gap = load(most) - load(to);
-        if gap <= TOLERANCE * mean {
-            continue;
-        }
-        for tenant in &fleet.tenants {
-            let movable = tenant.on == most && tenant.bound.is_none() && !moved.contains(&tenant.tenant);
-            if !movable || !bins[to].takes(tenant.isolation) {
-                continue;
+    here.iter().rev().find_map(|from| {
+        let mut best: Option<(&Weighed, usize, f64)> = None;
+        // The least used first: of two that gain the same it gets the tenant.
+        for to in &here {
+            let gap = load(*from) - load(*to);
+            if gap <= TOLERANCE * mean {
+                break;
             }
-            let weight = scale.tenant(tenant);
-            // By how much the higher of the two comes down.
-            let gain = weight.min(gap - weight);
-            let is_better = best.is_none_or(|(_, _, so_far)| gain > so_far);
-            if gain >= GAIN_MIN * mean && is_better {
-                best = Some((tenant, to, gain));
+            let movable = |tenant: &&Weighed| {
+                tenant.on == *from
+                    && tenant.bound.is_none()
+                    && !moved.contains(&tenant.tenant)
+                    && bins[*to].takes(tenant.isolation)
+            };
+            for tenant in fleet.tenants.iter().filter(movable) {
+                let weight = scale.tenant(tenant);
+                // By how much the higher of the two comes down.
+                let gain = weight.min(gap - weight);
+                if gain >= GAIN_MIN * mean && best.is_none_or(|(_, _, so_far)| gain > so_far) {
+                    best = Some((tenant, *to, gain));
+                }
             }
         }
-    }
-    best.map(|(tenant, to, _)| (tenant, to))
+        best.map(|(tenant, to, _)| (tenant, to))
+    })
 }
 
 #[cfg(test)]

@@ -198,7 +198,10 @@ fn what_was_read_once_is_read_again() {
 fn balances_are_what_the_entries_come_to() {
     let transfer = Act::Enter(entry(1, 1), FIVE);
     let events = [event(0, vec![transfer.clone()], Outcome::Acknowledged)];
-    assert_eq!(found(&events, &seen(std::slice::from_ref(&transfer), [95, 105], &[])), [""; 0]);
+    assert_eq!(
+        found(&events, &seen(std::slice::from_ref(&transfer), [95, 105], &[])),
+        [""; 0]
+    );
     assert_eq!(
         found(&events, &seen(std::slice::from_ref(&transfer), [95, 100], &[])),
         ["unbalanced"]
