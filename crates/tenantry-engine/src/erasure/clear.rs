@@ -33,7 +33,7 @@ const VACUUM_PATIENCE: &str = "60s";
 /// PostgreSQL's samples of values.
 const STATISTICS: &str = "pg_catalog.pg_statistic";
 /// How long is waited for those who may still write or see samples of what is gone.
-const STATISTICS_PATIENCE: Duration = Duration::from_secs(20);
+const STATISTICS_PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked whether older transactions have ended.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -88,7 +88,7 @@ pub async fn clear(client: &Client, how: Clearing) -> Result<Vec<HowCleared>, Sq
     for (table, allowed) in tables {
         if allowed && table == STATISTICS {
             // Who analyzes just now writes samples of what was there when it began; and what it still sees is not cleared away.
-            holders(client, STATISTICS_PATIENCE).await?;
+            wait_for(client, Of::Catalogs, STATISTICS_PATIENCE).await?;
         }
         cleared.push(HowCleared {
             skipped: if allowed {
@@ -131,6 +131,18 @@ async fn one(client: &Client, table: &str, how: Clearing) -> Result<(), String> 
 ///
 /// It changes nothing.
 pub async fn holders(client: &Client, patience: Duration) -> Result<Vec<String>, SqlError> {
+    wait_for(client, Of::Tables, patience).await
+}
+
+/// Whose older versions are meant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Tables,
+    /// PostgreSQL's own tables, whose versions logical decoding keeps: of every database, whichever it decodes.
+    Catalogs,
+}
+
+async fn wait_for(client: &Client, of: Of, patience: Duration) -> Result<Vec<String>, SqlError> {
     let now: String = client
         .query_one(
             "select pg_catalog.pg_current_xact_id()::pg_catalog.xid::pg_catalog.text",
@@ -141,7 +153,7 @@ pub async fn holders(client: &Client, patience: Duration) -> Result<Vec<String>,
         .get(0);
     let until = tokio::time::Instant::now() + patience;
     loop {
-        let holders = who_holds(client, &now).await?;
+        let holders = who_holds(client, of, &now).await?;
         if holders.is_empty() || tokio::time::Instant::now() >= until {
             return Ok(holders);
         }
@@ -149,7 +161,7 @@ pub async fn holders(client: &Client, patience: Duration) -> Result<Vec<String>,
     }
 }
 
-async fn who_holds(client: &Client, now: &str) -> Result<Vec<String>, SqlError> {
+async fn who_holds(client: &Client, of: Of, now: &str) -> Result<Vec<String>, SqlError> {
     let rows = client
         .query(
             "with old as (
@@ -161,6 +173,9 @@ async fn who_holds(client: &Client, now: &str) -> Result<Vec<String>, SqlError> 
                  union all
                  select pg_catalog.format('the replication slot %s', slot_name), xmin from pg_catalog.pg_replication_slots
                  union all
+                 select pg_catalog.format('the replication slot %s', slot_name), catalog_xmin
+                   from pg_catalog.pg_replication_slots where $2
+                 union all
                  select pg_catalog.format('the standby of the WAL sender %s', pid), backend_xmin
                    from pg_catalog.pg_stat_replication
                  union all
@@ -168,7 +183,7 @@ async fn who_holds(client: &Client, now: &str) -> Result<Vec<String>, SqlError> 
                    from pg_catalog.pg_prepared_xacts where database = pg_catalog.current_database())
              select who from old
               where x is not null and pg_catalog.age(x) > pg_catalog.age($1::pg_catalog.text::pg_catalog.xid) order by 1",
-            &[&now],
+            &[&now, &(of == Of::Catalogs)],
         )
         .await
         .doing("look for older transactions")?;
