@@ -80,7 +80,7 @@ impl fmt::Display for Report {
                 sum.findings
             )?;
         }
-        let steps = MoveStep::ALL.map(|step| {
+        let steps = MoveStep::STRAIGHT.map(|step| {
             let runs = self.steps.get(step.as_str()).copied().unwrap_or_default();
             format!("{step} {runs}")
         });
