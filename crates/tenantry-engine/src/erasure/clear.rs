@@ -64,16 +64,17 @@ pub async fn clear(client: &Client, how: Clearing) -> Result<Vec<HowCleared>, Sq
         .await
         .doing("list the shared tables")?;
     let mut tables: Vec<(String, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let is_superuser: bool = client
+        .query_one(
+            "select rolsuper from pg_catalog.pg_roles where rolname = current_user",
+            &[],
+        )
+        .await
+        .doing("read the administrator's rights")?
+        .get(0);
     if how == Clearing::Rewrite {
         // Last: it holds samples of the others' values until they are analyzed.
-        let row = client
-            .query_one(
-                "select rolsuper from pg_catalog.pg_roles where rolname = current_user",
-                &[],
-            )
-            .await
-            .doing("read the administrator's rights")?;
-        tables.push((STATISTICS.to_owned(), row.get(0)));
+        tables.push((STATISTICS.to_owned(), is_superuser));
     }
     let patience = match how {
         Clearing::Vacuum => VACUUM_PATIENCE,
@@ -92,7 +93,10 @@ pub async fn clear(client: &Client, how: Clearing) -> Result<Vec<HowCleared>, Sq
         }
         cleared.push(HowCleared {
             skipped: if allowed {
-                one(client, &table, how).await.err()
+                match one(client, &table, how).await {
+                    Ok(()) if is_superuser && table != STATISTICS => forget_samples(client, &table).await.err(),
+                    done => done.err(),
+                }
             } else {
                 Some("the administrator owns neither the table nor the database".to_owned())
             },
@@ -118,6 +122,30 @@ async fn one(client: &Client, table: &str, how: Clearing) -> Result<(), String> 
         .await
         .doing("clear a table")
         .map_err(|error| error.to_string())
+}
+
+/// Takes away PostgreSQL's samples of a table that has no rows any more: `analyze` finds nothing there, and leaves those that it took when
+/// there were some. A superuser only sees whether there are rows, and may.
+async fn forget_samples(client: &Client, table: &str) -> Result<(), String> {
+    let said = |error: SqlError| error.to_string();
+    let rows = client
+        .query_one(&format!("select exists (select from {table})"), &[])
+        .await;
+    if rows.doing("look for rows").map_err(said)?.get(0) {
+        return Ok(());
+    }
+    let name = Literal::new(table).map_err(|error| error.to_string())?;
+    client
+        .batch_execute(&format!(
+            "delete from pg_catalog.pg_statistic
+              where starelid = {name}::pg_catalog.regclass
+                 or starelid in (select indexrelid from pg_catalog.pg_index where indrelid = {name}::pg_catalog.regclass);
+             delete from pg_catalog.pg_statistic_ext_data
+              where stxoid in (select oid from pg_catalog.pg_statistic_ext where stxrelid = {name}::pg_catalog.regclass)"
+        ))
+        .await
+        .doing("take the samples of an empty table away")
+        .map_err(said)
 }
 
 /// Waits until nobody can see any more what was deleted before this call, and tells who still does when the patience ends: sessions,

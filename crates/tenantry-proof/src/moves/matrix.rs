@@ -309,9 +309,9 @@ mod tests {
     }
 
     #[test]
-    fn five_hundred_runs_meet_every_fault_at_every_step_and_in_every_direction() {
+    fn twelve_hundred_runs_meet_every_fault_at_every_step_and_in_every_direction() {
         let (mut steps, mut ways) = (BTreeSet::new(), BTreeSet::new());
-        for number in 0..125 {
+        for number in 0..300 {
             let batch = Batch::of(1, number, &Fault::ALL);
             for run in &batch.runs {
                 assert!(places(run.to.isolation, run.online).contains(&run.place));
