@@ -33,7 +33,7 @@ const VACUUM_PATIENCE: &str = "60s";
 /// PostgreSQL's samples of values.
 const STATISTICS: &str = "pg_catalog.pg_statistic";
 /// How long is waited for those who may still write or see samples of what is gone.
-const STATISTICS_PATIENCE: Duration = Duration::from_secs(60);
+const STATISTICS_PATIENCE: Duration = Duration::from_secs(3);
 /// How often it is looked whether older transactions have ended.
 const LOOK: Duration = Duration::from_millis(100);
 
