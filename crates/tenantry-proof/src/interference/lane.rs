@@ -233,7 +233,7 @@ impl Lane {
             fresh: self.fresh,
             // A token of the raw lane serves one transaction there, so it would in the signed tier serve one statement.
             raw: self.travel.raw && self.tier == Tier::Sealed,
-            role: Role::Member,
+            role: Role::Owner,
             now_us: now_us(),
             backend_pid: self.connection.pid,
             account: None,

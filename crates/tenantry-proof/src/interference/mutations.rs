@@ -303,6 +303,32 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         "and d.pooled",
         "",
     ),
+    // The history of rows.
+    ddl(
+        "history readable",
+        "grant usage on schema tenantry_private to {app}; grant select on tenantry_private.history to {app}",
+    ),
+    edit(
+        "history of every tenant listed",
+        "tenantry.history_list(text, jsonb, uuid, uuid, int4)",
+        "h.tenant = v_tenant and (p_table is null",
+        "(p_table is null",
+    ),
+    edit(
+        "history of every tenant forgotten",
+        "tenantry.history_forget(timestamptz, int4)",
+        "h.tenant = v_tenant
+     and h.id in (select o.id from tenantry_private.history o
+                   where o.tenant = v_tenant and o.id",
+        "h.id in (select o.id from tenantry_private.history o
+                   where o.id",
+    ),
+    edit(
+        "history noted under the first tenant's name",
+        "tenantry.note_history()",
+        "(v_row ->> 'tenant_id')::uuid, tenantry_private.history_id",
+        "coalesce((select h.tenant from tenantry_private.history h limit 1), (v_row ->> 'tenant_id')::uuid), tenantry_private.history_id",
+    ),
     edit(
         "leaving forgets the counter",
         "tenantry.leave()",

@@ -199,6 +199,11 @@ impl Driver {
             let mut sql =
                 "begin; set local session_replication_role = replica; set local client_min_messages = error;\n"
                     .to_owned();
+            // Filling notes nothing: what stands there is of the program before.
+            sql.push_str(match truncate {
+                true => "truncate tenantry_private.history;",
+                false => "delete from tenantry_private.history;",
+            });
             let mut schemas: Vec<String> = owners.iter().map(|owner| schema_of(isolation, *owner)).collect();
             schemas.dedup();
             for schema in &schemas {

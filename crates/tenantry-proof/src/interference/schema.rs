@@ -11,7 +11,8 @@ insert into region values (1, 'north'), (2, 'south'), (3, 'west');
     ),
     (
         "0002_application.sql",
-        "create extension if not exists btree_gist;
+        "-- tenantry: history person, slot
+create extension if not exists btree_gist;
 create type mood as enum ('calm', 'busy', 'gone');
 create domain percent as int check (value between 0 and 100);
 create table project (

@@ -152,6 +152,13 @@ pub(super) const SHAPES: &[Shape] = &[
         ];
         one(g.rng.pick(&sql).clone())
     }),
+    shape("history forgotten", 2, |g| {
+        let some = g.rng.between(1, 20);
+        // Of all that was noted, so that the moment decides nothing.
+        one(format!(
+            "select tenantry.history_forget(clock_timestamp() + interval '1 hour', {some})"
+        ))
+    }),
     shape("refused values", 3, |g| {
         let id = g.id();
         let sql = [

@@ -111,6 +111,8 @@ pub(super) const SHAPES: &[Shape] = &[
         let sql = [
             "select * from tenantry_private.mac_key".to_owned(),
             "select * from tenantry_private.fence".to_owned(),
+            "select * from tenantry_private.history order by id".to_owned(),
+            format!("select tenantry_private.history_purge('{id}', 100)"),
             "update tenantry_private.fence set state = 0".to_owned(),
             format!("select tenantry_private.act_for('{id}')"),
             format!("select tenantry_private.carry('{seal}')"),
