@@ -8,6 +8,7 @@
 //!
 //! Environment: `TENANTRY_PG_BIN` names the folder of the default server's programs, `TENANTRY_TEST_NO_INSTALL=1` keeps
 //! root on Debian from installing PostgreSQL where there is none, `TENANTRY_CACHE` is where npm's PostgreSQL 18 is kept,
+//! `TENANTRY_TEST_FOLDERS` names where tests make their folders (else in `/dev/shm` where that has room, see [`test_base`]),
 //! `TENANTRY_TEST_HARDENED=1` has the fixtures harden their tenant databases (`cargo xtask test --hardened`).
 //!
 //! Everything here panics with a sentence instead of returning an error: it is only used in tests.
@@ -20,6 +21,7 @@ mod database;
 mod own;
 mod package;
 mod pgbouncer;
+mod place;
 mod proxy;
 mod redis;
 mod shared;
@@ -33,6 +35,7 @@ pub use counting::{Counted, CountingProxy};
 pub use database::{TestDatabase, database, database_on};
 pub use own::{OwnCluster, OwnClusterOptions, own_cluster};
 pub use pgbouncer::{PgBouncer, pgbouncer};
+pub use place::test_base;
 pub use proxy::FaultProxy;
 pub use redis::{Redis, redis};
 pub use shared::{cluster, logical_cluster, second_cluster, second_logical_cluster};

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-use crate::random_hex;
+use crate::{random_hex, test_base};
 
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
@@ -161,11 +161,10 @@ pub struct TestFolder {
 /// Makes a folder that does not outlive the test, however it ends. Any user may enter it, also the one that
 /// PostgreSQL runs as.
 pub fn test_folder() -> TestFolder {
-    let base = std::env::temp_dir().canonicalize().expect("there is a temp dir");
     let made = tempfile::Builder::new()
         .prefix("tenantry-test-")
-        .tempdir_in(base)
-        .expect("the temp dir can be written");
+        .tempdir_in(test_base())
+        .expect("the tests' folder can be written");
     fs::set_permissions(made.path(), fs::Permissions::from_mode(0o711)).expect("our folder's mode can be changed");
     let path = made.keep();
     let watchdog = Watchdog::start(&path);
