@@ -15,6 +15,7 @@ mod jobs;
 mod limiter;
 mod measure;
 mod memory;
+mod moves;
 mod peers;
 mod placed;
 mod queries;

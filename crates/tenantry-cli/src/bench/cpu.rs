@@ -63,6 +63,15 @@ pub(super) fn threads() -> Vec<u32> {
     numbers("/proc/self/task")
 }
 
+/// Those of them that are called so.
+pub(super) fn threads_called(name: &str) -> Vec<u32> {
+    let is_called = |id: &u32| {
+        let text = fs::read_to_string(format!("/proc/self/task/{id}/comm"));
+        text.is_ok_and(|text| text.trim_end() == name)
+    };
+    threads().into_iter().filter(is_called).collect()
+}
+
 /// The processes below this one.
 pub(super) fn children(parent: u32) -> Vec<u32> {
     let mut processes = numbers("/proc");

@@ -12,7 +12,7 @@ use super::{
     crowd::Sizes,
     fleet, homes, http, jobs, limiter,
     measure::Plan,
-    memory, peers,
+    memory, moves, peers,
     placed::Placed,
     report::{Finding, Machine, Report},
     resolve, scale, sealing, tails,
@@ -82,10 +82,11 @@ pub(crate) const NAMES: &[&str] = &[
     "schemas",
     "skew",
     "jobs",
+    "moves",
 ];
 
 /// Lines that take minutes, or something that is not there: only where they are named.
-const ON_DEMAND: &[&str] = &["peers", "million", "schemas", "skew", "jobs"];
+const ON_DEMAND: &[&str] = &["peers", "million", "schemas", "skew", "jobs", "moves"];
 
 /// Lines in which one caller calls one connection.
 const ONE_CONNECTION: &[&str] = &[
@@ -124,6 +125,7 @@ pub(crate) async fn run(binaries: Binaries, wanted: &Wanted, progress: impl Fn(&
             "million" => findings.extend(scale::million(&run, &progress).await?),
             "schemas" => findings.extend(scale::schemas(&run, &progress).await?),
             "jobs" => findings.extend(jobs::all(&run, wanted.small, &progress).await?),
+            "moves" => findings.extend(moves::all(&run, wanted.small, &progress).await?),
             "skew" => findings.extend(tails::many_databases(&run, &progress).await?),
             "peers" => {
                 let python = wanted.python.as_deref();

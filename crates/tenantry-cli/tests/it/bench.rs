@@ -9,7 +9,7 @@ use crate::support::Folder;
 #[tokio::test(flavor = "multi_thread")]
 async fn every_line_about_large_fleets_is_measured_with_small_ones() {
     let folder = Folder::new();
-    let lines = "noisy,million,schemas,skew,jobs,list-16";
+    let lines = "noisy,million,schemas,skew,jobs,moves,list-16";
     let run = folder.run(["bench", "--json", "--small", "--rounds", "1", "--only", lines]);
     // A target that is missed is told by the code, and may be missed here.
     assert!(matches!(run.code, 0 | 1), "{run:?}");
@@ -17,6 +17,8 @@ async fn every_line_about_large_fleets_is_measured_with_small_ones() {
     let findings = report["findings"].as_array().unwrap();
     let names: BTreeSet<_> = findings.iter().map(|line| line["name"].as_str().unwrap()).collect();
     let expected = [
+        "export",
+        "export-memory",
         "jobs",
         "jobs-enqueue",
         "jobs-first",
@@ -25,7 +27,14 @@ async fn every_line_about_large_fleets_is_measured_with_small_ones() {
         "million-cold",
         "million-read",
         "million-warm",
+        "move-beside",
+        "move-beside-writes",
+        "move-copy",
+        "move-pause",
+        "move-pause-fast",
+        "move-verify",
         "noisy",
+        "restore-shared",
         "schemas-column",
         "schemas-create",
         "schemas-memory",

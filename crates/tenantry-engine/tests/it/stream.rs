@@ -245,6 +245,13 @@ async fn values_of_every_type_arrive_as_they_are_and_change_as_they_do() {
         .await;
     applier.run(&Until::Marker(world.marker().await)).await.unwrap();
     world.assert_same().await;
+    // What is no number has several forms and one text, in which it arrives.
+    let no_number = format!("update app.everything set d = d - d, r = 'Infinity'::real - 'Infinity'::real where {of}");
+    world.source.run(&no_number).await;
+    let (source, target) = (world.source.as_mover().await, world.target.as_mover().await);
+    let pair = pair(world.source.endpoint(), source, target, &mut applier, PATIENCE).await;
+    let compared = compare(&pair.unwrap(), 10).await.unwrap();
+    assert!(compared.is_same(), "{compared:#?}");
 }
 
 #[tokio::test]

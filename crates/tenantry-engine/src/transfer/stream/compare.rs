@@ -4,9 +4,9 @@
 //! and the target is looked at then. So a difference is one, and not a matter of when. Nothing here relies on what the applier
 //! believes to have done.
 //!
-//! Rows are told apart by 60 bits of the MD5 of their text: the same on every version of PostgreSQL, which its internal hash
-//! functions do not promise, and without an order, which two servers with other collations would not agree on. They are counted
-//! and summed up in [`BUCKETS`] by their first bits; only buckets that differ are looked into.
+//! Rows are told apart by 60 bits of a hash of what PostgreSQL sends of them: by its own function between servers of one build, otherwise
+//! by MD5, which is the same on every version; and without an order, which two servers with other collations would not agree on. They
+//! are counted and summed up in [`BUCKETS`] by their first bits; only buckets that differ are looked into.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,7 +15,10 @@ use tenantry_sql::{Identifier, Literal, Qualified, TENANT_COLUMN};
 use tenantry_wire::{Endpoint, replication::Lsn};
 use tokio_postgres::Client;
 
-use super::{super::end::FORMATS, Applier, Plan, StreamError, Until, snapshot_beside};
+use super::{
+    super::{end::FORMATS, verify::Digest},
+    Applier, Plan, StreamError, Until, snapshot_beside,
+};
 use crate::sql_error::{Doing, SqlError};
 
 /// How many parts a table is summed up in: a difference in a table of a million rows is found among a thousand.
@@ -23,6 +26,26 @@ const BUCKETS: u32 = 1 << BUCKET_BITS;
 const BUCKET_BITS: u32 = 10;
 /// How many bits of a row's hash are used, so that a bigint holds them with its sign.
 const HASH_BITS: u32 = 60;
+const HASH_MASK: i64 = (1 << HASH_BITS) - 1;
+/// Types whose values have one binary form each, the same in every database: writing them as text takes longer than to hash it.
+/// Floats are none of them, since what is not a number has several forms and one text.
+const SENT: [&str; 15] = [
+    "boolean",
+    "smallint",
+    "integer",
+    "bigint",
+    "numeric",
+    "text",
+    "character varying",
+    "character",
+    "bytea",
+    "uuid",
+    "date",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "jsonb",
+];
 /// How many buckets are looked into at once.
 const BUCKETS_AT_ONCE: usize = 16;
 
@@ -165,24 +188,68 @@ pub async fn compare(pair: &Pair, differences_max: usize) -> Result<Compared, St
     if let Some(name) = there.keys().find(|name| !here.contains_key(*name)) {
         return Err(differs(name, "is not at the source"));
     }
+    let digest = Digest::between(&pair.source, &pair.target).await?;
     let mut compared = Compared::default();
     for (name, shape) in &here {
-        if there.get(name) != Some(shape) {
+        let other = there.get(name);
+        let Some(other) = other.filter(|other| (&other.columns, &other.key) == (&shape.columns, &shape.key)) else {
             return Err(differs(name, "has other columns at the target"));
-        }
+        };
         let left = differences_max - compared.differences.len();
-        let (table, differences) = compare_table(pair, name, shape, left).await?;
+        let row = Hashed {
+            hash: shape.hash(other, digest),
+            key: shape.key(),
+        };
+        let (table, differences) = compare_table(pair, name, &row, left).await?;
         compared.tables.push(table);
         compared.differences.extend(differences);
     }
     Ok(compared)
 }
 
-/// What is compared of a table, quoted.
-#[derive(PartialEq, Eq, Debug)]
+/// What is compared of a table.
 struct Shape {
-    columns: String,
+    /// Quoted.
+    columns: Vec<String>,
+    /// Whether the type of each is one of [`SENT`].
+    sent: Vec<bool>,
+    /// Quoted columns as a list.
     key: String,
+}
+
+/// How a row is told from others, as SQL.
+struct Hashed {
+    hash: String,
+    key: String,
+}
+
+impl Shape {
+    /// A row's hash. What one of the sides can't send goes as text.
+    fn hash(&self, other: &Self, digest: Digest) -> String {
+        let both = self.sent.iter().zip(&other.sent).map(|(here, there)| *here && *there);
+        let values = self.columns.iter().zip(both).map(|(column, is_sent)| match is_sent {
+            true => column.clone(),
+            false => format!("{column}::pg_catalog.text"),
+        });
+        let values: Vec<_> = values.collect();
+        let row = format!("pg_catalog.record_send(row({}))", values.join(", "));
+        match digest {
+            // Bytes by themselves have no hash before PostgreSQL 18.
+            Digest::Hash => {
+                let text = digest.of(&format!("pg_catalog.encode({row}, 'hex')"));
+                format!("{text} & {HASH_MASK}")
+            }
+            Digest::Md5 => digest.of(&row),
+        }
+    }
+
+    /// What a row is found by; without a key it is what it holds.
+    fn key(&self) -> String {
+        match self.key.as_str() {
+            "" => self.columns.join(", "),
+            key => key.to_owned(),
+        }
+    }
 }
 
 fn differs(table: &str, what: &str) -> StreamError {
@@ -197,7 +264,8 @@ async fn tables(client: &Client, schema: &str) -> Result<BTreeMap<String, Shape>
     let rows = client
         .query(
             "select c.relname::text,
-                    pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' order by a.attname collate \"C\"),
+                    pg_catalog.array_agg(pg_catalog.quote_ident(a.attname) order by a.attname collate \"C\"),
+                    pg_catalog.array_agg(a.atttypid = any ($3::text[]::pg_catalog.regtype[]) order by a.attname collate \"C\"),
                     coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' order by a.attname collate \"C\")
                       filter (where exists (select from pg_catalog.pg_index i
                                              where i.indrelid = c.oid and i.indisprimary and a.attnum = any (i.indkey))), '')
@@ -207,7 +275,7 @@ async fn tables(client: &Client, schema: &str) -> Result<BTreeMap<String, Shape>
               where n.nspname = $1 and c.relkind in ('r', 'p') and not c.relispartition
                 and exists (select from pg_catalog.pg_attribute t where t.attrelid = c.oid and t.attname = $2 and not t.attisdropped)
               group by c.oid, c.relname",
-            &[&schema, &TENANT_COLUMN],
+            &[&schema, &TENANT_COLUMN, &SENT.as_slice()],
         )
         .await
         .doing("list the tables to compare")?;
@@ -216,7 +284,8 @@ async fn tables(client: &Client, schema: &str) -> Result<BTreeMap<String, Shape>
         .map(|row| {
             let shape = Shape {
                 columns: row.get(1),
-                key: row.get(2),
+                sent: row.get(2),
+                key: row.get(3),
             };
             (row.get(0), shape)
         })
@@ -236,11 +305,11 @@ type Row = (String, i64);
 async fn compare_table(
     pair: &Pair,
     name: &str,
-    shape: &Shape,
+    row: &Hashed,
     differences_max: usize,
 ) -> Result<(TableCompared, Vec<Difference>), StreamError> {
-    let source = Side::new(&pair.source, &pair.source_schema, name, shape, pair.tenant)?;
-    let target = Side::new(&pair.target, &pair.target_schema, name, shape, pair.tenant)?;
+    let source = Side::new(&pair.source, &pair.source_schema, name, row, pair.tenant)?;
+    let target = Side::new(&pair.target, &pair.target_schema, name, row, pair.tenant)?;
     let (here, there) = tokio::try_join!(source.sums(), target.sums())?;
     let differing: Vec<i32> = (0..BUCKETS.cast_signed())
         .filter(|bucket| here.get(bucket) != there.get(bucket))
@@ -302,24 +371,14 @@ fn note(open: &mut BTreeMap<String, (Vec<i64>, Vec<i64>)>, here: Vec<Row>, there
 }
 
 impl<'a> Side<'a> {
-    fn new(
-        client: &'a Client,
-        schema: &str,
-        table: &str,
-        shape: &Shape,
-        tenant: TenantId,
-    ) -> Result<Self, StreamError> {
+    fn new(client: &'a Client, schema: &str, table: &str, row: &Hashed, tenant: TenantId) -> Result<Self, StreamError> {
         let table = Qualified::new(schema, table)?;
         let tenant = Literal::new(tenant.to_string()).expect("a uuid holds no zero byte");
         let column = Identifier::new(TENANT_COLUMN)?;
-        let Shape { columns, key } = shape;
-        // Without a key a row is what it holds.
-        let key = if key.is_empty() { columns } else { key };
-        let digits = HASH_BITS / 4;
-        let rows = format!(
-            "select row({key})::text as key, ('x' || pg_catalog.left(pg_catalog.md5(row({columns})::text), {digits}))::bit({HASH_BITS})::int8 as hash
-               from {table} where {column} = {tenant}"
-        );
+        let Hashed { hash, key } = row;
+        // Without `offset` a row would be hashed as often as its hash is used.
+        let rows =
+            format!("select row({key})::text as key, {hash} as hash from {table} where {column} = {tenant} offset 0");
         Ok(Self { client, rows })
     }
 
