@@ -195,6 +195,7 @@ pub(crate) fn of_job(error: JobError) -> Problem {
         }
         JobError::Catalog(error) => of_catalog(&error),
         error => internal(&error),
+        OperationError::NoCertificate => Problem::new(Code::Conflict, sentence(&error)),
     }
 }
 

@@ -49,6 +49,7 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(operations::pause_operation))
         .routes(routes!(operations::resume_operation))
         .routes(routes!(operations::abort_operation))
+        .routes(routes!(operations::get_certificate))
         .routes(routes!(operations::roll_operation_back))
         .routes(routes!(operations::finish_operation))
         .routes(routes!(migrations::get_migrations, migrations::start_rollout))

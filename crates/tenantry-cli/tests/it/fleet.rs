@@ -175,6 +175,22 @@ async fn a_tenant_lives_from_create_to_purge() {
             "{moved}"
         );
         assert_eq!(installation.json(&["tenant", "show", "a-shared"])["isolation"], to);
+        let id = moved["id"].as_str().unwrap();
+        let certified = installation.run(&["operation", "certificate", id, "--json"]);
+        assert_eq!(certified.json()["certificate"]["to"]["isolation"], to);
+        let document = installation.write("move.json", &certified.stdout);
+        let verify = ["operation", "certificate", "--verify", document.to_str().unwrap()];
+        let verified = installation.json(&verify);
+        assert_eq!(verified["certificate"], certified.json()["certificate"]);
+        let changed = certified.stdout.replace("\"held_ms\"", "\"waited_ms\"");
+        installation.write("move.json", &changed);
+        assert!(installation.run(&verify).fails(1).contains("differs"));
+        installation.write("move.json", &certified.stdout);
+        let as_other = installation.run(&["tenant", "erasure", "--verify", document.to_str().unwrap()]);
+        assert!(
+            as_other.fails(1).contains("operation certificate --verify"),
+            "{as_other:?}"
+        );
     }
     let there = installation.run(&["tenant", "move", "a-shared", "--to", "shared"]);
     let there = there.fails(1);

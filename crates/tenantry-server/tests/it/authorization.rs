@@ -63,6 +63,7 @@ pub(crate) const ACCESS: &[(&str, &str, Access)] = &[
     ("POST", "/v1/operations/{id}/pause", Operator),
     ("POST", "/v1/operations/{id}/resume", Operator),
     ("POST", "/v1/operations/{id}/abort", Operator),
+    ("GET", "/v1/operations/{id}/certificate", Operator),
     ("POST", "/v1/operations/{id}/rollback", Operator),
     ("POST", "/v1/operations/{id}/finish", Operator),
     ("GET", "/v1/migrations", Operator),

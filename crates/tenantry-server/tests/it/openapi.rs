@@ -70,6 +70,7 @@ async fn every_promised_route_stands_in_the_contract() {
         POST /v1/operations/{id}/pause
         POST /v1/operations/{id}/resume
         POST /v1/operations/{id}/abort
+        GET /v1/operations/{id}/certificate
         POST /v1/operations/{id}/rollback
         POST /v1/operations/{id}/finish
         GET POST /v1/migrations
