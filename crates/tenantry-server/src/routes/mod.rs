@@ -3,6 +3,7 @@
 pub(crate) mod api_keys;
 pub(crate) mod auth;
 pub(crate) mod backups;
+pub(crate) mod balance;
 pub(crate) mod erasure;
 pub(crate) mod health;
 mod idempotency;
@@ -19,7 +20,6 @@ mod page;
 pub(crate) mod password_resets;
 mod place;
 pub(crate) mod plans;
-pub(crate) mod servers;
 pub(crate) mod size;
 pub(crate) mod tenants;
 pub(crate) mod usage;
