@@ -79,7 +79,7 @@ pub use password::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, Password, PasswordError};
 pub use password_resets::{PasswordReset, PasswordResetError};
 pub use plans::{PlanLimitError, TenantUsage};
 pub use reach::{Found, Reach};
-pub use replicas::ReplicaCheck;
+pub use replicas::{ReplicaCheck, ReplicaReach};
 pub use runner::steps;
 pub use safety::{DatabaseCheck, DatabaseFinding, SafetyError};
 pub use servers::{ServerChange, ServerCheck, ServerError, ServerRequest};
