@@ -11,7 +11,7 @@ use crate::{
     life::Life,
     routes::{
         api_keys, auth, backups, balance, erasure, health, jobs, jwks, members, metrics, migrations, moves,
-        openapi as document, operations, password_resets, plans, size, tenants, usage,
+        openapi as document, operations, password_resets, plans, servers, size, tenants, usage,
     },
 };
 
@@ -39,6 +39,9 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(backups::list_backups, backups::create_backup))
         .routes(routes!(backups::restore_backup))
         .routes(routes!(backups::export_tenant))
+        .routes(routes!(servers::list_servers))
+        .routes(routes!(servers::check_server))
+        .routes(routes!(servers::set_replicas))
         .routes(routes!(balance::drain_server))
         .routes(routes!(balance::rebalance_servers))
         .routes(routes!(size::get_size))
@@ -46,10 +49,10 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(plans::list_plans))
         .routes(routes!(plans::set_plan, plans::remove_plan))
         .routes(routes!(operations::get_operation))
+        .routes(routes!(operations::get_certificate))
         .routes(routes!(operations::pause_operation))
         .routes(routes!(operations::resume_operation))
         .routes(routes!(operations::abort_operation))
-        .routes(routes!(operations::get_certificate))
         .routes(routes!(operations::roll_operation_back))
         .routes(routes!(operations::finish_operation))
         .routes(routes!(migrations::get_migrations, migrations::start_rollout))
