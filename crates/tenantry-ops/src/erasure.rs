@@ -2,7 +2,6 @@
 
 mod certificate;
 mod places;
-mod sign;
 
 pub use certificate::{Certificate, FoundTrace, LookedAt, Place};
 pub use tenantry_catalog::erasure::Verdict;
@@ -19,8 +18,9 @@ use tenantry_core::{OperatorScope, TenantState};
 use uuid::Uuid;
 
 use crate::{
-    Authority, Forbidden, Ops, TenantRef,
+    Authority, CertificateError, Forbidden, Ops, Signed, TenantRef,
     audit::{self, Act},
+    certificate::Subject,
 };
 
 /// How long a text has to be that is looked for: a shorter one is found by chance.
@@ -44,15 +44,8 @@ pub struct ErasureRequest {
     pub read_files: bool,
 }
 
-/// A certificate, and the same with its signature.
-#[derive(Clone, PartialEq, Debug)]
-#[non_exhaustive]
-pub struct Erasure {
-    /// What it says.
-    pub certificate: Certificate,
-    /// The same, signed: header, certificate and signature in one line, as RFC 7515 writes them.
-    pub jws: String,
-}
+/// What is left of a purged tenant, signed.
+pub type Erasure = Signed<Certificate>;
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -84,9 +77,9 @@ pub enum ErasureError {
          100 at most"
     )]
     Text,
-    /// What was given is no certificate, or was changed.
-    #[error("this is no certificate of this installation, or it was changed: {0}")]
-    Untrue(&'static str),
+    /// What is kept in the catalog is no certificate of this installation any more.
+    #[error("the certificate that the catalog keeps is not as it was signed: {0}")]
+    Certificate(#[from] CertificateError),
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -141,31 +134,19 @@ impl Ops {
         let tenant = self.find_purged(&client, tenant).await?;
         let kept = erasure::find_latest(&client, tenant.id).await?;
         let KeptErasure { jws, .. } = kept.ok_or(ErasureError::NoneYet)?;
-        Ok(Erasure {
-            certificate: self.open_certificate(&jws)?,
+        Ok(Signed {
+            certificate: self.open_certificate(Subject::Erasure, &jws)?,
             jws,
         })
     }
 
-    /// Reads a certificate that somebody shows: as [`Erasure::document`] writes it, or only its signed line.
+    /// Reads a certificate of an erasure that somebody shows: as [`Signed::document`] writes it, or only its signed line.
     ///
     /// # Errors
-    /// [`ErasureError::Untrue`] where this installation did not sign it, or where it says something else than what was signed.
-    pub fn verify_erasure(&self, document: &str) -> Result<Certificate, ErasureError> {
-        let shown = serde_json::from_str::<serde_json::Value>(document.trim());
-        let Ok(shown) = shown else {
-            return self.open_certificate(document.trim());
-        };
-        let jws = shown["jws"]
-            .as_str()
-            .ok_or(ErasureError::Untrue("it has no field `jws` with the signed line"))?;
-        let certificate = self.open_certificate(jws)?;
-        match shown["certificate"] == json!(certificate) {
-            true => Ok(certificate),
-            false => Err(ErasureError::Untrue(
-                "what stands beside the signed line differs from it",
-            )),
-        }
+    /// [`CertificateError`] where this installation did not sign it, where it says something else than what was signed, and where it is
+    /// about something else.
+    pub fn verify_erasure(&self, document: &str) -> Result<Certificate, CertificateError> {
+        self.read_certificate(Subject::Erasure, document)
     }
 
     async fn find_purged(&self, db: &impl tenantry_catalog::Db, tenant: &TenantRef) -> Result<Tenant, ErasureError> {
@@ -193,13 +174,14 @@ impl Ops {
         authority: &Authority,
         certificate: Certificate,
     ) -> Result<Erasure, CatalogError> {
-        let jws = self.sign_certificate(&certificate);
+        let signed = self.certify(Subject::Erasure, certificate);
+        let certificate = &signed.certificate;
         let new = NewErasure {
             id: certificate.id,
             tenant: certificate.tenant,
             slug: &certificate.slug,
             verdict: certificate.verdict,
-            jws: &jws,
+            jws: &signed.jws,
         };
         erasure::insert(transaction, &new).await?;
         let act = Act {
@@ -208,11 +190,11 @@ impl Ops {
             target: certificate.tenant.to_string(),
             before: None,
             after: Some(json!({
-                "certificate": certificate.id, "verdict": certificate.verdict, "sha256": sign::digest(&jws)
+                "certificate": certificate.id, "verdict": certificate.verdict, "sha256": signed.digest()
             })),
         };
         audit::record(transaction, authority, act).await?;
-        Ok(Erasure { certificate, jws })
+        Ok(signed)
     }
 
     /// Looks everywhere; what can't be looked at is noted.
@@ -235,14 +217,6 @@ impl Ops {
             request,
             places,
         )
-    }
-}
-
-impl Erasure {
-    /// For people and programs: the certificate, and the line with its signature.
-    #[must_use]
-    pub fn document(&self) -> serde_json::Value {
-        json!({ "certificate": self.certificate, "jws": self.jws })
     }
 }
 

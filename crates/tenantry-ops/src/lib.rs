@@ -11,6 +11,7 @@ mod authority;
 mod backups;
 mod balance;
 mod beside;
+mod certificate;
 mod config;
 mod counts;
 mod database_audit;
@@ -52,6 +53,7 @@ pub use authority::{Authority, Forbidden, Origin};
 pub use backups::{BackupError, BackupStore, BackupStoreError, Drilled, RestoreRequest, Retention};
 pub use balance::{BalanceError, FleetPlan, MoveOutcome, PlannedMove, ServerWeight, Stays};
 pub use beside::Beside;
+pub use certificate::{CertificateError, Signed};
 pub use config::{IdentityConfig, LoginBudget};
 pub use counts::FleetCounts;
 pub use database_audit::{AuditOptions, AuditedDatabase, NotAudited};
@@ -69,7 +71,7 @@ pub use migrations::{
     Rehearsal, Rollout, RolloutError, RolloutFieldError, RolloutProgress, RolloutRequest, SiteDifference, SiteStatus,
     VerifiedSite, Verify, VerifyRequest,
 };
-pub use moves::{CertificateError, MoveError, MoveHome, MovePlan, MoveRequest, MoveStep, Steer, SteerError};
+pub use moves::{MoveError, MoveHome, MovePlan, MoveRequest, MoveStep, Steer, SteerError};
 pub use operations::{OperationError, Unfinished};
 pub use operator_keys::{OperatorKeyError, OperatorKeyRequest};
 pub use ops::Ops;
@@ -77,7 +79,7 @@ pub use password::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, Password, PasswordError};
 pub use password_resets::{PasswordReset, PasswordResetError};
 pub use plans::{PlanLimitError, TenantUsage};
 pub use reach::{Found, Reach};
-pub use replicas::ReplicaCheck;
+pub use replicas::{ReplicaCheck, ReplicaReach};
 pub use runner::steps;
 pub use safety::{DatabaseCheck, DatabaseFinding, SafetyError};
 pub use servers::{ServerChange, ServerCheck, ServerError, ServerRequest};

@@ -5,7 +5,6 @@ mod plan;
 mod steer;
 mod step;
 
-pub use certificate::CertificateError;
 pub(crate) use certificate::certify;
 pub(crate) use plan::WITHIN;
 pub use plan::{MoveHome, MovePlan};

@@ -10,7 +10,7 @@ use tenantry_catalog::{
 use tenantry_core::{OperationId, OperatorScope, TenantId};
 use tokio::time::Instant;
 
-use crate::{Authority, Forbidden, Ops, TenantError};
+use crate::{Authority, CertificateError, Forbidden, Ops, TenantError};
 
 /// Why an operation is not shown.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,14 @@ pub enum OperationError {
     /// There is no such operation.
     #[error("there is no such operation: `tenantry operation list` shows those there are")]
     NotFound,
+    /// It has shown nothing that would be signed.
+    #[error(
+        "the operation has no certificate: a move has one when its tenant is served in its new home; those of purged tenants are in the          audit log only (tenant.move_certified), and `tenantry tenant erasure` has those of purges"
+    )]
+    NoCertificate,
+    /// What it keeps is no certificate of this installation any more.
+    #[error("the certificate that the operation keeps is not as it was signed: {0}")]
+    Certificate(#[from] CertificateError),
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),

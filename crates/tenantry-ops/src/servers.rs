@@ -22,7 +22,7 @@ use crate::{
     audit::{self, Act},
     derived::MIGRATION_REFUSED,
     placing,
-    replicas::{self, REPLICAS_MAX, ReplicaCheck, host_and_port},
+    replicas::{self, ANSWER_TIMEOUT, REPLICAS_MAX, ReplicaCheck, host_and_port},
     runner, secret,
 };
 
@@ -458,15 +458,9 @@ impl Ops {
                 Err(error) => check.problems.push(error.to_string()),
             }
         }
-        check.replicas = replicas::check(&admin, &known).await;
+        check.replicas = replicas::check(&admin, &known, ANSWER_TIMEOUT).await;
         let of_replicas = check.replicas.iter();
-        check.problems.extend(of_replicas.filter_map(|replica| {
-            let problem = replica.problem.as_ref()?;
-            Some(format!(
-                "nothing is read from the replica {}: {problem}",
-                replica.address
-            ))
-        }));
+        check.problems.extend(of_replicas.filter_map(ReplicaCheck::trouble));
         if check.problems.is_empty() {
             self.note_checked(known.id, found.version).await?;
         }

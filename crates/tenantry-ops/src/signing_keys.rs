@@ -133,7 +133,7 @@ impl Ops {
     }
 
     /// The public halves of all keys, as a JWK set (RFC 7517, RFC 8037): of those that sign tokens, and last of the one that signs
-    /// certificates of erasure.
+    /// certificates.
     ///
     /// # Errors
     /// When the catalog fails.

@@ -353,9 +353,9 @@ impl Placements {
         }
     }
 
-    pub(crate) fn replicas(&self) -> Vec<ReplicaStatus> {
+    pub(crate) fn replicas(&self, staleness_max: Duration) -> Vec<ReplicaStatus> {
         let watches: Vec<_> = self.watches.lock().values().cloned().collect();
-        watches.iter().flat_map(|watch| watch.status()).collect()
+        watches.iter().flat_map(|watch| watch.status(staleness_max)).collect()
     }
 
     pub(crate) async fn invalidate(&self, tenant: TenantId) {

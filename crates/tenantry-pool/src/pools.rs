@@ -412,7 +412,7 @@ impl Pools {
 
     /// How the replicas of each server stand, where this process knows of any.
     pub fn replica_status(&self) -> Vec<ReplicaStatus> {
-        self.shared.placements.replicas()
+        self.shared.placements.replicas(self.staleness_max())
     }
 
     /// The bounds of the pools.

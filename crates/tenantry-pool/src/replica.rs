@@ -31,6 +31,8 @@ pub struct ReplicaStatus {
     pub asked: bool,
     /// How old what it shows is at most; `None` where it gives no answer, or none was asked for.
     pub lag: Option<Duration>,
+    /// Whether a read that says nothing of its age may go there now; `None` where it is not asked.
+    pub read_from: Option<bool>,
 }
 
 /// How far a replica is: it only gets further, as long as the server there is the same.
@@ -67,12 +69,14 @@ impl Standby {
         *self.reached.lock() = reached;
     }
 
-    pub(crate) fn status(&self, asked: bool) -> ReplicaStatus {
+    pub(crate) fn status(&self, asked: bool, staleness_max: Duration) -> ReplicaStatus {
         let reached = self.reached().filter(|_| asked);
+        let lag = reached.map(|reached| reached.fresh_at.elapsed());
         ReplicaStatus {
             id: self.id,
             asked,
-            lag: reached.map(|reached| reached.fresh_at.elapsed()),
+            lag,
+            read_from: asked.then(|| lag.is_some_and(|lag| lag <= staleness_max)),
         }
     }
 }

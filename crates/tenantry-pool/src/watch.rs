@@ -101,10 +101,13 @@ impl Watch {
         }
     }
 
-    pub(crate) fn status(&self) -> Vec<ReplicaStatus> {
+    pub(crate) fn status(&self, staleness_max: Duration) -> Vec<ReplicaStatus> {
         let asked = self.running.load(Ordering::Relaxed);
         let standbys = self.standbys.lock();
-        standbys.iter().map(|standby| standby.status(asked)).collect()
+        standbys
+            .iter()
+            .map(|standby| standby.status(asked, staleness_max))
+            .collect()
     }
 
     /// Somebody reads: from here on it is found out how far the replicas are.

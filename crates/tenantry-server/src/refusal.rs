@@ -6,7 +6,7 @@ use tenantry::axum::{Code, LimitHit, Problem};
 use tenantry_ops::{
     ApiKeyError, ArchiveError, BackupError, BalanceError, CatalogError, ErasureError, JobError, LoginError,
     MemberError, MigrationError, MoveError, OperationError, PasswordResetError, PlanLimitError, PortError,
-    RolloutError, SizeError, SteerError, TenantError,
+    RolloutError, ServerError, SizeError, SteerError, TenantError,
 };
 
 /// When to come again after a failure that passes by itself.
@@ -174,10 +174,28 @@ pub(crate) fn of_drain(error: &BalanceError, named: &str) -> Problem {
     }
 }
 
+pub(crate) fn of_server(error: ServerError) -> Problem {
+    match error {
+        ServerError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
+        ServerError::NotFound => Problem::not_found(),
+        ServerError::ReplicaAddress => Problem::field(Code::InvalidField, "replicas", error.to_string()),
+        ServerError::Unfit { problems } => Problem::field(Code::InvalidReference, "replicas", problems.join("; ")),
+        ServerError::PoolerAndReplicas => Problem::new(Code::Conflict, sentence(&error)),
+        // The server's own address is nobody's business.
+        ServerError::Unreachable(reason) | ServerError::Address(reason) => {
+            tracing::warn!(reason, "a server can't be asked");
+            Problem::new(Code::Unavailable, "The server does not answer; try again.").retry_after(RETRY_AFTER)
+        }
+        ServerError::Catalog(error) => of_catalog(&error),
+        error => internal(&error),
+    }
+}
+
 pub(crate) fn of_operation(error: OperationError) -> Problem {
     match error {
         OperationError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
         OperationError::NotFound => Problem::not_found(),
+        OperationError::NoCertificate => Problem::new(Code::Conflict, sentence(&error)),
         OperationError::Catalog(error) => of_catalog(&error),
         error => internal(&error),
     }

@@ -10,8 +10,8 @@ use crate::{
     layer::{self, Cut},
     life::Life,
     routes::{
-        api_keys, auth, backups, erasure, health, jobs, jwks, members, metrics, migrations, moves, openapi as document,
-        operations, password_resets, plans, servers, size, tenants, usage,
+        api_keys, auth, backups, balance, erasure, health, jobs, jwks, members, metrics, migrations, moves,
+        openapi as document, operations, password_resets, plans, servers, size, tenants, usage,
     },
 };
 
@@ -39,13 +39,17 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(backups::list_backups, backups::create_backup))
         .routes(routes!(backups::restore_backup))
         .routes(routes!(backups::export_tenant))
-        .routes(routes!(servers::drain_server))
-        .routes(routes!(servers::rebalance_servers))
+        .routes(routes!(servers::list_servers))
+        .routes(routes!(servers::check_server))
+        .routes(routes!(servers::set_replicas))
+        .routes(routes!(balance::drain_server))
+        .routes(routes!(balance::rebalance_servers))
         .routes(routes!(size::get_size))
         .routes(routes!(usage::get_usage))
         .routes(routes!(plans::list_plans))
         .routes(routes!(plans::set_plan, plans::remove_plan))
         .routes(routes!(operations::get_operation))
+        .routes(routes!(operations::get_certificate))
         .routes(routes!(operations::pause_operation))
         .routes(routes!(operations::resume_operation))
         .routes(routes!(operations::abort_operation))

@@ -1,5 +1,7 @@
 //! `tenantry operation`: how far durable work is, and what is in its way.
 
+mod certificate;
+
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -24,6 +26,8 @@ pub(crate) enum Command {
     List(List),
     /// Show how far an operation is, and what is in its way
     Show(Named),
+    /// Show or check the signed certificate of a move: what was compared on both sides
+    Certificate(certificate::Certificate),
     /// Pause a move: the tenant is served where it was until the move is resumed
     Pause(Named),
     /// Let a paused move go on, and wait for it
@@ -140,49 +144,20 @@ impl Shown {
         progress.to_string()
     }
 
-    /// What a move proved.
+    /// What a move has shown.
     fn certificate(&self) -> Vec<(&'static str, String)> {
-        let certificate = &self.progress["certificate"];
         let Some(holds) = self.certificate_holds else {
             return Vec::new();
         };
-        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let home = |home: &Value| {
-            let [isolation, server, database, epoch] =
-                ["isolation", "server_name", "database", "epoch"].map(|key| text(&home[key]));
-            format!("{isolation} on {server}, database {database}, epoch {epoch}")
-        };
-        let tables = certificate["tables"].as_array().into_iter().flatten();
-        let tables: Vec<_> = tables
-            .map(|one| {
-                format!(
-                    "{} {} rows, sum {}",
-                    text(&one["table"]),
-                    one["rows"],
-                    text(&one["checksum"])
-                )
-            })
-            .collect();
-        let positions = certificate["positions"].as_object().into_iter().flatten();
-        let positions: Vec<_> = positions
-            .filter(|(_, position)| !position.is_null())
-            .map(|(name, position)| format!("{name} {}", text(position)))
-            .collect();
-        vec![
-            ("moved from", home(&certificate["from"])),
-            ("moved to", home(&certificate["to"])),
-            ("tables", tables.join("\n")),
-            ("compared", text(&certificate["compared"])),
-            ("positions", positions.join(", ")),
-            ("waited", format!("{} ms", certificate["held_ms"])),
-            (
-                "certificate",
-                match holds {
-                    true => format!("signed by {}", text(&certificate["signed_by"])),
-                    false => "its signature is not this installation's, or it was changed".to_owned(),
-                },
-            ),
-        ]
+        let mut shown = certificate::lines(&self.progress["certificate"]["certificate"]);
+        shown.push((
+            "certificate",
+            match holds {
+                true => format!("signed; `tenantry operation certificate {}` gives it", self.id),
+                false => "its signature is not this installation's, or it was changed".to_owned(),
+            },
+        ));
+        shown
     }
 }
 
@@ -248,6 +223,7 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
             let operation = ops.get_operation(&authority(), named.operation).await?;
             Ok(output.answer(&shown(&ops, operation))?)
         }
+        Command::Certificate(wish) => certificate::run(&ops, wish, output).await,
         Command::Pause(named) => steer(&ops, &named, Steer::Pause, output).await,
         Command::Resume(named) => steer(&ops, &named, Steer::Resume, output).await,
         Command::Abort(named) => steer(&ops, &named, Steer::Abort, output).await,
@@ -260,7 +236,7 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
 fn shown(ops: &Ops, operation: Operation) -> Shown {
     let mut shown = Shown::from(operation);
     let certificate = &shown.progress["certificate"];
-    shown.certificate_holds = (!certificate.is_null()).then(|| ops.verify_certificate(certificate).is_ok());
+    shown.certificate_holds = (!certificate.is_null()).then(|| ops.verify_move(&certificate.to_string()).is_ok());
     shown
 }
 

@@ -263,15 +263,21 @@ impl Answer for List<Shown> {
 #[derive(Serialize)]
 struct CheckedReplica {
     address: String,
+    reachable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     behind_bytes: Option<u64>,
     ok: bool,
+    /// The command that takes it off the list, where nothing is read from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    take_off: Option<String>,
 }
 
 impl From<ReplicaCheck> for CheckedReplica {
     fn from(check: ReplicaCheck) -> Self {
         Self {
             address: check.address,
+            reachable: check.reachable,
+            take_off: check.take_off,
             behind_bytes: check.behind_bytes,
             ok: check.problem.is_none(),
         }

@@ -67,6 +67,7 @@ const COMMANDS: &[&[&str]] = &[
     &["migrate", "diff", "--to", "file"],
     &["operation", "list"],
     &["operation", "show", "01a227dd-8968-72b2-8274-340314d5afcc"],
+    &["operation", "certificate", "01a227dd-8968-72b2-8274-340314d5afcc"],
     &["operation", "pause", "01a227dd-8968-72b2-8274-340314d5afcc"],
     &["operation", "resume", "01a227dd-8968-72b2-8274-340314d5afcc"],
     &["operation", "abort", "01a227dd-8968-72b2-8274-340314d5afcc"],

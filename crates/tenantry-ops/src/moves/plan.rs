@@ -1,5 +1,7 @@
 //! What a move would take, and what is in its way.
 
+use std::time::Duration;
+
 use secrecy::ExposeSecret as _;
 use tenantry_catalog::{
     Db, operation,
@@ -18,7 +20,7 @@ use tenantry_wire::Endpoint;
 
 use super::{MoveError, MoveInput, MoveRequest, schema_of, target_server};
 use crate::{
-    Ops, TenantRef,
+    Ops, TenantRef, replicas,
     runner::{Failure, administer, target},
     upgrade,
 };
@@ -57,6 +59,9 @@ pub struct MovePlan {
     pub held_because: Option<String>,
 }
 
+/// How long a replica may take to say that it is there.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Why rows are copied behind the closed fence within one database.
 pub(crate) const WITHIN: &str = "both homes are in one database, where one transaction copies and compares the rows";
 
@@ -72,6 +77,7 @@ impl Ops {
         let server = target_server(&client, from, request).await?;
         let source_server = server::find(&client, from.server).await?.ok_or(MoveError::NotFound)?;
         let mut obstacles = room(from, &server);
+        obstacles.extend(self.silent_replicas(&source_server).await.map_err(told)?);
         let shared = tenant_database::find_shared(&client, server.id).await?;
         drop(client);
         let shared = shared.filter(|shared| shared.state == DatabaseState::Ready);
@@ -116,6 +122,33 @@ impl Ops {
             complete: size.complete,
             obstacles,
         })
+    }
+
+    /// Which replicas of the old home's server would not say that the fence is closed there. Only before a move begins: one that is away for a
+    /// moment later is waited for.
+    async fn silent_replicas(&self, server: &Server) -> Result<Vec<Obstacle>, Failure> {
+        if server.replicas.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (admin, _) = administer(self, server.id).await?;
+        let checked = replicas::check(&admin, server, PATIENCE).await;
+        let silent = checked.into_iter().filter(|replica| !replica.reachable);
+        let obstacles = silent.map(|replica| {
+            Obstacle::new(
+                "replica",
+                format!(
+                    "the replica {} of the server {} can't be asked whether it still shows the tenant: {}",
+                    replica.address,
+                    server.name,
+                    replica.problem.unwrap_or_default()
+                ),
+                format!(
+                    "start it, or take it off the list: {}",
+                    replica.take_off.unwrap_or_default()
+                ),
+            )
+        });
+        Ok(obstacles.collect())
     }
 
     /// Why a move from one database to another copies behind the closed fence; `None` where it copies while the tenant works.

@@ -1,7 +1,7 @@
 //! A fence on a server with replicas: it counts when each of them has replayed it.
 
 use futures_util::future::try_join_all;
-use tenantry_catalog::replica;
+use tenantry_catalog::{replica, server};
 use tenantry_engine::{
     fence::{self, Followed, Wait},
     standby,
@@ -9,7 +9,7 @@ use tenantry_engine::{
 use tokio_postgres::Client;
 
 use super::{Failure, site::Site};
-use crate::replicas::host_and_port;
+use crate::replicas::{host_and_port, take_off};
 
 /// Waits until the fence that was closed by way of `client` is closed at every replica, and nobody reads there any more who may have
 /// begun before; with `end_sessions` no session is left that may be bound from before.
@@ -52,11 +52,15 @@ async fn at_each(
 ) -> Result<Vec<(String, Followed)>, Failure> {
     let catalog = site.ops.catalog().client().await?;
     let listed = replica::list(&catalog, site.database.server).await?;
+    let server = server::find(&catalog, site.database.server).await?;
     drop(catalog);
     if listed.is_empty() {
         return Ok(Vec::new());
     }
     let closed = standby::written(client).await?;
+    let addresses: Vec<String> = listed.iter().map(|replica| replica.address.clone()).collect();
+    let name = server.map_or_else(String::new, |server| server.name);
+    let (addresses, name) = (&addresses, &name);
     try_join_all(listed.into_iter().map(|replica| async move {
         let address = replica.address;
         let (host, port) = host_and_port(&address)
@@ -73,7 +77,8 @@ async fn at_each(
                 "replica_unreachable",
                 format!(
                     "the replica {address} can't be asked whether it still shows the tenant ({error}): start it, or take it off the \
-                     list with `tenantry server set`"
+                     list with `{}`",
+                    take_off(name, addresses, &[&address])
                 ),
             )),
         }

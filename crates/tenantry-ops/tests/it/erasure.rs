@@ -10,7 +10,8 @@ use secrecy::ExposeSecret as _;
 use tenantry_catalog::placement;
 use tenantry_core::{Email, Isolation, TenantId};
 use tenantry_ops::{
-    BackupStore, Beside, Certificate, ErasureError, ErasureRequest, FirstOwner, FleetConfig, Password, Tenant, Verdict,
+    BackupStore, Beside, Certificate, CertificateError, ErasureError, ErasureRequest, FirstOwner, FleetConfig,
+    Password, Tenant, Verdict,
 };
 use tenantry_testing::{TestFolder, cluster, test_folder};
 use tokio_postgres::{Client, NoTls};
@@ -521,33 +522,10 @@ async fn a_certificate_is_checked_and_one_that_was_changed_is_refused() {
     assert_eq!(erasure.certificate, certificate);
     let document = erasure.document();
     assert_eq!(ops.verify_erasure(&document.to_string()).unwrap(), certificate);
-    assert_eq!(ops.verify_erasure(&erasure.jws).unwrap(), certificate);
     let mut softened = document.clone();
     softened["certificate"]["verdict"] = "left".into();
-    let mut forged = document.clone();
-    let jws = erasure.jws.clone();
-    let at = jws.find('.').unwrap() + 20;
-    let other = if &jws[at..=at] == "A" { "B" } else { "A" };
-    forged["jws"] = format!("{}{other}{}", &jws[..at], &jws[at + 1..]).into();
-    for document in [
-        softened.to_string(),
-        forged.to_string(),
-        "{}".to_owned(),
-        "x.y.z".to_owned(),
-    ] {
-        let refused = ops.verify_erasure(&document);
-        assert!(matches!(refused, Err(ErasureError::Untrue(_))), "{refused:?}");
-    }
-    // Whoever knows the published keys checks it without this program.
-    let header = header_of(&erasure.jws);
-    let keys = ops.jwks().await.unwrap();
-    let kids: Vec<&str> = keys["keys"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|key| key["kid"].as_str())
-        .collect();
-    assert!(kids.contains(&header["kid"].as_str().unwrap()), "{kids:?}");
+    let refused = ops.verify_erasure(&softened.to_string());
+    assert_eq!(refused, Err(CertificateError::Differs));
     // The audit log knows which certificate it was.
     let entries = ops.list_audit(&by, Some(tenant.id), None, 1).await.unwrap();
     assert_eq!(entries[0].action, "tenant.erasure");
@@ -561,10 +539,4 @@ async fn a_certificate_is_checked_and_one_that_was_changed_is_refused() {
         let refused = ops.certify_erasure(&by, &slug, &request).await;
         assert!(matches!(refused, Err(ErasureError::Text)), "{text}: {refused:?}");
     }
-}
-
-fn header_of(jws: &str) -> serde_json::Value {
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-    let header = URL_SAFE_NO_PAD.decode(jws.split('.').next().unwrap()).unwrap();
-    serde_json::from_slice(&header).unwrap()
 }

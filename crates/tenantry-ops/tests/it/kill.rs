@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tenantry_core::{Isolation, TenantState};
-use tenantry_ops::{OperationKind, OperationState, TenantRef, steps};
+use tenantry_core::{Isolation, TenantId, TenantState};
+use tenantry_ops::{OperationKind, OperationState, TenantRef, Verdict, steps};
 use tenantry_testing::cluster;
 
 use crate::{
@@ -197,6 +197,8 @@ async fn suspend_resume_and_purge_killed_at_any_step_are_finished_by_another_pro
         ("purge", "purge.before_beside", TenantState::Purged),
         ("purge", "purge.after_beside", TenantState::Purged),
         ("purge", "purge.before_forget", TenantState::Purged),
+        ("purge", "purge.after_forget", TenantState::Purged),
+        ("purge", "purge.before_certify", TenantState::Purged),
         ("purge", "purge.after_purged", TenantState::Purged),
         ("purge", "purge.before_purged", TenantState::Purged),
     ];
@@ -232,9 +234,32 @@ async fn suspend_resume_and_purge_killed_at_any_step_are_finished_by_another_pro
         if state == TenantState::Active {
             assert_eq!(fleet.emails(tenant).await, ["help@example.com"], "killed at {place}");
         }
+        if state == TenantState::Purged {
+            purged_whole_and_certified_once(&fleet, tenant, place).await;
+        }
         if state == TenantState::Suspended {
             let refusal = fleet.enter(tenant).await.unwrap_err();
             assert_eq!(refusal.code().unwrap().code(), "TN002", "killed at {place}");
         }
     }
+}
+
+/// The purge has ended, nothing is left but the record, and that was certified once, whoever began it.
+async fn purged_whole_and_certified_once(fleet: &Fleet, tenant: TenantId, place: &str) {
+    let by = operator();
+    let made = fleet.ops.list_operations(&by, Some(tenant), None, 10).await.unwrap();
+    let purges: Vec<_> = made.iter().filter(|one| one.kind == OperationKind::Purge).collect();
+    assert_eq!(purges.len(), 1, "killed at {place}: {made:?}");
+    assert_eq!(purges[0].state, OperationState::Done, "killed at {place}");
+    let erasure = fleet.ops.find_erasure(&by, &tenant.into()).await.unwrap();
+    let certificate = erasure.certificate;
+    assert_eq!(certificate.purge, Some(purges[0].id), "killed at {place}");
+    // Other tests may still see rows of their own here, so that it may be not shown; but nothing was left.
+    assert_ne!(certificate.verdict, Verdict::Left, "killed at {place}: {certificate:?}");
+    let client = fleet.ops.catalog().client().await.unwrap();
+    let kept = "select count(*) from erasure where tenant = $1";
+    let kept: i64 = client.query_one(kept, &[tenant.as_uuid()]).await.unwrap().get(0);
+    let told = fleet.ops.list_audit(&by, Some(tenant), None, 100).await.unwrap();
+    let told = told.iter().filter(|entry| entry.action == "tenant.erasure").count();
+    assert_eq!((kept, told), (1, 1), "killed at {place}");
 }

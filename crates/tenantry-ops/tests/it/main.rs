@@ -9,6 +9,7 @@ mod at_hand;
 mod backups;
 mod balance;
 mod beside;
+mod certificate;
 mod child;
 mod create;
 mod erasure;

@@ -8,7 +8,7 @@ use tenantry_core::{
     Isolation, OperationId, Role, TenantId,
     seal::{Place, Token},
 };
-use tenantry_ops::{FleetConfig, Operation, OperationState, Ops, Pooler, Server, ServerChange, ServerError};
+use tenantry_ops::{FleetConfig, MoveError, Operation, OperationState, Ops, Pooler, Server, ServerChange, ServerError};
 use tenantry_testing::{OwnCluster, OwnClusterOptions, own_cluster};
 use tokio_postgres::{Client, NoTls};
 
@@ -213,9 +213,10 @@ async fn a_move_waits_until_its_fence_is_closed_at_every_replica() {
     pair.standby.until_it_shows(&pair.primary).await;
     pair.enter(tenant.id).await.unwrap();
 
-    // One that can't be asked holds it up until it is off the list.
-    pair.standby.kill();
+    // One that goes away meanwhile holds it up until it is off the list.
     let begun = pair.fleet.begin_move(tenant.id, "shared").await.unwrap();
+    let other = pair.fleet.create("other", Isolation::Shared).await.unwrap();
+    pair.standby.kill();
     let ops = &pair.fleet.ops;
     let moved = tokio::spawn(finish(ops.clone(), begun.id));
     pair.fleet
@@ -224,6 +225,19 @@ async fn a_move_waits_until_its_fence_is_closed_at_every_replica() {
             operation.error_code.as_deref() == Some("replica_unreachable")
         })
         .await;
+    let command = "tenantry server set one --no-replicas";
+    let waits = ops.get_operation(&operator(), begun.id).await.unwrap();
+    assert!(waits.error.as_ref().unwrap().contains(command), "{waits:?}");
+    // One that would have to wait for it is not begun.
+    let refused = pair.fleet.begin_move(other.id, "schema").await.unwrap_err();
+    let MoveError::Obstacles(obstacles) = refused else {
+        panic!("{refused}");
+    };
+    assert_eq!((obstacles.len(), obstacles[0].code), (1, "replica"), "{obstacles:?}");
+    assert!(
+        obstacles[0].what.contains(&address(&pair.standby)) && obstacles[0].mend.contains(command),
+        "{obstacles:?}"
+    );
     pair.list(&[]).await.unwrap();
     let ended = moved.await.unwrap();
     assert_eq!(ended.state, OperationState::Done, "{ended:?}");

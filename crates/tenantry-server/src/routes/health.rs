@@ -2,9 +2,13 @@
 
 use axum::{Extension, Json, extract::State};
 use serde::Serialize;
-use tenantry::axum::{Code, Problem};
-use tenantry_ops::{Found, Reach};
+use tenantry::{
+    ReplicaStatus,
+    axum::{Code, Problem},
+};
+use tenantry_ops::{Found, Reach, ReplicaReach};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::{Services, caller::Caller, life::Life, refusal};
 
@@ -29,6 +33,49 @@ pub(crate) struct TenantHealth {
     /// Those of them whose database was reached. Those whose schema is missing there are counted too; the items name the schema.
     tenants_reachable: usize,
     items: Vec<DatabaseHealth>,
+    /// Replicas that the application may read from. They say nothing of `status`: where one is away, reads go to its primary.
+    replicas: Vec<ReplicaHealth>,
+}
+
+/// A replica, as it answers now, and as this process reads from it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ReplicaHealth {
+    /// As in the label of `tenantry_replica_lag_seconds`.
+    id: Uuid,
+    /// Its server's name.
+    server: String,
+    region: String,
+    /// As `host:port`.
+    address: String,
+    /// Null where there was no time to look. One that is not holds up moves from its server.
+    reachable: Option<bool>,
+    /// How many bytes of its server's log it does not show yet.
+    behind_bytes: Option<u64>,
+    /// How old what it shows is at most. Null where it gives no answer, and while nobody reads by this process, which finds out only then.
+    lag_ms: Option<f64>,
+    /// Whether this process's reads that say nothing of their age go there now. Null while nobody reads and it is well.
+    read_from: Option<bool>,
+}
+
+impl ReplicaHealth {
+    fn new(replica: ReplicaReach, known: &[ReplicaStatus]) -> Self {
+        let known = known.iter().find(|known| known.id == replica.id);
+        let check = replica.found.as_ref();
+        let is_wrong = check.is_some_and(|check| check.problem.is_some());
+        Self {
+            id: *replica.id.as_uuid(),
+            server: replica.server,
+            region: replica.region,
+            reachable: check.map(|check| check.reachable),
+            behind_bytes: check.and_then(|check| check.behind_bytes),
+            lag_ms: known.and_then(|known| known.lag).map(|lag| lag.as_secs_f64() * 1000.0),
+            read_from: match is_wrong {
+                true => Some(false),
+                false => known.and_then(|known| known.read_from),
+            },
+            address: replica.address,
+        }
+    }
 }
 
 /// A tenant database, and whether it can be reached.
@@ -70,8 +117,8 @@ impl From<Reach> for DatabaseHealth {
     }
 }
 
-impl From<Vec<Reach>> for TenantHealth {
-    fn from(found: Vec<Reach>) -> Self {
+impl TenantHealth {
+    fn new(found: Vec<Reach>, replicas: Vec<ReplicaReach>, known: &[ReplicaStatus]) -> Self {
         let items: Vec<DatabaseHealth> = found.into_iter().map(Into::into).collect();
         let well = |item: &&DatabaseHealth| item.reachable == Some(true);
         let whole = |item: &DatabaseHealth| well(&item) && item.missing_schemas.is_empty();
@@ -83,6 +130,10 @@ impl From<Vec<Reach>> for TenantHealth {
             tenants: items.iter().map(|item| item.tenants).sum(),
             tenants_reachable: items.iter().filter(well).map(|item| item.tenants).sum(),
             items,
+            replicas: replicas
+                .into_iter()
+                .map(|replica| ReplicaHealth::new(replica, known))
+                .collect(),
         }
     }
 }
@@ -112,16 +163,17 @@ pub(crate) async fn get_readiness(
 
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Tell whether the homes of all tenants can be reached: each tenant database is tried, within five seconds.
+/// Tell whether the homes of all tenants can be reached: each tenant database is tried, and each replica, within five seconds.
 #[utoipa::path(get, path = "/health/tenants", tag = "health", responses((status = 200, body = TenantHealth)))]
 pub(crate) async fn get_tenant_health(
     State(services): State<Services>,
     Caller(authority): Caller,
 ) -> Result<Json<TenantHealth>, Problem> {
-    let found = services
-        .ops
-        .check_reach(&authority)
-        .await
-        .map_err(refusal::of_operation)?;
-    Ok(Json(found.into()))
+    let (found, replicas) = tokio::try_join!(
+        services.ops.check_reach(&authority),
+        services.ops.check_replicas(&authority)
+    )
+    .map_err(refusal::of_operation)?;
+    let known = services.tenantry.replica_status();
+    Ok(Json(TenantHealth::new(found, replicas, &known)))
 }

@@ -3,6 +3,7 @@
 pub(crate) mod api_keys;
 pub(crate) mod auth;
 pub(crate) mod backups;
+pub(crate) mod balance;
 pub(crate) mod erasure;
 pub(crate) mod health;
 mod idempotency;

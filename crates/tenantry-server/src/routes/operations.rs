@@ -87,6 +87,34 @@ pub(crate) async fn get_operation(
     Ok(Json(operation.into()))
 }
 
+/// A certificate, and the line with its signature.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MoveCertificate)]
+pub(crate) struct MoveCertificateBody {
+    /// Both homes, every table with its count and checksum, positions in the log, and how long the tenant waited.
+    #[schema(value_type = Object)]
+    certificate: Value,
+    /// The same, signed as RFC 7515 says; the key is among those of `/.well-known/jwks.json`.
+    jws: String,
+}
+
+/// Read the certificate of a move: what was compared on both sides before its tenant was let into its new home. Of a move that was taken
+/// back, that of the way back.
+#[utoipa::path(get, path = "/v1/operations/{id}/certificate", tag = "operations", params(("id" = Uuid, Path)),
+    responses((status = 200, body = MoveCertificateBody), (status = 409)))]
+pub(crate) async fn get_certificate(
+    State(services): State<Services>,
+    Caller(authority): Caller,
+    Path(id): Path<OperationId>,
+) -> Result<Json<MoveCertificateBody>, Problem> {
+    let found = services.ops.find_move_certificate(&authority, id).await;
+    let found = found.map_err(refusal::of_operation)?;
+    Ok(Json(MoveCertificateBody {
+        certificate: found.certificate,
+        jws: found.jws,
+    }))
+}
+
 /// What is answered to whoever steers a move: the operation, which does it in its time.
 type Steered = Result<(StatusCode, Json<OperationBody>), Problem>;
 

@@ -1,210 +1,190 @@
-//! Many moves at once: everybody off a server, or the servers about equally used.
+//! The PostgreSQL clusters of the fleet: which there are, how they stand, and from which replicas the application may read.
+//!
+//! What needs a password (to add one, to change its address) is no route: the command line reads it from stdin.
 
-use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{Json, extract::State};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tenantry::axum::{Body, Fields, FromFields, Path, Problem};
-use tenantry_ops::{Authority, BalanceError, FleetPlan, MoveOutcome};
+use tenantry_core::Tier;
+use tenantry_ops::{ReplicaCheck, Server, ServerChange, ServerCheck};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::{Services, caller::Caller, refusal};
 
-/// Where the tenants of a server may go.
-#[derive(ToSchema)]
-#[schema(as = Drain)]
-#[expect(dead_code, reason = "describes what `DrainBody` reads")]
-pub(crate) struct DrainSchema {
-    /// Servers by name; every other one of the region where it is left out.
-    to: Option<Vec<String>>,
-    /// Answers who would go where, and changes nothing.
-    dry_run: Option<bool>,
-}
-
-/// What is read of [`DrainSchema`].
-pub(crate) struct DrainBody {
-    to: Vec<String>,
-    dry_run: bool,
-}
-
-impl FromFields for DrainBody {
-    fn from_fields(fields: &mut Fields) -> Option<Self> {
-        Some(Self {
-            to: fields.optional("to").unwrap_or_default(),
-            dry_run: fields.optional("dry_run").unwrap_or_default(),
-        })
-    }
-}
-
-/// How to balance.
-#[derive(ToSchema)]
-#[schema(as = Rebalance)]
-#[expect(dead_code, reason = "describes what `RebalanceBody` reads")]
-pub(crate) struct RebalanceSchema {
-    /// Answers who would go where, and changes nothing.
-    dry_run: Option<bool>,
-}
-
-/// What is read of [`RebalanceSchema`].
-pub(crate) struct RebalanceBody {
-    dry_run: bool,
-}
-
-impl FromFields for RebalanceBody {
-    fn from_fields(fields: &mut Fields) -> Option<Self> {
-        Some(Self {
-            dry_run: fields.optional("dry_run").unwrap_or_default(),
-        })
-    }
-}
-
-/// Who goes where.
+/// A server; its administrator's address stays out, for it holds a password.
 #[derive(Serialize, ToSchema)]
-#[schema(as = FleetMoves)]
-pub(crate) struct FleetMovesBody {
-    moves: Vec<FleetMoveBody>,
-    /// Tenants that should go and can't.
-    stays: Vec<StayBody>,
-    servers: Vec<WeightBody>,
-}
-
-/// One tenant's move.
-#[derive(Serialize, ToSchema)]
-#[schema(as = FleetMove)]
-struct FleetMoveBody {
-    tenant: String,
-    slug: String,
-    /// How its rows are kept apart, before and after.
-    isolation: &'static str,
-    from: String,
-    to: String,
-    /// Estimated.
-    bytes: i64,
-    /// In the last seven days.
-    calls: i64,
-    /// The operation that moves it; `null` in a dry run, and where it is refused.
-    operation: Option<String>,
-    /// Why it is not moved.
-    refused: Option<String>,
-}
-
-/// A tenant that should go and can't.
-#[derive(Serialize, ToSchema)]
-#[schema(as = FleetStay)]
-struct StayBody {
-    tenant: String,
-    slug: String,
-    server: String,
-    /// Why, with what to do.
-    why: String,
-}
-
-/// How much a server is used.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ServerWeight)]
-struct WeightBody {
-    server: String,
+#[schema(as = Server)]
+pub(crate) struct ServerBody {
+    id: Uuid,
+    name: String,
     region: String,
+    /// How many tenants it takes at most; `null` where that is not bounded.
+    capacity: Option<i32>,
     tenants: i32,
-    tenants_after: i32,
-    bytes: i64,
-    bytes_after: i64,
-    /// In the last seven days.
-    calls: i64,
-    calls_after: i64,
+    /// How many connections all processes of the application together may have there.
+    connections: i32,
+    /// The pooler by which the application reaches it, as `host:port`.
+    pooler: Option<String>,
+    /// Standbys that the application may read from, as `host:port`.
+    replicas: Vec<String>,
+    /// `active`, or `draining` where it takes no new tenants.
+    state: String,
+    /// Of PostgreSQL, as it was when the server was checked last.
+    version: String,
+    created_at: DateTime<Utc>,
 }
 
-impl FleetMovesBody {
-    fn of(plan: FleetPlan, begun: Vec<MoveOutcome>) -> Self {
-        let mut begun = begun.into_iter();
-        let moves = plan.moves.into_iter().map(|one| {
-            // In the order of the plan; none in a dry run.
-            let outcome = begun.next();
-            FleetMoveBody {
-                tenant: one.tenant.to_string(),
-                slug: one.slug,
-                isolation: one.isolation.as_str(),
-                from: one.from,
-                to: one.to,
-                bytes: one.bytes,
-                calls: one.calls,
-                operation: outcome
-                    .as_ref()
-                    .and_then(|outcome| outcome.operation)
-                    .map(|operation| operation.to_string()),
-                refused: outcome.and_then(|outcome| outcome.refused),
-            }
-        });
-        let stays = plan.stays.into_iter().map(|one| StayBody {
-            tenant: one.tenant.to_string(),
-            slug: one.slug,
-            server: one.server,
-            why: one.why,
-        });
-        let servers = plan.servers.into_iter().map(|one| WeightBody {
-            server: one.server,
-            region: one.region,
-            tenants: one.tenants.0,
-            tenants_after: one.tenants.1,
-            bytes: one.bytes.0,
-            bytes_after: one.bytes.1,
-            calls: one.calls.0,
-            calls_after: one.calls.1,
-        });
+impl From<Server> for ServerBody {
+    fn from(server: Server) -> Self {
         Self {
-            moves: moves.collect(),
-            stays: stays.collect(),
-            servers: servers.collect(),
+            id: *server.id.as_uuid(),
+            name: server.name,
+            region: server.region,
+            capacity: server.capacity,
+            tenants: server.tenants,
+            connections: server.connections,
+            pooler: server.app_address,
+            replicas: server.replicas,
+            state: server.state.to_string(),
+            version: version(server.server_version),
+            created_at: server.created_at,
         }
     }
 }
 
-/// Begin to move every tenant off a server, and let no new one come. Each move is an operation of its own; the same request again begins those
-/// that are still to be begun. `dry_run` answers who would go where.
-#[utoipa::path(post, path = "/v1/servers/{name}/drain", tag = "servers", request_body = DrainSchema,
+fn version(number: i32) -> String {
+    format!("{}.{}", number / 10_000, number % 10_000)
+}
+
+/// The fleet's servers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Servers)]
+pub(crate) struct ServersBody {
+    items: Vec<ServerBody>,
+}
+
+/// What was found on a server.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ServerCheck)]
+pub(crate) struct ServerCheckBody {
+    name: String,
+    /// Of PostgreSQL; `null` where it could not be asked.
+    version: Option<String>,
+    /// How its tenant databases can prove contexts.
+    tier: Option<&'static str>,
+    replicas: Vec<ReplicaCheckBody>,
+    ok: bool,
+    /// What is wrong, in sentences; of replicas too.
+    problems: Vec<String>,
+}
+
+/// What was found of a replica.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReplicaCheck)]
+pub(crate) struct ReplicaCheckBody {
+    /// As `host:port`.
+    address: String,
+    /// Whether it gave an answer. One that does not holds up moves from its server.
+    reachable: bool,
+    /// How many bytes of its server's log it does not show yet.
+    behind_bytes: Option<u64>,
+    /// Whether it is a standby of this server that may be read from.
+    ok: bool,
+    /// The command that takes it off the list, where nothing is read from it.
+    take_off: Option<String>,
+}
+
+impl From<ReplicaCheck> for ReplicaCheckBody {
+    fn from(check: ReplicaCheck) -> Self {
+        Self {
+            address: check.address,
+            reachable: check.reachable,
+            behind_bytes: check.behind_bytes,
+            ok: check.problem.is_none(),
+            take_off: check.take_off,
+        }
+    }
+}
+
+impl From<ServerCheck> for ServerCheckBody {
+    fn from(check: ServerCheck) -> Self {
+        Self {
+            name: check.name,
+            version: check.server_version.map(version),
+            tier: check.tier.map(Tier::as_str),
+            replicas: check.replicas.into_iter().map(Into::into).collect(),
+            ok: check.problems.is_empty(),
+            problems: check.problems,
+        }
+    }
+}
+
+/// From which standbys the application may read.
+#[derive(ToSchema)]
+#[schema(as = Replicas)]
+#[expect(dead_code, reason = "describes what `ReplicasBody` reads")]
+pub(crate) struct ReplicasSchema {
+    /// As `host:port`: these and no others.
+    #[schema(max_items = 16)]
+    replicas: Vec<String>,
+}
+
+/// What is read of [`ReplicasSchema`].
+pub(crate) struct ReplicasBody {
+    replicas: Vec<String>,
+}
+
+impl FromFields for ReplicasBody {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        Some(Self {
+            replicas: fields.required("replicas")?,
+        })
+    }
+}
+
+/// List the servers, by name.
+#[utoipa::path(get, path = "/v1/servers", tag = "servers", responses((status = 200, body = ServersBody)))]
+pub(crate) async fn list_servers(
+    State(services): State<Services>,
+    Caller(authority): Caller,
+) -> Result<Json<ServersBody>, Problem> {
+    let found = services.ops.list_servers(&authority).await;
+    let items = found.map_err(refusal::of_server)?;
+    Ok(Json(ServersBody {
+        items: items.into_iter().map(Into::into).collect(),
+    }))
+}
+
+/// Check that a server and its replicas can be reached and are as they should be. What is wrong is no error but the answer.
+#[utoipa::path(post, path = "/v1/servers/{name}/check", tag = "servers",
     params(("name" = String, Path, description = "The server's name")),
-    responses((status = 202, body = FleetMovesBody), (status = 200, body = FleetMovesBody), (status = 404), (status = 409), (status = 422)))]
-pub(crate) async fn drain_server(
+    responses((status = 200, body = ServerCheckBody), (status = 404)))]
+pub(crate) async fn check_server(
     State(services): State<Services>,
     Caller(authority): Caller,
     Path(name): Path<String>,
-    Body(DrainBody { to, dry_run }): Body<DrainBody>,
-) -> Result<Response, Problem> {
-    let refused = |error: BalanceError| refusal::of_drain(&error, &name);
-    let plan = services.ops.plan_drain(&authority, &name, &to).await.map_err(refused)?;
-    if dry_run {
-        return Ok(Json(FleetMovesBody::of(plan, Vec::new())).into_response());
-    }
-    services
-        .ops
-        .set_draining(&authority, &name, true)
-        .await
-        .map_err(refused)?;
-    begin(&services, &authority, plan).await
+) -> Result<Json<ServerCheckBody>, Problem> {
+    let found = services.ops.check_server(&authority, &name).await;
+    Ok(Json(found.map_err(refusal::of_server)?.into()))
 }
 
-/// Begin to move as few tenants as it takes for the servers of each region to be about equally used. Each move is an operation of its own.
-/// `dry_run` answers who would go where.
-#[utoipa::path(post, path = "/v1/servers/rebalance", tag = "servers", request_body = RebalanceSchema,
-    responses((status = 202, body = FleetMovesBody), (status = 200, body = FleetMovesBody), (status = 409)))]
-pub(crate) async fn rebalance_servers(
+/// Say from which standbys of a server the application may read: these and no others. Each has to answer, as the server's own administrator,
+/// and to be a standby of this very server. Processes hear of it at once.
+#[utoipa::path(put, path = "/v1/servers/{name}/replicas", tag = "servers", request_body = ReplicasSchema,
+    params(("name" = String, Path, description = "The server's name")),
+    responses((status = 200, body = ServerBody), (status = 404), (status = 409), (status = 422)))]
+pub(crate) async fn set_replicas(
     State(services): State<Services>,
     Caller(authority): Caller,
-    Body(RebalanceBody { dry_run }): Body<RebalanceBody>,
-) -> Result<Response, Problem> {
-    let plan = services.ops.plan_rebalance(&authority).await;
-    let plan = plan.map_err(|error| refusal::of_drain(&error, ""))?;
-    if dry_run {
-        return Ok(Json(FleetMovesBody::of(plan, Vec::new())).into_response());
-    }
-    begin(&services, &authority, plan).await
-}
-
-async fn begin(services: &Services, authority: &Authority, plan: FleetPlan) -> Result<Response, Problem> {
-    let begun = services.ops.begin_moves(authority, &plan).await;
-    let begun = begun.map_err(|error| refusal::of_drain(&error.into(), ""))?;
-    Ok((StatusCode::ACCEPTED, Json(FleetMovesBody::of(plan, begun))).into_response())
+    Path(name): Path<String>,
+    Body(ReplicasBody { replicas }): Body<ReplicasBody>,
+) -> Result<Json<ServerBody>, Problem> {
+    let change = ServerChange {
+        replicas: Some(replicas),
+        ..ServerChange::default()
+    };
+    let changed = services.ops.change_server(&authority, &name, &change).await;
+    Ok(Json(changed.map_err(refusal::of_server)?.into()))
 }

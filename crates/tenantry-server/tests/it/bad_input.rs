@@ -29,6 +29,8 @@ fn routes(app: &App) -> Vec<(Client, Method, String, Value)> {
     let mut routes = optional.to_vec();
     let plan = "/v1/plans/bad-input".to_owned();
     routes.push((app.operator.clone(), Method::PUT, plan, json!({})));
+    let replicas = "/v1/servers/one/replicas".to_owned();
+    routes.push((app.operator.clone(), Method::PUT, replicas, json!({ "replicas": [] })));
     routes.extend([
         (
             app.operator.clone(),
@@ -300,8 +302,12 @@ async fn a_field_too_many_is_named() {
 async fn a_field_of_the_wrong_type_is_named() {
     let app = App::small().await;
     for (client, method, path, body) in routes(&app) {
-        for (field, _) in body.as_object().unwrap() {
+        for (field, value) in body.as_object().unwrap() {
             for wrong in [json!(7), json!([]), json!({}), json!(true), json!(null)] {
+                // An empty list is right where a list is.
+                if wrong.is_array() && value.is_array() {
+                    continue;
+                }
                 let mut body = body.clone();
                 body[field] = wrong;
                 let answer = client.send(method.clone(), &path, Some(body.to_string())).await;

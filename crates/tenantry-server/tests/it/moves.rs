@@ -1,6 +1,7 @@
 //! Moves over HTTP: a plan, the operation, refusals, and the application's requests meanwhile.
 
 use serde_json::{Value, json};
+use tenantry_ops::{Authority, OperationKind};
 
 use crate::harness::App;
 
@@ -64,7 +65,24 @@ async fn a_tenant_is_moved_by_an_operation_and_its_requests_go_on() {
         .expect(200);
     assert_eq!(moved["isolation"], "database");
     app.operator.post(&path, wish).await.refused(409, "conflict");
-    assert!(seen["progress"]["certificate"]["signature"].is_string(), "{seen}");
+    let certificate = app.operator.get(&format!("{followed}/certificate")).await.expect(200);
+    assert_eq!(certificate, seen["progress"]["certificate"]);
+    let jws = certificate["jws"].as_str().unwrap();
+    assert_eq!(app.opened(jws, "tenantry-move+jwt").await, certificate["certificate"]);
+    // It opens nothing.
+    let with_it = app.anonymous.bearer(jws).get("/v1/auth/me").await;
+    with_it.refused(401, "bad-token");
+    let made = app
+        .ops
+        .list_operations(&Authority::system("test"), Some(tenant.id.parse().unwrap()), None, 100)
+        .await
+        .unwrap();
+    let made = made.iter().find(|one| one.kind == OperationKind::Provision).unwrap();
+    let none = app
+        .operator
+        .get(&format!("/v1/operations/{}/certificate", made.id))
+        .await;
+    none.refused(409, "conflict");
     for steer in ["pause", "resume", "abort", "rollback", "finish"] {
         let path = format!("{followed}/{steer}");
         app.operator.post(&path, json!({})).await.refused(409, "conflict");

@@ -50,6 +50,9 @@ async fn every_promised_route_stands_in_the_contract() {
         POST GET /v1/tenants/{id}/backups
         POST /v1/tenants/{id}/exports
         POST /v1/backups/{backup}/restore
+        GET /v1/servers
+        POST /v1/servers/{name}/check
+        PUT /v1/servers/{name}/replicas
         POST /v1/servers/{name}/drain
         POST /v1/servers/rebalance
         GET /v1/tenants/{id}/size
@@ -67,6 +70,7 @@ async fn every_promised_route_stands_in_the_contract() {
         GET /v1/jobs
         POST /v1/jobs/retry
         GET /v1/operations/{id}
+        GET /v1/operations/{id}/certificate
         POST /v1/operations/{id}/pause
         POST /v1/operations/{id}/resume
         POST /v1/operations/{id}/abort

@@ -1,11 +1,13 @@
-//! Drains and rebalances over HTTP.
+//! Servers over HTTP: drains and rebalances, replicas.
 
-use secrecy::SecretString;
-use serde_json::json;
-use tenantry_ops::{Authority, ServerRequest};
-use tenantry_testing::second_cluster;
+use reqwest::Method;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+use tenantry_core::OperatorScope;
+use tenantry_ops::{Authority, OperatorKeyRequest, ServerRequest};
+use tenantry_testing::{OwnClusterOptions, own_cluster, second_cluster};
 
-use crate::harness::App;
+use crate::harness::{App, Client};
 
 #[tokio::test]
 async fn a_server_is_drained_by_operations_of_its_tenants() {
@@ -58,4 +60,153 @@ async fn a_server_is_drained_by_operations_of_its_tenants() {
         .expect(200);
     // One that is drained takes nobody back.
     assert_eq!(rest["moves"], json!([]));
+}
+
+/// Who may list replicas, and who may only look.
+async fn with_scope(app: &App, scope: OperatorScope) -> Client {
+    let request = OperatorKeyRequest {
+        name: scope.to_string(),
+        scopes: vec![scope].into(),
+        expires_at: None,
+    };
+    let made = app.ops.create_operator_key(&Authority::system("test"), &request).await;
+    app.anonymous.bearer(made.unwrap().1.expose_secret())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_are_listed_checked_and_seen_in_health() {
+    let app = App::small().await;
+    let mut primary = own_cluster(OwnClusterOptions::default()).await;
+    let mut standby = primary.standby(None);
+    let address = format!("{}:{}", standby.cluster().host(), standby.cluster().port());
+    let two = ServerRequest {
+        name: "two".to_owned(),
+        region: None,
+        capacity: None,
+        connections: None,
+        admin_url: SecretString::from(primary.cluster().admin_url("postgres")),
+    };
+    app.ops.add_server(&Authority::system("test"), &two).await.unwrap();
+    let (reader, keeper) = (
+        with_scope(&app, OperatorScope::Read).await,
+        with_scope(&app, OperatorScope::Servers).await,
+    );
+    let set = async |client: &Client, server: &str, replicas: &[&str]| {
+        let body = json!({ "replicas": replicas }).to_string();
+        client
+            .send(Method::PUT, &format!("/v1/servers/{server}/replicas"), Some(body))
+            .await
+    };
+    set(&reader, "two", &[&address]).await.refused(403, "forbidden");
+    set(&keeper, "none", &[&address]).await.refused(404, "not-found");
+    for (wrong, code) in [("nowhere", "invalid-field"), ("127.0.0.1:1", "invalid-reference")] {
+        let refused = set(&keeper, "two", &[&address, wrong]).await;
+        assert_eq!(refused.refused_fields(422, code), ["/replicas"]);
+    }
+    let listed = set(&keeper, "two", &[&address]).await.expect(200);
+    assert_eq!(
+        (&listed["name"], &listed["replicas"]),
+        (&json!("two"), &json!([address]))
+    );
+    let servers = reader.get("/v1/servers").await.expect(200);
+    let names: Vec<_> = servers["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["name"])
+        .collect();
+    assert_eq!(names, ["one", "two"]);
+    assert_eq!(servers["items"][1], listed);
+
+    standby.until_it_shows(&primary).await;
+    let check = "/v1/servers/two/check";
+    let checked = reader.post(check, json!({})).await.expect(200);
+    assert_eq!(
+        (&checked["ok"], &checked["problems"]),
+        (&json!(true), &json!([])),
+        "{checked}"
+    );
+    let replica = &checked["replicas"][0];
+    assert_eq!(
+        (&replica["reachable"], &replica["take_off"]),
+        (&json!(true), &Value::Null),
+        "{checked}"
+    );
+    assert!(replica["behind_bytes"].is_u64(), "{checked}");
+    reader
+        .post("/v1/servers/none/check", json!({}))
+        .await
+        .refused(404, "not-found");
+
+    let replica = async || {
+        let health = reader.get("/health/tenants").await.expect(200);
+        assert_eq!(health["status"], "ok", "{health}");
+        assert_eq!(health["replicas"].as_array().unwrap().len(), 1, "{health}");
+        health["replicas"][0].clone()
+    };
+    let seen = replica().await;
+    assert_eq!(
+        (&seen["server"], &seen["address"]),
+        (&json!("two"), &json!(address)),
+        "{seen}"
+    );
+    assert!(seen["reachable"] == true && seen["behind_bytes"].is_u64(), "{seen}");
+    assert_eq!(
+        (&seen["lag_ms"], &seen["read_from"]),
+        (&Value::Null, &Value::Null),
+        "nobody reads: {seen}"
+    );
+
+    let new = json!({ "slug": "far", "name": "Far", "server": "two" });
+    let far = app.operator.post("/v1/tenants", new).await.expect(201);
+    let far = far["id"].as_str().unwrap().parse().unwrap();
+    let scope = app.tenantry.system_context(far, "test").await.unwrap();
+    let read = async || drop(scope.read_only().query("select 1", &[]).await.unwrap());
+    app.within_seconds(20, async || {
+        read().await;
+        let seen = replica().await;
+        seen["read_from"] == true && seen["lag_ms"].is_f64()
+    })
+    .await;
+    let label = format!("tenantry_replica_lag_seconds{{replica={}}}", seen["id"]);
+    read().await;
+    let metrics = app.anonymous.get("/metrics").await;
+    assert!(metrics.text.contains(&label), "{label}: {}", metrics.text);
+
+    // One that is away is named with what takes it off the list, before a move begins that would wait for it.
+    standby.stop();
+    let moves = "/v1/tenants/far/moves";
+    let obstacles = async || {
+        let plan = json!({ "to": "schema", "dry_run": true });
+        app.operator.post(moves, plan).await.expect(200)["obstacles"].clone()
+    };
+    let command = "tenantry server set two --no-replicas";
+    let told = obstacles().await;
+    assert_eq!(
+        (told.as_array().unwrap().len(), &told[0]["code"]),
+        (1, &json!("replica")),
+        "{told}"
+    );
+    assert!(told[0]["what"].as_str().unwrap().contains(&address), "{told}");
+    assert!(told[0]["mend"].as_str().unwrap().contains(command), "{told}");
+    app.operator
+        .post(moves, json!({ "to": "schema" }))
+        .await
+        .refused(409, "conflict");
+    let checked = reader.post(check, json!({})).await.expect(200);
+    assert_eq!(
+        (&checked["ok"], &checked["replicas"][0]["take_off"]),
+        (&json!(false), &json!(command)),
+        "{checked}"
+    );
+    app.within_seconds(20, async || {
+        read().await;
+        let seen = replica().await;
+        seen["reachable"] == false && seen["read_from"] == false && seen["lag_ms"].is_null()
+    })
+    .await;
+    set(&keeper, "two", &[]).await.expect(200);
+    assert_eq!(obstacles().await, json!([]));
+    let health = reader.get("/health/tenants").await.expect(200);
+    assert_eq!(health["replicas"], json!([]));
 }

@@ -61,6 +61,10 @@ kinds! {
     TenantSuspended = "tenant.suspend",
     /// It will be served again.
     TenantResumed = "tenant.resume",
+    /// It lives at another place from here on, which `after` tells: its isolation, server, database, schema and epoch.
+    TenantMoved = "tenant.moved",
+    /// It was taken back to the place from which it had moved.
+    TenantMovedBack = "tenant.moved_back",
     /// It is deleted, and can be resumed until it is purged.
     TenantDeleted = "tenant.delete",
     /// Its rows begin to be removed: there is no way back.

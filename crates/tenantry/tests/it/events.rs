@@ -10,8 +10,12 @@ use tenantry::{
     Catalog, MasterKey, PoolConfig, ResolverConfig, Role, TenantId, Tenantry,
     events::{Consumer, ConsumerReport, Event, EventKind},
 };
-use tenantry_ops::{Authority, FleetConfig, IdentityConfig, NewMember, Ops, ServerRequest, TenantRef, TenantRequest};
-use tenantry_testing::{TestDatabase, cluster, database};
+use tenantry_core::Isolation;
+use tenantry_ops::{
+    Authority, FleetConfig, IdentityConfig, MoveRequest, NewMember, Operation, OperationState, Ops, ServerRequest,
+    Steer, TenantRef, TenantRequest,
+};
+use tenantry_testing::{TestCluster, TestDatabase, cluster, database, logical_cluster};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 struct Fixture {
@@ -27,6 +31,10 @@ fn system() -> Authority {
 
 impl Fixture {
     async fn new() -> Self {
+        Self::on(cluster().await).await
+    }
+
+    async fn on(server: &TestCluster) -> Self {
         let database = database().await;
         let catalog = Catalog::connect(&database.url(), &MasterKey::generate()).await.unwrap();
         let mut fleet = FleetConfig::default();
@@ -37,7 +45,7 @@ impl Fixture {
             region: None,
             capacity: None,
             connections: None,
-            admin_url: cluster().await.admin_url("postgres").into(),
+            admin_url: server.admin_url("postgres").into(),
         };
         ops.add_server(&system(), &request).await.unwrap();
         let config = ResolverConfig::new("i", "a");
@@ -63,6 +71,18 @@ impl Fixture {
             role: Role::Member,
         };
         self.ops.add_member(&system(), tenant, &new).await.unwrap();
+    }
+
+    async fn moves(&self, tenant: TenantId, to: Isolation, soak: Option<Duration>) -> Operation {
+        let request = MoveRequest {
+            to,
+            server: None,
+            force: false,
+            soak,
+        };
+        let begun = self.ops.move_tenant(&system(), &tenant.into(), &request, None).await;
+        let begun = begun.unwrap_or_else(|error| panic!("{to}: {error}"));
+        self.ops.finish_move(&system(), begun.id, &|_| ()).await.unwrap()
     }
 
     fn consumer(&self) -> Consumer {
@@ -176,6 +196,70 @@ async fn what_took_effect_is_told_in_order_and_nothing_else() {
     told.are_in_order();
     let added = told.0.lock()[2].clone();
     assert!(added.actor == "system" && added.after.is_some(), "{added:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn moves_are_told_when_they_took_effect_with_both_homes() {
+    let fixture = Fixture::on(logical_cluster().await).await;
+    let told = Told::default();
+    let acme = fixture.tenant("acme").await;
+    let only = [EventKind::TenantMoved, EventKind::TenantMovedBack];
+    let running = Running::telling(fixture.consumer().from_the_first().only(&only), &told);
+
+    // One that is refused, and one that is called off before anything was switched.
+    let same = MoveRequest {
+        to: Isolation::Shared,
+        server: None,
+        force: false,
+        soak: None,
+    };
+    let refused = fixture.ops.move_tenant(&system(), &acme.into(), &same, None).await;
+    assert!(refused.is_err(), "{refused:?}");
+    let to_schema = MoveRequest {
+        to: Isolation::Schema,
+        ..same
+    };
+    let begun = fixture
+        .ops
+        .move_tenant(&system(), &acme.into(), &to_schema, None)
+        .await
+        .unwrap();
+    fixture.ops.steer_move(&system(), begun.id, Steer::Abort).await.unwrap();
+    let ended = fixture.ops.finish_move(&system(), begun.id, &|_| ()).await.unwrap();
+    assert_eq!(ended.state, OperationState::Cancelled, "{ended:?}");
+
+    for to in [Isolation::Schema, Isolation::Database, Isolation::Shared] {
+        let ended = fixture.moves(acme, to, None).await;
+        assert_eq!(ended.state, OperationState::Done, "{ended:?}");
+    }
+    let soaks = fixture
+        .moves(acme, Isolation::Database, Some(Duration::from_secs(600)))
+        .await;
+    fixture
+        .ops
+        .steer_move(&system(), soaks.id, Steer::Rollback)
+        .await
+        .unwrap();
+    fixture.ops.finish_move(&system(), soaks.id, &|_| ()).await.unwrap();
+    told.until(5).await;
+    running.stop().await;
+
+    told.are_in_order();
+    let homes = |home: &Option<serde_json::Value>| home.as_ref().unwrap()["isolation"].as_str().unwrap().to_owned();
+    let seen: Vec<_> = told
+        .0
+        .lock()
+        .iter()
+        .map(|event| (event.kind, homes(&event.before), homes(&event.after)))
+        .collect();
+    let way = [
+        (EventKind::TenantMoved, "shared", "schema"),
+        (EventKind::TenantMoved, "schema", "database"),
+        (EventKind::TenantMoved, "database", "shared"),
+        (EventKind::TenantMoved, "shared", "database"),
+        (EventKind::TenantMovedBack, "database", "shared"),
+    ];
+    assert_eq!(seen, way.map(|(kind, from, to)| (kind, from.to_owned(), to.to_owned())));
 }
 
 #[tokio::test]

@@ -62,11 +62,14 @@ async fn servers(ops: &Ops) -> Vec<Finding> {
             }
             Ok(check) => {
                 let found = format!("{name}: {}", check.problems.join("; "));
-                Finding::wrong(
-                    CHECK,
-                    found,
-                    format!("mend it on the server, then `tenantry server check {name}`"),
-                )
+                let take_off = check.replicas.iter().find_map(|replica| replica.take_off.as_ref());
+                let mend = match take_off {
+                    Some(command) => format!(
+                        "start the replica or mend what is said of it, or take it off the list: `{command}`; then `tenantry server check {name}`"
+                    ),
+                    None => format!("mend it on the server, then `tenantry server check {name}`"),
+                };
+                Finding::wrong(CHECK, found, mend)
             }
             Err(error) => Finding::wrong(
                 CHECK,

@@ -33,7 +33,7 @@ impl Moving<'_> {
         let (from, to) = (self.shown(&self.input.from).await?, self.shown(&self.input.to).await?);
         let told = |key: &str| self.progress.lock().get(key).cloned().unwrap_or_default();
         let certificate = json!({
-            "version": 1,
+            "format": "tenantry-move/1",
             "installation": self.source.site.installation().as_str(),
             "operation": self.journal.operation.id,
             "tenant": self.input.from.tenant,
@@ -48,7 +48,7 @@ impl Moving<'_> {
             },
             "closed_at": told("closed_at"), "opened_at": opened_at, "held_ms": held_ms,
         });
-        let certificate = moves::certify(self.ops, certificate.as_object().cloned().unwrap_or_default());
+        let certificate = moves::certify(self.ops, certificate);
         let progress = self.with_news(&json!({ "held_ms": held_ms, "certificate": certificate }));
         let mut client = self.ops.catalog().client().await?;
         let transaction = client.transaction().await?;

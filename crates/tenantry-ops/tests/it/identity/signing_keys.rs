@@ -16,9 +16,9 @@ async fn published(fixture: &Fixture) -> BTreeSet<String> {
     let jwks = fixture.ops.jwks().await.unwrap();
     let keys = jwks["keys"].as_array().unwrap();
     assert!(keys.iter().all(|key| key["d"].is_null()), "no private half");
-    // The key of certificates of erasure is another matter, and stays.
+    // The key of certificates is another matter, and stays.
     let kids = keys.iter().map(|key| key["kid"].as_str().unwrap().to_owned());
-    let (certificates, tokens): (BTreeSet<_>, _) = kids.partition(|kid| kid.starts_with("erasure-"));
+    let (certificates, tokens): (BTreeSet<_>, _) = kids.partition(|kid| kid.starts_with("certificate-"));
     assert_eq!(certificates.len(), 1);
     tokens
 }

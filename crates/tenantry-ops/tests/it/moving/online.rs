@@ -174,11 +174,13 @@ async fn a_tenant_writes_while_it_moves_and_every_row_arrives_once() {
 
 /// The certificate says what was moved, up to the last row, and nobody has changed it.
 async fn assert_certified(fleet: &Fleet, tenant: TenantId, ended: &Operation, to: &str) {
-    let certificate = &ended.progress["certificate"];
-    assert_eq!(fleet.ops.verify_certificate(certificate), Ok(()), "{certificate}");
-    let mut other = certificate.clone();
-    other["held_ms"] = 0.into();
-    assert_eq!(fleet.ops.verify_certificate(&other), Err(CertificateError::Tampered));
+    let signed = &ended.progress["certificate"];
+    let certificate = &fleet.ops.verify_move(&signed.to_string()).unwrap();
+    assert_eq!(&signed["certificate"], certificate);
+    let mut other = signed.clone();
+    other["certificate"]["held_ms"] = 0.into();
+    let refused = fleet.ops.verify_move(&other.to_string());
+    assert_eq!(refused, Err(CertificateError::Differs));
     assert_eq!(certificate["compared"], "while the tenant worked");
     let place = format!(
         "{}@{}",
@@ -206,7 +208,7 @@ async fn assert_certified(fleet: &Fleet, tenant: TenantId, ended: &Operation, to
         .iter()
         .find(|entry| entry.action == "tenant.move_certified")
         .unwrap();
-    assert_eq!(noted.after.as_ref(), Some(certificate));
+    assert_eq!(noted.after.as_ref(), Some(signed));
 }
 
 #[tokio::test(flavor = "multi_thread")]
