@@ -121,7 +121,7 @@ pub(crate) fn slow_statement() {
 /// Each refusal is weighed once, and counted there.
 pub(crate) fn refused(verdict: Verdict) {
     match verdict {
-        Verdict::Final => {}
+        Verdict::Final | Verdict::Ended => {}
         Verdict::Elsewhere | Verdict::Moving | Verdict::Suspended | Verdict::Fenced => {
             add(&COUNTERS.fence_refusals, 1);
         }

@@ -34,6 +34,8 @@ const MOVE_POLL: Duration = Duration::from_millis(25);
 const PASSWORD_WAIT: Duration = Duration::from_millis(200);
 /// How often a call asks anew because the way to its database changed while it waited.
 const READDRESSED_MAX: u32 = 8;
+/// How often a call begins again whose session was ended: SQL may end its own, and is not to cost many connections.
+const ENDED_MAX: u32 = 2;
 
 /// For whom a call is made.
 pub struct Caller {
@@ -568,7 +570,9 @@ impl Pools {
         let Error::Statement(error) = error else { return error };
         let verdict = verdict(&error);
         if verdict.is_about_session() || verdict == Verdict::Rejected {
-            tracing::error!(error = %error, "a session was not as it was left; its connection is closed");
+            if verdict != Verdict::Ended {
+                tracing::error!(error = %error, "a session was not as it was left; its connection is closed");
+            }
             lease.taint();
         }
         meaning(error)
@@ -591,6 +595,8 @@ pub(crate) fn weigh(verdict: Verdict, error: tenantry_wire::Error, patience: &mu
                 });
             }
         }
+        Verdict::Ended if patience.ended >= ENDED_MAX => return Err(Error::Statement(error)),
+        Verdict::Ended => patience.ended += 1,
         Verdict::Rejected if patience.looked_up => return Err(Error::Context(error)),
         Verdict::Elsewhere if patience.looked_up => return Err(Error::Moving),
         Verdict::Moving | Verdict::Fenced if patience.since.elapsed() > patience.move_wait => {
@@ -607,7 +613,7 @@ pub(crate) fn meaning(error: tenantry_wire::Error) -> Error {
     let verdict = verdict(&error);
     counts::refused(verdict);
     match verdict {
-        Verdict::Final | Verdict::Tampered => Error::Statement(error),
+        Verdict::Final | Verdict::Tampered | Verdict::Ended => Error::Statement(error),
         Verdict::Suspended => Error::Locate(LocateError::Suspended),
         Verdict::NotBound | Verdict::Rejected => Error::Context(error),
         Verdict::Fenced | Verdict::Elsewhere | Verdict::Moving => Error::Moving,
@@ -630,6 +636,8 @@ pub(crate) struct Patience {
     looked_up: bool,
     /// Another connection was taken.
     replaced: bool,
+    /// How often the session was ended under it.
+    ended: u32,
     /// The binding was made again, after which `enter` says why the fence is closed.
     fenced: bool,
 }
@@ -641,6 +649,7 @@ impl Patience {
             move_wait,
             looked_up: false,
             replaced: false,
+            ended: 0,
             fenced: false,
         }
     }
@@ -665,12 +674,14 @@ pub(crate) enum Verdict {
     NotBound,
     /// A setting of the session, which we never set, was the cause: SQL has changed it.
     Tampered,
+    /// An administrator ended the session before what was asked took effect.
+    Ended,
 }
 
 impl Verdict {
     /// Whether the session can't be used on.
     pub(crate) fn is_about_session(self) -> bool {
-        matches!(self, Self::NotBound | Self::Tampered)
+        matches!(self, Self::NotBound | Self::Tampered | Self::Ended)
     }
 }
 
@@ -696,6 +707,8 @@ pub(crate) fn verdict(error: &tenantry_wire::Error) -> Verdict {
             Verdict::Tampered
         }
         "25006" => Verdict::Tampered,
+        // A server that says so has not committed: one that ends a session behind its commit says nothing, or a warning.
+        "57P01" => Verdict::Ended,
         "57014" if error.message().contains("statement timeout") => Verdict::Tampered,
         _ => Verdict::Final,
     }

@@ -264,7 +264,7 @@ fn put_right(lease: &mut Lease, verdict: Verdict) {
             lease.taint();
         }
         // So it is with every token after a promotion, which is nothing to be woken for.
-        Verdict::Rejected => lease.taint(),
+        Verdict::Rejected | Verdict::Ended => lease.taint(),
         Verdict::Fenced => {
             counts::refused(verdict);
             lease.unbind();

@@ -22,7 +22,10 @@ impl Folder {
     }
 
     pub(crate) fn named(prefix: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(tenantry_testing::test_base()).unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix(prefix)
+            .tempdir_in(tenantry_testing::test_base())
+            .unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
         Self(folder)
     }

@@ -9,6 +9,7 @@ mod affinity;
 mod bounds;
 mod cancel;
 mod counts;
+mod ended;
 mod fleet;
 mod moves;
 mod round_trip;
