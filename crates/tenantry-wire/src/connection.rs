@@ -217,7 +217,7 @@ impl Connection {
         self.in_call = true;
         self.closing.clear();
         let mut written = 0;
-        poll_fn(|cx| {
+        let sent = poll_fn(|cx| {
             while written < self.outbox.len() {
                 match Pin::new(&mut self.socket).poll_write(cx, &self.outbox[written..])? {
                     Poll::Ready(0) => return Poll::Ready(Err(Error::Closed)),
@@ -235,11 +235,39 @@ impl Connection {
             }
             Pin::new(&mut self.socket).poll_flush(cx).map_err(Error::from)
         })
-        .await?;
+        .await;
+        sent.map_err(|error| self.last_words(error))?;
         if self.outbox.capacity() > OUTBOX_KEPT_BYTES {
             self.outbox = BytesMut::new();
         }
         Ok(())
+    }
+
+    /// Why the server ended a session that takes nothing more: it says so before it closes the socket, and that can still be read.
+    fn last_words(&mut self, error: Error) -> Error {
+        let mut context = Context::from_waker(Waker::noop());
+        while self.inbox.buffer.len() < READ_AHEAD_BYTES {
+            self.inbox.make_room();
+            match poll_read::<4096>(&mut self.socket, &mut self.inbox, &mut context) {
+                Poll::Ready(Ok(1..)) => {}
+                _ => break,
+            }
+        }
+        while let Ok(Some(frame)) = self.inbox.frame() {
+            if self.heed(frame).is_err() {
+                break;
+            }
+        }
+        self.call.error.take().map_or(error, Error::Database)
+    }
+
+    /// The next message of a call, or why there is none.
+    pub(crate) async fn answer(&mut self) -> Result<Frame, Error> {
+        match self.frame().await {
+            Ok(frame) => Ok(frame),
+            // A server that shuts down says why before it closes the socket.
+            Err(error) => Err(self.call.error.take().map_or(error, Error::Database)),
+        }
     }
 
     /// Waits for the next message; it stays in the inbox until it is skipped or taken.
@@ -258,11 +286,7 @@ impl Connection {
     /// The next row of the call, or `None` when the call came to its end and the connection is usable again.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
-            let frame = match self.frame().await {
-                Ok(frame) => frame,
-                // A server that shuts down says why before it closes the socket.
-                Err(error) => return Err(self.call.error.take().map_or(error, Error::Database)),
-            };
+            let frame = self.answer().await?;
             match frame.tag {
                 b'D' if self.call.skip == 0 && self.call.skip_after_sync.is_none() => {
                     return Ok(Some(self.inbox.take(frame)));

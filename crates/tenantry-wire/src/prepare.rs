@@ -60,7 +60,7 @@ impl Connection {
     async fn description(&mut self) -> Result<Described, Error> {
         let mut described = Described::default();
         loop {
-            let frame = self.frame().await?;
+            let frame = self.answer().await?;
             match frame.tag {
                 b't' => described.params = parameters(self.inbox.body(frame))?,
                 b'T' => described.columns = columns(self.inbox.body(frame))?,

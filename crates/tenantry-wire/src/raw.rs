@@ -189,11 +189,10 @@ impl RawSession {
         let mut outcome = RawOutcome::default();
         let connection = &mut self.connection;
         loop {
-            let frame = match connection.frame().await {
+            let frame = match connection.answer().await {
                 Ok(frame) => frame,
                 Err(Error::TooLarge { .. }) => return Err(self.too_large()),
-                // A server that shuts down says why before it closes the socket.
-                Err(error) => return Err(connection.call.error.take().map_or(error, Error::Database)),
+                Err(error) => return Err(error),
             };
             match frame.tag {
                 b'T' => {
