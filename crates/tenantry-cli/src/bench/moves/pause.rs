@@ -129,7 +129,7 @@ async fn pauses(
         progress(&format!("moves: {way}, {} of {}", number + 1, site.sizes.moves));
         let writes = Writes::of(&application, tenant, format!("{way}-{number}")).await?;
         let (pause, operation) = one(site, tenant, *home, &writes).await?;
-        let certificate = &operation.progress["certificate"];
+        let certificate = &operation.progress["certificate"]["certificate"];
         ensure!(
             certificate["compared"] == compared,
             "the move took another path: {}",
@@ -151,7 +151,7 @@ async fn one(site: &Site<'_>, tenant: TenantId, to: Home, writes: &Writes) -> Re
     let calls = calls.stop().await?;
     let operation = moved?;
     writes.check(&calls).await?;
-    let held_ms = operation.progress["certificate"]["held_ms"].as_u64();
+    let held_ms = operation.progress["certificate"]["certificate"]["held_ms"].as_u64();
     let held_ms = held_ms.context("the move does not say how long its tenant waited")?;
     Ok((
         Pause::of(&calls, begun, ended, Duration::from_millis(held_ms)),
