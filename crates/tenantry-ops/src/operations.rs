@@ -24,7 +24,8 @@ pub enum OperationError {
     NotFound,
     /// It has shown nothing that would be signed.
     #[error(
-        "the operation has no certificate: a move has one when its tenant is served in its new home; those of purged tenants are in the          audit log only (tenant.move_certified), and `tenantry tenant erasure` has those of purges"
+        "the operation has no certificate: a move has one when its tenant is served in its new home; those of purged tenants are in the \
+         audit log only (tenant.move_certified), and `tenantry tenant erasure` has those of purges"
     )]
     NoCertificate,
     /// What it keeps is no certificate of this installation any more.
