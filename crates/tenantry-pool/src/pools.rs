@@ -217,7 +217,7 @@ impl Pools {
         sql: &str,
         params: Params<'_>,
     ) -> Result<Outcome, Error> {
-        let mut patience = Patience::new(self.config().move_wait);
+        let mut patience = Patience::of(sql, self.config().move_wait);
         loop {
             if let Some((error, lease)) = failed.take() {
                 self.reconsider(error, lease, caller, &mut patience).await?;
@@ -246,7 +246,7 @@ impl Pools {
     ///
     /// As [`query`](Self::query), for the stream too.
     pub async fn stream(&self, caller: &Caller, sql: &str, params: Params<'_>) -> Result<RowStream, Error> {
-        let mut patience = Patience::new(self.config().move_wait);
+        let mut patience = Patience::of(sql, self.config().move_wait);
         loop {
             let (located, mut lease) = self.lease(caller).await?;
             let binding = located.binding(caller);
@@ -643,6 +643,22 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
+    /// With a statement that is no part of a transaction.
+    pub(crate) fn of(sql: &str, move_wait: Duration) -> Self {
+        match tenantry_wire::may_commit(sql) {
+            true => Self::committing(move_wait),
+            false => Self::new(move_wait),
+        }
+    }
+
+    /// With what may have been committed when its session is ended, and so is not begun again then.
+    pub(crate) fn committing(move_wait: Duration) -> Self {
+        Self {
+            ended: ENDED_MAX,
+            ..Self::new(move_wait)
+        }
+    }
+
     pub(crate) fn new(move_wait: Duration) -> Self {
         Self {
             since: Instant::now(),
@@ -707,7 +723,8 @@ pub(crate) fn verdict(error: &tenantry_wire::Error) -> Verdict {
             Verdict::Tampered
         }
         "25006" => Verdict::Tampered,
-        // A server that says so has not committed: one that ends a session behind its commit says nothing, or a warning.
+        // What a statement by itself did is not committed then: between its commit and the end of the call nobody is interrupted. For others
+        // see `Patience::committing`.
         "57P01" => Verdict::Ended,
         "57014" if error.message().contains("statement timeout") => Verdict::Tampered,
         _ => Verdict::Final,

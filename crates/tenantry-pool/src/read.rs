@@ -164,7 +164,7 @@ impl Pools {
     }
 
     async fn read_at_primary(&self, caller: &Caller, asked: Asked<'_>) -> Result<Answered, Error> {
-        let mut patience = Patience::new(self.config().move_wait);
+        let mut patience = Patience::of(asked.sql(), self.config().move_wait);
         loop {
             let (located, lease) = self.lease_to_read(caller).await?;
             match self.ask(caller, &located, lease, asked).await {

@@ -224,7 +224,7 @@ impl Transaction {
     ///
     /// When dropped, it is not known whether the transaction was kept.
     pub async fn commit(mut self) -> Result<(), Error> {
-        let mut patience = Patience::new(self.pools.config().move_wait);
+        let mut patience = Patience::committing(self.pools.config().move_wait);
         loop {
             let lease = self.lease.as_mut().ok_or_else(lost)?;
             let binding = self.located.binding(&self.caller);

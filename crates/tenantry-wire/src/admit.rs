@@ -44,6 +44,11 @@ pub fn leaves_traces(sql: &str) -> bool {
     WORDS.iter().any(|word| sql.contains(word))
 }
 
+/// Whether a statement may commit before it ends, as procedures may: what failed of it may have taken effect in part.
+pub fn may_commit(sql: &str) -> bool {
+    first_word(sql).eq_ignore_ascii_case("call")
+}
+
 /// Checks a statement from outside the application's code, for a connection that serves this one call and is closed then.
 ///
 /// What stays in the session is nobody's concern there. Refused is what ends the transaction that carries the context, what

@@ -23,7 +23,7 @@ mod socket;
 mod statement;
 mod tls;
 
-pub use admit::{admit, leaves_traces};
+pub use admit::{admit, leaves_traces, may_commit};
 pub use cancel::{CancelToken, Leash};
 pub use connection::{Connection, Options, TransactionStatus};
 pub use endpoint::{Address, Endpoint, Tls};

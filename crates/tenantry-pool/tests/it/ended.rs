@@ -75,3 +75,27 @@ async fn a_statement_that_ends_its_own_session_is_tried_three_times_and_refused(
     assert_eq!(tries.get::<_, i64>(0), 3);
     assert_eq!(fixture.names(&pools, 0).await, ["Ada"]);
 }
+
+#[tokio::test]
+async fn a_procedure_that_has_committed_is_not_called_again() {
+    let fixture = Fixture::new().await;
+    let pools = fixture.pools(small(1));
+    fixture.names(&pools, 0).await;
+    let admin = fixture.database.connect().await;
+    let procedure = "create table app.did (what text);
+        create procedure app.half() language plpgsql security invoker as $f$ begin
+            insert into app.did values ('half');
+            commit;
+            perform pg_terminate_backend(pg_backend_pid());
+        end $f$";
+    admin.batch_execute(procedure).await.unwrap();
+    let grant = format!("grant insert on app.did to {}", fixture.database.name());
+    admin.batch_execute(&grant).await.unwrap();
+    let error = pools.query(&fixture.caller(0), "call half()", &[]).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Statement(error) if error.database().is_some_and(|error| error.code() == "57P01")),
+        "{error:?}"
+    );
+    let did = admin.query_one("select count(*) from app.did", &[]).await.unwrap();
+    assert_eq!(did.get::<_, i64>(0), 1);
+}
