@@ -31,10 +31,12 @@ select 'relation', c.relname::text,
                              'toast', (select t.reloptions from pg_class t where t.oid = c.reltoastrelid))
   from rel c
 union all
--- Those of an index keep the names that the table's had when it was made, which nothing shows.
+-- Those of an index keep the names that the table's had when it was made, which nothing shows. `pg_attver` is PostgreSQL's own, from 15.20
+-- on: when the columns were last changed.
 select 'column', c.relname || ' ' || case when c.relkind in ('i', 'I') then a.attnum::text else a.attname end,
        to_jsonb(a) - case when c.relkind in ('i', 'I') then '{attname}'::text[] else '{}' end - '{attrelid,attnum,atttypid,attcacheoff,attcollation,attmissingval,atthasmissing,attacl,attndims}'::text[]
        || jsonb_build_object('type', format_type(a.atttypid, a.atttypmod), 'collation', a.attcollation::regcollation::text,
+                             'attoptions', array(select o from unnest(a.attoptions) o where split_part(o, '=', 1) <> 'pg_attver'),
                              'place', row_number() over (partition by a.attrelid order by a.attnum))
   from rel c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 union all
