@@ -113,6 +113,8 @@ impl From<io::Error> for Error {
 
 /// What sentences of the seal begin with.
 const SEAL_PREFIX: &str = "tenantry: ";
+/// How the sealed tier says that the session is another's, after all that the carrier holds.
+const MISMATCH: &str = " tenantry: the session is not bound as this call expects";
 
 /// An error that PostgreSQL reported.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -134,7 +136,7 @@ impl DbError {
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             code: code.into(),
-            message: message.into(),
+            message: without_carrier(message.into()),
             ..Self::default()
         }
     }
@@ -255,8 +257,22 @@ impl DbError {
                 _ => {}
             }
         }
+        error.message = without_carrier(error.message);
         error
     }
+}
+
+/// Takes away what a message quotes of the carrier before the seal's sentence: it says whose the session is, and nobody who
+/// is told that it is another's needs to know that.
+fn without_carrier(mut message: String) -> String {
+    let quoted = message.find('"').map(|quote| quote + 1);
+    let sentence = message.find(MISMATCH).map(|space| space + 1);
+    if let (Some(quoted), Some(sentence)) = (quoted, sentence)
+        && quoted < sentence
+    {
+        message.replace_range(quoted..sentence, "");
+    }
+    message
 }
 
 impl fmt::Display for DbError {
@@ -283,6 +299,21 @@ mod tests {
             (Some("email_key"), Some("contact"), Some(12))
         );
         assert_eq!(error.detail(), None);
+    }
+
+    #[test]
+    fn whose_the_session_is_stands_in_no_error() {
+        let said =
+            "invalid input syntax for type uuid: \"5555aaaa tenantry: the session is not bound as this call expects\"";
+        let kept = "invalid input syntax for type uuid: \"tenantry: the session is not bound as this call expects\"";
+        assert_eq!(DbError::new("22P02", said).message(), kept);
+        assert_eq!(
+            DbError::parse(format!("C22P02\0M{said}\0\0").as_bytes()).message(),
+            kept
+        );
+        assert_eq!(DbError::new("22P02", kept).message(), kept);
+        let other = "invalid input syntax for type uuid: \"5555aaaa\"";
+        assert_eq!(DbError::new("22P02", other).message(), other);
     }
 
     #[test]

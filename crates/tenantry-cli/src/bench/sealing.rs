@@ -95,10 +95,10 @@ impl Bound {
             .context("the database is no tenant database")?
             .get::<String>(0)?;
         let seal = format!("{}000000000000000130", home.id.as_uuid().simple());
-        let carrier = tenantry_engine::seal::CARRIER;
+        let (carrier, carried) = (tenantry_engine::seal::CARRIER, tenantry_engine::seal::carried(&seal));
         connection
             .batch(&format!(
-                "set {carrier} = '{seal}'; set tenantry.expect = '{seal}'; set role {role}"
+                "set {carrier} = '{carried}'; set tenantry.expect = '{seal}'; set role {role}"
             ))
             .await?;
         let sql = format!("select {COLUMNS} from {}.contacts where id = $1", home.schema);

@@ -13,6 +13,9 @@ pub use self::identity::Incarnation;
 use super::{BootstrapError, VERSION, lock, server, session, session::Standing};
 use crate::{admin::ServerAdmin, check, password, roles::Roles, seal, sql_error::Doing};
 
+/// The version from which on the carrier holds the tenant before the seal (ADR 0032).
+const CARRIER_SINCE: i32 = 7;
+
 /// A database to make ready.
 #[derive(Clone, Debug)]
 pub struct DatabaseRequest<'a> {
@@ -95,14 +98,21 @@ async fn attempt(admin: &ServerAdmin, request: &DatabaseRequest<'_>) -> Result<B
     };
     let transaction = client.transaction().await.doing("begin")?;
     let done = prepare(&transaction, request, standing).await;
-    session::end(transaction, done).await
+    let (work, bootstrapped, unreadable) = session::end(transaction, done).await?;
+    if unreadable {
+        let transaction = client.transaction().await.doing("begin")?;
+        let done = work.end_unreadable(&transaction).await;
+        session::end(transaction, done).await?;
+    }
+    Ok(bootstrapped)
 }
 
-async fn prepare(
+/// Also tells whether there may be sessions whose bindings the new functions can't read.
+async fn prepare<'a>(
     transaction: &Transaction<'_>,
-    request: &DatabaseRequest<'_>,
+    request: &'a DatabaseRequest<'a>,
     standing: Standing,
-) -> Result<Bootstrapped, BootstrapError> {
+) -> Result<(Work<'a>, Bootstrapped, bool), BootstrapError> {
     session::pin_search_path(transaction).await?;
     lock::database(transaction).await?;
     let roles = Roles::of(request.installation);
@@ -121,11 +131,11 @@ async fn prepare(
         app,
         tier,
     };
-    let bootstrapped = work.run(transaction).await?;
+    let (bootstrapped, unreadable) = work.run(transaction).await?;
     check::application_role(transaction, work.app.as_str())
         .await?
         .accept()?;
-    Ok(bootstrapped)
+    Ok((work, bootstrapped, unreadable))
 }
 
 async fn hold_server_lock(client: &mut Client) -> Result<Transaction<'_>, BootstrapError> {
@@ -135,7 +145,7 @@ async fn hold_server_lock(client: &mut Client) -> Result<Transaction<'_>, Bootst
 }
 
 impl Work<'_> {
-    async fn run(&self, transaction: &Transaction<'_>) -> Result<Bootstrapped, BootstrapError> {
+    async fn run(&self, transaction: &Transaction<'_>) -> Result<(Bootstrapped, bool), BootstrapError> {
         self.become_seal_member(transaction).await?;
         self.close_to_public(transaction).await?;
         self.ensure_schemas(transaction).await?;
@@ -152,7 +162,12 @@ impl Work<'_> {
         if let Some(before) = &before {
             self.leave_the_original_behind(transaction, before).await?;
         }
-        identity::write(self, transaction, here).await?;
+        let older = before
+            .as_ref()
+            .map(|before| before.version)
+            .filter(|version| *version < CARRIER_SINCE);
+        // Not this version before such sessions are ended: who is killed in between does it again.
+        identity::write(self, transaction, here, older.unwrap_or(VERSION)).await?;
         let key = keys::settle(self, transaction, was_copy).await?;
         // The list of fenced tenants and the tier may have changed.
         transaction
@@ -167,7 +182,7 @@ impl Work<'_> {
 
         self.grant_application(transaction).await?;
         self.leave_seal(transaction).await?;
-        Ok(Bootstrapped {
+        let bootstrapped = Bootstrapped {
             tier: self.tier,
             app_role: self.app.as_str().to_owned(),
             app_password,
@@ -176,7 +191,33 @@ impl Work<'_> {
             database_oid: here.database_oid,
             version: VERSION,
             was_copy,
-        })
+        };
+        Ok((bootstrapped, older.is_some()))
+    }
+
+    /// Ends the application's sessions, which may hold a carrier that the functions read otherwise now, and would be refused
+    /// until they end. Begun after the functions were committed: who comes from then on is bound as they expect.
+    async fn end_unreadable(&self, transaction: &Transaction<'_>) -> Result<(), BootstrapError> {
+        session::pin_search_path(transaction).await?;
+        lock::database(transaction).await?;
+        self.become_seal_member(transaction).await?;
+        self.act_as_seal(transaction).await?;
+        transaction
+            .execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename = $1::text::name",
+                &[&self.app.as_str()],
+            )
+            .await
+            .doing("end the application's sessions of before")?;
+        transaction
+            .execute("update tenantry_private.tenant_database set version = $1", &[&VERSION])
+            .await
+            .doing("write which version this is")?;
+        transaction
+            .batch_execute("reset role")
+            .await
+            .doing("act as the administrator again")?;
+        self.leave_seal(transaction).await
     }
 
     /// For this transaction only: afterwards nobody is a member of the mechanism's owner.

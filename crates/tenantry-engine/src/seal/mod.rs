@@ -11,6 +11,19 @@ use tenantry_core::Tier;
 /// The one place that names it: should a later PostgreSQL change it, another parameter goes here.
 pub const CARRIER: &str = "backtrace_functions";
 
+/// What the carrier holds of a session that is bound by this seal: the tenant's 32 digits, and then the seal.
+///
+/// Only `tenantry.enter` has to write it. A superuser may, to look as an application would.
+///
+/// ```
+/// let seal = format!("{}000000000000000130", "5".repeat(32));
+/// assert_eq!(tenantry_engine::seal::carried(&seal), format!("{}{seal}", "5".repeat(32)));
+/// ```
+pub fn carried(seal: &str) -> String {
+    let tenant = seal.get(..32).unwrap_or_default();
+    format!("{tenant}{seal}")
+}
+
 /// The tables and functions, as statements for the owner of the schemas.
 pub(crate) fn statements(tier: Tier) -> String {
     let of_tier = match tier {

@@ -3,13 +3,22 @@
 
 -- T2: the carrier is a parameter that only this schema's owner may set. The session is bound once; each call states the
 -- whole seal it expects. An expectation can only switch access off, so it needs no secret.
+--
+-- The carrier holds the tenant (32 hexadecimal digits) and then the whole seal (50: tenant, counter, role, flag). What stands
+-- in it before the expectation is the tenant, or no uuid: ADR 0032.
+
+-- What the carrier holds of a binding: the first 25 bytes of a message are its seal.
+create or replace function tenantry_private.carried(p_msg bytea) returns text language sql immutable parallel safe
+begin atomic
+  select encode(substr(p_msg, 1, 16) || substr(p_msg, 1, 25), 'hex');
+end;
 
 create or replace function tenantry.enter(p_msg bytea, p_mac bytea) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
 begin
   if octet_length(p_msg) = 58 then
     -- binds the session, and opens this transaction
-    perform set_config('{carrier}', encode(substr(p_msg, 1, 25), 'hex'), false),
+    perform set_config('{carrier}', tenantry_private.carried(p_msg), false),
             set_config('tenantry.expect', encode(substr(p_msg, 1, 25), 'hex'), true),
             set_config('tenantry.account', coalesce(nullif(encode(substr(p_msg, 39, 16), 'hex'), '00000000000000000000000000000000'), ''), true)
        from tenantry_private.mac_key m, tenantry_private.fence f
@@ -26,8 +35,8 @@ begin
         -- single use: the counter grows. After a reset only a token that was made for a fresh backend binds; the raw lane
         -- is left by `discard all` only.
         and case when current_setting('{carrier}') = '' then get_byte(p_msg, 24) & 1 = 1
-                 else substr(current_setting('{carrier}'), 33, 16) collate "C" < encode(substr(p_msg, 17, 8), 'hex')
-                      and substr(current_setting('{carrier}'), 50, 1) collate "C" < '2' end;
+                 else substr(current_setting('{carrier}'), 65, 16) collate "C" < encode(substr(p_msg, 17, 8), 'hex')
+                      and substr(current_setting('{carrier}'), 82, 1) in ('0', '1') end;
     if found then
       return;
     end if;
@@ -41,7 +50,7 @@ create or replace function tenantry.enter_pooled(p_msg bytea, p_mac bytea) retur
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
 begin
   if octet_length(p_msg) = 58 then
-    perform set_config('{carrier}', encode(substr(p_msg, 1, 25), 'hex'), true),
+    perform set_config('{carrier}', tenantry_private.carried(p_msg), true),
             set_config('tenantry.expect', encode(substr(p_msg, 1, 25), 'hex'), true),
             set_config('tenantry.account', coalesce(nullif(encode(substr(p_msg, 39, 16), 'hex'), '00000000000000000000000000000000'), ''), true)
        from tenantry_private.mac_key m, tenantry_private.fence f, tenantry_private.tenant_database d
@@ -67,15 +76,15 @@ end $f$;
 create or replace function tenantry_private.carry(p_seal text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $f$
 begin
-  perform set_config('{carrier}', p_seal, true), set_config('tenantry.expect', p_seal, true), set_config('tenantry.account', '', true);
+  perform set_config('{carrier}', left(p_seal, 32) || p_seal, true), set_config('tenantry.expect', p_seal, true), set_config('tenantry.account', '', true);
 end $f$;
 
 -- Ends a binding and keeps what guards the next one: the counter and the raw lane's mark.
 create or replace function tenantry.leave() returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
 begin
-  perform set_config('{carrier}', repeat('z', 32) || substr(current_setting('{carrier}'), 33, 16) || '0'
-                                  || substr(current_setting('{carrier}'), 50, 1), false),
+  perform set_config('{carrier}', repeat('z', 64) || substr(current_setting('{carrier}'), 65, 16) || '0'
+                                  || substr(current_setting('{carrier}'), 82, 1), false),
           set_config('tenantry.expect', '', true)
     where current_setting('{carrier}') <> '';
 end $f$;
@@ -85,26 +94,26 @@ end $f$;
 -- commit sees it, and while nothing is fenced it costs nothing.
 --
 -- The body is inlined, and `begin atomic` binds its names now. What each statement pays is above all the making of its
--- expression nodes, so there are few: the expectation is compared first with nothing and then with the carrier. A mismatch is
--- an error and not zero rows: the cast of the sentence raises 22P02, which needs no function call that each statement would
--- pay for.
+-- expression nodes, so there are few. The tenant is what stands in the carrier before the expectation. Whatever that is, it
+-- begins where the carrier begins, and only the carrier's first 32 characters are a uuid: so there is this tenant or none.
+-- Without an expectation there is null. A mismatch is an error and not zero rows: nothing is cut off then, and the cast of
+-- carrier and sentence raises 22P02, which needs no function call that each statement would pay for.
 create or replace function tenantry_private.compile_fence() returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $f$
 declare
-  v_tenant text := $t$substr(current_setting('{carrier}'), 1, 32)$t$;
+  v_carrier text := $t$current_setting('{carrier}') || ' tenantry: the session is not bound as this call expects'$t$;
   v_fenced text;
 begin
   select string_agg(replace(tenant::text, '-', ''), ',' order by tenant) into v_fenced
     from tenantry_private.fence where fenced_at is not null;
   if v_fenced is not null then
-    v_tenant := format($t$case when %1$s = any (%2$L::text[]) then 'tenantry: fenced: look the placement up again' else %1$s end$t$,
-                       v_tenant, '{' || v_fenced || '}');
+    v_carrier := format($t$case when substr(current_setting('{carrier}'), 33) = current_setting('tenantry.expect', true)
+                                 and substr(current_setting('{carrier}'), 1, 32) = any (%2$L::text[])
+                           then 'tenantry: fenced: look the placement up again' else %1$s end$t$,
+                        v_carrier, '{' || v_fenced || '}');
   end if;
   execute $t$create or replace function tenantry.tenant_id() returns uuid language sql stable parallel safe begin atomic
-    select (case coalesce(current_setting('tenantry.expect', true), '')
-              when '' then null
-              when current_setting('{carrier}') then $t$ || v_tenant || $t$
-              else 'tenantry: the session is not bound as this call expects' end)::uuid; end$t$;
+    select split_part($t$ || v_carrier || $t$, nullif(current_setting('tenantry.expect', true), ''), 1)::uuid; end$t$;
 end $f$;
 select tenantry_private.compile_fence();
 
@@ -113,8 +122,8 @@ create or replace function tenantry.may_write() returns boolean language sql sta
 begin atomic
   select (case coalesce(current_setting('tenantry.expect', true), '')
             when '' then null
-            when current_setting('{carrier}')
-              then case when substr(current_setting('{carrier}'), 49, 1) > '0' collate "C" then 'true'
+            when substr(current_setting('{carrier}'), 33)
+              then case when substr(current_setting('{carrier}'), 81, 1) > '0' collate "C" then 'true'
                         else 'tenantry: the role viewer may not write' end
             else 'tenantry: the session is not bound as this call expects' end)::boolean;
 end;
@@ -124,7 +133,7 @@ end;
 -- carrier stands nothing, or what `enter` and `leave` wrote: a hexadecimal digit.
 create or replace function tenantry.binding_may_write() returns boolean language sql stable parallel safe
 begin atomic
-  select (case substr(current_setting('{carrier}'), 49, 1)
+  select (case substr(current_setting('{carrier}'), 81, 1)
             when '' then null
             when '0' then 'tenantry: the role viewer may not write'
             else 'true' end)::boolean;
@@ -133,8 +142,8 @@ end;
 -- Whether the role is at least the one named; null for a word that names none.
 create or replace function tenantry.has_role(p_role text) returns boolean language sql stable parallel safe
 begin atomic
-  select case when current_setting('{carrier}') = current_setting('tenantry.expect', true) and current_setting('{carrier}') <> ''
-              then substr(current_setting('{carrier}'), 49, 1) >= case p_role when 'viewer' then '0' when 'member' then '1'
+  select case when substr(current_setting('{carrier}'), 33) = current_setting('tenantry.expect', true) and current_setting('{carrier}') <> ''
+              then substr(current_setting('{carrier}'), 81, 1) >= case p_role when 'viewer' then '0' when 'member' then '1'
                         when 'admin' then '2' when 'owner' then '3' end collate "C"
               else false end;
 end;

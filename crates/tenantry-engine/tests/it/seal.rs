@@ -62,7 +62,7 @@ async fn a_wrong_expectation_is_an_error_that_says_so() {
     session.enter(fixture.a).await;
     let other = fixture.session().await.key.sign(&session.token(fixture.b)).seal();
     // another tenant's seal; this tenant's older binding; anything else
-    for expectation in [other.as_str(), &first, "x", &"z".repeat(50)] {
+    for expectation in [other.as_str(), &first, "-", &"z".repeat(50)] {
         session.client.batch_execute("begin").await.unwrap();
         expect(&session.client, expectation).await.unwrap();
         let (code, message) = refusal(&session.notes().await.unwrap_err());
@@ -73,6 +73,82 @@ async fn a_wrong_expectation_is_an_error_that_says_so() {
         );
         session.client.batch_execute("rollback").await.unwrap();
     }
+}
+
+/// The functions cut the tenant out of the carrier by the expectation, which the session may write (ADR 0032): so each piece
+/// of what they cut, sentence included, is tried.
+#[tokio::test]
+async fn no_piece_of_the_carrier_is_an_expectation_that_shows_another_tenant() {
+    let fixture = sealed().await;
+    let mut session = fixture.session().await;
+    let seal = session.enter(fixture.a).await.seal();
+    let carrier = tenantry_engine::seal::CARRIER;
+    let rows = session
+        .client
+        .query("select current_setting($1)", &[&carrier])
+        .await
+        .unwrap();
+    let held: String = rows[0].get(0);
+    assert_eq!(held, tenantry_engine::seal::carried(&seal));
+    let whole = format!("{held} tenantry: the session is not bound as this call expects");
+    let set = session
+        .client
+        .prepare("select set_config('tenantry.expect', $1, false)")
+        .await
+        .unwrap();
+    let read = session.client.prepare("select tenantry.tenant_id()").await.unwrap();
+    let (mut own, mut refused) = (0, 0);
+    for start in 0..whole.len() {
+        for end in start + 1..=whole.len() {
+            session.client.execute(&set, &[&&whole[start..end]]).await.unwrap();
+            match session.client.query_one(&read, &[]).await {
+                Ok(row) => {
+                    assert_eq!(
+                        row.get::<_, uuid::Uuid>(0),
+                        *fixture.a.as_uuid(),
+                        "{}",
+                        &whole[start..end]
+                    );
+                    own += 1;
+                }
+                Err(error) => {
+                    assert_eq!(refusal(&error).0, "22P02");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    // Those that begin right behind the tenant and stand nowhere before: longer than the tenant, with which the carrier begins.
+    assert!((70..=74).contains(&own) && refused > 9_000, "{own} {refused}");
+}
+
+/// What a session held that the version before had bound: its counter and the raw lane's mark are not where they are looked for.
+#[tokio::test]
+async fn what_an_older_version_bound_is_refused() {
+    let fixture = sealed().await;
+    let mut session = fixture.session().await;
+    let seal = session.enter(fixture.a).await.seal();
+    let superuser = fixture.superuser().await;
+    superuser
+        .batch_execute(&format!(
+            "create function tenantry.as_before() returns text language sql security definer
+               as $$ select set_config('{carrier}', '{seal}', false) $$;
+             grant execute on function tenantry.as_before() to public",
+            carrier = tenantry_engine::seal::CARRIER
+        ))
+        .await
+        .unwrap();
+    session
+        .client
+        .batch_execute("select tenantry.as_before()")
+        .await
+        .unwrap();
+    session.client.batch_execute("begin").await.unwrap();
+    expect(&session.client, &seal).await.unwrap();
+    assert_eq!(refusal(&session.notes().await.unwrap_err()).0, "22P02");
+    session.client.batch_execute("rollback").await.unwrap();
+    let token = session.key.sign(&session.token(fixture.a));
+    assert_eq!(refusal(&session.try_enter(&token).await.unwrap_err()).0, "28000");
 }
 
 #[tokio::test]

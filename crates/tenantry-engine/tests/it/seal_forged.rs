@@ -29,21 +29,22 @@ async fn the_context_cannot_be_set(fixture: Fixture) {
     let mut victim = fixture.session().await;
     let of_b = victim.enter(fixture.b).await.seal();
     let carrier = tenantry_engine::seal::CARRIER;
+    let carried = tenantry_engine::seal::carried(&of_b);
     let set_only_by_the_mechanism = [
-        format!("select set_config('{carrier}', '{of_b}', false)"),
-        format!("select set_config('{carrier}', '{of_b}', true)"),
-        format!("set {carrier} = '{of_b}'"),
-        format!("set local {carrier} = '{of_b}'"),
+        format!("select set_config('{carrier}', '{carried}', false)"),
+        format!("select set_config('{carrier}', '{carried}', true)"),
+        format!("set {carrier} = '{carried}'"),
+        format!("set local {carrier} = '{carried}'"),
         format!("reset {carrier}"),
         format!("set {carrier} to default"),
-        format!("alter role current_user set {carrier} = '{of_b}'"),
-        format!("alter role {} set {carrier} = '{of_b}'", fixture.made.app_role),
+        format!("alter role current_user set {carrier} = '{carried}'"),
+        format!("alter role {} set {carrier} = '{carried}'", fixture.made.app_role),
         format!(
-            "alter database \"{}\" set {carrier} = '{of_b}'",
+            "alter database \"{}\" set {carrier} = '{carried}'",
             fixture.database.name()
         ),
-        format!("update pg_settings set setting = '{of_b}' where name = '{carrier}'"),
-        format!("do $$ begin perform set_config('{carrier}', '{of_b}', true); end $$"),
+        format!("update pg_settings set setting = '{carried}' where name = '{carrier}'"),
+        format!("do $$ begin perform set_config('{carrier}', '{carried}', true); end $$"),
     ];
     for attack in &set_only_by_the_mechanism {
         session.client.batch_execute("begin").await.unwrap();
@@ -52,7 +53,7 @@ async fn the_context_cannot_be_set(fixture: Fixture) {
         assert_eq!(refusal(&refused).0, "42501", "{attack}");
         session.client.batch_execute("rollback").await.unwrap();
     }
-    let outside = format!("alter system set {carrier} = '{of_b}'");
+    let outside = format!("alter system set {carrier} = '{carried}'");
     assert_eq!(
         refusal(&session.client.batch_execute(&outside).await.unwrap_err()).0,
         "42501"
@@ -176,7 +177,11 @@ async fn a_connection_option_sets_no_context(fixture: Fixture) {
     let mut victim = fixture.session().await;
     let of_b = victim.enter(fixture.b).await.seal();
     let mut config = fixture.app_config();
-    config.options(format!("-c {}={of_b}", tenantry_engine::seal::CARRIER));
+    config.options(format!(
+        "-c {}={}",
+        tenantry_engine::seal::CARRIER,
+        tenantry_engine::seal::carried(&of_b)
+    ));
     let refused = config.connect(tokio_postgres::NoTls).await.map(drop).unwrap_err();
     assert_eq!(refusal(&refused).0, "42501");
     let mut config = fixture.app_config();

@@ -111,7 +111,7 @@ async fn contexts_hold_on_a_standby_and_forged_ones_do_not() {
         expect(&session.client, &seal).await.unwrap();
         assert_eq!(refusal(&session.notes().await.unwrap_err()).0, "22P02");
         session.client.batch_execute("rollback").await.unwrap();
-        let carrier = format!("set backtrace_functions = '{seal}'");
+        let carrier = format!("set backtrace_functions = '{}'", tenantry_engine::seal::carried(&seal));
         assert_eq!(
             refusal(&session.client.batch_execute(&carrier).await.unwrap_err()).0,
             "42501"

@@ -143,12 +143,16 @@ async fn an_older_database_is_refused_until_it_is_up_to_date_and_its_rows_stay()
         error.contains("older Tenantry") && error.contains("tenantry migrate apply"),
         "{error}"
     );
-    // Who was in goes on.
+    // What the session of the version before holds, this one's functions can't read.
     let bound = old.fleet.enter(old.tenants[2].id).await.unwrap();
     let done = ops.upgrade_databases(&operator()).await.unwrap();
     assert_eq!(done.len(), 2);
     assert!(done.iter().all(|done| done.error.is_none()), "{done:?}");
-    assert_eq!(bound.query("select from contacts", &[]).await.unwrap().len(), 2);
+    let ended = bound.query("select from contacts", &[]).await.unwrap_err();
+    assert!(
+        ended.is_closed() || ended.code().is_some_and(|code| code.code() == "57P01"),
+        "{ended}"
+    );
     old.works().await;
 }
 

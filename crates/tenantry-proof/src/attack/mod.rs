@@ -153,7 +153,7 @@ mod tests {
                 "code-not-checked",
                 "read, accepted",
                 "create or replace function tenantry.enter(p_msg bytea, p_mac bytea) returns void language sql security definer as
-                 $$ select set_config('backtrace_functions', encode(substr(p_msg, 1, 25), 'hex'), false),
+                 $$ select set_config('backtrace_functions', tenantry_private.carried(p_msg), false),
                            set_config('tenantry.expect', encode(substr(p_msg, 1, 25), 'hex'), true) $$;
                  alter function tenantry.enter owner to {seal}",
             ),

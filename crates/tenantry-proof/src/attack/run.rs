@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context as _, Result};
+use tenantry_engine::seal::carried;
 
 use super::{
     act,
@@ -72,7 +73,7 @@ fn guesses(ground: &Ground, seal: &str, signed: &str) -> Vec<[String; 2]> {
         "app.tenant_id",
     ];
     let made_up = format!("{}000000000000000930", ground.b.as_uuid().simple());
-    let mut values = vec![b, seal.to_owned(), made_up];
+    let mut values = vec![b, seal.to_owned(), carried(seal), carried(&made_up), made_up];
     if !signed.is_empty() {
         values.push(signed.to_owned());
     }

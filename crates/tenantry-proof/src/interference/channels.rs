@@ -226,7 +226,7 @@ pub(super) const CHANNELS: &[Channel] = &[
         closed_in: &[Database],
         closed_by: "own database, whose connections are its own",
         acts: &["select 1", "operator: select 1"],
-        probe: &["select substr(current_setting('backtrace_functions'), 33, 16)"],
+        probe: &["select substr(current_setting('backtrace_functions'), 65, 16)"],
         way: Way::InTurn,
         ..REST
     },

@@ -213,7 +213,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     ),
     ddl(
         "helper with a string body",
-        "create or replace function tenantry.tenant_id() returns uuid language sql stable as $$ select case when current_setting('backtrace_functions') = current_setting('tenantry.expect', true) then nullif(substr(current_setting('backtrace_functions'), 1, 32), '')::uuid end $$; grant create on schema {schema} to {app}",
+        "create or replace function tenantry.tenant_id() returns uuid language sql stable as $$ select case when substr(current_setting('backtrace_functions'), 33) = current_setting('tenantry.expect', true) then nullif(substr(current_setting('backtrace_functions'), 1, 32), '')::uuid end $$; grant create on schema {schema} to {app}",
     ),
     compiled(
         "helper immutable",
@@ -247,13 +247,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     // The mechanism.
     compiled(
         "expectation not checked",
-        "case coalesce(current_setting('tenantry.expect', true), '')",
-        "case current_setting('backtrace_functions')",
+        "nullif(current_setting('tenantry.expect', true), '')",
+        "nullif(substr(current_setting('backtrace_functions'), 33), '')",
     ),
     compiled(
         "carrier not checked",
-        "when current_setting('backtrace_functions') then $t$ || v_tenant || $t$",
-        "when current_setting('tenantry.expect', true) then substr(current_setting('tenantry.expect', true), 1, 32)",
+        "$t$current_setting('backtrace_functions') || ",
+        "$t$substr(current_setting('tenantry.expect', true), 1, 32) || current_setting('tenantry.expect', true) || ",
     ),
     ddl(
         "fence not compiled",
@@ -262,13 +262,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     edit(
         "counter not checked",
         ENTER,
-        "substr(current_setting('backtrace_functions'), 33, 16) collate \"C\" < encode(substr(p_msg, 17, 8), 'hex')",
+        "substr(current_setting('backtrace_functions'), 65, 16) collate \"C\" < encode(substr(p_msg, 17, 8), 'hex')",
         "true",
     ),
     edit(
         "raw lane's mark not checked",
         ENTER,
-        "substr(current_setting('backtrace_functions'), 50, 1) collate \"C\" < '2'",
+        "substr(current_setting('backtrace_functions'), 82, 1) in ('0', '1')",
         "true",
     ),
     edit("reset tolerated", ENTER, "get_byte(p_msg, 24) & 1 = 1", "true"),

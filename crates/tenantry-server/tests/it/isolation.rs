@@ -271,7 +271,7 @@ fn attacks(victim: &Tenant, project: &str) -> Vec<String> {
         format!("set_config('tenantry.expect', '{forged}', false)"),
         format!("set_config('tenantry.tenant', '{id}', false)"),
         format!("set_config('app.tenant_id', '{id}', false)"),
-        format!("set_config('backtrace_functions', '{forged}', false)"),
+        format!("set_config('backtrace_functions', '{}{forged}', false)", &forged[..32]),
         "set_config('row_security', 'off', false)".to_owned(),
         "set_config('role', 'postgres', false)".to_owned(),
     ] {

@@ -130,6 +130,7 @@ async fn a_reference_to_another_tenants_row_is_refused() {
 async fn a_forged_context_opens_nothing() {
     let world = World::new().await;
     let seal = |world: &World, n: usize| format!("{}{:016x}30", world.tenants[n ^ 1].as_uuid().simple(), 9);
+    let carried = |world: &World, n: usize| format!("{}{}", world.tenants[n ^ 1].as_uuid().simple(), seal(world, n));
     attempt(&world, "expectation", |world, n| {
         format!(
             "select name from contact, set_config('tenantry.expect', '{}', true) e where e <> ''",
@@ -142,13 +143,16 @@ async fn a_forged_context_opens_nothing() {
     })
     .await;
     attempt(&world, "carrier", |world, n| {
-        format!("select set_config('backtrace_functions', '{}', false)", seal(world, n))
+        format!(
+            "select set_config('backtrace_functions', '{}', false)",
+            carried(world, n)
+        )
     })
     .await;
     attempt(&world, "carrier by update", |world, n| {
         format!(
             "update pg_settings set setting = '{}' where name = 'backtrace_functions'",
-            seal(world, n)
+            carried(world, n)
         )
     })
     .await;

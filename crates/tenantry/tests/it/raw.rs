@@ -266,13 +266,14 @@ async fn naming_another_tenant_gets_nothing() {
     for world in worlds().await {
         for n in 0..6 {
             let (own, other) = (world.scope(n).await, world.tenants[n ^ 1]);
-            let seal = format!("{}{:016x}30", other.as_uuid().simple(), 9);
+            let other_hex = other.as_uuid().simple();
+            let seal = format!("{other_hex}{:016x}30", 9);
             for script in [
                 format!("select name from contact where tenant_id = '{other}'"),
                 format!("select name from app.contact where tenant_id = '{other}'"),
                 format!("set tenantry.expect = '{seal}'; select name from contact"),
                 format!("select set_config('tenantry.expect', '{seal}', true); select name from contact"),
-                format!("set local backtrace_functions = '{seal}'; select name from contact"),
+                format!("set local backtrace_functions = '{other_hex}{seal}'; select name from contact"),
                 "select tenantry.enter('\\x00', '\\x00'); select name from contact".to_owned(),
                 format!("update contact set tenant_id = '{other}'"),
                 format!("insert into contact (tenant_id, id, name) values ('{other}', 7, 'planted')"),

@@ -23,7 +23,7 @@ async fn a_viewer_reads_and_does_not_write() {
         // Nothing that SQL can say gives the right back.
         for sql in [
             "select set_config('tenantry.expect', '', true)",
-            "select set_config('backtrace_functions', repeat('3', 50), false)",
+            "select set_config('backtrace_functions', repeat('3', 82), false)",
             "select set_config('transaction_read_only', 'off', true)",
         ] {
             let _ = viewer.query(sql, &[]).await;

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::super::{AuditError, Finding};
 use crate::{
     roles::Roles,
-    seal::CARRIER,
+    seal::{CARRIER, carried},
     sql_error::{Doing, SqlError},
 };
 
@@ -122,20 +122,21 @@ fn programs(roles: &Roles, tenant: Uuid) -> Vec<(&'static str, String)> {
         ..
     } = roles;
     let expect = format!("select pg_catalog.set_config('tenantry.expect', '{seal}', true)");
+    let carried = carried(&seal);
     let zeros = |bytes: usize| "00".repeat(bytes);
     vec![
         ("an expectation alone", expect.clone()),
         (
             "set_config of the carrier",
-            format!("select pg_catalog.set_config('{CARRIER}', '{seal}', false); {expect}"),
+            format!("select pg_catalog.set_config('{CARRIER}', '{carried}', false); {expect}"),
         ),
         (
             "set local of the carrier",
-            format!("set local {CARRIER} = '{seal}'; {expect}"),
+            format!("set local {CARRIER} = '{carried}'; {expect}"),
         ),
         (
             "an update of pg_settings",
-            format!("update pg_catalog.pg_settings set setting = '{seal}' where name = '{CARRIER}'; {expect}"),
+            format!("update pg_catalog.pg_settings set setting = '{carried}' where name = '{CARRIER}'; {expect}"),
         ),
         ("a reset of everything", format!("reset all; {expect}")),
         (

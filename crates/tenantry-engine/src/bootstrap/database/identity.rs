@@ -43,6 +43,7 @@ impl Incarnation {
 
 /// What an earlier bootstrap wrote.
 pub(super) struct Before {
+    pub(super) version: i32,
     pub(super) database: TenantDatabaseId,
     pub(super) app: Identifier,
     pub(super) incarnation: Incarnation,
@@ -84,6 +85,7 @@ pub(super) async fn read(work: &Work<'_>, transaction: &Transaction<'_>) -> Resu
         });
     }
     Ok(Some(Before {
+        version,
         database: TenantDatabaseId::from_uuid(row.get::<_, Uuid>(2)),
         app: Identifier::new(row.get::<_, String>(3))?,
         incarnation: Incarnation {
@@ -93,8 +95,13 @@ pub(super) async fn read(work: &Work<'_>, transaction: &Transaction<'_>) -> Resu
     }))
 }
 
-/// Writes which database this is.
-pub(super) async fn write(work: &Work<'_>, transaction: &Transaction<'_>, here: Incarnation) -> Result<(), SqlError> {
+/// Writes which database this is, and up to which version it is made ready.
+pub(super) async fn write(
+    work: &Work<'_>,
+    transaction: &Transaction<'_>,
+    here: Incarnation,
+    version: i32,
+) -> Result<(), SqlError> {
     transaction
         .execute(
             "insert into tenantry_private.tenant_database
@@ -109,7 +116,7 @@ pub(super) async fn write(work: &Work<'_>, transaction: &Transaction<'_>, here: 
                 work.request.database.as_uuid(),
                 &work.app.as_str(),
                 &work.tier.as_str(),
-                &VERSION,
+                &version,
                 &here.system_identifier,
                 &here.database_oid,
             ],

@@ -1,5 +1,7 @@
 //! SQL that an attacker brought in: attempts on roles, settings, objects, the mechanism, and on what others left behind.
 
+use tenantry_engine::seal::carried;
+
 use super::{Grammar, Needs, Shape, read::one, shape};
 use crate::interference::{
     lane::forged_seal,
@@ -107,6 +109,7 @@ pub(super) const SHAPES: &[Shape] = &[
     .needs(Needs::RawLane),
     shape("mechanism", 14, |g| {
         let (stranger, seal) = (g.stranger(), forged_seal(g.stranger()));
+        let carried = carried(&seal);
         let (id, epoch) = (tenant(stranger), epoch(stranger).0);
         let sql = [
             "select * from tenantry_private.mac_key".to_owned(),
@@ -120,12 +123,12 @@ pub(super) const SHAPES: &[Shape] = &[
             format!("select tenantry.fence_close('{id}', {epoch}, 3::int2)"),
             "select tenantry_private.compile_fence()".to_owned(),
             "select * from tenantry.fence_transactions()".to_owned(),
-            format!("select set_config('backtrace_functions', '{seal}', false)"),
-            format!("set backtrace_functions = '{seal}'"),
-            format!("set local backtrace_functions = '{seal}'"),
+            format!("select set_config('backtrace_functions', '{carried}', false)"),
+            format!("set backtrace_functions = '{carried}'"),
+            format!("set local backtrace_functions = '{carried}'"),
             "reset backtrace_functions".to_owned(),
-            format!("update pg_settings set setting = '{seal}' where name = 'backtrace_functions'"),
-            format!("alter role current_user set backtrace_functions = '{seal}'"),
+            format!("update pg_settings set setting = '{carried}' where name = 'backtrace_functions'"),
+            format!("alter role current_user set backtrace_functions = '{carried}'"),
             "select tenantry.enter(decode(repeat('00', 58), 'hex'), decode(repeat('00', 32), 'hex'))".to_owned(),
             "select tenantry.enter(null, null)".to_owned(),
         ];
