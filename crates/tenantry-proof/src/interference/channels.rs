@@ -222,7 +222,7 @@ pub(super) const CHANNELS: &[Channel] = &[
     },
     Channel {
         id: "bindings",
-        what: "the seal holds a counter: how often a shared backend was bound, by whomever",
+        what: "the seal holds a counter and a flag: how often a shared backend was bound, by whomever; the carrier shows it, and so does the error of a wrong expectation",
         closed_in: &[Database],
         closed_by: "own database, whose connections are its own",
         acts: &["select 1", "operator: select 1"],

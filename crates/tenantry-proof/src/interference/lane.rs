@@ -230,7 +230,8 @@ impl Lane {
         Token {
             tenant: tenant(owner),
             counter,
-            fresh: self.fresh,
+            // So does whether A was the first to be bound here; such a token is good on a bound backend too.
+            fresh: self.fresh || (owner == Owner::A && !self.travel.natural_counters),
             // A token of the raw lane serves one transaction there, so it would in the signed tier serve one statement.
             raw: self.travel.raw && self.tier == Tier::Sealed,
             role: Role::Owner,

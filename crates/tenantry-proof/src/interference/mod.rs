@@ -57,7 +57,7 @@ pub(crate) struct Options {
     #[arg(long)]
     second: bool,
     /// How many pairs of worlds work side by side, where the way is the wire.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 4)]
     pairs: usize,
     /// Only this program of the seed; names isolation and way too, if they are not the default.
     #[arg(long)]
