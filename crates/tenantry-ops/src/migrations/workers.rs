@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -19,7 +19,10 @@ use tenantry_engine::{
     isolate::Derived,
     migrate::{self, ByAdministrator, Replayed},
 };
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::{
+    sync::{OnceCell, Semaphore, mpsc},
+    time::{Instant, timeout_at},
+};
 use tokio_postgres::Client;
 
 use super::{MigrationError, Rollout, overlay::Overlays, rollout::Wave, state};
@@ -53,16 +56,12 @@ pub(super) struct Workers<'a> {
     rollout: &'a Rollout,
     permits: Semaphore,
     servers: Mutex<HashMap<ServerId, Arc<OnceCell<ServerAdmin>>>>,
-    noted: Mutex<Noted>,
     /// Called with each outcome; whether to go on.
     on_outcome: &'a (dyn Fn(Outcome) -> bool + Sync),
 }
 
-/// Schemas that are done and that the catalog has not heard of.
-struct Noted {
-    sites: Vec<(TenantDatabaseId, String)>,
-    last: Instant,
-}
+/// A schema that is done and that the catalog has not heard of.
+type Done = (TenantDatabaseId, String);
 
 /// A connection and what it has been used for.
 struct Connected {
@@ -86,10 +85,6 @@ impl<'a> Workers<'a> {
             rollout,
             permits: Semaphore::new(rollout.connections_max),
             servers: Mutex::default(),
-            noted: Mutex::new(Noted {
-                sites: Vec::new(),
-                last: Instant::now(),
-            }),
             on_outcome,
         }
     }
@@ -101,19 +96,23 @@ impl<'a> Workers<'a> {
             servers.entry(state.site.server.clone()).or_default().push_back(state);
         }
         let queues: Vec<_> = servers.into_values().map(Mutex::new).collect();
-        let workers = queues
+        let (done, to_note) = mpsc::channel(2 * NOTED_AT_ONCE);
+        let workers: Vec<_> = queues
             .iter()
             .flat_map(|queue| std::iter::repeat_n(queue, self.rollout.per_server.min(queue.lock().len())))
-            .map(|queue| self.work(queue));
-        let ended = futures_util::future::join_all(workers).await;
-        self.note_all().await?;
+            .map(|queue| self.work(queue, done.clone()))
+            .collect();
+        // Only the workers hold it: the notes end with them.
+        drop(done);
+        let (ended, noted) = tokio::join!(futures_util::future::join_all(workers), self.note(to_note));
+        noted?;
         ended
             .into_iter()
             .collect::<Result<(), _>>()
             .map_err(MigrationError::from)
     }
 
-    async fn work(&self, queue: &Mutex<VecDeque<SiteState>>) -> Result<(), CatalogError> {
+    async fn work(&self, queue: &Mutex<VecDeque<SiteState>>, done: mpsc::Sender<Done>) -> Result<(), CatalogError> {
         let Ok(_permit) = self.permits.acquire().await else {
             return Ok(());
         };
@@ -121,7 +120,11 @@ impl<'a> Workers<'a> {
         while let Some(state) = pop(queue) {
             let error = match self.migrate(&state, &mut connected).await {
                 Ok(()) => {
-                    self.note(&state).await?;
+                    let site = (state.site.database.id, state.site.schema.clone());
+                    if done.send(site).await.is_err() {
+                        // The catalog could not be told, which is what the run ends with.
+                        return Ok(());
+                    }
                     None
                 }
                 Err(failure) => {
@@ -222,27 +225,24 @@ impl<'a> Workers<'a> {
         Ok(admin.clone())
     }
 
-    async fn note(&self, state: &SiteState) -> Result<(), CatalogError> {
-        let full = {
-            let mut noted = self.noted.lock();
-            noted.sites.push((state.site.database.id, state.site.schema.clone()));
-            noted.sites.len() >= NOTED_AT_ONCE || noted.last.elapsed() >= NOTED_EVERY
-        };
-        if full { self.note_all().await } else { Ok(()) }
-    }
-
-    async fn note_all(&self) -> Result<(), CatalogError> {
-        let sites = {
-            let mut noted = self.noted.lock();
-            noted.last = Instant::now();
-            std::mem::take(&mut noted.sites)
-        };
-        if sites.is_empty() {
-            return Ok(());
+    /// Tells the catalog of what is done, many at once and beside the work: no schema waits for it.
+    async fn note(&self, mut done: mpsc::Receiver<Done>) -> Result<(), CatalogError> {
+        let mut sites = Vec::with_capacity(NOTED_AT_ONCE);
+        while done.recv_many(&mut sites, NOTED_AT_ONCE).await > 0 {
+            let due = Instant::now() + NOTED_EVERY;
+            while sites.len() < NOTED_AT_ONCE {
+                let room = NOTED_AT_ONCE - sites.len();
+                match timeout_at(due, done.recv_many(&mut sites, room)).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => {}
+                }
+            }
+            let client = self.ops.catalog().client().await?;
+            fleet_state::record(&client, &sites, &state::rows(self.derived)).await?;
+            fleet_state::announce(&client, &sites).await?;
+            sites.clear();
         }
-        let client = self.ops.catalog().client().await?;
-        fleet_state::record(&client, &sites, &state::rows(self.derived)).await?;
-        fleet_state::announce(&client, &sites).await
+        Ok(())
     }
 
     async fn note_failure(&self, state: &SiteState, failure: Failure) -> Result<String, CatalogError> {
