@@ -68,7 +68,7 @@ async fn an_abandoned_stream_gives_its_place_back() {
     let scope = world.scope(1).await;
     for _ in 0..5 {
         let mut rows = scope
-            .query_stream("select n from generate_series(1, 100000000) n", &[])
+            .query_stream("select generate_series(1, 100000000)", &[])
             .await
             .unwrap();
         rows.next().await.unwrap();
