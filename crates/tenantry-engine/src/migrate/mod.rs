@@ -23,7 +23,7 @@ pub use header::{Header, HistoryOf, Mode, Reference};
 pub use ledger::{AppliedVersion, forget, overlay_name, read_all};
 pub use lint::{LintFinding, lint};
 pub use refusal::Refusal;
-pub use replay::{Replayed, fill, ledger_text, replay};
+pub use replay::{Replayed, fill, ledger_text, prepare_replay, replay};
 pub use status::{Status, status};
 pub use target::{ByAdministrator, Patience, Target, TenantContext};
 

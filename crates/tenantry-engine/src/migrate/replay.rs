@@ -23,6 +23,11 @@ const OTHER_LEDGER: &str = "tenantry: the ledger is not as expected";
 const TOOK_MS: &str =
     "(extract(epoch from clock_timestamp() - current_setting('tenantry.begun')::timestamptz) * 1000)::bigint";
 
+/// The prepared statement that checks the ledger and writes its row.
+const NOTE: &str = "tenantry_note";
+/// The search path it runs under.
+const PATH: &str = "set local search_path = pg_catalog, pg_temp";
+
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -33,9 +38,30 @@ pub enum Replayed {
     NotThisWay,
 }
 
+/// Prepares a connection for [`replay()`]: the statement that checks and writes the ledger is planned once, and not for each of
+/// thousands of schemas.
+///
+/// # Errors
+///
+/// When the connection fails, or the database has no ledger.
+///
+/// # Cancel safety
+///
+/// A future that is dropped may have prepared it; prepare another connection.
+pub async fn prepare_replay(client: &Client) -> Result<(), ApplyError> {
+    // Planned under the path that it is executed under: another one would have it planned again.
+    let text = format!(
+        "begin; {PATH}; prepare {NOTE} (text, int, text, text, text, text) as \
+         insert into tenantry_private.migration (schema, version, name, checksum, engine_version, duration_ms) \
+         values ($1, $2, $3, $4, $5, {TOOK_MS} + {IS_EXPECTED}); commit",
+        IS_EXPECTED = is_expected("$6", "$1")
+    );
+    Ok(client.batch_execute(&text).await?)
+}
+
 /// Applies the versions behind the first `had` in one round trip.
 ///
-/// `client` is an administrator's connection that nobody else uses meanwhile.
+/// `client` is an administrator's connection that nobody else uses meanwhile, after [`prepare_replay`].
 ///
 /// # Errors
 ///
@@ -94,7 +120,7 @@ pub async fn fill(
     let first = format!(
         "select pg_advisory_xact_lock({});\nselect {};\n",
         apply::turn_key(target),
-        is_expected(target, &[])
+        is_expected("''", &literal(target.schema.as_str()))
     );
     let text = run::fresh_text(target, &versions, finished, patience, &first);
     send(client, target, &text).await
@@ -142,10 +168,15 @@ fn message(target: &Target, before: &[Version], pending: &[Version], patience: &
             text.push_str(&run::statement(target, step, Building::Plainly));
             text.push_str(";\n");
         }
-        text.push_str("set local role none;\n");
-        let took_ms = format!("{TOOK_MS} + {}", is_expected(target, &ledger));
-        text.push_str(&run::record_as(target, version, &took_ms));
-        text.push_str("commit;\n");
+        text.push_str(&format!(
+            "set local role none; {PATH}; execute {NOTE} ({}, {}, {}, {}, {}, {}); commit;\n",
+            literal(target.schema.as_str()),
+            version.version,
+            literal(&version.name),
+            literal(&version.checksum),
+            literal(crate::isolate::ENGINE_VERSION),
+            literal(&as_text(ledger.iter().copied())),
+        ));
         ledger.push(version);
     }
     text
@@ -164,17 +195,15 @@ fn as_text<'a>(versions: impl IntoIterator<Item = &'a Version>) -> String {
     rows.join(",")
 }
 
-/// 0 where the placement's ledger holds these versions and no other, and an error elsewhere.
+/// 0 where the ledger of the schema is this text (see [`ledger_text`]) and an error elsewhere; both are expressions.
 ///
 /// The cast of the sentence is the error, as in the seal: it is not evaluated before the comparison is.
-fn is_expected(target: &Target, ledger: &[&Version]) -> String {
+fn is_expected(ledger: &str, schema: &str) -> String {
     format!(
-        "(select (case when l.held = {} then '0' else {} || left(l.held, 0) end)::int \
+        "(select (case when l.held = {ledger} then '0' else {} || left(l.held, 0) end)::int \
            from (select coalesce(string_agg(version || ' ' || checksum, ',' order by version), '') as held \
-                   from tenantry_private.migration where schema = {}) l)",
-        literal(&as_text(ledger.iter().copied())),
+                   from tenantry_private.migration where schema = {schema}) l)",
         literal(OTHER_LEDGER),
-        literal(target.schema.as_str()),
     )
 }
 

@@ -2,7 +2,7 @@
 
 use tenantry_engine::{
     isolate::Derived,
-    migrate::{Patience, Replayed, replay},
+    migrate::{Patience, Replayed, prepare_replay, replay},
 };
 
 use crate::support::{World, derived, files};
@@ -27,6 +27,10 @@ async fn replayed(world: &World, all: &Derived, had: usize) -> Replayed {
         lock_timeout: std::time::Duration::from_millis(200),
         ..Patience::default()
     };
+    let prepared = "select from pg_prepared_statements where name = 'tenantry_note'";
+    if world.admin.query_opt(prepared, &[]).await.unwrap().is_none() {
+        prepare_replay(&world.admin).await.unwrap();
+    }
     replay(&world.admin, &world.target("app"), all, had, &patience)
         .await
         .expect("the connection holds")

@@ -203,6 +203,7 @@ impl<'a> Workers<'a> {
             *connected = None;
             let admin = self.admin(database.server).await?;
             let client = admin.connect(&database.name).await?;
+            migrate::prepare_replay(&client).await?;
             *connected = Some(Connected {
                 database: database.id,
                 client,
