@@ -2,6 +2,7 @@
 //! the ones before have ended, and their time counts from then.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,6 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use rand::RngExt as _;
 use tenantry::{PoolConfig, ResolverConfig, Scope, TenantId, Tenantry};
 use tenantry_core::Isolation;
+use tenantry_wire::Connection;
 use tokio::task::JoinSet;
 
 use super::{
@@ -141,7 +143,7 @@ async fn skew(
     };
     // Connections are made before anything counts, as in a process that has served for a while.
     arrive(rate, sizes.round, pick).await?;
-    let watch = Watch::start(world).await?;
+    let watch = Watch::start(world, many.len()).await?;
     let (mut ratios, mut one_ms, mut many_ms, mut failed) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for _ in 0..rounds {
         let one = arrive(rate, sizes.round, |random| {
@@ -334,10 +336,14 @@ struct Watch {
 }
 
 impl Watch {
-    async fn start(world: &World) -> Result<Self> {
+    async fn start(world: &World, databases: usize) -> Result<Self> {
         let client = world.ops.catalog().client().await?;
+        // Not the world's own, which has a connection of another pool.
         let rows = client
-            .query("select app_role from tenant_database where kind = 'own'", &[])
+            .query(
+                "select app_role from tenant_database where kind = 'own' and state = 'ready' order by created_at desc limit $1",
+                &[&i64::try_from(databases)?],
+            )
             .await?;
         let roles: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         let mut admin = world.admin("postgres").await?;
@@ -345,10 +351,12 @@ impl Watch {
         let task = tokio::spawn({
             let most = Arc::clone(&most);
             async move {
-                let sql = "select count(*) from pg_stat_activity where usename = any($1::text[])";
-                while let Ok(outcome) = admin.query(sql, &[&roles]).await {
-                    let now = outcome.rows.first().and_then(|row| row.get::<i64>(0).ok());
-                    most.fetch_max(now.and_then(|now| now.try_into().ok()).unwrap_or(0), Ordering::Relaxed);
+                // PostgreSQL reads one session after the other, so that one look may hold a session that ended and the one that came
+                // after it. Those that two looks in a row hold were all there between the two.
+                while let (Some(first), Some(second)) =
+                    (sessions(&mut admin, &roles).await, sessions(&mut admin, &roles).await)
+                {
+                    most.fetch_max(first.intersection(&second).count(), Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
@@ -360,4 +368,11 @@ impl Watch {
         self.task.abort();
         self.most.load(Ordering::Relaxed)
     }
+}
+
+/// The sessions of these roles by their processes, as far as PostgreSQL can be asked.
+async fn sessions(admin: &mut Connection, roles: &[String]) -> Option<HashSet<i32>> {
+    let sql = "select pid from pg_stat_activity where usename = any($1::text[])";
+    let outcome = admin.query(sql, &[&roles]).await.ok()?;
+    outcome.rows.iter().map(|row| row.get(0).ok()).collect()
 }
