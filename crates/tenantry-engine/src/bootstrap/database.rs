@@ -165,7 +165,7 @@ impl Work<'_> {
         let older = before
             .as_ref()
             .map(|before| before.version)
-            .filter(|version| *version < CARRIER_SINCE);
+            .filter(|version| *version < CARRIER_SINCE && self.tier == Tier::Sealed);
         // Not this version before such sessions are ended: who is killed in between does it again.
         identity::write(self, transaction, here, older.unwrap_or(VERSION)).await?;
         let key = keys::settle(self, transaction, was_copy).await?;
