@@ -39,4 +39,12 @@ impl Context {
             Actor::ApiKey(_) | Actor::System { .. } => None,
         }
     }
+
+    /// The API key that acts, if a program does with one.
+    pub fn api_key(&self) -> Option<ApiKeyId> {
+        match self.actor {
+            Actor::ApiKey(key) => Some(key),
+            Actor::Account(_) | Actor::System { .. } => None,
+        }
+    }
 }

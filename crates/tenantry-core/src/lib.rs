@@ -35,7 +35,7 @@ pub use id::{
 };
 pub use isolation::{Isolation, UnknownIsolation};
 pub use job::{JobState, UnknownJobState};
-pub use limits::{Decision, Excess, Pace, PlanLimits, Rate};
+pub use limits::{Decision, Excess, Measure, Pace, PlanLimits, Rate};
 pub use log_position::end_of_log;
 pub use operator::{Operator, OperatorScope, OperatorScopes, UnknownOperatorScope};
 pub use placement::{Epoch, Placement, SHARED_SCHEMA, own_database_name, own_schema_name};

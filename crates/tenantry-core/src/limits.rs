@@ -23,7 +23,7 @@ pub struct PlanLimits {
     pub members: Option<NonZeroU32>,
     /// Jobs: waiting, running, for later and dead.
     pub jobs: Option<NonZeroU32>,
-    /// Bytes of its tables and indexes, as its server's statistics say it.
+    /// Bytes of its tables and indexes, as its server's statistics say it, and of its files.
     pub storage_bytes: Option<NonZeroU64>,
     /// Rows of these tables, as its server's statistics say it.
     pub rows: BTreeMap<String, u64>,
@@ -58,11 +58,24 @@ pub struct Excess {
 impl Excess {
     /// What [`limit`](Self::limit) says of jobs.
     pub const JOBS: &'static str = "jobs";
+    /// What it says of bytes, those of files among them.
+    pub const STORAGE: &'static str = "storage_bytes";
 
     /// Whether it keeps the tenant from having more rows. Jobs keep it from enqueueing only.
     pub fn refuses_rows(&self) -> bool {
         self.limit != Self::JOBS
     }
+}
+
+/// How much of something a tenant has, whether its plan limits that or not.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Measure {
+    /// `members`, `jobs`, `storage_bytes`, `files_bytes` (which are part of those), or `rows.` and the table.
+    pub name: String,
+    /// What the tenant has; `None` where that is not known.
+    pub used: Option<u64>,
+    /// What its plan gives; `None` where it limits nothing.
+    pub limit: Option<u64>,
 }
 
 /// How often something may happen.

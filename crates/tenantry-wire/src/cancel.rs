@@ -22,7 +22,8 @@ pub struct CancelToken {
 }
 
 impl CancelToken {
-    pub(crate) fn new(endpoint: Arc<Endpoint>, process_id: i32, secret_key: i32) -> Self {
+    /// For a backend that told another driver its process and secret when the driver logged in.
+    pub fn new(endpoint: Arc<Endpoint>, process_id: i32, secret_key: i32) -> Self {
         Self {
             endpoint,
             process_id,

@@ -63,6 +63,7 @@ pub(crate) enum Fixed {
     Enqueue,
     JobDone,
     ReadOnly,
+    EnqueueByKey,
 }
 
 impl Fixed {
@@ -88,6 +89,9 @@ impl Fixed {
             Self::Commit => "commit",
             Self::Rollback => "rollback",
             Self::Enqueue => "select tenantry.enqueue($1, $2, $3, pg_catalog.make_interval(secs => $4), $5, $6, null)",
+            Self::EnqueueByKey => {
+                "select tenantry.enqueue($1, $2, $3, pg_catalog.make_interval(secs => $4), $5, $6, null, $7)"
+            }
             Self::JobDone => "select tenantry.job_done($1, $2)",
             Self::ReadOnly => "select pg_catalog.set_config('transaction_read_only', 'on', true)",
         }
@@ -102,6 +106,7 @@ impl Fixed {
             Self::ExpectAndAccount => &[TEXT, TEXT],
             Self::Begin | Self::Commit | Self::Rollback | Self::ReadOnly => &[],
             Self::Enqueue => &[UUID, TEXT, TEXT, FLOAT8, INT2, INT2],
+            Self::EnqueueByKey => &[UUID, TEXT, TEXT, FLOAT8, INT2, INT2, UUID],
             Self::JobDone => &[UUID, INT8],
         }
     }
@@ -166,6 +171,15 @@ impl Ahead {
                 attempts_max.to_be_bytes().to_vec(),
             ],
         }
+    }
+
+    /// The same job as one that this API key asks for.
+    #[must_use]
+    pub fn by_api_key(mut self, key: &[u8; 16]) -> Self {
+        debug_assert!(self.fixed == Fixed::Enqueue, "only what enqueues is asked for by a key");
+        self.fixed = Fixed::EnqueueByKey;
+        self.values.push(key.to_vec());
+        self
     }
 
     /// Ends a job, if the lease is still the newest.
