@@ -24,7 +24,10 @@ mod pgbouncer;
 mod place;
 mod proxy;
 mod redis;
+#[cfg(feature = "s3")]
+mod s3;
 mod shared;
+mod shared_rows;
 mod tls;
 mod watchdog;
 
@@ -38,7 +41,10 @@ pub use pgbouncer::{PgBouncer, pgbouncer};
 pub use place::test_base;
 pub use proxy::FaultProxy;
 pub use redis::{Redis, redis};
+#[cfg(feature = "s3")]
+pub use s3::{S3, s3};
 pub use shared::{cluster, logical_cluster, second_cluster, second_logical_cluster};
+pub use shared_rows::change_shared_rows;
 pub use tls::{Authority, Certified, TlsCluster, tls_cluster};
 pub use watchdog::{TestFolder, test_folder};
 
