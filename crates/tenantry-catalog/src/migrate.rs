@@ -96,6 +96,26 @@ const MIGRATIONS: &[Migration] = &[
         name: "replicas",
         sql: include_str!("../migrations/0016_replicas.sql"),
     },
+    Migration {
+        version: 17,
+        name: "backup schedules",
+        sql: include_str!("../migrations/0017_backup_schedules.sql"),
+    },
+    Migration {
+        version: 18,
+        name: "serving and jobs",
+        sql: include_str!("../migrations/0018_serving_and_jobs.sql"),
+    },
+    Migration {
+        version: 19,
+        name: "overlays of tenants",
+        sql: include_str!("../migrations/0019_overlays_of_tenants.sql"),
+    },
+    Migration {
+        version: 20,
+        name: "migration texts",
+        sql: include_str!("../migrations/0020_migration_texts.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

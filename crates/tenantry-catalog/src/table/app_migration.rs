@@ -1,6 +1,7 @@
 //! What each placement's migration ledger says, as last seen; the ledger in the tenant database is the truth.
 
 use tenantry_core::TenantDatabaseId;
+use uuid::Uuid;
 
 use crate::{CatalogError, Db};
 
@@ -23,6 +24,35 @@ pub async fn record_failure(db: &impl Db, site: SiteKey<'_>, version: i64, error
          on conflict (tenant_database, schema_name) do update
          set version = excluded.version, error = excluded.error, failed_at = now()",
         &[site.database.as_uuid(), &site.schema, &version, &error],
+    )
+    .await?;
+    Ok(())
+}
+
+/// A schema that stayed behind, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Failed<'a> {
+    /// The database.
+    pub database: TenantDatabaseId,
+    /// The schema.
+    pub schema: &'a str,
+    /// Why the last attempt failed, as it was read.
+    pub error: &'a str,
+}
+
+/// Forgets these failures. One that another attempt has recorded since stays.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn forget_failures(db: &impl Db, failed: &[Failed<'_>]) -> Result<(), CatalogError> {
+    let databases: Vec<Uuid> = failed.iter().map(|failed| *failed.database.as_uuid()).collect();
+    let schemas: Vec<&str> = failed.iter().map(|failed| failed.schema).collect();
+    let errors: Vec<&str> = failed.iter().map(|failed| failed.error).collect();
+    db.execute(
+        "delete from app_migration_failure as f
+         using unnest($1::uuid[], $2::text[], $3::text[]) as s (tenant_database, schema_name, error)
+         where f.tenant_database = s.tenant_database and f.schema_name = s.schema_name and f.error = s.error",
+        &[&databases, &schemas, &errors],
     )
     .await?;
     Ok(())

@@ -63,7 +63,8 @@ fn key_column(tenant: TenantId) -> Column {
     }
 }
 
-/// The tenant's key; `new` becomes it where there is none.
+/// The tenant's key; `new` becomes it where there is none. `None` for a tenant that is purged: its key was erased, and a new one would
+/// be one that nobody erases.
 ///
 /// # Errors
 /// When the catalog fails, or the key does not open.
@@ -72,16 +73,16 @@ pub async fn ensure_key(
     db: &impl Db,
     tenant: TenantId,
     new: &[u8; 32],
-) -> Result<[u8; 32], CatalogError> {
+) -> Result<Option<[u8; 32]>, CatalogError> {
+    // The lock waits for a purge that is about to say so.
     db.execute(
-        "insert into backup_key (tenant, key_sealed) values ($1, $2) on conflict (tenant) do nothing",
+        "insert into backup_key (tenant, key_sealed)
+         select t.id, $2 from tenant as t where t.id = $1 and t.state <> 'purged' for share
+         on conflict (tenant) do nothing",
         &[tenant.as_uuid(), &catalog.seal(key_column(tenant), new)],
     )
     .await?;
-    match find_key(catalog, db, tenant).await? {
-        Some(key) => Ok(key),
-        None => Ok(*new),
-    }
+    find_key(catalog, db, tenant).await
 }
 
 /// The tenant's key; `None` where it has none, or none any more.
@@ -214,21 +215,115 @@ pub async fn list_all(db: &impl Db, tenant: TenantId) -> Result<Vec<Uuid>, Catal
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Active tenants whose newest backup is older than this, and of which none is being written.
+/// Has a tenant backed up this often instead of as often as the fleet; zero for never, `None` for as often as the fleet.
 ///
 /// # Errors
 /// When the catalog fails.
-pub async fn list_due(db: &impl Db, older_than: Duration, limit: i64) -> Result<Vec<TenantId>, CatalogError> {
+pub async fn set_interval(db: &impl Db, tenant: TenantId, interval: Option<Duration>) -> Result<(), CatalogError> {
+    let id = tenant.as_uuid();
+    match interval {
+        Some(interval) => {
+            db.execute(
+                "insert into backup_schedule (tenant, interval_s) values ($1, $2)
+                 on conflict (tenant) do update set interval_s = excluded.interval_s, set_at = now()",
+                &[id, &interval.as_secs_f64()],
+            )
+            .await?
+        }
+        None => {
+            db.execute("delete from backup_schedule where tenant = $1", &[id])
+                .await?
+        }
+    };
+    Ok(())
+}
+
+/// How often a tenant is backed up where that is its own; zero for never.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn find_interval(db: &impl Db, tenant: TenantId) -> Result<Option<Duration>, CatalogError> {
+    let row = db
+        .query_opt(
+            "select interval_s from backup_schedule where tenant = $1",
+            &[tenant.as_uuid()],
+        )
+        .await?;
+    // Nothing else can be written there, see `set_interval`.
+    Ok(row.map(|row| Duration::try_from_secs_f64(row.get(0)).unwrap_or_default()))
+}
+
+/// The first active tenants after `after`, by their ids, whose newest backup is older than their interval, and of which none is being
+/// written. `usual` is the interval of those that have none of their own; zero for never.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list_due(
+    db: &impl Db,
+    usual: Duration,
+    after: Option<TenantId>,
+    limit: i64,
+) -> Result<Vec<TenantId>, CatalogError> {
     let rows = db
         .query(
             "select t.id from tenant as t
-             where t.state = 'active'
+             left join backup_schedule as s on s.tenant = t.id
+             cross join lateral (select coalesce(s.interval_s, $1)) as due (after_s)
+             where t.state = 'active' and due.after_s > 0 and ($2::uuid is null or t.id > $2)
+               and not exists (select from backup_drill as d where d.tenant = t.id)
                and not exists (select from backup as b
                                 where b.tenant = t.id
-                                  and (b.state = 'writing' or b.taken_at > now() - make_interval(secs => $1)))
-             order by t.id limit $2",
-            &[&older_than.as_secs_f64(), &limit],
+                                  and (b.state = 'writing' or b.taken_at > now() - make_interval(secs => due.after_s)))
+             order by t.id limit $3",
+            &[&usual.as_secs_f64(), &after.map(|after| *after.as_uuid()), &limit],
         )
         .await?;
     Ok(rows.iter().map(|row| TenantId::from_uuid(row.get(0))).collect())
+}
+
+/// Notes that a drill makes a tenant of this id; before it does.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn begin_drill(db: &impl Db, scratch: TenantId) -> Result<(), CatalogError> {
+    db.execute("insert into backup_drill (tenant) values ($1)", &[scratch.as_uuid()])
+        .await?;
+    Ok(())
+}
+
+/// Notes that a drill's process is at work.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn beat_drill(db: &impl Db, scratch: TenantId) -> Result<(), CatalogError> {
+    db.execute(
+        "update backup_drill set seen_at = now() where tenant = $1",
+        &[scratch.as_uuid()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The tenants of drills of which nothing was heard for so long.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list_left_drills(db: &impl Db, silent: Duration) -> Result<Vec<TenantId>, CatalogError> {
+    let rows = db
+        .query(
+            "select tenant from backup_drill where seen_at < now() - make_interval(secs => $1)",
+            &[&silent.as_secs_f64()],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| TenantId::from_uuid(row.get(0))).collect())
+}
+
+/// Forgets a drill whose tenant is gone.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn end_drill(db: &impl Db, scratch: TenantId) -> Result<(), CatalogError> {
+    db.execute("delete from backup_drill where tenant = $1", &[scratch.as_uuid()])
+        .await?;
+    Ok(())
 }

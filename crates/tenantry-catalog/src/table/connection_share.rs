@@ -21,6 +21,8 @@ pub struct Standing {
     pub wanted: u32,
     /// More it does not have, and will not open before it is given more.
     pub held: u32,
+    /// Whether it serves requests, and divides what plans give with the others that do.
+    pub serves: bool,
     /// How long it believes the answer.
     pub lease: Duration,
     /// How long after the lease's end it may still have connections.
@@ -66,7 +68,7 @@ pub async fn renew(catalog: &Catalog, standing: &Standing) -> Result<Option<Gran
     .await?;
     let rows = Db::query(
         &transaction,
-        "select process, wanted, held from connection_share where server = $1 order by joined_at, process",
+        "select process, wanted, held, serves from connection_share where server = $1 order by joined_at, process",
         &[server],
     )
     .await?;
@@ -75,7 +77,7 @@ pub async fn renew(catalog: &Catalog, standing: &Standing) -> Result<Option<Gran
     for (n, row) in rows.iter().enumerate() {
         let held = number(row.get(2));
         if row.get::<_, Uuid>(0) == standing.process {
-            (own, before) = (n, Some((number(row.get(1)), held)));
+            (own, before) = (n, Some((number(row.get(1)), held, row.get::<_, bool>(3))));
             wanted.push(standing.wanted);
         } else {
             others += held;
@@ -90,21 +92,25 @@ pub async fn renew(catalog: &Catalog, standing: &Standing) -> Result<Option<Gran
     let held = standing.held.max(target.min(free));
     Db::execute(
         &transaction,
-        "insert into connection_share (server, process, wanted, held, kept_until)
-         values ($1, $2, $3, $4, clock_timestamp() + $5::bigint * interval '1 millisecond')
+        "insert into connection_share (server, process, wanted, held, serves, kept_until)
+         values ($1, $2, $3, $4, $5, clock_timestamp() + $6::bigint * interval '1 millisecond')
          on conflict (server, process) do update
-         set wanted = excluded.wanted, held = excluded.held, kept_until = excluded.kept_until",
+         set wanted = excluded.wanted, held = excluded.held, serves = excluded.serves, kept_until = excluded.kept_until",
         &[
             server,
             &standing.process,
             &signed(standing.wanted),
             &signed(held),
+            &standing.serves,
             &millis(standing.lease + standing.grace),
         ],
     )
     .await?;
     // What gives others more or less than before; that a lease goes on is nobody's news.
-    let is_news = gone > 0 || before.is_none_or(|(wanted, before)| wanted != standing.wanted || held < before);
+    let is_news = gone > 0
+        || before.is_none_or(|(wanted, before, served)| {
+            wanted != standing.wanted || held < before || served != standing.serves
+        });
     if is_news {
         change::announce(&transaction, Change::Shares).await?;
     }
@@ -145,15 +151,17 @@ pub async fn list(db: &impl Db, server: ServerId) -> Result<Vec<(Uuid, u32)>, Ca
     Ok(rows.iter().map(|row| (row.get(0), number(row.get(1)))).collect())
 }
 
-/// How many processes hold a lease on any server's connections: those that serve tenants, and those that were killed a moment ago.
+/// How many other processes hold a lease on any server's connections and serve requests, or don't: those that run, and those that were
+/// killed a moment ago.
 ///
 /// # Errors
 /// When the catalog fails.
-pub async fn count_processes(db: &impl Db) -> Result<u32, CatalogError> {
+pub async fn count_others(db: &impl Db, process: Uuid, serve: bool) -> Result<u32, CatalogError> {
     let row = db
         .query_one(
-            "select count(distinct process) from connection_share where kept_until > clock_timestamp()",
-            &[],
+            "select count(distinct process) from connection_share
+             where kept_until > clock_timestamp() and process <> $1 and serves = $2",
+            &[&process, &serve],
         )
         .await?;
     Ok(u32::try_from(row.get::<_, i64>(0)).unwrap_or(u32::MAX))

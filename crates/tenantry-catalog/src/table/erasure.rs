@@ -128,14 +128,19 @@ pub async fn scrub(db: &impl Db, tenant: TenantId, purge: OperationId) -> Result
     .await?;
     db.execute(
         "delete from overlay_base as o using tenant as t
-         where t.id = $1 and o.slug = t.slug
-           and not exists (select from tenant as other where other.slug = t.slug and other.state <> 'purged')",
+         where t.id = $1
+           and (o.tenant = t.id
+                or o.slug = t.slug
+                   and not exists (select from tenant as other where other.slug = t.slug and other.state <> 'purged'))",
         &[id],
     )
     .await?;
     db.execute("delete from idempotency where tenant = $1", &[id]).await?;
     db.execute("delete from usage_day where tenant = $1", &[id]).await?;
     db.execute("delete from plan_excess where tenant = $1", &[id]).await?;
+    db.execute("delete from backup_schedule where tenant = $1", &[id])
+        .await?;
+    db.execute("delete from backup_drill where tenant = $1", &[id]).await?;
     db.execute("update session set tenant = null where tenant = $1", &[id])
         .await?;
     db.execute(
@@ -269,8 +274,10 @@ pub async fn unscrubbed(db: &impl Db, tenant: TenantId) -> Result<Vec<(&'static 
         ),
         (
             "overlay_base: migrations of the tenant's own",
-            "select count(*) from overlay_base as o join tenant as t on t.slug = o.slug
-             where t.id = $1 and not exists (select from tenant as other where other.slug = t.slug and other.state <> 'purged')",
+            "select count(*) from overlay_base as o join tenant as t on o.tenant = t.id or t.slug = o.slug
+             where t.id = $1
+               and (o.tenant = t.id
+                    or not exists (select from tenant as other where other.slug = t.slug and other.state <> 'purged'))",
         ),
     ];
     let mut found = Vec::new();

@@ -102,7 +102,8 @@ pub async fn count_behind(db: &impl Db) -> Result<(i64, i64), CatalogError> {
                  where newest.version > coalesce((select max(m.version) from app_migration as m
                                                   where m.tenant_database = x.tenant_database
                                                     and m.schema_name = x.schema_name), 0)),
-                (select count(*) from app_migration_failure)"
+                (select count(*) from app_migration_failure as f
+                 join ({sites}) as x on x.tenant_database = f.tenant_database and x.schema_name = f.schema_name)"
     );
     let row = db.query_one(&sql, &[&SHARED_SCHEMA]).await?;
     Ok((row.get(0), row.get(1)))

@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::{
-    CatalogError, Db,
+    CatalogError, Client, Db,
     db::light,
     text::{parsed, parsed_opt, words},
 };
@@ -319,34 +319,99 @@ pub async fn claim(
     owner: Uuid,
     lease: Duration,
 ) -> Result<Option<(Operation, Lease)>, CatalogError> {
+    let only = only.map(|id| *id.as_uuid());
+    let sql = claiming("($3::uuid is null or o.id = $3)");
     let row = db
-        .query_opt(
-            &format!(
-                "update operation
-                 set state = case when state = 'undoing' then 'undoing' else 'running' end,
-                     lease_owner = $2, lease_until = now() + make_interval(secs => $3), fencing = fencing + 1,
-                     attempts = attempts + 1, updated_at = now()
-                 where id = (
-                     select id from operation
-                     where {TAKEN_UP} and ($1::uuid is null or id = $1)
-                       and run_after <= now() and (lease_until is null or lease_until < now())
-                     order by run_after, id
-                     limit 1
-                     for update skip locked)
-                 returning {COLUMNS}, fencing"
-            ),
-            &[&only.map(|id| *id.as_uuid()), &owner, &lease.as_secs_f64()],
+        .query_opt(sql.as_str(), &[&owner, &lease.as_secs_f64(), &only])
+        .await?;
+    row.as_ref().map(claimed).transpose()
+}
+
+/// How many moves work on one source at once.
+#[derive(Clone, Copy, Debug)]
+pub struct MoveBound<'a> {
+    /// So many.
+    pub per_source: i64,
+    /// The steps at which a move can wait for others: its tenant works meanwhile. The empty one is that of a move which was never taken.
+    pub may_wait: &'a [&'a str],
+    /// The steps that are work for the source.
+    pub counted: &'a [&'a str],
+}
+
+/// Takes any operation that is due and that nobody works on; a move that can wait only where fewer than so many are at work on its source,
+/// and where nothing else is due. One that somebody wants to stop does not wait.
+///
+/// # Errors
+/// When the catalog fails.
+///
+/// # Cancel safety
+/// What was taken and not given back is due again when the lease has run out.
+pub async fn claim_due(
+    client: &mut Client,
+    owner: Uuid,
+    lease: Duration,
+    moves: MoveBound<'_>,
+) -> Result<Option<(Operation, Lease)>, CatalogError> {
+    const CAN_WAIT: &str = "(o.kind = 'move' and o.state <> 'undoing' and o.wish is null and o.step = any ($3))";
+    let seconds = lease.as_secs_f64();
+    let sql = claiming(&format!("not {CAN_WAIT}"));
+    let row = client
+        .query_opt(sql.as_str(), &[&owner, &seconds, &moves.may_wait])
+        .await?;
+    if let Some(row) = row {
+        return claimed(&row).map(Some);
+    }
+    let transaction = client.transaction().await?;
+    // One after the other, and each in a statement that begins when the one before is committed: else two of them would count the same.
+    transaction
+        .execute(
+            "select pg_advisory_xact_lock(hashtextextended('tenantry moves per source', 0))",
+            &[],
         )
         .await?;
-    row.map(|row| {
-        let operation = Operation::from_row(&row)?;
-        let lease = Lease {
-            operation: operation.id,
-            fencing: row.get(16),
-        };
-        Ok((operation, lease))
-    })
-    .transpose()
+    let sql = claiming(&format!(
+        "{CAN_WAIT}
+         and (select count(*) from operation as other
+               where other.kind = 'move' and other.state in ('running', 'undoing') and other.lease_until >= now()
+                 and other.step = any ($4)
+                 and other.input -> 'from' ->> 'server' = o.input -> 'from' ->> 'server') < $5"
+    ));
+    let row = transaction
+        .query_opt(
+            sql.as_str(),
+            &[&owner, &seconds, &moves.may_wait, &moves.counted, &moves.per_source],
+        )
+        .await?;
+    let taken = row.as_ref().map(claimed).transpose()?;
+    transaction.commit().await?;
+    Ok(taken)
+}
+
+/// Of the operations that are due and that nobody works on, the one `as o` that has waited longest, for $1 and as many seconds as $2 says.
+fn claiming(condition: &str) -> String {
+    format!(
+        "update operation
+         set state = case when state = 'undoing' then 'undoing' else 'running' end,
+             lease_owner = $1, lease_until = now() + make_interval(secs => $2), fencing = fencing + 1,
+             attempts = attempts + 1, updated_at = now()
+         where id = (
+             select o.id from operation as o
+             where {TAKEN_UP} and o.run_after <= now() and (o.lease_until is null or o.lease_until < now())
+               and {condition}
+             order by o.run_after, o.id
+             limit 1
+             for update of o skip locked)
+         returning {COLUMNS}, fencing"
+    )
+}
+
+fn claimed(row: &Row) -> Result<(Operation, Lease), CatalogError> {
+    let operation = Operation::from_row(row)?;
+    let lease = Lease {
+        operation: operation.id,
+        fencing: row.get(16),
+    };
+    Ok((operation, lease))
 }
 
 /// Extends a lease that has not run out.

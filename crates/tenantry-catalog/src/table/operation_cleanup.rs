@@ -1,6 +1,7 @@
 //! What an operation is about to make outside of the catalog: committed before the object exists.
 
-use tenantry_core::{OperationId, ServerId};
+use tenantry_core::{OperationId, ServerId, TenantId};
+use tokio_postgres::Row;
 
 use crate::{
     CatalogError, Db,
@@ -39,6 +40,17 @@ pub struct Object {
     pub name: String,
 }
 
+impl Object {
+    fn from_row(row: &Row) -> Result<Self, CatalogError> {
+        Ok(Self {
+            kind: parsed(row, 0, "operation_cleanup.kind")?,
+            server: ServerId::from_uuid(row.get(1)),
+            database_name: row.get(2),
+            name: row.get(3),
+        })
+    }
+}
+
 /// Records an object before it is made, if nobody has taken the operation over. To be committed before it is made.
 ///
 /// # Errors
@@ -67,6 +79,27 @@ pub async fn record(db: &impl Db, lease: Lease, object: &Object) -> Result<Held,
     Ok(if held.is_some() { Held::Yes } else { Held::Lost })
 }
 
+/// Records an object that is there already with the operation which works on it, in the transaction that makes the operation: where
+/// that fails for good, the object goes.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn hand_over(db: &impl Db, operation: OperationId, object: &Object) -> Result<(), CatalogError> {
+    db.execute(
+        "insert into operation_cleanup (operation, kind, server, database_name, name) values ($1, $2, $3, $4, $5)
+         on conflict do nothing",
+        &[
+            operation.as_uuid(),
+            &object.kind.as_str(),
+            object.server.as_uuid(),
+            &object.database_name,
+            &object.name,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
 /// What the operation may have made and nobody has settled, the latest first.
 ///
 /// # Errors
@@ -80,15 +113,29 @@ pub async fn list_open(db: &impl Db, operation: OperationId) -> Result<Vec<Objec
             &[operation.as_uuid()],
         )
         .await?;
+    rows.iter().map(Object::from_row).collect()
+}
+
+/// What the tenant's other operations may have made and nobody has settled, the latest first.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list_open_of_tenant(
+    db: &impl Db,
+    tenant: TenantId,
+    but: OperationId,
+) -> Result<Vec<(OperationId, Object)>, CatalogError> {
+    let rows = db
+        .query(
+            "select c.kind, c.server, c.database_name, c.name, c.operation
+             from operation_cleanup as c join operation as o on o.id = c.operation
+             where o.tenant = $1 and o.id <> $2 and c.settled_at is null
+             order by c.created_at desc, c.kind",
+            &[tenant.as_uuid(), but.as_uuid()],
+        )
+        .await?;
     rows.iter()
-        .map(|row| {
-            Ok(Object {
-                kind: parsed(row, 0, "operation_cleanup.kind")?,
-                server: ServerId::from_uuid(row.get(1)),
-                database_name: row.get(2),
-                name: row.get(3),
-            })
-        })
+        .map(|row| Ok((OperationId::from_uuid(row.get(4)), Object::from_row(row)?)))
         .collect()
 }
 

@@ -273,6 +273,28 @@ pub async fn list_sites(db: &impl Db) -> Result<Vec<Site>, CatalogError> {
     Ok(states.into_iter().map(|state| state.site).collect())
 }
 
+/// The last of the tenants' own schemas in each shared tenant database. Their names tell when the tenants were made: it is another
+/// one where a tenant has come since.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn newest_own_schemas(db: &impl Db) -> Result<HashMap<TenantDatabaseId, Option<String>>, CatalogError> {
+    let rows = db
+        .query(
+            "select d.id, (select p.schema_name from placement as p
+                           where p.tenant_database = d.id and p.isolation <> 'shared'
+                           order by p.schema_name desc limit 1)
+             from tenant_database as d
+             where d.kind = 'shared' and d.state = 'ready'",
+            &[],
+        )
+        .await?;
+    Ok(rows
+        .iter()
+        .map(|row| (TenantDatabaseId::from_uuid(row.get(0)), row.get(1)))
+        .collect())
+}
+
 /// Which of these tenants, by slug, live in shared tables.
 ///
 /// # Errors

@@ -1,7 +1,9 @@
 //! The databases that hold tenants' rows, with what it takes to get in.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
-use tenantry_core::{ServerId, TenantDatabaseId, Tier, seal::Key};
+use tenantry_core::{SHARED_SCHEMA, ServerId, TenantDatabaseId, Tier, seal::Key};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -241,23 +243,29 @@ pub async fn find_shared(db: &impl Db, server: ServerId) -> Result<Option<Tenant
     row.map(|row| TenantDatabase::from_row(&row, 0)).transpose()
 }
 
-/// A database on this server that was made in advance, the oldest, for a tenant whose placement the same transaction records;
-/// `None` where there is none.
+/// The migrations of a spare database as the catalog knows them: number and checksum, in order. `$2` is the schema of its tables.
+const SPARE_LEDGER: &str = "coalesce((select string_agg(m.version || ' ' || m.checksum, ',' order by m.version)
+                                      from app_migration as m
+                                      where m.tenant_database = d.id and m.schema_name = $2), '')";
+
+/// A database on this server that was made in advance and has exactly the migrations of `ledger`, the oldest, for a tenant whose
+/// placement the same transaction records; `None` where there is none.
 ///
 /// # Errors
 /// When the catalog fails.
-pub async fn take_spare(db: &impl Db, server: ServerId) -> Result<Option<TenantDatabase>, CatalogError> {
+pub async fn take_spare(db: &impl Db, server: ServerId, ledger: &str) -> Result<Option<TenantDatabase>, CatalogError> {
     let mut seen: Vec<Uuid> = Vec::new();
     loop {
         let row = db
             .query_opt(
                 &format!(
                     "select {COLUMNS} from tenant_database as d
-                     where d.server = $1 and d.kind = 'own' and d.state = 'ready' and d.id <> all ($2)
+                     where d.server = $1 and d.kind = 'own' and d.state = 'ready' and d.id <> all ($4)
                        and not exists (select from placement as p where p.tenant_database = d.id)
+                       and {SPARE_LEDGER} = $3
                      order by d.id limit 1 for update of d skip locked"
                 ),
-                &[server.as_uuid(), &seen],
+                &[server.as_uuid(), &SHARED_SCHEMA, &ledger, &seen],
             )
             .await?;
         let Some(row) = row else { return Ok(None) };
@@ -300,6 +308,71 @@ pub async fn count_spares(transaction: &Transaction<'_>, server: ServerId) -> Re
         )
         .await?;
     Ok(usize::try_from(row.get::<_, i64>(0)).unwrap_or_default())
+}
+
+/// What the tables of a spare database should be made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Newest<'a> {
+    /// All migrations: number and checksum, in order, as the engine's ledgers are compared.
+    pub ledger: &'a str,
+    /// The number of the last of them; 0 for none.
+    pub version: i64,
+}
+
+/// The databases that wait for their tenant on this server with other migrations than these. One with a newer one, which came
+/// within the time of a deployment, belongs to a process that knows it: it is left out. Their rows are held until the transaction
+/// ends; those that somebody else holds are left out as well.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list_outdated_spares(
+    db: &impl Db,
+    server: ServerId,
+    newest: Newest<'_>,
+    deployment: Duration,
+) -> Result<Vec<TenantDatabase>, CatalogError> {
+    let rows = db
+        .query(
+            &format!(
+                "select {COLUMNS} from tenant_database as d
+                 where d.server = $1 and d.kind = 'own' and d.state = 'ready'
+                   and not exists (select from placement as p where p.tenant_database = d.id)
+                   and not exists (select from operation as o where o.tenant_database = d.id
+                                     and o.state in ('pending', 'running', 'undoing', 'paused'))
+                   and {SPARE_LEDGER} <> $3
+                   and not exists (select from app_migration as m
+                                   where m.tenant_database = d.id and m.schema_name = $2 and m.version > $4
+                                     and m.applied_at > now() - make_interval(secs => $5))
+                 order by d.id
+                 for no key update of d skip locked"
+            ),
+            &[
+                server.as_uuid(),
+                &SHARED_SCHEMA,
+                &newest.ledger,
+                &newest.version,
+                &deployment.as_secs_f64(),
+            ],
+        )
+        .await?;
+    rows.iter().map(|row| TenantDatabase::from_row(row, 0)).collect()
+}
+
+/// Takes a spare database away from those that wait, for an operation that makes it ready again; `false` where it does not wait any
+/// more.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_preparing_again(db: &impl Db, id: TenantDatabaseId) -> Result<bool, CatalogError> {
+    let taken = db
+        .execute(
+            "update tenant_database as d set state = 'preparing', version = version + 1
+             where d.id = $1 and d.kind = 'own' and d.state = 'ready'
+               and not exists (select from placement as p where p.tenant_database = d.id)",
+            &[id.as_uuid()],
+        )
+        .await?;
+    Ok(taken == 1)
 }
 
 /// Every tenant database that is ready, by server and name.

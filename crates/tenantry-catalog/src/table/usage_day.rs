@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use tenantry_core::{PlanLimits, TenantId};
+use tenantry_core::TenantId;
 use uuid::Uuid;
 
-use super::plan_limit::{COLUMNS, limits};
 use crate::{CatalogError, Db, db::light};
 
 /// What a tenant used on a day.
@@ -129,24 +128,27 @@ pub async fn list(db: &impl Db, tenant: TenantId, days: i64) -> Result<Vec<Usage
     Ok(rows.iter().map(usage).collect())
 }
 
-/// Served tenants whose plan limits what has to be measured, and who were used lately or have too much: with their limits.
+/// Served tenants whose plan limits what has to be measured and who were used lately, and those who have too much of something, whatever
+/// their plan gives by now.
 ///
 /// # Errors
 /// When the catalog fails.
-pub async fn list_to_measure(db: &impl Db, used_within_s: f64) -> Result<Vec<(TenantId, PlanLimits)>, CatalogError> {
-    let sql = format!(
-        "select t.id, {COLUMNS}
-         from plan_limit as l join tenant as t on t.plan = l.plan and t.state = 'active'
-         where (l.storage_bytes is not null or l.jobs is not null or l.rows <> '{{}}')
-           and (exists (select from usage_day as u
-                        where u.tenant = t.id and u.updated_at > now() - $1 * interval '1 second')
-                or exists (select from plan_excess as e where e.tenant = t.id))
-         order by t.id"
-    );
-    let rows = db.query(&sql, &[&used_within_s]).await?;
-    rows.iter()
-        .map(|row| Ok((TenantId::from_uuid(row.get(0)), limits(row, 1)?)))
-        .collect()
+pub async fn list_to_measure(db: &impl Db, used_within_s: f64) -> Result<Vec<TenantId>, CatalogError> {
+    let rows = db
+        .query(
+            "select t.id
+             from plan_limit as l join tenant as t on t.plan = l.plan and t.state = 'active'
+             where (l.storage_bytes is not null or l.jobs is not null or l.rows <> '{}')
+               and exists (select from usage_day as u
+                           where u.tenant = t.id and u.updated_at > now() - $1 * interval '1 second')
+             union
+             select t.id
+             from plan_excess as e join tenant as t on t.id = e.tenant and t.state = 'active'
+             order by 1",
+            &[&used_within_s],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| TenantId::from_uuid(row.get(0))).collect())
 }
 
 /// Forgets days that are longer ago than anybody asks for.

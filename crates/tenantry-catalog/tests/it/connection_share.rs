@@ -11,12 +11,8 @@ use tenantry_core::ServerId;
 use tenantry_testing::database;
 use uuid::Uuid;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_comes_new_begins_at_once_with_what_is_kept_for_that() {
-    let database = database().await;
-    let catalog = Catalog::connect(&database.url(), &MasterKey::from_bytes([7; 32]))
-        .await
-        .unwrap();
+/// A server with 64 connections.
+async fn add_server(catalog: &Catalog) -> ServerId {
     let id = ServerId::from_uuid(Uuid::from_u128(1));
     let new = server::NewServer {
         id,
@@ -31,20 +27,33 @@ async fn who_comes_new_begins_at_once_with_what_is_kept_for_that() {
     };
     let client = catalog.client().await.unwrap();
     assert_eq!(
-        server::insert(&catalog, &client, &new).await.unwrap(),
+        server::insert(catalog, &client, &new).await.unwrap(),
         server::Inserted::Yes
     );
-    drop(client);
-    let standing = |process: u128, held: u32| Standing {
+    id
+}
+
+fn standing(server: ServerId, process: u128, held: u32) -> Standing {
+    Standing {
         process: Uuid::from_u128(process),
-        server: id,
+        server,
         wanted: 64,
         held,
+        serves: true,
         lease: Duration::from_secs(60),
         grace: Duration::from_secs(20),
-    };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_new_begins_at_once_with_what_is_kept_for_that() {
+    let database = database().await;
+    let catalog = Catalog::connect(&database.url(), &MasterKey::from_bytes([7; 32]))
+        .await
+        .unwrap();
+    let id = add_server(&catalog).await;
     let renew = async |process, held| {
-        let granted = connection_share::renew(&catalog, &standing(process, held)).await;
+        let granted = connection_share::renew(&catalog, &standing(id, process, held)).await;
         granted.unwrap().unwrap()
     };
     assert_eq!(renew(1, 0).await, Granted { target: 56, held: 56 });
@@ -56,4 +65,37 @@ async fn who_comes_new_begins_at_once_with_what_is_kept_for_that() {
         .await
         .unwrap();
     assert_eq!(held.iter().map(|(_, held)| held).sum::<u32>(), 64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_serve_requests_are_counted_apart_from_those_that_do_not() {
+    let database = database().await;
+    let catalog = Catalog::connect(&database.url(), &MasterKey::from_bytes([7; 32]))
+        .await
+        .unwrap();
+    let id = add_server(&catalog).await;
+    let renew = async |process, serves| {
+        let standing = Standing {
+            serves,
+            ..standing(id, process, 0)
+        };
+        connection_share::renew(&catalog, &standing).await.unwrap().unwrap();
+    };
+    let others = async |process, serve| {
+        let client = catalog.client().await.unwrap();
+        let count = connection_share::count_others(&client, Uuid::from_u128(process), serve).await;
+        count.unwrap()
+    };
+    renew(1, true).await;
+    renew(2, true).await;
+    renew(3, false).await;
+    assert_eq!((others(1, true).await, others(1, false).await), (1, 1));
+    assert_eq!(
+        (others(3, true).await, others(3, false).await),
+        (2, 0),
+        "none counts itself"
+    );
+    // What a process does may change.
+    renew(3, true).await;
+    assert_eq!((others(1, true).await, others(1, false).await), (2, 0));
 }

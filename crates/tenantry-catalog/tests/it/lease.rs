@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tenantry_catalog::{
-    Catalog, MasterKey,
-    operation::{self, Held, NewOperation, OperationKind, OperationState},
+    Catalog, Client, MasterKey,
+    operation::{self, Held, MoveBound, NewOperation, OperationKind, OperationState, Wish},
 };
 use tenantry_core::OperationId;
 use tenantry_testing::database;
@@ -101,4 +101,68 @@ async fn a_runner_whose_lease_ran_out_writes_nothing_more() {
     );
     let found = operation::find(&client, id).await.unwrap().unwrap();
     assert_eq!((found.state, found.step.as_str()), (OperationState::Done, "first"));
+}
+
+/// A move that was asked for, off this server.
+async fn with_move(client: &Client, from: &str) -> OperationId {
+    let id = OperationId::from_uuid(Uuid::now_v7());
+    let new = NewOperation {
+        id,
+        kind: OperationKind::Move,
+        tenant: None,
+        // One without a tenant has its database to itself.
+        database: None,
+        input: &json!({ "from": { "server": from } }),
+        run_after: None,
+    };
+    assert!(operation::insert(client, &new).await.unwrap());
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_moves_off_one_server_are_taken_at_once_as_are_wanted() {
+    let (_database, catalog, other) = with_operation().await;
+    let client = catalog.client().await.unwrap();
+    let mut off_one = Vec::new();
+    for _ in 0..4 {
+        off_one.push(with_move(&client, "one").await);
+    }
+    let off_two = with_move(&client, "two").await;
+    let take = async || {
+        let mut client = catalog.client().await.unwrap();
+        let bound = MoveBound {
+            per_source: 2,
+            may_wait: &["", "follow"],
+            counted: &["", "follow", "close"],
+        };
+        let taken = operation::claim_due(&mut client, Uuid::now_v7(), LONG, bound).await;
+        taken.unwrap().map(|(operation, lease)| (operation.id, lease))
+    };
+    // Many runners at once; what is no move does not wait for any.
+    let taken = futures_util::future::join_all((0..12).map(|_| take())).await;
+    let ids: Vec<_> = taken.iter().flatten().map(|(id, _)| *id).collect();
+    assert_eq!(ids.len(), 4, "{ids:?}");
+    assert!(ids.contains(&other) && ids.contains(&off_two), "{ids:?}");
+    let (first, lease) = *taken.iter().flatten().find(|(id, _)| off_one.contains(id)).unwrap();
+    assert!(take().await.is_none());
+
+    // One whose tenant waits goes on, and so does one that somebody wants to stop.
+    let waiting: Vec<_> = off_one.iter().copied().filter(|id| !ids.contains(id)).collect();
+    let sql = "update operation set step = $2 where id = $1";
+    client.execute(sql, &[waiting[0].as_uuid(), &"close"]).await.unwrap();
+    assert_eq!(take().await.unwrap().0, waiting[0]);
+    operation::wish(&client, waiting[1], Some(Wish::Abort)).await.unwrap();
+    let (stopped, its_lease) = take().await.unwrap();
+    assert_eq!(stopped, waiting[1]);
+
+    // The next one begins when others are through.
+    let next = with_move(&client, "one").await;
+    assert!(take().await.is_none());
+    for lease in [lease, its_lease] {
+        let ended = operation::finish(&client, lease, OperationState::Done, None).await;
+        assert_eq!(ended.unwrap(), Held::Yes);
+    }
+    assert!(take().await.is_none(), "{first} has ended, and two are at work");
+    client.execute(sql, &[waiting[0].as_uuid(), &"soak"]).await.unwrap();
+    assert_eq!(take().await.unwrap().0, next);
 }
