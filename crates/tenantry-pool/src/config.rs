@@ -5,7 +5,8 @@ use std::time::Duration;
 /// The bounds of the pools, each with the reason for its default.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PoolConfig {
-    /// Connections to one tenant database. PostgreSQL serves a few per core best; several processes share a server.
+    /// Connections to one tenant database, and as many again of each other driver in use; all within the server's budget.
+    /// PostgreSQL serves a few per core best; several processes share a server.
     pub connections_max: usize,
     /// Connections to one server, over all its tenant databases, where nobody divides a budget among processes; and what this
     /// process asks for at most where somebody does.
@@ -13,8 +14,8 @@ pub struct PoolConfig {
     /// How long this process believes that its share of a server's connections is its own, without hearing it confirmed; then it
     /// closes them. A process that was killed keeps its share from the others for as long, and a third more.
     pub share_lease: Duration,
-    /// Connections that one tenant may use at a time while another tenant uses its database too, and so long as a second
-    /// after: one that asks for much leaves the server's processors to others. At least one.
+    /// Connections that one tenant may use at a time, by whatever driver, while another tenant uses its database too, and so long as a
+    /// second after: one that asks for much leaves the server's processors to others. At least one.
     pub tenant_connections_max: usize,
     /// Callers of one tenant that may wait; the next is refused at once.
     pub tenant_waiting_max: usize,
@@ -29,8 +30,9 @@ pub struct PoolConfig {
     pub statement_timeout: Duration,
     /// A statement that takes this long is told in the log, without the values in it: `Duration::MAX` for none.
     pub slow_statement: Duration,
-    /// How long a transaction may last, from taking its connection to giving it back: it holds locks, and a connection that others
-    /// wait for. The connection is closed then, whatever the caller is doing.
+    /// How long a transaction may last, from taking its connection to giving it back, by whatever driver; so may rows that are
+    /// read one by one, and data in bulk: it holds locks, and a connection that others wait for. The connection is closed then,
+    /// whatever the caller is doing.
     pub transaction_timeout: Duration,
     /// Connections of the raw lane among those to one tenant database: SQL of end users must not keep the application's own
     /// calls waiting. At least one.
@@ -49,7 +51,7 @@ pub struct PoolConfig {
     /// How long a connection is kept with its database though another database has none and waits. Opening one costs some
     /// 8 ms of processor time, so this bounds what such turns cost.
     pub turn: Duration,
-    /// Tables that a connection may have touched before it is closed: a backend remembers some 17 kB of each for its life. A
+    /// Tables that a connection may have touched before it is closed: a backend remembers 17 to 35 kB of each for its life. A
     /// schema counts with [`tables_per_schema`](Self::tables_per_schema) when it is served for the first time.
     pub touched_tables_max: usize,
     /// How many tables a schema has, roughly.
@@ -91,7 +93,7 @@ impl Default for PoolConfig {
             idle_max: Duration::from_secs(5 * 60),
             patience: Duration::from_millis(10),
             turn: Duration::from_millis(100),
-            touched_tables_max: 4096,
+            touched_tables_max: 2048,
             tables_per_schema: 32,
             statements_max: 256,
             move_wait: Duration::from_secs(5),

@@ -1,6 +1,6 @@
 //! Data in bulk, out of a tenant.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
@@ -8,22 +8,29 @@ use crate::{Error, Pools, member::Lease, placements::Located};
 
 /// The data of `copy … to stdout`, read from the socket when it is asked for.
 ///
-/// Dropping it before its end cancels the statement and closes the connection.
+/// Like a [`RowStream`](crate::RowStream) it lasts for no longer than a transaction may. Dropping it before its end cancels the
+/// statement and closes the connection.
 pub struct CopyOut {
     pools: Pools,
     located: Arc<Located>,
     lease: Option<Lease>,
     first: Option<Bytes>,
+    /// When it has to have ended.
+    until: Instant,
 }
 
 impl CopyOut {
     pub(crate) fn new(pools: Pools, located: Arc<Located>, lease: Lease, first: Option<Bytes>) -> Self {
+        let limit = pools.config().transaction_timeout;
+        let until = Instant::now() + limit;
+        lease.seat_for(limit);
         let lease = first.is_some().then_some(lease);
         Self {
             pools,
             located,
             lease,
             first,
+            until,
         }
     }
 
@@ -31,7 +38,7 @@ impl CopyOut {
     ///
     /// # Errors
     ///
-    /// As [`Pools::query`].
+    /// As [`Pools::query`]; [`Error::TransactionTimeout`] where all of it together took longer than a transaction may.
     ///
     /// # Cancel safety
     ///
@@ -50,7 +57,7 @@ impl CopyOut {
                 Ok(None)
             }
             Err(error) => {
-                let error = self.pools.conclude(error, lease);
+                let error = self.pools.conclude_by(self.until, error, lease);
                 self.lease = None;
                 Err(error)
             }

@@ -12,11 +12,12 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
     Error, Home, Incarnation, PoolConfig, counts,
-    member::{Lease, Member},
+    member::{Lease, Member, parting},
     place::{self, Lane},
     seat::Seat,
     server::{Seated, ServerPool},
     timer::Timer,
+    turns::Turn,
 };
 
 /// The source of placements is not asked more often than this because a database lets nobody in.
@@ -181,7 +182,25 @@ impl DatabasePool {
     /// A place for a connection of another lane.
     pub(crate) async fn place(self: &Arc<Self>, tenant: TenantId, lane: Lane) -> Result<place::Place, Error> {
         let receiver = self.server.queue_for_place(self.slot, tenant, lane)?;
-        self.wait(tenant, receiver).await
+        match (lane, self.wait(tenant, receiver).await) {
+            // Its turn is counted already: what it had to wait for is the server's.
+            (Lane::Foreign, Err(Error::TenantBusy(limit))) => Err(Error::WaitTimeout(limit)),
+            (_, granted) => granted,
+        }
+    }
+
+    /// A turn on the connections of another driver.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the caller's place in the queue is free, and so is a turn that it was given.
+    pub(crate) async fn turn(&self, driver: usize, tenant: TenantId) -> Result<Turn, Error> {
+        let mut receiver = self.server.queue_for_turn(self.slot, driver, tenant)?;
+        match receiver.try_recv() {
+            Ok(granted) => granted,
+            // Not yet.
+            Err(_) => self.wait(tenant, receiver).await,
+        }
     }
 
     /// Takes a connection back, unless it is in doubt or spent.
@@ -255,15 +274,20 @@ impl DatabasePool {
             .map_err(|error| Error::Connect(Arc::new(error)))?;
         let Some(place) = place else {
             tracing::error!("what is listed as a replica takes writes of its own: it is not read from");
-            connection.end().await;
+            self.part(connection).await;
             return Err(Error::NotStandby);
         };
         if incarnation != self.way.incarnation {
             tracing::error!("a tenant database is not the one that its key was made for: it is not used");
-            connection.end().await;
+            self.part(connection).await;
             return Err(Error::Incarnation);
         }
         Ok((connection, place))
+    }
+
+    /// Says good-bye to a server that may not listen any more: its place is waited for.
+    async fn part(&self, connection: Connection) {
+        let _ = tokio::time::timeout(2 * parting(&self.config), connection.end()).await;
     }
 }
 

@@ -24,6 +24,7 @@ mod slow;
 mod stream;
 mod timer;
 mod transaction;
+mod turns;
 mod watch;
 mod worker;
 mod written;

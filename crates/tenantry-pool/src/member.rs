@@ -9,11 +9,16 @@ use std::{
 use tenantry_core::TenantId;
 use tenantry_wire::Session;
 
-use crate::{database::DatabasePool, seat::Seat, server::Seated, timer::Timer, written::Written};
+use crate::{PoolConfig, database::DatabasePool, seat::Seat, server::Seated, timer::Timer, written::Written};
 
 /// How long a cancelled statement's connection is waited for before it is closed all the same, and how long a server may take to
 /// end its side of a connection.
 pub(crate) const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The same where a server that opens no connection in a shorter time is not waited for: a request to stop is one too.
+pub(crate) fn parting(config: &PoolConfig) -> Duration {
+    config.connect_timeout.min(CANCEL_TIMEOUT)
+}
 
 /// A connection with what the pool has to know of it.
 pub(crate) struct Member {
@@ -40,18 +45,18 @@ impl Member {
     }
 
     /// Ends the connection and waits until the server has ended its side. What still runs on it is cancelled first, or it would
-    /// run on without a reader.
-    pub(crate) async fn end(mut self: Box<Self>) {
+    /// run on without a reader. Either is waited for as long as `limit` says.
+    pub(crate) async fn end(mut self: Box<Self>, limit: Duration) {
         let running = !self.session.connection().is_usable();
         let ending = async {
             if running {
                 // A server that can't be reached notices by itself that the socket is gone.
                 let token = self.session.connection().cancel_token();
-                let _ = tokio::time::timeout(CANCEL_TIMEOUT, token.cancel()).await;
+                let _ = tokio::time::timeout(limit, token.cancel()).await;
             }
             self.session.end().await;
         };
-        let _ = tokio::time::timeout(2 * CANCEL_TIMEOUT, ending).await;
+        let _ = tokio::time::timeout(2 * limit, ending).await;
     }
 }
 

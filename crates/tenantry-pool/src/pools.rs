@@ -565,6 +565,15 @@ impl Pools {
         }
     }
 
+    /// What a failure means in the middle of something that had to have ended by `until`: from then on its connection is closed,
+    /// whatever goes on.
+    pub(crate) fn conclude_by(&self, until: Instant, error: Error, lease: &mut Lease) -> Error {
+        match may_be_cut(&error) && Instant::now() >= until {
+            true => Error::TransactionTimeout(self.shared.config.transaction_timeout),
+            false => self.conclude(error, lease),
+        }
+    }
+
     /// What a failure in the middle of something means; it can't be repeated.
     pub(crate) fn conclude(&self, error: Error, lease: &mut Lease) -> Error {
         let Error::Statement(error) = error else { return error };
@@ -577,6 +586,11 @@ impl Pools {
         }
         meaning(error)
     }
+}
+
+/// Whether a failure is one that comes of a connection's being ended from outside: what ran was stopped, or nothing more came.
+pub(crate) fn may_be_cut(error: &Error) -> bool {
+    matches!(error, Error::Statement(error) if error.database().is_none_or(|error| error.code() == "57014"))
 }
 
 /// `Ok` when it is worth beginning again.

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     Caller, Error, Pools,
-    member::CANCEL_TIMEOUT,
+    member::parting,
     place::{Lane, Place},
     placements::Located,
     pools::{Patience, Refresh},
@@ -45,6 +45,8 @@ struct RawLease {
     place: Option<Place>,
     seated: Option<Seated>,
     writing: Option<Writing>,
+    /// How long the server is waited for that is to hear of the end.
+    parting: Duration,
 }
 
 impl Drop for RawLease {
@@ -52,10 +54,14 @@ impl Drop for RawLease {
         let (Some(mut session), place, seated) = (self.session.take(), self.place.take(), self.seated.take()) else {
             return;
         };
+        if let Some(place) = &place {
+            place.closes();
+        }
         let running = !session.connection().is_usable();
         if let (Some(writing), false) = (&mut self.writing, running) {
             writing.ended();
         }
+        let limit = self.parting;
         match Handle::try_current() {
             Ok(runtime) => {
                 runtime.spawn(async move {
@@ -63,11 +69,11 @@ impl Drop for RawLease {
                         if running {
                             // A server that can't be reached notices by itself that the socket is gone.
                             let token = session.connection().cancel_token();
-                            let _ = tokio::time::timeout(CANCEL_TIMEOUT, token.cancel()).await;
+                            let _ = tokio::time::timeout(limit, token.cancel()).await;
                         }
                         session.end().await;
                     };
-                    let _ = tokio::time::timeout(2 * CANCEL_TIMEOUT, ending).await;
+                    let _ = tokio::time::timeout(2 * limit, ending).await;
                     drop((seated, place));
                 });
             }
@@ -144,6 +150,7 @@ impl Pools {
                     place: Some(place),
                     seated: Some(seated),
                     writing: Some(located.writing(caller)),
+                    parting: parting(self.config()),
                 })
             };
             match opened.await {

@@ -21,10 +21,11 @@ use crate::{
     Error, PoolConfig, PoolStatus,
     database::DatabasePool,
     heat::Heat,
-    member::{Lease, Member},
-    place::{Lane, Place},
+    member::{Lease, Member, parting},
+    place::{Lane, Place, Stage},
     queue::{FairQueue, Waiter},
     seat::Seat,
+    turns::Turns,
 };
 
 /// How long a tenant counts as one that others have to be kept room for.
@@ -85,13 +86,17 @@ pub(super) struct Database {
     pub(super) idle: Vec<Box<Member>>,
     pub(super) waiting: FairQueue<Result<Lease, Error>>,
     pub(super) lanes: [LaneState; 2],
+    /// Of each other driver that serves it.
+    pub(super) turns: Vec<Turns>,
     /// All that exist, of all lanes: idle, lent, being opened, being closed.
     pub(super) open: usize,
     pub(super) opening: usize,
+    /// Of the pool's own lane.
     pub(super) closing: usize,
-    lent: HashMap<TenantId, usize>,
+    /// How many each tenant uses, of the pool's own lane and of other drivers.
+    pub(super) lent: HashMap<TenantId, usize>,
     /// What single tenants may have by their plans, over all processes, and of that this process's part.
-    bounds: HashMap<TenantId, (usize, usize)>,
+    pub(super) bounds: HashMap<TenantId, (usize, usize)>,
     last_tenant: Option<TenantId>,
     contended_at: Option<Instant>,
     pub(super) heat: Heat,
@@ -108,6 +113,8 @@ pub(super) struct Database {
 pub(super) struct LaneState {
     pub(super) waiting: FairQueue<Result<Place, Error>>,
     pub(super) open: usize,
+    /// Of those, connections that are being closed, or that somebody was asked to close.
+    pub(super) closing: usize,
     /// Of those, connections that nobody uses, and what closes one of them: for each driver.
     pub(super) idle: Vec<(usize, Weak<dyn Reclaim>)>,
 }
@@ -119,7 +126,15 @@ impl LaneState {
     }
 }
 
-/// Closes a connection that nobody uses, and gives its place back.
+/// A connection of a lane that nobody uses any more.
+#[derive(Clone, Copy)]
+pub(crate) struct CameBack {
+    pub(crate) opened: Instant,
+    /// Somebody of its own lane waits for it.
+    pub(crate) is_sought: bool,
+}
+
+/// Closes a connection that nobody uses, and gives its place back. Says so by [`ServerPool::gave_up`], also where there is none any more.
 pub(crate) trait Reclaim: Send + Sync {
     fn reclaim(&self);
 }
@@ -170,7 +185,11 @@ impl ServerPool {
             }
         }
         // Some may have more now.
-        self.settle(&mut inner, Instant::now());
+        let now = Instant::now();
+        for database in inner.databases.iter_mut().flatten() {
+            database.grant_turns(&self.config, now, u64::MAX);
+        }
+        self.settle(&mut inner, now);
     }
 
     /// Takes in another database.
@@ -192,7 +211,7 @@ impl ServerPool {
     /// Nobody asks by way of this pool any more: its connections are closed as they come back, and who waits is told to ask
     /// where the database is now.
     pub(crate) fn retire(self: &Arc<Self>, slot: usize) {
-        let (waiting, places) = {
+        let (waiting, places, turns) = {
             let mut inner = self.inner.lock();
             let Some(database) = &mut inner.databases[slot] else {
                 return;
@@ -200,14 +219,22 @@ impl ServerPool {
             database.retired = true;
             let waiting = std::mem::take(&mut database.waiting);
             let places = Lane::ALL.map(|lane| std::mem::take(&mut database.lanes[lane as usize].waiting));
+            let turns: Vec<_> = database
+                .turns
+                .iter_mut()
+                .map(|turns| std::mem::take(&mut turns.waiting))
+                .collect();
             while self.evict(&mut inner, slot) {}
             self.settle(&mut inner, Instant::now());
-            (waiting, places)
+            (waiting, places, turns)
         };
         for waiter in waiting {
             let _ = waiter.sender.send(Err(Error::Readdressed));
         }
         for waiter in places.into_iter().flatten() {
+            let _ = waiter.sender.send(Err(Error::Readdressed));
+        }
+        for waiter in turns.into_iter().flatten() {
             let _ = waiter.sender.send(Err(Error::Readdressed));
         }
     }
@@ -239,7 +266,8 @@ impl ServerPool {
             .map_or_else(PoolStatus::default, |database| PoolStatus {
                 open: database.open - database.lanes[Lane::Foreign as usize].open,
                 idle: database.idle.len(),
-                waiting: database.waiting(),
+                // Those who wait for another driver are told by that one.
+                waiting: database.waiting() - database.waiting_for_turns(),
                 raw: database.lanes[Lane::Raw as usize].open,
             })
     }
@@ -254,7 +282,12 @@ impl ServerPool {
         }
     }
 
-    /// Ends every connection, whoever uses it: others may take their places soon.
+    /// Whether there may be connections at all. Once there may not, those that have a seat are ended a moment later.
+    pub(crate) fn has_share(&self) -> bool {
+        self.inner.lock().share > 0
+    }
+
+    /// Ends every connection, whoever uses it and by whatever driver: others may take their places soon.
     pub(crate) fn cut_all(&self) {
         let seats: Vec<_> = self.seats.lock().by_number.values().cloned().collect();
         for seat in seats {
@@ -348,24 +381,48 @@ impl ServerPool {
     /// Whether the tenant waits because of what it has itself, and not because its database or the server has no more.
     pub(crate) fn is_at_its_limit(&self, slot: usize, tenant: TenantId) -> bool {
         let inner = self.inner.lock();
-        let Some(database) = &inner.databases[slot] else {
-            return false;
-        };
-        let own_limit = database.limit(&self.config, tenant, Instant::now()) < self.config.connections_max;
-        own_limit && database.room(&self.config, tenant, Instant::now()) == 0
+        inner.databases[slot]
+            .as_ref()
+            .is_some_and(|database| database.room(&self.config, tenant, Instant::now()) == 0)
     }
 
-    /// Tells how many of a lane's connections nobody uses, and what closes one.
-    pub(crate) fn lane_idles(&self, slot: usize, lane: Lane, idle: usize, reclaim: Weak<dyn Reclaim>) -> bool {
+    /// Tells how many of a lane's connections nobody uses, and what closes one. Whether the one that came back just now has to be closed.
+    pub(crate) fn lane_idles(
+        self: &Arc<Self>,
+        slot: usize,
+        lane: Lane,
+        idle: usize,
+        reclaim: Weak<dyn Reclaim>,
+        came_back: Option<CameBack>,
+    ) -> bool {
+        let now = Instant::now();
         let mut inner = self.inner.lock();
-        let hungry = !inner.hungry.is_empty() || inner.open - inner.closing > inner.share;
-        if let Some(database) = &mut inner.databases[slot] {
-            let known = &mut database.lanes[lane as usize].idle;
-            known.retain(|(_, other)| other.strong_count() > 0 && !std::ptr::addr_eq(other.as_ptr(), reclaim.as_ptr()));
-            known.push((idle, reclaim));
-            return hungry || database.retired;
+        let is_beyond = inner.standing() > inner.share;
+        let Some(database) = &mut inner.databases[slot] else {
+            return true;
+        };
+        let known = &mut database.lanes[lane as usize].idle;
+        known.retain(|(_, other)| other.strong_count() > 0 && !std::ptr::addr_eq(other.as_ptr(), reclaim.as_ptr()));
+        known.push((idle, reclaim));
+        if database.retired || is_beyond {
+            return true;
         }
-        true
+        if came_back.is_some_and(|one| self.is_others_turn_at_a_lane(&inner, slot, one, now)) {
+            return true;
+        }
+        if !inner.hungry.is_empty() {
+            self.settle(&mut inner, now);
+        }
+        false
+    }
+
+    /// Somebody who waited for a place of a lane has found a connection.
+    pub(crate) fn wants_no_place(self: &Arc<Self>, slot: usize, lane: Lane) {
+        let mut inner = self.inner.lock();
+        if let Some(database) = &mut inner.databases[slot] {
+            database.lanes[lane as usize].waiting.sweep();
+        }
+        self.settle(&mut inner, Instant::now());
     }
 
     /// Takes a connection back from the tenant it was lent to, and gives it to whose turn it is.
@@ -381,11 +438,20 @@ impl ServerPool {
             return;
         };
         database.take_back(tenant);
+        let others_wait = database.waiting_for_turns() > 0;
+        if others_wait {
+            // Who asked by way of another driver before the first of those who wait here may have what the tenant had.
+            let before = database.first_in_own_lane(&self.config, now);
+            database.grant_turns(&self.config, now, before);
+        }
         if clean && member.dies > now && !database.retired && !database.is_full_of_tables(&self.config, &member) {
             self.give(&mut inner, pool, member, now);
         } else {
             self.close(&mut inner, slot, member);
             self.settle(&mut inner, now);
+        }
+        if others_wait && let Some(database) = &mut inner.databases[slot] {
+            database.grant_turns(&self.config, now, u64::MAX);
         }
     }
 
@@ -448,13 +514,19 @@ impl ServerPool {
     }
 
     /// Gives a connection to whose turn it is.
-    fn give(self: &Arc<Self>, inner: &mut Inner, pool: &Arc<DatabasePool>, mut member: Box<Member>, now: Instant) {
+    pub(super) fn give(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        pool: &Arc<DatabasePool>,
+        mut member: Box<Member>,
+        now: Instant,
+    ) {
         debug_assert!(
             member.session.is_clean(),
             "B2, B4: a connection comes back from a call that has not ended"
         );
         let slot = pool.slot();
-        if inner.open - inner.closing > inner.share || self.is_anothers_turn(inner, slot, &member, now) {
+        if inner.standing() > inner.share || self.is_anothers_turn(inner, slot, &member, now) {
             self.close(inner, slot, member);
             return self.settle(inner, now);
         }
@@ -490,8 +562,9 @@ impl ServerPool {
         let server = self.clone();
         match Handle::try_current() {
             Ok(runtime) => {
+                let limit = parting(&self.config);
                 runtime.spawn(async move {
-                    member.end().await;
+                    member.end(limit).await;
                     server.closed(slot);
                 });
             }
@@ -516,14 +589,37 @@ impl ServerPool {
     }
 
     /// A place of another lane is free again.
-    pub(crate) fn place_given_back(self: &Arc<Self>, slot: usize, lane: Lane) {
+    pub(crate) fn place_given_back(self: &Arc<Self>, slot: usize, lane: Lane, stage: &Stage) {
         let mut inner = self.inner.lock();
+        if stage.goes() {
+            inner.lane_closes_less(slot, lane);
+        }
         inner.open -= 1;
         if let Some(database) = &mut inner.databases[slot] {
             database.open -= 1;
             database.lanes[lane as usize].open -= 1;
         }
         self.after_closing(&mut inner, slot);
+    }
+
+    /// The connection of a place is being closed.
+    pub(crate) fn place_closes(&self, slot: usize, lane: Lane, stage: &Stage) {
+        let mut inner = self.inner.lock();
+        if stage.closes() {
+            inner.lane_closes_more(slot, lane);
+        }
+    }
+
+    /// Somebody who was asked to close a connection of a lane does so, with the one of this place, or has none any more.
+    pub(crate) fn gave_up(self: &Arc<Self>, slot: usize, lane: Lane, stage: Option<&Stage>) {
+        let mut inner = self.inner.lock();
+        // It was counted when that was asked, and goes on to count.
+        if stage.is_some_and(Stage::closes) {
+            return;
+        }
+        inner.lane_closes_less(slot, lane);
+        inner.forget_if_over(slot);
+        self.needs_still(&mut inner, slot, Instant::now());
     }
 
     fn tell_shrunk(&self, inner: &mut Inner) {
@@ -598,9 +694,31 @@ fn part(most: usize, processes: usize) -> usize {
 }
 
 impl Inner {
-    fn next_turn(&mut self) -> u64 {
+    /// The next place in the order of asking.
+    pub(super) fn next_turn(&mut self) -> u64 {
         self.asked += 1;
         self.asked
+    }
+
+    /// How many there are that nobody closes.
+    pub(super) fn standing(&self) -> usize {
+        // One that somebody was asked to close may have gone otherwise.
+        self.open.saturating_sub(self.closing)
+    }
+
+    /// One more connection of a lane is being closed, or is asked for.
+    pub(super) fn lane_closes_more(&mut self, slot: usize, lane: Lane) {
+        if let Some(database) = &mut self.databases[slot] {
+            database.lanes[lane as usize].closing += 1;
+            self.closing += 1;
+        }
+    }
+
+    fn lane_closes_less(&mut self, slot: usize, lane: Lane) {
+        if let Some(database) = &mut self.databases[slot] {
+            database.lanes[lane as usize].closing -= 1;
+            self.closing -= 1;
+        }
     }
 
     fn is_closed(&mut self, slot: usize) {
@@ -616,7 +734,7 @@ impl Inner {
     pub(super) fn forget_if_over(&mut self, slot: usize) {
         let over = self.databases[slot]
             .as_ref()
-            .is_some_and(|database| database.abandoned && database.open == 0);
+            .is_some_and(|database| database.abandoned && database.open == 0 && database.closes() == 0);
         if over {
             self.databases[slot] = None;
             self.hungry.retain(|hungry| *hungry != slot);
@@ -632,6 +750,7 @@ impl Database {
             idle: Vec::new(),
             waiting: FairQueue::default(),
             lanes: Default::default(),
+            turns: Vec::new(),
             open: 0,
             opening: 0,
             closing: 0,
@@ -647,7 +766,12 @@ impl Database {
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.len() + self.lanes.iter().map(|lane| lane.waiting.len()).sum::<usize>()
+        let places: usize = self.lanes.iter().map(|lane| lane.waiting.len()).sum();
+        self.waiting.len() + places + self.waiting_for_turns()
+    }
+
+    fn waiting_for_turns(&self) -> usize {
+        self.turns.iter().map(|turns| turns.waiting.len()).sum()
     }
 
     /// Those of the pool's own lane that exist.
@@ -660,12 +784,17 @@ impl Database {
         self.open - self.lanes[Lane::Foreign as usize].open >= config.connections_max
     }
 
+    /// Those that are being closed, of all lanes.
+    pub(super) fn closes(&self) -> usize {
+        self.closing + self.lanes.iter().map(|lane| lane.closing).sum::<usize>()
+    }
+
     /// Those that serve, or will come back to serve.
     pub(super) fn established(&self) -> usize {
         self.own_open() - self.closing
     }
 
-    fn note_use(&mut self, tenant: TenantId, now: Instant) {
+    pub(super) fn note_use(&mut self, tenant: TenantId, now: Instant) {
         // A question of the pool's own takes nothing from a tenant.
         if tenant.as_uuid().is_nil() {
             return;
@@ -684,14 +813,14 @@ impl Database {
         self.limit_of_each(config, now).min(by_plan)
     }
 
-    /// The same where nothing is said of a tenant.
-    fn limit_of_each(&self, config: &PoolConfig, now: Instant) -> usize {
+    /// The same where nothing is said of a tenant. Alone it is bounded as its database is, for each driver apart.
+    pub(super) fn limit_of_each(&self, config: &PoolConfig, now: Instant) -> usize {
         let contended = self
             .contended_at
             .is_some_and(|at| now.saturating_duration_since(at) < CONTENDED_FOR);
         match contended {
-            true => config.tenant_connections_max.clamp(1, config.connections_max.max(1)),
-            false => config.connections_max,
+            true => config.tenant_connections_max.max(1),
+            false => usize::MAX,
         }
     }
 
@@ -705,7 +834,7 @@ impl Database {
         *self.lent.entry(tenant).or_insert(0) += 1;
     }
 
-    fn take_back(&mut self, tenant: TenantId) {
+    pub(super) fn take_back(&mut self, tenant: TenantId) {
         if let Some(lent) = self.lent.get_mut(&tenant) {
             *lent = lent.saturating_sub(1);
         }
@@ -720,20 +849,20 @@ impl Database {
     }
 
     /// Whether one more caller of this tenant may wait.
-    fn admit(&mut self, config: &PoolConfig, tenant: TenantId) -> Result<(), Error> {
+    pub(super) fn admit(&mut self, config: &PoolConfig, tenant: TenantId) -> Result<(), Error> {
         let of_tenant = |database: &Self| {
-            database.waiting.len_of(tenant)
-                + database
-                    .lanes
-                    .iter()
-                    .map(|lane| lane.waiting.len_of(tenant))
-                    .sum::<usize>()
+            let places = database.lanes.iter().map(|lane| lane.waiting.len_of(tenant));
+            let turns = database.turns.iter().map(|turns| turns.waiting.len_of(tenant));
+            database.waiting.len_of(tenant) + places.chain(turns).sum::<usize>()
         };
         if of_tenant(self) >= config.tenant_waiting_max || self.waiting() >= config.waiting_max {
             // Those who gave up are still in the queue until their turn comes.
             self.waiting.sweep();
             for lane in &mut self.lanes {
                 lane.waiting.sweep();
+            }
+            for turns in &mut self.turns {
+                turns.waiting.sweep();
             }
         }
         if of_tenant(self) >= config.tenant_waiting_max {
@@ -744,7 +873,12 @@ impl Database {
             return Ok(());
         }
         // Not for what others ask: whoever has more waiters than anybody loses one.
-        match self.waiting.pop_of_longest(tenant) {
+        if let Some(other) = self.waiting.pop_of_longest(tenant) {
+            let _ = other.sender.send(Err(Error::Full(waiting)));
+            return Ok(());
+        }
+        let mut of_drivers = self.turns.iter_mut();
+        match of_drivers.find_map(|turns| turns.waiting.pop_of_longest(tenant)) {
             Some(other) => {
                 let _ = other.sender.send(Err(Error::Full(waiting)));
                 Ok(())

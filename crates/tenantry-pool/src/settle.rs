@@ -9,6 +9,7 @@
 //!   one, to come back. Then it takes the coldest that lies idle.
 //! - Where none lies idle, it gets the next that comes back and has served its database for a while
 //!   ([`PoolConfig::turn`](crate::PoolConfig)). So nobody starves, and what turns cost is bounded.
+//! - A lane that waits, where its database has idle connections in another one, waits a moment too before it takes one of those.
 //! - A database that has connections waits for those, unless another's lies idle and is much less in use; and one that has none
 //!   comes before it.
 
@@ -24,7 +25,7 @@ use crate::{
     heat::Heat,
     member::Member,
     place::{Lane, Place},
-    server::{Database, Inner, LaneState, ServerPool},
+    server::{CameBack, Database, Inner, LaneState, ServerPool},
 };
 
 /// Connections to one database that are opened at the same time.
@@ -60,7 +61,7 @@ impl ServerPool {
 
     /// After any change: gives places to who needs them, by turns, and sees to places where there are none.
     pub(super) fn settle(self: &Arc<Self>, inner: &mut Inner, now: Instant) {
-        for _ in inner.share..inner.open - inner.closing {
+        for _ in inner.share..inner.standing() {
             let Some(coldest) = inner.coldest(now) else { break };
             if !self.evict(inner, coldest) {
                 break;
@@ -93,6 +94,16 @@ impl ServerPool {
         let Some(database) = &mut inner.databases[slot] else {
             return Served::Enough;
         };
+        for lane in &mut database.lanes {
+            // Nobody gives way for those who have gone.
+            if lane
+                .waiting
+                .front_where(|_| true)
+                .is_some_and(|first| first.sender.is_closed())
+            {
+                lane.waiting.sweep();
+            }
+        }
         let Some(need) = database.need(self, now) else {
             database.hungry_since = None;
             return Served::Enough;
@@ -100,7 +111,7 @@ impl ServerPool {
         if need != Need::Place(Lane::Foreign) && database.is_full(&self.config) {
             // Its own bound. The raw lane's turn is made by one of its own that lies idle.
             database.hungry_since = None;
-            if need == Need::Place(Lane::Raw) && database.closing == 0 {
+            if need == Need::Place(Lane::Raw) && database.closing + database.lanes[Lane::Raw as usize].closing == 0 {
                 self.evict(inner, slot);
             }
             return Served::Enough;
@@ -154,24 +165,38 @@ impl ServerPool {
                 continue;
             }
             let slot = inner.hungry[turn];
-            let Some(victim) = inner.coldest_but(slot, now) else {
-                break;
-            };
-            let (Some(asks), Some(gives)) = (&inner.databases[slot], &inner.databases[victim]) else {
+            let beside = inner.has_idle_beside(slot);
+            // Of this lane none comes back, ever.
+            if beside && inner.needs_raw(slot, self, now) {
+                self.evict(inner, slot);
                 continue;
-            };
-            let (asks_heat, gives_heat) = (asks.heat.at(now), gives.heat.at(now));
+            }
+            let victim = inner.coldest_but(slot, now);
+            if victim.is_none() && !beside {
+                break;
+            }
+            let Some(asks) = &inner.databases[slot] else { continue };
+            let asks_heat = asks.heat.at(now);
             let since = asks.hungry_since.unwrap_or(now);
             let patience = inner.patience(&self.config);
             let waited = now.saturating_duration_since(since) >= patience;
             // What it has shares the work.
             let has = asks.established();
-            let gains = match has {
-                0 => Heat::gives_way(gives_heat, asks_heat),
-                _ => waited && Heat::gives_way(gives_heat, asks_heat / (has + 1) as f32),
+            let victim_heat = victim.and_then(|victim| Some((victim, inner.databases[victim].as_ref()?.heat.at(now))));
+            let colder = victim_heat.filter(|(_, gives_heat)| match has {
+                0 => Heat::gives_way(*gives_heat, asks_heat),
+                _ => waited && Heat::gives_way(*gives_heat, asks_heat / (has + 1) as f32),
+            });
+            let gives = match (colder, victim) {
+                (Some((victim, _)), _) => Some(victim),
+                // What it has itself in another lane takes nothing from anybody, but is opened again for the next call there: it is
+                // not closed before one of the lane that waits had the time to come back.
+                (None, _) if beside => waited.then_some(slot),
+                (None, victim) if waited && has == 0 => victim,
+                _ => None,
             };
-            if gains || (waited && has == 0) {
-                self.evict(inner, victim);
+            if let Some(gives) = gives {
+                self.evict(inner, gives);
             } else {
                 let then = match waited {
                     // Heats change.
@@ -217,14 +242,17 @@ impl ServerPool {
         let Ok(runtime) = Handle::try_current() else {
             return false;
         };
-        for (idle, reclaim) in database.lanes.iter_mut().flat_map(|lane| &mut lane.idle) {
-            if *idle > 0
-                && let Some(reclaim) = reclaim.upgrade()
-            {
-                *idle -= 1;
-                // Outside of the lock: it has one of its own.
-                runtime.spawn(async move { reclaim.reclaim() });
-                return true;
+        for lane in Lane::ALL {
+            for (idle, reclaim) in &mut database.lanes[lane as usize].idle {
+                if *idle > 0
+                    && let Some(reclaim) = reclaim.upgrade()
+                {
+                    *idle -= 1;
+                    inner.lane_closes_more(slot, lane);
+                    // Outside of the lock: it has one of its own.
+                    runtime.spawn(async move { reclaim.reclaim() });
+                    return true;
+                }
             }
         }
         false
@@ -237,12 +265,19 @@ impl ServerPool {
             return false;
         };
         let no_place = inner.open >= inner.share;
+        let raw_closes = database.lanes[Lane::Raw as usize].closing;
         let makes_room = match database.need(self, now) {
-            Some(Need::Place(Lane::Raw)) => no_place || database.is_full(&self.config),
-            Some(Need::Place(Lane::Foreign)) => no_place,
+            Some(Need::Place(Lane::Raw)) if database.is_full(&self.config) => database.closing + raw_closes == 0,
+            Some(Need::Place(Lane::Raw)) => no_place && database.closes() == 0,
+            // One of its own may come back.
+            Some(Need::Place(Lane::Foreign)) => {
+                // Where it does not stand in the queue, calls of its own lane had asked before.
+                let has_waited = database.hungry_since.is_none() || inner.has_waited(database, &self.config, now);
+                no_place && database.closes() == 0 && has_waited
+            }
             _ => false,
         };
-        if makes_room && database.closing == 0 {
+        if makes_room {
             return true;
         }
         if inner.hungry.is_empty()
@@ -258,10 +293,28 @@ impl ServerPool {
         let Some(other) = &inner.databases[*first] else {
             return false;
         };
-        let waited = other
-            .hungry_since
-            .is_some_and(|since| now.saturating_duration_since(since) >= inner.patience(&self.config));
-        waited && (other.established() == 0 || other.established() + 1 < database.established())
+        inner.has_waited(other, &self.config, now)
+            && (other.established() == 0 || other.established() + 1 < database.established())
+    }
+
+    /// The same of a connection of another lane: whether it has to make room for another lane, or another database, that has waited for
+    /// long enough.
+    pub(super) fn is_others_turn_at_a_lane(&self, inner: &Inner, slot: usize, one: CameBack, now: Instant) -> bool {
+        if inner.open < inner.share || now.saturating_duration_since(one.opened) < self.config.turn {
+            return false;
+        }
+        // Those before have what is being closed.
+        let Some(first) = inner.hungry.get(inner.closing) else {
+            return false;
+        };
+        let Some(other) = &inner.databases[*first] else {
+            return false;
+        };
+        let is_others = match *first == slot {
+            true => !one.is_sought,
+            false => other.established() == 0,
+        };
+        is_others && inner.has_waited(other, &self.config, now)
     }
 }
 
@@ -301,6 +354,17 @@ impl Inner {
         opening.clamp(config.patience, config.patience.max(PATIENCE_MAX))
     }
 
+    fn needs_raw(&self, slot: usize, server: &ServerPool, now: Instant) -> bool {
+        let database = self.databases[slot].as_ref();
+        database.and_then(|database| database.need(server, now)) == Some(Need::Place(Lane::Raw))
+    }
+
+    /// Whether a database has waited for a place for long enough that others give way.
+    fn has_waited(&self, database: &Database, config: &PoolConfig, now: Instant) -> bool {
+        let since = database.hungry_since;
+        since.is_some_and(|since| now.saturating_duration_since(since) >= self.patience(config))
+    }
+
     /// A connection was opened, and took so long.
     pub(super) fn note_opening(&mut self, took: Duration) {
         self.opening_takes = (self.opening_takes * 3 + took) / 4;
@@ -311,13 +375,21 @@ impl Inner {
         self.coldest_but(usize::MAX, now)
     }
 
+    /// Whether a database that waits has connections that nobody uses in another lane than the one that waits: those who wait in a lane
+    /// would have taken its own.
+    fn has_idle_beside(&self, slot: usize) -> bool {
+        self.databases[slot]
+            .as_ref()
+            .is_some_and(|database| !database.idle.is_empty() || database.lanes.iter().any(|lane| lane.idle() > 0))
+    }
+
     /// The same among the others. One that waits itself has nothing to give.
     fn coldest_but(&self, but: usize, now: Instant) -> Option<usize> {
         let mut coldest: Option<(f32, usize)> = None;
         for (slot, database) in self.databases.iter().enumerate() {
             let Some(database) = database else { continue };
             let idle = database.idle.len() + database.lanes.iter().map(LaneState::idle).sum::<usize>();
-            if slot == but && database.lanes.iter().all(|lane| lane.waiting.len() == 0) || idle == 0 {
+            if slot == but || idle == 0 {
                 continue;
             }
             // Each of several does a part of the work.

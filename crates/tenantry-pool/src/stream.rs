@@ -1,6 +1,6 @@
 //! Rows read one by one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tenantry_wire::{Row, RowReader};
 
@@ -8,22 +8,30 @@ use crate::{Error, Pools, member::Lease, placements::Located};
 
 /// Rows of a statement, read from the socket when they are asked for: memory stays bounded by the largest row.
 ///
-/// Dropping it before its end cancels the statement and closes the connection.
+/// The statement's transaction stays open meanwhile, and what it reads stays locked: it lasts for no longer than a transaction may
+/// ([`transaction_timeout`](crate::PoolConfig::transaction_timeout)), however slowly the rows are asked for. Dropping the stream
+/// before its end cancels the statement and closes the connection.
 pub struct RowStream {
     pools: Pools,
     located: Arc<Located>,
     /// Given back at the end of the rows.
     lease: Option<Lease>,
     reader: RowReader,
+    /// When it has to have ended.
+    until: Instant,
 }
 
 impl RowStream {
     pub(crate) fn new(pools: Pools, located: Arc<Located>, lease: Lease, reader: RowReader) -> Self {
+        let limit = pools.config().transaction_timeout;
+        let until = Instant::now() + limit;
+        lease.seat_for(limit);
         Self {
             pools,
             located,
             lease: Some(lease),
             reader,
+            until,
         }
     }
 
@@ -31,7 +39,8 @@ impl RowStream {
     ///
     /// # Errors
     ///
-    /// As [`Pools::query`]. The time-out is for each row, so that a slow reader is not punished.
+    /// As [`Pools::query`]. The time-out of statements is for each row; [`Error::TransactionTimeout`] where all of them together took
+    /// longer than a transaction may.
     ///
     /// # Cancel safety
     ///
@@ -47,7 +56,7 @@ impl RowStream {
                 Ok(None)
             }
             Err(error) => {
-                let error = self.pools.conclude(error, lease);
+                let error = self.pools.conclude_by(self.until, error, lease);
                 self.lease = None;
                 Err(error)
             }

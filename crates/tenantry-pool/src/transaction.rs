@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Instant};
 use tenantry_core::{Role, TenantDatabaseId};
 use tenantry_wire::{Ahead, Outcome, Params, Savepoint};
 
-use crate::{Caller, Error, Grant, Pools, member::Lease, placements::Located, pools::Patience};
+use crate::{
+    Caller, Error, Grant, Pools,
+    member::Lease,
+    placements::Located,
+    pools::{Patience, may_be_cut},
+};
 
 /// What waits for the next statement at most: one message has to take it.
 const AHEAD_MAX: usize = 64;
@@ -203,13 +208,11 @@ impl Transaction {
 
     /// What a failure means; it can't be repeated.
     fn conclude(&mut self, error: Error) -> Error {
-        let limit = self.pools.config().transaction_timeout;
-        let closed =
-            matches!(&error, Error::Statement(error) if error.database().is_none_or(|error| error.code() == "57014"));
         match &mut self.lease {
-            // Whoever ended it did so for its age.
-            _ if closed && Instant::now() >= self.until => Error::TransactionTimeout(limit),
-            Some(lease) => self.pools.conclude(error, lease),
+            Some(lease) => self.pools.conclude_by(self.until, error, lease),
+            None if may_be_cut(&error) && Instant::now() >= self.until => {
+                Error::TransactionTimeout(self.pools.config().transaction_timeout)
+            }
             None => error,
         }
     }

@@ -1,8 +1,14 @@
 //! What the application's statements leave behind in a transaction of another driver.
 
+use std::time::{Duration, Instant};
+
 use tenantry_wire::{DbError, is_stale};
 
-use crate::pools::{Verdict, verdict};
+use super::silence::Silence;
+use crate::{
+    Error,
+    pools::{Verdict, verdict},
+};
 
 /// Where the transaction stands after the application's statements, as its adapter has seen them end.
 #[derive(Default, Debug)]
@@ -17,6 +23,10 @@ pub struct Call {
     pub(super) tainted: bool,
     /// A change of the schema made statements stale: so are those of connections that are as old.
     pub(super) stale: bool,
+    /// When the transaction has to have ended, and how long it may last.
+    pub(super) until: Option<(Instant, Duration)>,
+    /// What is told of a server that has fallen silent.
+    pub(super) silence: Option<Silence>,
 }
 
 impl Call {
@@ -35,6 +45,16 @@ impl Call {
     pub fn gives_rows(&mut self) {
         self.in_doubt = false;
         self.unread = true;
+    }
+
+    /// What the loss of the connection means, where the transaction had lasted for longer than it may, or the statement in it without an
+    /// answer: that it was ended for that.
+    pub fn ended_for_its_age(&self) -> Option<Error> {
+        if let Some(limit) = self.silence.as_ref().and_then(Silence::fallen) {
+            return Some(Error::StatementTimeout(limit));
+        }
+        let (until, limit) = self.until?;
+        (Instant::now() >= until).then_some(Error::TransactionTimeout(limit))
     }
 
     /// PostgreSQL refused the statement.

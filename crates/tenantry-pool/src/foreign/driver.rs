@@ -8,7 +8,8 @@ use crate::PoolConfig;
 /// A connection of another driver. Dropping it closes its socket, whatever it is doing.
 #[async_trait]
 pub trait Driver: Sized + Send + 'static {
-    /// Opens a connection.
+    /// Opens a connection. The endpoint is a socket of this process, behind which the pool speaks to the server: what is sent there is
+    /// encrypted as the home says, and the pool can end the connection whatever the driver does.
     ///
     /// # Errors
     ///

@@ -1,15 +1,19 @@
-//! Connections that another driver speaks over: the same homes, the same seal, a bound of their own.
+//! Connections that another driver speaks over: the same homes, the same seal, the same budget and the same limits.
 //!
 //! Drivers such as sqlx and diesel-async can't send context and query under one Sync, so a call by way of them is always
 //! a transaction: the session is bound, BEGIN, the expectation, and only then the application's statements. What is
 //! different here from the pool's own connections: opening runs in a task of its own, so that a caller that gives up
 //! halfway through BEGIN leaves nobody a half-open connection; a connection stays with one schema for its life, because
-//! drivers keep statements and types by name; and whatever was abandoned is closed.
+//! drivers keep statements and types by name; and whatever was abandoned is closed. What a driver opens goes by a relay of
+//! this process, so that its connections can be ended from outside as our own can.
 
 mod call;
 mod driver;
+mod lease;
 mod pool;
+mod relay;
 mod session;
+mod silence;
 mod transaction;
 
 pub use call::Call;
@@ -47,7 +51,8 @@ impl<D> Clone for ForeignPools<D> {
 }
 
 impl<D: Driver> ForeignPools<D> {
-    /// Connections to where `pools` finds tenants, with the same bounds counted by themselves.
+    /// Connections to where `pools` finds tenants, out of the same budget. Each driver may have as many to a tenant database as the
+    /// pools' own lane; what a tenant may have is counted over all of them.
     pub fn new(pools: Pools) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -75,13 +80,19 @@ impl<D: Driver> ForeignPools<D> {
             let located = pools.locate(caller).await?;
             // Drivers name their statements, and the binding is the session's.
             located.pool.require_sessions()?;
-            let place = self.pool(&located).place().await?;
+            let turn = match self.pool(&located).turn(caller.tenant).await {
+                Ok(turn) => turn,
+                Err(error) => {
+                    pools.refresh(error, caller, &located, &mut refresh).await?;
+                    continue;
+                }
+            };
             // A task of its own goes on to its end when the caller gives up; nobody takes its result then, and dropping
             // that closes the connection.
             let opening = tokio::spawn({
                 let (located, caller) = (located.clone(), caller.clone());
                 let by_plan = Some(located.statement_timeout).filter(|limit| *limit < pools.config().statement_timeout);
-                async move { place.open(&located.binding(&caller), by_plan).await }
+                async move { turn.open(&located.binding(&caller), by_plan).await }
             });
             let error = match opening.await {
                 Ok(Ok(lease)) => return Ok(ForeignTransaction::new(lease, located.writing(caller))),

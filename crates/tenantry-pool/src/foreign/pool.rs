@@ -1,39 +1,42 @@
-//! The connections of one driver to one tenant database: bounded, lent in the order of asking.
+//! The connections of one driver to one tenant database: bounded, lent by turns among tenants.
 
 use std::{
     io,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    pin::pin,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 use tenantry_core::TenantId;
 use tenantry_wire::{Binding, Endpoint, Error as WireError};
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::{sync::Notify, time::timeout};
 
-use super::{Driver, session::Session};
+use super::{
+    Driver,
+    lease::{ForeignLease, abandon, say_good_bye},
+    relay::{Limits, Relay},
+    session::{Opening, Session},
+};
 use crate::{
     Error, Incarnation, PoolConfig, PoolStatus,
     database::{DatabasePool, jittered},
-    place::Lane,
+    member::parting,
+    place::{Lane, Place},
     placements::Located,
     pools::{Verdict, verdict},
-    server::Reclaim,
+    seat::{Seat, Sever},
+    server::{CameBack, Reclaim},
+    turns::Turn,
 };
 
-/// How long a server may take to hear a good-bye.
+/// How long a caller waits for another connection of its driver's to end, whose place it needs.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const IDENTITY: &str = "select pg_catalog.concat_ws(' ', c.system_identifier, d.oid, pg_catalog.pg_backend_pid()) as answer \
     from pg_catalog.pg_control_system() c, pg_catalog.pg_database d \
     where d.datname = pg_catalog.current_database()";
-/// Other drivers leave the time of statements to the server. SQL can switch this off, to its own harm only.
+/// Other drivers leave the time of statements to the server, which tells best what was stopped. Where SQL switches this off, the relay
+/// closes the connection a moment later.
 const STATEMENT_TIMEOUT: &str = "select pg_catalog.set_config('statement_timeout', $1, false) as answer";
 /// The same until the transaction ends.
 const STATEMENT_TIMEOUT_HERE: &str = "select pg_catalog.set_config('statement_timeout', $1, true) as answer";
@@ -44,13 +47,14 @@ const NOTICE_CLOSED: &str = "set client_connection_check_interval = '1s'";
 pub(super) struct ForeignPool<D> {
     endpoint: Arc<Endpoint>,
     incarnation: Option<Incarnation>,
-    config: Arc<PoolConfig>,
-    /// Where the connections are counted among the server's.
+    pub(super) config: Arc<PoolConfig>,
+    /// Where the connections are counted among the server's, and turns on them are had.
     database: Arc<DatabasePool>,
-    /// One for each connection that is lent, being opened or being closed.
-    places: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    /// Which of the database's drivers this is.
+    number: usize,
     inner: Mutex<Inner<D>>,
+    /// Rings for those who wait for a place when a connection comes back.
+    came_back: Notify,
 }
 
 struct Inner<D> {
@@ -58,6 +62,8 @@ struct Inner<D> {
     idle: Vec<Session<D>>,
     /// Connections from before this moment hold statements that a change of the schema made stale.
     fresh_since: Option<Instant>,
+    /// The schemas of callers that have a turn and wait for a place, or for a connection that comes back before one is free.
+    sought: Vec<Arc<str>>,
 }
 
 impl<D: Driver> ForeignPool<D> {
@@ -66,12 +72,13 @@ impl<D: Driver> ForeignPool<D> {
             endpoint: located.home.endpoint.clone(),
             incarnation: located.home.incarnation,
             database: located.pool.clone(),
-            places: Arc::new(Semaphore::new(config.connections_max)),
-            waiting: AtomicUsize::new(0),
+            number: located.pool.server().add_driver(located.pool.slot()),
             inner: Mutex::new(Inner {
                 idle: Vec::new(),
                 fresh_since: None,
+                sought: Vec::new(),
             }),
+            came_back: Notify::new(),
             config,
         });
         pool.spawn_shrinking();
@@ -84,68 +91,90 @@ impl<D: Driver> ForeignPool<D> {
 
     pub(super) fn status(&self) -> PoolStatus {
         let idle = self.inner.lock().idle.len();
+        let (lent, waiting) = self.turns();
         PoolStatus {
-            open: idle + self.lent(),
+            open: idle + lent,
             idle,
-            waiting: self.waiting.load(Ordering::Relaxed),
+            waiting,
             ..PoolStatus::default()
         }
     }
 
-    fn lent(&self) -> usize {
-        self.config
-            .connections_max
-            .saturating_sub(self.places.available_permits())
+    /// How many callers have a turn, and how many wait for one.
+    fn turns(&self) -> (usize, usize) {
+        self.database.server().turns_of(self.database.slot(), self.number)
     }
 
-    /// Waits for a place in the order of asking.
-    pub(super) async fn place(self: Arc<Self>) -> Result<Place<D>, Error> {
-        let permit = match self.places.clone().try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let waiting = Waiting::new(&self.waiting);
-                if waiting.before >= self.config.waiting_max {
-                    return Err(Error::Full(waiting.before));
-                }
-                match timeout(self.config.wait_timeout, self.places.clone().acquire_owned()).await {
-                    Ok(Ok(permit)) => permit,
-                    _ => return Err(Error::WaitTimeout(self.config.wait_timeout)),
-                }
-            }
-        };
-        Ok(Place { pool: self, permit })
+    /// Waits until the tenant may use a connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the caller's place in the queue is free.
+    pub(super) async fn turn(self: Arc<Self>, tenant: TenantId) -> Result<Taken<D>, Error> {
+        let turn = self.database.turn(self.number, tenant).await?;
+        Ok(Taken { pool: self, turn })
     }
 
     /// The idle connection that costs least to use; and one that has to go, where another has to be opened.
     fn pick(self: &Arc<Self>, binding: &Binding<'_>) -> (Option<Session<D>>, Option<Session<D>>) {
         self.shrink();
-        let lent = self.lent();
+        let (lent, _) = self.turns();
         let mut inner = self.inner.lock();
-        let found = inner
-            .idle
-            .iter()
-            .rposition(|session| session.serves(binding))
-            .or_else(|| inner.idle.iter().position(|session| session.may_serve(binding)));
-        if let Some(found) = found {
-            return (Some(inner.idle.remove(found)), None);
+        if let Some(found) = inner.take_fitting(binding) {
+            return (Some(found), None);
         }
         // The others are of other schemas.
         let full = inner.idle.len() + lent > self.config.connections_max && !inner.idle.is_empty();
         (None, full.then(|| inner.idle.remove(0)))
     }
 
-    async fn connect(&self, tenant: TenantId) -> Result<Session<D>, Error> {
-        let place = self.database.place(tenant, Lane::Foreign).await?;
-        let opening = async {
-            let mut driver = D::connect(&self.endpoint, &self.config).await?;
+    /// A place for another connection, or one that came back before there was a place.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the caller's place in the queue is free.
+    async fn find(&self, binding: &Binding<'_>) -> Result<Found<D>, Error> {
+        let _seeking = Seeking::begin(self, binding.schema);
+        let mut place = pin!(self.database.place(binding.tenant, Lane::Foreign));
+        let session = loop {
+            // Before it looks, so that no ring is lost.
+            let back = self.came_back.notified();
+            if let Some(session) = self.inner.lock().take_fitting(binding) {
+                break session;
+            }
+            // Dropping the ring loses nothing: what came back is looked for again.
+            tokio::select! {
+                biased;
+                place = &mut place => return Ok(Found::Place(place?)),
+                () = back => {}
+            }
+        };
+        Ok(Found::Session(Box::new(session)))
+    }
+
+    async fn connect(&self, place: Place) -> Result<Session<D>, Error> {
+        let (server, sever) = (self.database.server(), Sever::default());
+        let seat = Seat::of_relay(sever.clone());
+        let seated = server.seat(&seat);
+        // Asked after it has a seat: a share that is lost from here on takes this connection along.
+        if !server.has_share() {
+            return Err(Error::WaitTimeout(self.config.wait_timeout));
+        }
+        let limits = Limits {
+            statement: self.config.statement_timeout,
+            parting: parting(&self.config),
+        };
+        let opening = async move {
+            let (relay, inside) = Relay::start(&self.endpoint, sever, limits, (seated, place)).await?;
+            let mut driver = D::connect(&inside, &self.config).await?;
             let identity = driver.ask(IDENTITY, &[]).await?;
             let statement_timeout = self.config.statement_timeout.as_millis().to_string();
             driver.ask(STATEMENT_TIMEOUT, &[&statement_timeout]).await?;
             let _ = driver.run(NOTICE_CLOSED).await;
-            Ok((driver, identity.unwrap_or_default()))
+            Ok((driver, relay, identity.unwrap_or_default()))
         };
         let timed_out = || WireError::Io(io::ErrorKind::TimedOut.into());
-        let (driver, identity) = timeout(self.config.connect_timeout, opening)
+        let (driver, relay, identity) = timeout(self.config.connect_timeout, opening)
             .await
             .unwrap_or_else(|_| Err(timed_out()))
             .map_err(|error| Error::Connect(Arc::new(error)))?;
@@ -156,43 +185,65 @@ impl<D: Driver> ForeignPool<D> {
             return Err(Error::Incarnation);
         }
         let now = Instant::now();
-        Ok(Session::new(
-            driver,
-            pid,
-            place,
-            now,
-            now + jittered(self.config.life_max, pid),
-        ))
+        let dies = now + jittered(self.config.life_max, pid);
+        Ok(Session::new(Opening { driver, pid, relay }, seat, now, dies))
     }
 
-    /// Takes a connection back. Its place is still held, and given back after this.
-    fn put_back(self: &Arc<Self>, mut session: Session<D>) {
+    /// Takes a connection back that nothing is open on, and gives its user's turn to the next.
+    pub(super) fn put_back(self: &Arc<Self>, mut session: Session<D>, turn: Turn) {
+        session.seat.given_back();
         session.idle_since = Instant::now();
         if self.is_spent(&session, self.inner.lock().fresh_since) {
-            return say_good_bye(session, None);
+            return say_good_bye(session, Some(turn));
         }
-        self.inner.lock().idle.push(session);
-        if self.tell_idle() {
-            self.reclaim();
+        let came_back = {
+            let mut inner = self.inner.lock();
+            let opened = session.opened;
+            let is_sought = inner.sought.iter().any(|schema| session.fits(schema));
+            inner.idle.push(session);
+            CameBack { opened, is_sought }
+        };
+        if self.tell_idle(Some(came_back)) {
+            if let Some(session) = self.take_least_used() {
+                say_good_bye(session, None);
+            }
+            self.tell_idle(None);
+        } else if came_back.is_sought {
+            self.came_back.notify_waiters();
         }
+        // Only now: whose turn it is next finds the connection, unless it had to go.
+        drop(turn);
     }
 
-    /// Tells the server's pool how many lie idle; whether somebody else needs one's place.
-    fn tell_idle(self: &Arc<Self>) -> bool {
+    /// Tells the server's pool how many lie idle; whether the one that came back has to go.
+    fn tell_idle(self: &Arc<Self>, came_back: Option<CameBack>) -> bool {
         let this: Weak<dyn Reclaim> = Arc::<Self>::downgrade(self);
-        let idle = self.inner.lock().idle.len();
+        // One that somebody comes for is nobody else's to have.
+        let sought = came_back.is_some_and(|one| one.is_sought);
+        let idle = self.inner.lock().idle.len().saturating_sub(usize::from(sought));
         let (server, slot) = (self.database.server(), self.database.slot());
-        server.lane_idles(slot, Lane::Foreign, idle, this)
+        server.lane_idles(slot, Lane::Foreign, idle, this, came_back)
+    }
+
+    /// No connection that is open by now is lent again.
+    pub(super) fn all_stale(&self) {
+        self.inner.lock().fresh_since = Some(Instant::now());
+    }
+
+    fn take_least_used(&self) -> Option<Session<D>> {
+        let mut inner = self.inner.lock();
+        (!inner.idle.is_empty()).then(|| inner.idle.remove(0))
     }
 
     fn is_spent(&self, session: &Session<D>, fresh_since: Option<Instant>) -> bool {
         let now = Instant::now();
-        session.dies <= now
+        session.is_over()
+            || session.dies <= now
             || now - session.idle_since >= self.config.idle_max
             || fresh_since.is_some_and(|since| session.opened < since)
     }
 
-    /// Closes what has lain idle for too long, or has reached its age.
+    /// Closes what has lain idle for too long, or has reached its age, or was ended.
     fn shrink(self: &Arc<Self>) {
         let mut spent = Vec::new();
         {
@@ -207,7 +258,7 @@ impl<D: Driver> ForeignPool<D> {
             }
         }
         if !spent.is_empty() {
-            self.tell_idle();
+            self.tell_idle(None);
         }
         for session in spent {
             say_good_bye(session, None);
@@ -231,57 +282,100 @@ impl<D: Driver> ForeignPool<D> {
 
 impl<D: Driver> Reclaim for ForeignPool<D> {
     fn reclaim(&self) {
-        let idle = {
-            let mut inner = self.inner.lock();
-            (!inner.idle.is_empty()).then(|| inner.idle.remove(0))
-        };
-        if let Some(session) = idle {
+        let session = self.take_least_used();
+        match session.as_ref().and_then(Session::leaving) {
+            Some(leaving) => leaving.begins_as_asked(),
+            None => self
+                .database
+                .server()
+                .gave_up(self.database.slot(), Lane::Foreign, None),
+        }
+        if let Some(session) = session {
             say_good_bye(session, None);
         }
     }
 }
 
-/// A caller in the queue, counted until it is served or gives up.
-struct Waiting<'a> {
-    waiting: &'a AtomicUsize,
-    before: usize,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(waiting: &'a AtomicUsize) -> Self {
-        let before = waiting.fetch_add(1, Ordering::Relaxed);
-        Self { waiting, before }
+impl<D: Driver> Inner<D> {
+    /// Takes the idle connection that costs least to use.
+    fn take_fitting(&mut self, binding: &Binding<'_>) -> Option<Session<D>> {
+        let serves = self.idle.iter().rposition(|session| session.serves(binding));
+        let fitting = serves.or_else(|| self.idle.iter().position(|session| session.may_serve(binding)))?;
+        Some(self.idle.remove(fitting))
     }
 }
 
-impl Drop for Waiting<'_> {
+/// What a caller has found who needed a connection and met none.
+enum Found<D> {
+    Place(Place),
+    Session(Box<Session<D>>),
+}
+
+/// One that waits for either.
+struct Seeking<'a, D> {
+    inner: &'a Mutex<Inner<D>>,
+    schema: Arc<str>,
+}
+
+impl<'a, D> Seeking<'a, D> {
+    fn begin(pool: &'a ForeignPool<D>, schema: &Arc<str>) -> Self {
+        pool.inner.lock().sought.push(schema.clone());
+        Self {
+            inner: &pool.inner,
+            schema: schema.clone(),
+        }
+    }
+}
+
+impl<D> Drop for Seeking<'_, D> {
     fn drop(&mut self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let mut inner = self.inner.lock();
+        if let Some(own) = inner.sought.iter().position(|schema| *schema == self.schema) {
+            inner.sought.swap_remove(own);
+        }
     }
 }
 
-/// The right to use a connection.
-pub(super) struct Place<D: Driver> {
+/// A turn that has come: the right to use a connection.
+pub(super) struct Taken<D: Driver> {
     pool: Arc<ForeignPool<D>>,
-    permit: OwnedSemaphorePermit,
+    turn: Turn,
 }
 
-impl<D: Driver> Place<D> {
+impl<D: Driver> Taken<D> {
     /// Opens a transaction on a connection that lies idle or is opened for it; `by_plan` is how long a statement in it may run, where
     /// the tenant's plan gives less than the configuration.
     pub(super) async fn open(self, binding: &Binding<'_>, by_plan: Option<Duration>) -> Result<ForeignLease<D>, Error> {
+        let Self { pool, turn } = self;
         loop {
-            let (found, going) = self.pool.pick(binding);
-            self.pool.tell_idle();
+            let (found, going) = pool.pick(binding);
+            pool.tell_idle(None);
             if let Some(going) = going {
+                if let Some(leaving) = going.leaving() {
+                    leaving.begins();
+                }
                 // Only then there is room, on the server too.
                 let _ = timeout(CLOSE_TIMEOUT, going.close()).await;
             }
             let (mut session, reused) = match found {
                 Some(session) => (session, true),
-                None => (self.pool.connect(binding.tenant).await?, false),
+                None => match pool.find(binding).await? {
+                    Found::Place(place) => {
+                        // One may have come back for nobody.
+                        pool.tell_idle(None);
+                        (pool.connect(place).await?, false)
+                    }
+                    Found::Session(session) => {
+                        // The place that was asked for is not needed any more.
+                        pool.database
+                            .server()
+                            .wants_no_place(pool.database.slot(), Lane::Foreign);
+                        (*session, true)
+                    }
+                },
             };
-            let limit = self.pool.config.statement_timeout;
+            let limit = pool.config.statement_timeout;
+            session.silence().allow(by_plan.unwrap_or(limit));
             let begun = async {
                 session.begin(binding).await?;
                 if let Some(by_plan) = by_plan {
@@ -291,15 +385,12 @@ impl<D: Driver> Place<D> {
                 Ok(())
             };
             let error = match timeout(limit, begun).await {
-                Ok(Ok(())) => {
-                    return Ok(ForeignLease {
-                        session: Some(session),
-                        pool: self.pool,
-                        permit: Some(self.permit),
-                    });
-                }
+                Ok(Ok(())) => return Ok(ForeignLease::new(session, pool, turn)),
                 Ok(Err(error)) => error,
-                Err(_) => return Err(Error::StatementTimeout(limit)),
+                Err(_) => {
+                    abandon(session, turn);
+                    return Err(Error::StatementTimeout(limit));
+                }
             };
             if is_about_socket(&error) {
                 // The server has closed it, or was started again: so it is with all that lie idle for as long.
@@ -313,53 +404,12 @@ impl<D: Driver> Place<D> {
                 Verdict::Fenced | Verdict::Moving | Verdict::Elsewhere | Verdict::Suspended
             );
             if kept && matches!(timeout(limit, session.begin_again()).await, Ok(Ok(()))) {
-                self.pool.put_back(session);
+                pool.put_back(session, turn);
+            } else {
+                abandon(session, turn);
             }
             return Err(Error::Statement(error));
         }
-    }
-}
-
-/// A connection that is lent, with its transaction open. Dropping it closes the connection; only what came to its end is
-/// given back.
-pub(super) struct ForeignLease<D: Driver> {
-    session: Option<Session<D>>,
-    pool: Arc<ForeignPool<D>>,
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl<D: Driver> ForeignLease<D> {
-    pub(super) fn driver(&mut self) -> Option<&mut D> {
-        Some(&mut self.session.as_mut()?.driver)
-    }
-
-    /// The transaction came to its end.
-    pub(super) fn give_back(mut self, tainted: bool) {
-        let Some(session) = self.session.take() else { return };
-        if tainted {
-            say_good_bye(session, self.permit.take());
-        } else {
-            self.pool.put_back(session);
-        }
-    }
-
-    /// No connection that is open by now is lent again.
-    pub(super) fn all_stale(&self) {
-        self.pool.inner.lock().fresh_since = Some(Instant::now());
-    }
-
-    pub(super) fn statement_timeout(&self) -> Duration {
-        self.pool.config.statement_timeout
-    }
-}
-
-/// Closes an idle connection; its place, if it holds one, is free after that.
-fn say_good_bye<D: Driver>(session: Session<D>, permit: Option<OwnedSemaphorePermit>) {
-    if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(async move {
-            let _ = timeout(CLOSE_TIMEOUT, session.close()).await;
-            drop(permit);
-        });
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tenantry_core::{Epoch, Role, TenantId, Tier, seal};
 use tenantry_wire::{Binding, DbError, Error};
+use tokio::time::timeout;
 
-use super::Driver;
-use crate::place::Place;
+use super::{Driver, relay::Relay, silence::Silence};
+use crate::{place::Leaving, seat::Seat};
 
 // The fixed statements of the call protocol, in a form that any driver can send: parameters and result are texts. In the
 // sealed tier the seal may be read by anybody; messages and codes go as parameters, so that nobody sees them in
@@ -22,7 +23,10 @@ const EXPECT: &str = "select case when pg_catalog.set_config('tenantry.expect', 
     then tenantry.tenant_id()::pg_catalog.text end as answer";
 const WHO: &str = "select tenantry.tenant_id()::pg_catalog.text as answer";
 
-/// A connection with its binding.
+/// How long a server may take to hear a good-bye.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A connection with its binding. Dropping it closes it, whatever it is doing; what it held on the server is free when that has ended.
 pub(super) struct Session<D> {
     pub(super) driver: D,
     pid: i32,
@@ -35,8 +39,17 @@ pub(super) struct Session<D> {
     /// Closed from here on, as soon as nobody uses it.
     pub(super) dies: Instant,
     pub(super) idle_since: Instant,
-    /// Among the server's connections. Given back after the driver has closed its own.
-    place: Place,
+    /// What ends it from outside.
+    pub(super) seat: Arc<Seat>,
+    /// Between the driver and the server. It has the connection's place among the server's, and is dropped after the driver.
+    relay: Relay,
+}
+
+/// A connection that was opened just now.
+pub(super) struct Opening<D> {
+    pub(super) driver: D,
+    pub(super) pid: i32,
+    pub(super) relay: Relay,
 }
 
 struct Bound {
@@ -47,7 +60,8 @@ struct Bound {
 }
 
 impl<D: Driver> Session<D> {
-    pub(super) fn new(driver: D, pid: i32, place: Place, opened: Instant, dies: Instant) -> Self {
+    pub(super) fn new(opening: Opening<D>, seat: Arc<Seat>, opened: Instant, dies: Instant) -> Self {
+        let Opening { driver, pid, relay } = opening;
         Self {
             driver,
             pid,
@@ -58,14 +72,44 @@ impl<D: Driver> Session<D> {
             opened,
             dies,
             idle_since: opened,
-            place,
+            seat,
+            relay,
         }
     }
 
-    /// Says good-bye to the server.
+    /// Says good-bye to the server, and waits until it has ended its side.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the connection is closed all the same.
     pub(super) async fn close(self) {
-        self.driver.close().await;
-        drop(self.place);
+        let Self { driver, relay, .. } = self;
+        let _ = timeout(CLOSE_TIMEOUT, driver.close()).await;
+        relay.ended().await;
+    }
+
+    /// Lets go of a connection that is in the middle of something, and gives what tells when the server has ended its side.
+    pub(super) fn abandon(self) -> Relay {
+        let Self { driver, relay, .. } = self;
+        drop(driver);
+        // A relay that can't pass on what the driver said last would not notice that it has gone.
+        relay.end();
+        relay
+    }
+
+    /// Whether the server has ended it, or it was ended from outside.
+    pub(super) fn is_over(&self) -> bool {
+        self.relay.is_over()
+    }
+
+    /// What tells that it is being closed.
+    pub(super) fn leaving(&self) -> Option<&Leaving> {
+        self.relay.leaving()
+    }
+
+    /// What is told of a server that has fallen silent.
+    pub(super) fn silence(&self) -> &Silence {
+        self.relay.silence()
     }
 
     /// Whether it is bound as the call needs it.
@@ -78,7 +122,12 @@ impl<D: Driver> Session<D> {
 
     /// Whether it can be bound as the call needs it.
     pub(super) fn may_serve(&self, binding: &Binding<'_>) -> bool {
-        self.schema.as_ref().is_none_or(|schema| schema == binding.schema)
+        self.fits(binding.schema)
+    }
+
+    /// Whether it may resolve names in this schema.
+    pub(super) fn fits(&self, schema: &Arc<str>) -> bool {
+        self.schema.as_ref().is_none_or(|own| own == schema)
     }
 
     /// Opens a transaction in the tenant, and makes sure of it: the database itself says whose rows it will show.

@@ -3,7 +3,7 @@
 use tenantry_wire::{Error as WireError, admit, leaves_traces};
 use tokio::time::timeout;
 
-use super::{Call, Driver, pool::ForeignLease};
+use super::{Call, Driver, lease::ForeignLease};
 use crate::{Error, pools::meaning, written::Writing};
 
 /// A transaction that was begun in its caller's tenant. Dropping it undoes it, by closing the connection.
@@ -16,9 +16,14 @@ pub struct ForeignTransaction<D: Driver> {
 
 impl<D: Driver> ForeignTransaction<D> {
     pub(super) fn new(lease: ForeignLease<D>, writing: Writing) -> Self {
+        let call = Call {
+            until: Some(lease.until()),
+            silence: lease.silence(),
+            ..Call::default()
+        };
         Self {
             lease,
-            call: Call::default(),
+            call,
             depth: 0,
             writing,
         }
@@ -28,10 +33,10 @@ impl<D: Driver> ForeignTransaction<D> {
     ///
     /// # Errors
     ///
-    /// When the statement does not belong here, or an earlier one was abandoned.
+    /// When the statement does not belong here, an earlier one was abandoned, or the transaction was ended for its age.
     pub fn call(&mut self, sql: &str) -> Result<(&mut D, &mut Call), Error> {
         if self.call.in_doubt {
-            return Err(Error::Statement(WireError::Unusable));
+            return Err(self.lost());
         }
         admit(sql).map_err(Error::Statement)?;
         self.call.tainted |= leaves_traces(sql);
@@ -112,9 +117,14 @@ impl<D: Driver> ForeignTransaction<D> {
         done
     }
 
+    fn lost(&self) -> Error {
+        let by_age = self.call.ended_for_its_age();
+        by_age.unwrap_or(Error::Statement(WireError::Unusable))
+    }
+
     async fn step(&mut self, sql: &str) -> Result<(), Error> {
         if self.call.in_doubt {
-            return Err(Error::Statement(WireError::Unusable));
+            return Err(self.lost());
         }
         let limit = self.lease.statement_timeout();
         let driver = self.lease.driver().ok_or(Error::Statement(WireError::Unusable))?;
@@ -124,12 +134,13 @@ impl<D: Driver> ForeignTransaction<D> {
                 self.call.ends();
                 Ok(())
             }
-            Ok(Err(error)) => {
-                if let Some(refused) = error.database() {
+            Ok(Err(error)) => match error.database() {
+                Some(refused) => {
                     self.call.refused(refused);
+                    Err(meaning(error))
                 }
-                Err(meaning(error))
-            }
+                None => Err(self.call.ended_for_its_age().unwrap_or_else(|| meaning(error))),
+            },
             Err(_) => Err(Error::StatementTimeout(limit)),
         }
     }
