@@ -37,12 +37,29 @@ pub enum AdminError {
         #[source]
         source: tokio_postgres::Error,
     },
+    /// The server takes the connection and says nothing: it hangs, or somebody in between swallows what is sent.
+    #[error("can't connect to the database `{database}`: no answer within {} s", waited.as_secs())]
+    Silent {
+        /// The database.
+        database: String,
+        /// For how long.
+        waited: Duration,
+    },
 }
 
 impl AdminError {
     /// Whether the server says that there is no such database.
     pub fn is_no_such_database(&self) -> bool {
         matches!(self, Self::Connect { source, .. } if source.code().is_some_and(|code| code.code() == "3D000"))
+    }
+
+    /// Whether nobody answered: where one database of a server is like this, the others are too.
+    pub fn is_no_answer(&self) -> bool {
+        match self {
+            Self::Connect { source, .. } => source.code().is_none(),
+            Self::Silent { .. } => true,
+            Self::Address(_) | Self::Tls(_) => false,
+        }
     }
 }
 
@@ -172,20 +189,44 @@ impl ServerAdmin {
             database: database.to_owned(),
             source,
         };
-        match &self.tls {
-            None => {
-                let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-                // What goes wrong on it, the client's calls tell.
-                tokio::spawn(connection);
-                Ok(client)
+        let connected = async {
+            match &self.tls {
+                None => {
+                    let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+                    // What goes wrong on it, the client's calls tell.
+                    tokio::spawn(connection);
+                    Ok::<_, AdminError>(client)
+                }
+                Some(tls) => {
+                    let connector = MakeRustlsConnect::new(rustls::ClientConfig::clone(tls));
+                    let (client, connection) = config.connect(connector).await.map_err(failed)?;
+                    tokio::spawn(connection);
+                    Ok::<_, AdminError>(client)
+                }
             }
-            Some(tls) => {
-                let connector = MakeRustlsConnect::new(rustls::ClientConfig::clone(tls));
-                let (client, connection) = config.connect(connector).await.map_err(failed)?;
-                tokio::spawn(connection);
-                Ok(client)
-            }
+        };
+        let patience = self.log_in_timeout();
+        match tokio::time::timeout(patience, connected).await {
+            Ok(connected) => connected,
+            Err(_) => Err(AdminError::Silent {
+                database: database.to_owned(),
+                waited: patience,
+            }),
         }
+    }
+
+    /// How long connecting and logging in may take together. The driver's time-out ends with the socket, of which each host has
+    /// one; a server that is busy takes its time for the rest.
+    fn log_in_timeout(&self) -> Duration {
+        let hosts = self
+            .config
+            .get_hosts()
+            .len()
+            .max(self.config.get_hostaddrs().len())
+            .max(1);
+        let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
+        let each = self.config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
+        each.saturating_mul(hosts.saturating_add(1))
     }
 
     /// Connects to the database for what is cluster-wide.
@@ -260,6 +301,25 @@ mod tests {
         ));
         let error = ServerAdmin::from_url("postgresql://me:hush@db:notaport/main").unwrap_err();
         assert!(!error.to_string().contains("hush"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_given_up() {
+        // The kernel takes the connection, and nobody reads from it.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let url = format!("postgresql://me@127.0.0.1:{port}/main?connect_timeout=1");
+        let error = ServerAdmin::from_url(&url).unwrap().connect("main").await.unwrap_err();
+        assert!(
+            matches!(error, AdminError::Silent { .. }) && error.is_no_answer(),
+            "{error}"
+        );
+        drop(listener);
+        let refused = ServerAdmin::from_url(&url).unwrap().connect("main").await.unwrap_err();
+        assert!(
+            matches!(refused, AdminError::Connect { .. }) && refused.is_no_answer(),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod wait;
 
 pub use older::{Ended, end_older};
 pub use replica::{Followed, follow};
-pub use wait::{Drained, Wait, wait_for_older};
+pub use wait::{Behind, Drained, Wait, wait_behind, wait_for_older};
 
 use tenantry_core::{Epoch, TenantId};
 use tokio_postgres::{Client, types::Type};

@@ -3,6 +3,7 @@
 mod batches;
 mod database;
 mod history;
+mod job_backlog;
 mod jobs;
 mod rows;
 mod schema;
@@ -11,8 +12,9 @@ mod spare;
 mod whole;
 
 pub use database::{create_database, drop_database};
-pub use history::delete_history;
 pub(crate) use history::has_history;
+pub use history::{count_history, delete_history};
+pub use job_backlog::{JobBacklog, job_backlog};
 pub use jobs::{JobChoice, JobCount, StoredJob, count_jobs, delete_jobs, list_jobs, remove_jobs, retry_jobs};
 pub use rows::delete_rows;
 pub(crate) use rows::{Acting, acting};
@@ -20,7 +22,7 @@ pub(crate) use schema::mark as schema_mark;
 pub use schema::{create_schema, create_schema_and_open, drop_schema};
 pub(crate) use scratch::prepare_scratch;
 pub use scratch::{ScratchDatabase, drop_old_scratch, drop_scratch, scratch_name, wait_for_creation};
-pub use spare::{SPARE_PREFIX, Spare, create_spare, drop_spare, list_spares, may_make_spares, take_spare};
+pub use spare::{SPARE_PREFIX, Spare, create_spare, drop_spare, hand_out_spare, list_spares, may_make_spares};
 pub use whole::{missing_schemas, unfit_tables};
 
 use crate::{admin::AdminError, sql_error::SqlError};

@@ -1,9 +1,13 @@
-//! How large a tenant is, as PostgreSQL's statistics say it: no table is read.
+//! How large a tenant is, as PostgreSQL's statistics say it: no table is read but the one row that counts a tenant's files.
 
 use tenantry_core::{InstallationId, TenantId};
-use tokio_postgres::GenericClient;
+use tokio_postgres::{Client, GenericClient};
 
-use crate::sql_error::{Doing, SqlError};
+use crate::{
+    home::{Acting, acting},
+    roles::Roles,
+    sql_error::{Doing, SqlError},
+};
 
 /// A table of a tenant's, and how large the tenant's part of it is.
 #[derive(Clone, PartialEq, Debug)]
@@ -55,6 +59,48 @@ pub async fn of_database(client: &impl GenericClient) -> Result<i64, SqlError> {
     Ok(row.get(0))
 }
 
+/// The bytes of a tenant's files, by the count that the library's files keep in the tenant's tables: zero where it keeps none. `None`
+/// where the administrator may not read past row security.
+///
+/// # Errors
+///
+/// Where the count can't be read, or not soon.
+///
+/// # Cancel safety
+///
+/// It only reads.
+pub async fn of_files(
+    client: &Client,
+    installation: &InstallationId,
+    schema: &str,
+    tenant: TenantId,
+) -> Result<Option<i64>, SqlError> {
+    let found = client
+        .query_opt(FILES, &[&schema])
+        .await
+        .doing("look for the count of files")?;
+    let Some(found) = found else { return Ok(Some(0)) };
+    let (table, superuser): (String, bool) = (found.get(0), found.get(1));
+    let role = match (superuser, acting(client, installation).await?) {
+        (true, _) => String::new(),
+        (false, Acting::Mover) => format!("set local role {}", Roles::of(installation).mover),
+        (false, Acting::Owner) => return Ok(None),
+    };
+    let read = async {
+        // A migration may hold the table for long; whoever asks comes again.
+        client
+            .batch_execute(&format!("begin read only; set local lock_timeout = '3s'; {role}"))
+            .await?;
+        let sql = format!("select bytes from {table} where tenant_id = $1 and id = 1");
+        client.query_opt(&sql, &[tenant.as_uuid()]).await
+    };
+    let outcome = read.await;
+    // Where this fails too the connection is gone, and the transaction with it.
+    let _ = client.batch_execute("rollback").await;
+    let row = outcome.doing("read the count of files")?;
+    Ok(Some(row.map_or(0, |row| row.get(0))))
+}
+
 /// The bytes of all databases that this installation has on the server.
 ///
 /// # Errors
@@ -72,6 +118,19 @@ pub async fn of_tenant_databases(client: &impl GenericClient, installation: &Ins
         .doing("ask for the size of the tenant databases")?;
     Ok(row.get(0))
 }
+
+/// The table that `tenantry::files` counts in, quoted, and not one of the application's that has its name.
+const FILES: &str = "
+    select pg_catalog.format('%I.%I', n.nspname, c.relname),
+           (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user)
+      from pg_catalog.pg_class c
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = $1 and c.relname = 'stored_file_usage' and c.relkind in ('r', 'p')
+       and (select count(*) from pg_catalog.pg_attribute a
+             where a.attrelid = c.oid and not a.attisdropped
+               and (a.attname = 'tenant_id' and a.atttypid = 'pg_catalog.uuid'::pg_catalog.regtype
+                 or a.attname = 'id' and a.atttypid = 'pg_catalog.int2'::pg_catalog.regtype
+                 or a.attname = 'bytes' and a.atttypid = 'pg_catalog.int8'::pg_catalog.regtype)) = 3";
 
 /// What the last vacuum or analyze found, -1 before the first; until then, what was counted as it was written. That count is not used
 /// later: sessions tell it with a delay, so that an analyze in between has it counted twice.

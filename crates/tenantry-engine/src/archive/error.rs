@@ -89,6 +89,9 @@ pub enum ArchiveError {
     /// A rule to mask values can't be used.
     #[error(transparent)]
     Mask(#[from] super::MaskError),
+    /// The rows can't get new ids.
+    #[error(transparent)]
+    Ids(#[from] super::IdError),
     /// A statement failed.
     #[error(transparent)]
     Sql(#[from] SqlError),

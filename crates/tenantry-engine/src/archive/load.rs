@@ -4,12 +4,12 @@ use std::pin::{Pin, pin};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt as _, TryStreamExt as _};
-use tenantry_core::InstallationId;
+use tenantry_core::{InstallationId, Isolation};
 use tenantry_sql::Identifier;
 use tokio_postgres::{Client, CopyInSink};
 
 use super::{
-    ArchiveError, Place, TableHead, Tally, Unpacker,
+    ArchiveError, NewIds, Place, TableHead, Tally, Unpacker, advance,
     copy_text::Lines,
     export::reading,
     orphans,
@@ -215,28 +215,23 @@ impl<'a> Load<'a> {
     }
 
     /// Moves the sequences past what was loaded. Never back: in shared tables other tenants draw from them too.
-    pub(super) async fn advance(&self, heads: &[&TableHead]) -> Result<(), ArchiveError> {
+    pub(super) async fn advance(&self, heads: &[&TableHead], ids: Option<&NewIds>) -> Result<(), ArchiveError> {
         for head in heads {
             let Some(table) = self.tables.iter().find(|table| table.head.name == head.name) else {
                 continue;
             };
             for reached in &head.sequences {
                 let sequence = table.sequences.iter().find(|known| known.column == reached.column);
-                let (Some(sequence), Some(value)) = (sequence, reached.value) else {
+                let renewed = ids.and_then(|ids| ids.reached(&head.name, &reached.column));
+                let (Some(sequence), Some(value)) = (sequence, renewed.or(reached.value)) else {
                     continue;
                 };
-                let further = if sequence.ascending { "greatest" } else { "least" };
-                let advance = format!(
-                    "select pg_catalog.setval(s.oid::regclass, {further}($1, coalesce(pg_catalog.pg_sequence_last_value(s.oid::regclass), $1)))
-                       from (select {}::oid as oid) as s
-                       join pg_catalog.pg_sequence as q on q.seqrelid = s.oid
-                      where $1 between q.seqmin and q.seqmax",
-                    sequence.oid
-                );
-                self.client
-                    .execute(&advance, &[&value])
-                    .await
-                    .doing("advance a sequence")?;
+                match self.place.isolation {
+                    Isolation::Shared => advance::past_shared(self.client, &self.owner, sequence.oid, value).await?,
+                    Isolation::Schema | Isolation::Database => {
+                        advance::past(self.client, sequence.oid, value).await?;
+                    }
+                }
             }
         }
         Ok(())
@@ -275,13 +270,13 @@ impl Filling {
     pub(super) async fn send(
         &mut self,
         chunk: &[u8],
-        mut change: impl FnMut(&[u8], &mut Vec<u8>) -> bool,
+        mut change: impl FnMut(&[u8], &mut Vec<u8>) -> Result<bool, ArchiveError>,
     ) -> Result<(), ArchiveError> {
         let (prefix, buffer, tally) = (&self.prefix, &mut self.buffer, &mut self.tally);
         let mut changed = Vec::new();
         self.lines.feed(chunk, |line| {
             changed.clear();
-            let line = if change(line, &mut changed) { &changed } else { line };
+            let line = if change(line, &mut changed)? { &changed } else { line };
             tally.add(line);
             buffer.extend_from_slice(prefix);
             buffer.extend_from_slice(line);
@@ -323,7 +318,8 @@ fn writing(source: tokio_postgres::Error) -> ArchiveError {
 }
 
 /// Loads an archive's rows into a tenant's home, which has the tables of the archive's migrations, and verifies each table by count
-/// and checksum before it commits. `progress` is told of each table that is done: its number, its name and its rows.
+/// and checksum before it commits. With `ids` the rows get new ones on the way, and what is compared are the rows with these. `progress` is
+/// told of each table that is done: its number, its name and its rows.
 ///
 /// # Errors
 ///
@@ -337,10 +333,11 @@ pub async fn load(
     installation: &InstallationId,
     place: &Place,
     archive: &Unpacker,
+    ids: Option<&NewIds>,
     progress: &mut (dyn FnMut(usize, &str, u64) + Send),
 ) -> Result<(), ArchiveError> {
     let load = Load::begin(client, installation, place).await?;
-    match fill_all(&load, archive, progress).await {
+    match fill_all(&load, archive, ids, progress).await {
         Ok(()) => load.commit().await,
         Err(error) => {
             // Where this fails too the connection is gone, and the transaction with it.
@@ -353,6 +350,7 @@ pub async fn load(
 async fn fill_all(
     load: &Load<'_>,
     archive: &Unpacker,
+    ids: Option<&NewIds>,
     progress: &mut (dyn FnMut(usize, &str, u64) + Send),
 ) -> Result<(), ArchiveError> {
     let tables = &archive.manifest().tables;
@@ -361,12 +359,22 @@ async fn fill_all(
     let mut next = reading.chunks.recv().await;
     for (number, table) in tables.iter().enumerate() {
         let mut filling = load.fill(&table.head).await?;
+        let renewed = ids.map(|ids| ids.table(&table.head));
+        // Of the rows as they stand in the archive, where they are sent otherwise.
+        let mut packed = Tally::default();
         while let Some(chunk) = next.take_if(|chunk| chunk.table == number) {
-            filling.send(&chunk.rows, |_, _| false).await?;
+            let change = |line: &[u8], out: &mut Vec<u8>| match &renewed {
+                None => Ok(false),
+                Some(renewed) => {
+                    packed.add(line);
+                    renewed.apply(line, out)
+                }
+            };
+            filling.send(&chunk.rows, change).await?;
             next = reading.chunks.recv().await;
         }
         let sent = load.filled(&table.head, filling).await?;
-        if !table.is(&sent) {
+        if !table.is(if renewed.is_some() { &packed } else { &sent }) {
             // Where reading failed, that is why.
             reading.end().await?;
             return Err(ArchiveError::Miscounted {
@@ -381,5 +389,5 @@ async fn fill_all(
     }
     reading.end().await?;
     let heads: Vec<&TableHead> = tables.iter().map(|table| &table.head).collect();
-    load.advance(&heads).await
+    load.advance(&heads, ids).await
 }

@@ -76,6 +76,20 @@ pub struct TableHead {
     pub key: Vec<String>,
     /// How far the sequences are that fill its columns.
     pub sequences: Vec<SequenceValue>,
+    /// Which of its columns refer to which, as its foreign keys say; `None` in an archive of before they were written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub references: Option<Vec<Reference>>,
+}
+
+/// A column that refers to another one. That each is of the same tenant goes without saying.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Reference {
+    /// The column.
+    pub column: String,
+    /// The table that it refers to; `None` where that is no tenant's, but the same for all.
+    pub table: Option<String>,
+    /// The column there.
+    pub to: String,
 }
 
 /// A column.
@@ -141,6 +155,10 @@ pub struct LeftOut {
     pub jobs: u64,
     /// Schedules: as jobs.
     pub schedules: u64,
+    /// Entries of the history of its rows, which is of these rows where they stand: a copy begins its own. `None` where the administrator may
+    /// not count them, and in an archive of before they were counted.
+    #[serde(default)]
+    pub history: Option<u64>,
     /// Tables with rows that stand for something outside of the database, as the library's list of files does.
     pub lists_of_files: Vec<String>,
 }

@@ -192,6 +192,7 @@ mod tests {
             ],
             key: vec!["id".to_owned()],
             sequences: Vec::new(),
+            references: None,
         }
     }
 

@@ -5,15 +5,19 @@
 //!
 //! What reads rows ([`Snapshot`]) and what writes them ([`Load`]) know nothing of files: a clone goes from one to the other.
 
+mod advance;
 mod copy_text;
 mod copying;
 mod csv;
 mod difference;
 mod error;
 mod export;
+mod id_spans;
+mod ids;
 mod load;
 mod manifest;
 mod mask;
+mod new_ids;
 mod orphans;
 mod pack;
 mod seal;
@@ -21,15 +25,20 @@ mod signature;
 mod snapshot;
 mod tables;
 mod tally;
+mod tied;
 mod unpack;
 
 pub use copying::copy;
 pub use difference::{KeyedDifference, TableDifference, difference};
 pub use error::ArchiveError;
 pub use export::{ExportOptions, export};
+pub use ids::{IdError, IdPlan, KeptKey};
 pub use load::{Load, load};
-pub use manifest::{Column, FORMAT, LeftOut, Manifest, Migrated, PackedTable, SequenceValue, TableHead, TenantHead};
+pub use manifest::{
+    Column, FORMAT, LeftOut, Manifest, Migrated, PackedTable, Reference, SequenceValue, TableHead, TenantHead,
+};
 pub use mask::{Mask, MaskError, MaskRule, Masks};
+pub use new_ids::{IdOffsets, IdWish, NewIds};
 pub use pack::{Packed, Packer};
 pub use seal::{BACKUP_KEY_LEN, BackupKey, Opener, Sealer};
 pub use signature::{ArchiveKey, Signer};

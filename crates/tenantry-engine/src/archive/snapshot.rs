@@ -248,6 +248,24 @@ impl<'a> Snapshot<'a> {
         Ok(self.client.copy_out(&copy).await.doing("read the tenant's rows")?)
     }
 
+    /// The least and the largest number in a column of integers; `None` where there is none.
+    pub(super) async fn span(&self, table: &str, column: &str) -> Result<Option<(i64, i64)>, ArchiveError> {
+        let (name, column) = (qualified(&self.place.schema, table)?, identifier(column)?);
+        let row = self
+            .client
+            .query_one(
+                &format!(
+                    "select pg_catalog.min({column})::pg_catalog.int8, pg_catalog.max({column})::pg_catalog.int8
+                       from {name} where tenant_id = '{}'",
+                    self.place.tenant.as_uuid()
+                ),
+                &[],
+            )
+            .await
+            .doing("look how far the ids of rows reach")?;
+        Ok(row.get::<_, Option<i64>>(0).zip(row.get(1)))
+    }
+
     /// Ends it; its connection can be used for other work.
     ///
     /// # Errors
@@ -309,6 +327,7 @@ async fn left_out(client: &Client, tenant: TenantId) -> Result<LeftOut, ArchiveE
     Ok(LeftOut {
         jobs: u64::try_from(count.jobs).unwrap_or(0),
         schedules: u64::try_from(count.schedules).unwrap_or(0),
+        history: home::count_history(client, tenant).await?,
         lists_of_files: Vec::new(),
     })
 }

@@ -2,7 +2,7 @@
 
 use tokio_postgres::{Client, types::Oid};
 
-use super::manifest::{Column, TableHead};
+use super::manifest::{Column, Reference, TableHead};
 use crate::sql_error::{Doing, SqlError};
 
 /// An isolated table where it stands.
@@ -52,6 +52,7 @@ pub(super) async fn list(client: &Client, schema: &str) -> Result<Vec<Table>, Sq
                     columns: Vec::new(),
                     key: Vec::new(),
                     sequences: Vec::new(),
+                    references: None,
                 },
                 sequences: Vec::new(),
             });
@@ -66,6 +67,7 @@ pub(super) async fn list(client: &Client, schema: &str) -> Result<Vec<Table>, Sq
     }
     read_keys(client, &mut tables).await?;
     read_sequences(client, &mut tables).await?;
+    read_references(client, &mut tables).await?;
     let references = references(client, &tables).await?;
     Ok(in_order(tables, &references))
 }
@@ -120,6 +122,43 @@ async fn read_sequences(client: &Client, tables: &mut [Table]) -> Result<(), Sql
                 ascending: row.get(3),
             });
         }
+    }
+    Ok(())
+}
+
+/// Which columns refer to which. Every key between isolated tables has the tenant's column in front, of which nothing is to be said.
+async fn read_references(client: &Client, tables: &mut [Table]) -> Result<(), SqlError> {
+    let rows = client
+        .query(
+            "select k.conrelid, k.confrelid, a.attname::text, p.attname::text
+               from pg_catalog.pg_constraint as k
+              cross join lateral unnest(k.conkey, k.confkey) as u (child, parent)
+               join pg_catalog.pg_attribute as a on a.attrelid = k.conrelid and a.attnum = u.child
+               join pg_catalog.pg_attribute as p on p.attrelid = k.confrelid and p.attnum = u.parent
+              where k.contype = 'f' and k.conparentid = 0 and k.conrelid = any ($1)
+                and a.attname <> 'tenant_id' and p.attname <> 'tenant_id'",
+            &[&oids(tables)],
+        )
+        .await
+        .doing("read which columns refer to which")?;
+    let mut found: Vec<Vec<Reference>> = vec![Vec::new(); tables.len()];
+    for row in rows {
+        let (child, parent): (Oid, Oid) = (row.get(0), row.get(1));
+        let Some(at) = tables.iter().position(|table| table.oid == child) else {
+            continue;
+        };
+        let parent = tables.iter().find(|table| table.oid == parent);
+        found[at].push(Reference {
+            column: row.get(2),
+            table: parent.map(|table| table.head.name.clone()),
+            to: row.get(3),
+        });
+    }
+    for (table, mut references) in tables.iter_mut().zip(found) {
+        // By name, so that two homes with the same keys say the same.
+        references.sort();
+        references.dedup();
+        table.head.references = Some(references);
     }
     Ok(())
 }

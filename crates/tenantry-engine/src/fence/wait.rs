@@ -38,6 +38,19 @@ pub enum Drained {
     },
 }
 
+/// How a wait ended that leaves the fence as it is.
+#[must_use = "some may still be at work"]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Behind {
+    /// Nothing reads or writes the tenant here.
+    Nobody {
+        /// How many sessions were ended.
+        terminated: u32,
+    },
+    /// The deadline passed, and these transactions are still there: virtual ids, or `prepared <name>`.
+    Transactions(Vec<String>),
+}
+
 /// Waits for the application role's transactions in this database that are open now, prepared ones too. Called after
 /// [`super::close`] has returned, these are all that may not have seen the fence: whichever begins later sees it.
 ///
@@ -49,18 +62,38 @@ pub enum Drained {
 ///
 /// Dropped, the fence stays closed.
 pub async fn wait_for_older(client: &Client, tenant: TenantId, epoch: Epoch, wait: Wait) -> Result<Drained, SqlError> {
+    match wait_behind(client, tenant, wait).await? {
+        Behind::Nobody { terminated } => Ok(Drained::Closed { terminated }),
+        Behind::Transactions(blockers) => {
+            super::open(client, tenant, epoch).await?;
+            Ok(Drained::Reopened { blockers })
+        }
+    }
+}
+
+/// The same, and whoever is still there at the end, the fence stays closed: for a tenant that shall be served to nobody
+/// whether or not the wait succeeds.
+///
+/// # Errors
+///
+/// Where the database can't be asked.
+///
+/// # Cancel safety
+///
+/// The fence stays as it is.
+pub async fn wait_behind(client: &Client, tenant: TenantId, wait: Wait) -> Result<Behind, SqlError> {
     super::settle(client, tenant).await?;
     let older = transactions(client).await?;
     let started = Instant::now();
     loop {
         let left = still_open(client, &older).await?;
         if left.is_empty() {
-            return Ok(Drained::Closed { terminated: 0 });
+            return Ok(Behind::Nobody { terminated: 0 });
         }
         if started.elapsed() >= wait.deadline {
             return match wait.force {
-                true => terminate(client, tenant, epoch, &older).await,
-                false => reopen(client, tenant, epoch, left).await,
+                true => terminate(client, &older).await,
+                false => Ok(Behind::Transactions(left)),
             };
         }
         tokio::time::sleep(PAUSE).await;
@@ -84,12 +117,7 @@ async fn transactions(client: &Client) -> Result<Vec<String>, SqlError> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-async fn reopen(client: &Client, tenant: TenantId, epoch: Epoch, blockers: Vec<String>) -> Result<Drained, SqlError> {
-    super::open(client, tenant, epoch).await?;
-    Ok(Drained::Reopened { blockers })
-}
-
-async fn terminate(client: &Client, tenant: TenantId, epoch: Epoch, older: &[String]) -> Result<Drained, SqlError> {
+async fn terminate(client: &Client, older: &[String]) -> Result<Behind, SqlError> {
     let row = client
         .query_one("select tenantry.fence_terminate($1)", &[&older])
         .await
@@ -99,10 +127,10 @@ async fn terminate(client: &Client, tenant: TenantId, epoch: Epoch, older: &[Str
     loop {
         let left = still_open(client, older).await?;
         if left.is_empty() {
-            return Ok(Drained::Closed { terminated });
+            return Ok(Behind::Nobody { terminated });
         }
         if started.elapsed() >= TERMINATION_GRACE {
-            return reopen(client, tenant, epoch, left).await;
+            return Ok(Behind::Transactions(left));
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -22,6 +22,35 @@ pub async fn delete_history(client: &Client, tenant: TenantId) -> Result<u64, Ho
     Ok(in_batches(client, sql, &[tenant.as_uuid()], "delete the tenant's history").await?)
 }
 
+/// How many entries the history of a tenant's rows has. `None` where the administrator may not read it: one who is no superuser may only
+/// take it out.
+///
+/// # Errors
+///
+/// Where a statement fails.
+pub async fn count_history(client: &Client, tenant: TenantId) -> Result<Option<u64>, SqlError> {
+    let row = client
+        .query_one(
+            "select case when pg_catalog.has_schema_privilege('tenantry_private', 'usage')
+                         then coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass('tenantry_private.history'), 'select'), false)
+                         else false end",
+            &[],
+        )
+        .await
+        .doing("ask who may read the history")?;
+    if !row.get::<_, bool>(0) {
+        return Ok(None);
+    }
+    let row = client
+        .query_one(
+            "select pg_catalog.count(*) from tenantry_private.history where tenant = $1",
+            &[tenant.as_uuid()],
+        )
+        .await
+        .doing("count the tenant's history")?;
+    Ok(Some(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0)))
+}
+
 /// Whether a tenant has any history. There is no function that only counts, so one entry is taken out and put back.
 pub(crate) async fn has_history(client: &Client, tenant: TenantId) -> Result<bool, SqlError> {
     let asked = async {

@@ -4,13 +4,16 @@
 //! known of it stands in its database, so that handing it out is one transaction there, and a process that dies leaves a
 //! spare or a tenant's schema and nothing in between.
 
-use tenantry_core::{InstallationId, TenantDatabaseId, TenantId, own_schema_name};
+use std::time::Duration;
+
+use tenantry_core::{Epoch, InstallationId, TenantDatabaseId, TenantId, own_schema_name};
 use tenantry_sql::{Identifier, Literal};
-use tokio_postgres::{Client, GenericClient, types::Type};
+use tokio_postgres::{Client, GenericClient, SimpleQueryMessage, types::Type};
 use uuid::Uuid;
 
 use super::{HomeError, schema};
 use crate::{
+    fence::State,
     roles::Roles,
     sql_error::{Doing, SqlError},
 };
@@ -28,6 +31,18 @@ pub struct Spare {
     pub schema: String,
     /// The migrations it has, as [`ledger_text`](crate::migrate::ledger_text) writes them.
     pub ledger: String,
+    /// How long ago it got the last of them.
+    pub unchanged: Duration,
+}
+
+impl Spare {
+    /// The number of the newest migration that it has; 0 for none.
+    #[must_use]
+    pub fn version(&self) -> i64 {
+        let last = self.ledger.rsplit(',').next().unwrap_or_default();
+        let number = last.split(' ').next().unwrap_or_default();
+        number.parse().unwrap_or(0)
+    }
 }
 
 /// Whether this session may make and drop spares in the connected database: one does at a time, for as long as it lives.
@@ -50,7 +65,17 @@ pub async fn may_make_spares(client: &Client) -> Result<bool, SqlError> {
 /// Where the database can't be asked.
 pub async fn list_spares(client: &impl GenericClient, installation: &InstallationId) -> Result<Vec<Spare>, SqlError> {
     let rows = client
-        .query_typed(LIST, &[(&mark(installation), Type::TEXT)])
+        .query_typed(
+            &format!(
+                "select l.spare, {},
+                        coalesce((select pg_catalog.floor(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.max(m.applied_at)))::int8
+                                    from tenantry_private.migration m where m.schema = l.spare), 0)
+                   from ({}) l order by 1",
+                ledger_of("l.spare"),
+                listed("$1")
+            ),
+            &[(&mark(installation), Type::TEXT)],
+        )
         .await
         .doing("list the spare schemas")?;
     Ok(rows
@@ -58,17 +83,28 @@ pub async fn list_spares(client: &impl GenericClient, installation: &Installatio
         .map(|row| Spare {
             schema: row.get(0),
             ledger: row.get(1),
+            unchanged: Duration::from_secs(u64::try_from(row.get::<_, i64>(2)).unwrap_or(0)),
         })
         .collect())
 }
 
-/// Their names tell when they were made.
-const LIST: &str = "select n.nspname::text,
-        coalesce((select pg_catalog.string_agg(m.version || ' ' || m.checksum, ',' order by m.version)
-                    from tenantry_private.migration m where m.schema = n.nspname), '') as ledger
-   from pg_catalog.pg_namespace n
-  where pg_catalog.starts_with(n.nspname::text, 'spare_') and pg_catalog.obj_description(n.oid, 'pg_namespace') = $1
-  order by 1";
+/// The query of the names of spares with that mark, which is an expression. Their names tell when they were made.
+fn listed(mark: &str) -> String {
+    format!(
+        "select n.nspname::text as spare
+           from pg_catalog.pg_namespace n
+          where n.nspname >= 'spare_' and n.nspname < 'spare`' and pg_catalog.obj_description(n.oid, 'pg_namespace') = {mark}
+          order by 1"
+    )
+}
+
+/// The migrations of a schema, as [`ledger_text`](crate::migrate::ledger_text) writes them; both are expressions.
+fn ledger_of(schema: &str) -> String {
+    format!(
+        "coalesce((select pg_catalog.string_agg(m.version || ' ' || m.checksum, ',' order by m.version)
+                     from tenantry_private.migration m where m.schema = {schema}), '')"
+    )
+}
 
 /// Makes an empty one and gives its name; migrations bring its tables.
 ///
@@ -85,31 +121,66 @@ pub async fn create_spare(
     Ok(name)
 }
 
-/// Gives a spare with exactly these migrations to a tenant that has no schema yet; `false` where there is none, and the schema
-/// has to be made.
+/// Gives a spare with exactly these migrations to a tenant that has no schema yet, and opens the tenant's fence at this epoch; `false`
+/// where there is no such spare or the tenant has a schema, and nothing is done.
 ///
-/// Belongs in a transaction, together with what else makes the tenant's home: until it ends, nobody else gets that spare.
+/// One message, hence one transaction: until it ends, nobody else gets that spare. `client` is in no transaction.
 ///
 /// # Errors
 ///
-/// [`HomeError::NotOurs`] where the tenant's schema exists and is not ours, and where a statement fails.
-pub async fn take_spare(
-    client: &impl GenericClient,
+/// Where a statement fails; the connection has to be dropped then.
+pub async fn hand_out_spare(
+    client: &Client,
     installation: &InstallationId,
     tenant: TenantId,
+    epoch: Epoch,
     ledger: &str,
 ) -> Result<bool, HomeError> {
-    let own = Identifier::new(own_schema_name(tenant))?;
-    if schema::is_ours(client, installation, tenant, &own).await? {
-        return Ok(false);
-    }
-    for spare in list_spares(client, installation).await? {
-        if spare.ledger == ledger && hold(client, &spare.schema).await? {
-            give(client, installation, tenant, &spare.schema, &own).await?;
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let literal =
+        |text: &str| Literal::new(text).expect("neither a mark, a name nor a ledger of ours holds a zero byte");
+    let text = format!(
+        "begin;
+         do $spare$
+         declare
+           c_own constant text := {own};
+           c_ledger constant text := {ledger};
+           v_spare text;
+         begin
+           if pg_catalog.to_regnamespace(c_own) is not null then
+             return;
+           end if;
+           for v_spare in {LISTED} loop
+             continue when c_ledger is distinct from {LEDGER};
+             -- One after the other: whether the name is still there is asked under the lock, and of the table, since what the
+             -- session remembers of names may be of a moment ago.
+             continue when not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(v_spare, 0));
+             perform from pg_catalog.pg_namespace n where n.nspname = v_spare;
+             continue when not found;
+             execute pg_catalog.format('alter schema %I rename to %I', v_spare, c_own);
+             execute pg_catalog.format('comment on schema %I is %L', c_own, {own_mark});
+             update tenantry_private.migration set schema = c_own where schema = v_spare;
+             update tenantry_private.migration_step set schema = c_own where schema = v_spare;
+             update tenantry_private.migration_tenant set schema = c_own where schema = v_spare;
+             perform tenantry.fence_register('{tenant}', {epoch}::int8, {open}::int2);
+             perform pg_catalog.set_config('tenantry.spare', v_spare, true);
+             return;
+           end loop;
+         end $spare$;
+         select 1 where pg_catalog.current_setting('tenantry.spare', true) <> '';
+         commit",
+        own = literal(&own_schema_name(tenant)),
+        own_mark = literal(&schema::mark(installation, tenant)),
+        ledger = literal(ledger),
+        LISTED = listed(&literal(&mark(installation)).to_string()),
+        LEDGER = ledger_of("v_spare"),
+        tenant = tenant.as_uuid(),
+        epoch = epoch.0,
+        open = State::Open as i16,
+    );
+    let answers = client.simple_query(&text).await.doing("hand a spare schema out")?;
+    Ok(answers
+        .iter()
+        .any(|answer| matches!(answer, SimpleQueryMessage::Row(_))))
 }
 
 /// Keeps others from a spare until the transaction ends, unless another has it or had it.
@@ -128,27 +199,6 @@ async fn hold(client: &impl GenericClient, spare: &str) -> Result<bool, SqlError
         }
     }
     Ok(true)
-}
-
-async fn give(
-    client: &impl GenericClient,
-    installation: &InstallationId,
-    tenant: TenantId,
-    spare: &str,
-    own: &Identifier,
-) -> Result<(), HomeError> {
-    let name = Identifier::new(spare)?;
-    let literal = |text: &str| Literal::new(text).expect("neither a mark nor a name of ours holds a zero byte");
-    let (from, to) = (literal(spare), literal(own.as_str()));
-    let mark = literal(&schema::mark(installation, tenant));
-    let mut text = format!("alter schema {name} rename to {own}; comment on schema {own} is {mark}");
-    for table in ["migration", "migration_step", "migration_tenant"] {
-        text.push_str(&format!(
-            "; update tenantry_private.{table} set schema = {to} where schema = {from}"
-        ));
-    }
-    client.batch_execute(&text).await.doing("hand a spare schema out")?;
-    Ok(())
 }
 
 /// Drops one that nobody takes at this moment; whether it did.
@@ -180,4 +230,21 @@ pub async fn drop_spare(client: &mut Client, installation: &InstallationId, spar
 
 fn mark(installation: &InstallationId) -> String {
     format!("{} spare", Roles::mark(installation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_migration_of_a_spare_is_the_last_of_its_ledger() {
+        for (ledger, version) in [("", 0), ("1 ab", 1), ("1 ab,2 cd,30 ef", 30)] {
+            let spare = Spare {
+                schema: "spare_x".to_owned(),
+                ledger: ledger.to_owned(),
+                unchanged: Duration::ZERO,
+            };
+            assert_eq!(spare.version(), version, "{ledger}");
+        }
+    }
 }

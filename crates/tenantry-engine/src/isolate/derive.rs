@@ -205,6 +205,8 @@ impl Deriver<'_> {
             checksum: file.checksum.clone(),
             mode: file.header.mode,
             transaction: file.header.transaction,
+            lock_timeout: file.header.lock_timeout,
+            statement_timeout: file.header.statement_timeout,
             instead_of: file.header.instead_of,
             on_top_of: file.on_top_of,
             ends_transaction: parts.steps.iter().any(adds_label),
@@ -238,8 +240,9 @@ impl Deriver<'_> {
         let last = statements.last().map_or(1, |statement| statement.line);
         let mut out = Outcome::new(last);
         let reference = &self.reference;
+        let beside = |table: Oid| !file.header.transaction && old.contains(&table);
         self.helpers
-            .settle(&self.now, |table| !reference.contains(&table), &mut out);
+            .settle(&self.now, |table| !reference.contains(&table), beside, &mut out);
         self.take(file, last, out, parts).await?;
         if self.refusals.is_empty() {
             let proved = self.scratch.prove(&parts.steps, file.header.transaction).await;
@@ -407,11 +410,15 @@ impl Deriver<'_> {
                 mend,
             }));
         parts.notes.extend(out.notes);
-        parts.steps.extend(out.acts.into_iter().map(|(act, only)| Step {
+        let steps = out.acts.into_iter().map(|(act, only)| Step {
             line,
             only_filled: only == Only::Filled,
             act,
-        }));
+        });
+        match file.header.transaction {
+            true => parts.steps.extend(steps),
+            false => parts.steps.extend(together(steps.collect())),
+        }
         Ok(())
     }
 
@@ -465,6 +472,31 @@ impl Deriver<'_> {
             })
             .collect()
     }
+}
+
+/// The steps of one statement where each step has a transaction of its own: a table whose row security is not forced while its rows are
+/// looked at has it forced again in the same one, or others would meet it so, and a process that is killed would leave it.
+fn together(mut steps: Vec<Step>) -> Vec<Step> {
+    let first = steps.iter().position(|step| step.only_filled);
+    let last = steps.iter().rposition(|step| step.only_filled);
+    let (Some(first), Some(last)) = (first, last) else {
+        return steps;
+    };
+    let texts: Option<Vec<&str>> = steps[first..=last]
+        .iter()
+        .map(|step| match &step.act {
+            Act::Sql(text) => Some(text.as_str()),
+            Act::Concurrent { .. } | Act::Grant { .. } => None,
+        })
+        .collect();
+    let Some(texts) = texts else { return steps };
+    let one = Step {
+        line: steps[first].line,
+        only_filled: false,
+        act: Act::Sql(texts.join(";\n")),
+    };
+    drop(steps.splice(first..=last, [one]));
+    steps
 }
 
 /// A query for its effect, as `select setval(…)`; only files of reference rows may hold one.

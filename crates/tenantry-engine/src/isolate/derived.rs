@@ -1,5 +1,7 @@
 //! What isolation makes of migrations: steps that run unchanged in every placement.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::migrate::Mode;
@@ -53,6 +55,12 @@ pub struct Version {
     pub mode: Mode,
     /// Whether all steps run in one transaction.
     pub transaction: bool,
+    /// How long its statements wait for a lock, where its file declares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock_timeout: Option<Duration>,
+    /// How long one of its statements may run, where its file declares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement_timeout: Option<Duration>,
     /// The seed that this one replaces for tenants to come, by version.
     pub instead_of: Option<i64>,
     /// Whether what comes later needs its commit: a label added to an enum can't be used in the transaction that adds it.

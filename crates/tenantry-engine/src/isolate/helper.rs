@@ -19,8 +19,15 @@ pub(super) struct Helpers {
 }
 
 impl Helpers {
-    /// Makes what is missing at the end of a version and drops what is no longer needed.
-    pub(super) fn settle(&mut self, snapshot: &Snapshot, isolated: impl Fn(Oid) -> bool, out: &mut Outcome) {
+    /// Makes what is missing at the end of a version and drops what is no longer needed. `beside` says of which tables an index is
+    /// made while they are written.
+    pub(super) fn settle(
+        &mut self,
+        snapshot: &Snapshot,
+        isolated: impl Fn(Oid) -> bool,
+        beside: impl Fn(Oid) -> bool,
+        out: &mut Outcome,
+    ) {
         let wanted: BTreeMap<Oid, &Constraint> = snapshot
             .constraints
             .iter()
@@ -50,12 +57,18 @@ impl Helpers {
                 continue;
             }
             let index = self.free_name(&key.name);
-            out.sql(format!(
+            let sql = format!(
                 "create index {} on {} (tenant_id, {})",
                 ident(&index),
                 ident(&table.name),
                 idents(table.names(&key.columns))
-            ));
+            );
+            // PostgreSQL builds none so for a partitioned table.
+            if beside(key.table) && table.kind == 'r' {
+                out.concurrent(&index, sql);
+            } else {
+                out.sql(sql);
+            }
             out.note(
                 &table.name,
                 format!("index `{index}` added below the foreign key `{}`", key.name),

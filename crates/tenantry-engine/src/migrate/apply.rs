@@ -1,17 +1,18 @@
 //! Brings one placement up to date.
 
-use std::time::{Duration, Instant};
-
-use tokio_postgres::{Client, error::SqlState};
+use tokio_postgres::Client;
 
 use super::{
     Mode, data, ledger,
+    locks::with_locks,
+    progress,
     run::{self, Failure, OneGo},
     target::{Patience, Target, TenantContext},
+    tenants::{ListError, ListTenants, Tenants},
+    turn::{take_turn, turn_key},
 };
 use crate::isolate::{Derived, Finished, Version, in_order};
 use tenantry_core::TenantId;
-use tenantry_sql::Literal;
 
 /// Why a placement is not up to date. What was applied before stays.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,17 @@ pub enum ApplyError {
         "`{name}` was changed after it had been applied to schema `{schema}`: undo the change and write a new migration"
     )]
     Edited {
+        /// The file.
+        name: String,
+        /// Where.
+        schema: String,
+    },
+    /// A file was changed after some of it had been applied here, and some not.
+    #[error(
+        "`{name}` was changed after some of it had been applied to schema `{schema}`: undo the change and apply it again, or, where it \
+         can't end as it was, take back by hand what it did and delete its rows in tenantry_private.migration_step and migration_tenant"
+    )]
+    EditedHalfway {
         /// The file.
         name: String,
         /// Where.
@@ -57,7 +69,7 @@ pub enum ApplyError {
         message: String,
     },
     /// The locks could not be had.
-    #[error("`{file}` did not get its locks in {attempts} attempts: try again when long transactions have ended")]
+    #[error("`{file}` did not get its locks (attempts: {attempts}): try again when long transactions have ended")]
     Locked {
         /// The file.
         file: String,
@@ -67,6 +79,14 @@ pub enum ApplyError {
     /// Another applier works on this placement and did not end in time.
     #[error("another process is migrating schema `{0}`: wait for it, or look for its connection in pg_stat_activity")]
     Busy(String),
+    /// Tenants that were being made in the placement did not get done in time.
+    #[error(
+        "tenants are being made in schema `{0}` and do not get done: wait for them, or look for their connections in pg_stat_activity"
+    )]
+    Arriving(String),
+    /// Whose data there is to migrate could not be found out.
+    #[error("the tenants could not be listed")]
+    Tenants(#[source] ListError),
     /// The connection failed.
     #[error("the tenant database failed")]
     Database(#[from] tokio_postgres::Error),
@@ -102,6 +122,37 @@ pub async fn apply(
     apply_with_own(client, target, derived, None, tenants, context, patience).await
 }
 
+/// The same where tenants come and go meanwhile: those that the list tells have everything when it is recorded.
+///
+/// Whoever makes a tenant there has to see to it that it [arrives](super::arrive).
+///
+/// # Errors
+///
+/// As [`apply()`]; also where the list can't be had.
+///
+/// # Cancel safety
+///
+/// As [`apply()`].
+pub async fn apply_where_tenants_come(
+    client: &Client,
+    target: &Target,
+    derived: &Derived,
+    tenants: &dyn ListTenants,
+    context: &dyn TenantContext,
+    patience: &Patience,
+) -> Result<Applied, ApplyError> {
+    taking_turn(
+        client,
+        target,
+        derived,
+        None,
+        Tenants::Listed(tenants),
+        context,
+        patience,
+    )
+    .await
+}
+
 /// The same with files of one tenant's own: each behind the fleet's migration that it was written on top of, as long as the
 /// placement is not beyond that.
 ///
@@ -121,6 +172,18 @@ pub async fn apply_with_own(
     context: &dyn TenantContext,
     patience: &Patience,
 ) -> Result<Applied, ApplyError> {
+    taking_turn(client, target, derived, own, Tenants::These(tenants), context, patience).await
+}
+
+async fn taking_turn(
+    client: &Client,
+    target: &Target,
+    derived: &Derived,
+    own: Option<&Derived>,
+    tenants: Tenants<'_>,
+    context: &dyn TenantContext,
+    patience: &Patience,
+) -> Result<Applied, ApplyError> {
     take_turn(client, target, patience).await?;
     let outcome = apply_in_turn(client, target, derived, own, tenants, context, patience).await;
     // Where this fails the connection is gone, and the lock with it.
@@ -130,19 +193,12 @@ pub async fn apply_with_own(
     outcome
 }
 
-/// What the appliers of a placement take turns by: a number, as SQL.
-pub(crate) fn turn_key(target: &Target) -> String {
-    let name =
-        Literal::new(format!("tenantry migrate {}", target.schema.as_str())).expect("an identifier holds no zero byte");
-    format!("hashtextextended({name}, 0)")
-}
-
 async fn apply_in_turn(
     client: &Client,
     target: &Target,
     derived: &Derived,
     own: Option<&Derived>,
-    tenants: &[TenantId],
+    tenants: Tenants<'_>,
     context: &dyn TenantContext,
     patience: &Patience,
 ) -> Result<Applied, ApplyError> {
@@ -169,13 +225,16 @@ async fn apply_in_turn(
     }
     for version in pending {
         // What is the fleet's has no tenant's rows to change in a placement made just now.
-        let whose = if is_new && !version.is_overlay() { &[] } else { tenants };
+        let whose = match is_new && !version.is_overlay() {
+            true => Tenants::These(&[]),
+            false => tenants,
+        };
         one(client, target, version, whose, context, patience).await?;
     }
     // A placement made just now skipped the seeds.
-    if is_new {
-        for tenant in tenants {
-            data::seed(client, target, derived, *tenant, context, patience).await?;
+    if is_new && derived.seeds().next().is_some() {
+        for tenant in tenants.settled(client, target, patience).await.map_err(explain)? {
+            data::seed(client, target, derived, tenant, context, patience).await?;
         }
     }
     Ok(applied)
@@ -192,8 +251,10 @@ async fn provision(
     install(client, versions).await?;
     // The finished form first; where that does not go, on another version of PostgreSQL, what it was made from.
     for finished in finished.map(Some).into_iter().chain([None]) {
-        let made = with_locks(patience, || run::fresh(client, target, versions, finished, patience)).await;
-        if made.map_err(|failure| explain(failure, patience))? == OneGo::Applied {
+        let made = with_locks(client, target, patience, || {
+            run::fresh(client, target, versions, finished, patience)
+        });
+        if made.await.map_err(explain)? == OneGo::Applied {
             return Ok(OneGo::Applied);
         }
         if finished.is_some() {
@@ -207,19 +268,24 @@ async fn one(
     client: &Client,
     target: &Target,
     version: &Version,
-    tenants: &[TenantId],
+    tenants: Tenants<'_>,
     context: &dyn TenantContext,
     patience: &Patience,
 ) -> Result<(), ApplyError> {
     install(client, &[version]).await?;
     let outcome = match version.mode {
         Mode::Schema | Mode::AllTenants if version.transaction => {
-            with_locks(patience, || run::in_transaction(client, target, version, patience)).await
+            // It may have been one of steps before it was edited.
+            progress::done(client, target, version).await.map_err(explain)?;
+            with_locks(client, target, patience, || {
+                run::in_transaction(client, target, version, patience)
+            })
+            .await
         }
         Mode::Schema | Mode::AllTenants => run::step_by_step(client, target, version, patience).await,
         Mode::EachTenant | Mode::Seed => data::each(client, target, version, tenants, context, patience).await,
     };
-    outcome.map_err(|failure| explain(failure, patience))
+    outcome.map_err(explain)
 }
 
 /// One tenant's own files come on top of tables that may hold rows.
@@ -267,46 +333,6 @@ pub(super) async fn pending<'a>(
     Ok(pending)
 }
 
-/// One applier per placement; the others wait here and then find nothing pending.
-pub(crate) async fn take_turn(client: &Client, target: &Target, patience: &Patience) -> Result<(), ApplyError> {
-    // One message, which a failure undoes whole: the setting does not stay.
-    let taken = client
-        .batch_execute(&format!(
-            "set lock_timeout = {}; select pg_advisory_lock({}); reset lock_timeout",
-            patience.turn_timeout.as_millis(),
-            turn_key(target)
-        ))
-        .await;
-    taken.map_err(|error| match error.code() {
-        Some(&SqlState::LOCK_NOT_AVAILABLE) => ApplyError::Busy(target.schema.as_str().to_owned()),
-        _ => error.into(),
-    })
-}
-
-/// Lets nobody migrate these schemas of the connected database for as long as the session lives, by taking the appliers' turn together
-/// with whoever else wants them to stay as they are.
-///
-/// # Errors
-///
-/// [`ApplyError::Busy`] where somebody migrates one of them for longer than `patience`.
-pub async fn hold_still(client: &Client, targets: &[&Target], patience: Duration) -> Result<(), ApplyError> {
-    for target in targets {
-        // One message, which a failure undoes whole: the setting does not stay.
-        let taken = client
-            .batch_execute(&format!(
-                "set lock_timeout = {}; select pg_advisory_lock_shared({}); reset lock_timeout",
-                patience.as_millis(),
-                turn_key(target)
-            ))
-            .await;
-        taken.map_err(|error| match error.code() {
-            Some(&SqlState::LOCK_NOT_AVAILABLE) => ApplyError::Busy(target.schema.as_str().to_owned()),
-            _ => error.into(),
-        })?;
-    }
-    Ok(())
-}
-
 /// Extensions stand once per database, installed by the administrator before a version needs them.
 pub(crate) async fn install(client: &Client, versions: &[&Version]) -> Result<(), ApplyError> {
     for version in versions {
@@ -334,37 +360,13 @@ pub(crate) async fn install(client: &Client, versions: &[&Version]) -> Result<()
     Ok(())
 }
 
-/// Tries a version again while it does not get its locks, a little later each time.
-async fn with_locks<F, T>(patience: &Patience, mut attempt: impl FnMut() -> F) -> Result<T, Failure>
-where
-    F: Future<Output = Result<T, Failure>>,
-{
-    let begun = Instant::now();
-    let mut number = 0;
-    loop {
-        number += 1;
-        match attempt().await {
-            Err(Failure::Locked { .. }) if number < patience.lock_attempts => {
-                let pause = Duration::from_millis(50) * number.min(20);
-                tokio::time::sleep(pause).await;
-                tracing::info!(
-                    attempt = number,
-                    waited_ms = begun.elapsed().as_millis(),
-                    "migration waits for locks"
-                );
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-pub(super) fn explain(failure: Failure, patience: &Patience) -> ApplyError {
+pub(super) fn explain(failure: Failure) -> ApplyError {
     match failure {
-        Failure::Locked { file } => ApplyError::Locked {
-            file,
-            attempts: patience.lock_attempts,
-        },
+        Failure::Locked { file, attempts } => ApplyError::Locked { file, attempts },
         Failure::Step { file, line, message } => ApplyError::Step { file, line, message },
+        Failure::EditedHalfway { file, schema } => ApplyError::EditedHalfway { name: file, schema },
+        Failure::Tenants(error) => ApplyError::Tenants(error),
+        Failure::Arriving(schema) => ApplyError::Arriving(schema),
         Failure::Database(error) => ApplyError::Database(error),
     }
 }

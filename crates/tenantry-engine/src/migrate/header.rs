@@ -1,5 +1,7 @@
 //! Header comments of a migration: `-- tenantry: …` lines before the first statement.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// What a file holds and where its statements run.
@@ -25,6 +27,10 @@ pub struct Header {
     pub reference: Reference,
     /// Whether the file runs in one transaction.
     pub transaction: bool,
+    /// How long its statements wait for a lock, in the place of what the installation says.
+    pub lock_timeout: Option<Duration>,
+    /// How long one of its statements may run; without, as long as it takes.
+    pub statement_timeout: Option<Duration>,
     /// The seed that this one replaces for tenants to come, by version.
     pub instead_of: Option<i64>,
     /// Of one tenant's own file: the fleet's migration that it was written on top of.
@@ -80,6 +86,8 @@ impl Header {
             mode: Mode::Schema,
             reference: Reference::None,
             transaction: true,
+            lock_timeout: None,
+            statement_timeout: None,
             instead_of: None,
             after: None,
             allowed: Vec::new(),
@@ -139,6 +147,10 @@ impl Header {
                 Some(version.map_err(|_| format!("`{declaration}`: write the number of the fleet's migration"))?);
         } else if declaration == "no transaction" {
             self.transaction = false;
+        } else if let Some(time) = declaration.strip_prefix("lock timeout ") {
+            self.lock_timeout = Some(time_of(declaration, time)?);
+        } else if let Some(time) = declaration.strip_prefix("statement timeout ") {
+            self.statement_timeout = Some(time_of(declaration, time)?);
         } else if let Some(names) = declaration.strip_prefix("reference") {
             let names = names_of(names);
             self.reference = if names.is_empty() {
@@ -155,7 +167,8 @@ impl Header {
             return Err(format!(
                 "`-- tenantry: {declaration}` is not known; known are `reference [tables]`, `each tenant`, \
                  `all tenants`, `seed`, `seed instead of <number>`, \
-                 `no transaction`, `history <tables>`, `no history <tables>` and `allow <names>`"
+                 `no transaction`, `lock timeout <time>`, `statement timeout <time>`, `history <tables>`, \
+                 `no history <tables>` and `allow <names>`"
             ));
         }
         Ok(())
@@ -168,6 +181,24 @@ fn wish_for_history(declaration: &str) -> Option<(&str, bool)> {
         Some(names) => Some((names, false)),
         None => declaration.strip_prefix("history ").map(|names| (names, true)),
     }
+}
+
+/// A time in the units of PostgreSQL's settings. Its bounds are theirs too, without zero, which would be no bound.
+fn time_of(declaration: &str, text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let unit_ms: Option<u64> = match unit.trim() {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "min" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let number: Option<u64> = digits.parse().ok();
+    let ms = number.zip(unit_ms).and_then(|(number, unit)| number.checked_mul(unit));
+    ms.filter(|ms| (1..=u64::from(i32::MAX.unsigned_abs())).contains(ms))
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("`{declaration}`: write a time like `500ms`, `5s` or `5min`"))
 }
 
 /// Names separated by commas or spaces.
@@ -210,6 +241,29 @@ mod tests {
         assert_eq!(wishes, [("a", true, 1), ("b", true, 1), ("c", false, 2)]);
         let (line, _) = Header::parse("-- tenantry: seed\n-- tenantry: history a\n").unwrap_err();
         assert_eq!(line, 2);
+    }
+
+    #[test]
+    fn time_outs_are_written_as_postgresql_writes_them() {
+        let header = Header::parse("-- tenantry: lock timeout 500ms\n-- tenantry: statement timeout 5 min\n");
+        let header = header.expect("parses");
+        assert_eq!(header.lock_timeout, Some(Duration::from_millis(500)));
+        assert_eq!(header.statement_timeout, Some(Duration::from_secs(300)));
+        for wrong in [
+            "0ms",
+            "0",
+            "5",
+            "min",
+            "-1s",
+            "5 minutes",
+            "99999999999h",
+            "600h",
+            "1.5s",
+        ] {
+            let (line, sentence) = Header::parse(&format!("--\n-- tenantry: lock timeout {wrong}\n")).unwrap_err();
+            assert_eq!(line, 2, "{wrong}");
+            assert!(sentence.contains("500ms"), "{sentence}");
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ async fn run_together(
         if let Err(error) = client.batch_execute(&message).await {
             run::roll_back(client).await?;
             client.batch_execute("reset role; reset search_path").await?;
-            return Err(apply::explain(run::failure(version, line, error), patience));
+            return Err(apply::explain(run::failure(version, line, error)));
         }
     }
     Ok(())

@@ -84,6 +84,50 @@ pub async fn read_all(client: &Client) -> Result<Vec<(String, i64, String, Strin
         .collect())
 }
 
+/// A row of some placement's ledger with the time that it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimedVersion {
+    /// Whose ledger: the schema; of one tenant's own files as well.
+    pub schema: String,
+    /// Whether it is one of the tenant's own files.
+    pub overlay: bool,
+    /// Its number.
+    pub version: i64,
+    /// The file's name when it was applied.
+    pub name: String,
+    /// How long it took; nothing where the home was made with it, all versions at once.
+    pub duration_ms: Option<i64>,
+    /// When it was done.
+    pub applied_at: chrono::DateTime<chrono::Utc>,
+}
+
+/// The ledgers of every placement of the database, the fleet's versions before a tenant's own.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn read_timed(client: &Client) -> Result<Vec<TimedVersion>, Error> {
+    let rows = client
+        .query(
+            "select split_part(schema, '/', 1), schema like '%/overlay', version, name, nullif(duration_ms, 0)::bigint, applied_at
+               from tenantry_private.migration
+              order by 1, 2, 3",
+            &[],
+        )
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| TimedVersion {
+            schema: row.get(0),
+            overlay: row.get(1),
+            version: row.get(2),
+            name: row.get(3),
+            duration_ms: row.get(4),
+            applied_at: row.get(5),
+        })
+        .collect())
+}
+
 /// Forgets a placement that is dropped; a schema of the same name starts over.
 ///
 /// # Errors

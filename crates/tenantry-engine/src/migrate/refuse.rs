@@ -14,9 +14,7 @@ pub(super) type Finding = (usize, String, String);
 const NAMEABLE: [&str; 4] = ["pg_catalog", "information_schema", "tenantry", "tenantry_ext"];
 
 /// Settings that a dump's head sets; they take effect in the twin only.
-const HARMLESS_SETTINGS: [&str; 13] = [
-    "statement_timeout",
-    "lock_timeout",
+const HARMLESS_SETTINGS: [&str; 11] = [
     "idle_in_transaction_session_timeout",
     "transaction_timeout",
     "client_encoding",
@@ -30,6 +28,12 @@ const HARMLESS_SETTINGS: [&str; 13] = [
     "row_security",
 ];
 
+/// Settings that a header declares, and how. No bound at all is what a dump's head sets, and is harmless there too.
+const DECLARED_SETTINGS: [(&str, &str); 2] = [
+    ("lock_timeout", "lock timeout 500ms"),
+    ("statement_timeout", "statement timeout 5min"),
+];
+
 /// Everything that is refused in one statement.
 pub(super) fn by_text(statement: &SyntaxNode, header: &Header) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -39,7 +43,7 @@ pub(super) fn by_text(statement: &SyntaxNode, header: &Header) -> Vec<Finding> {
     findings.extend(by_mode(statement, header));
     for node in statement.descendants() {
         findings.extend(qualified(&node));
-        findings.extend(setting(&node));
+        findings.extend(setting(&node, header));
         findings.extend(too_long(&node));
         findings.extend(tenant_column(&node));
         findings.extend(by_part(&node));
@@ -314,7 +318,7 @@ fn idents(node: &SyntaxNode) -> Vec<String> {
 }
 
 /// `set` and `set_config`.
-fn setting(node: &SyntaxNode) -> Option<Finding> {
+fn setting(node: &SyntaxNode, header: &Header) -> Option<Finding> {
     use SyntaxKind as K;
     const MEND: &str = "remove it: Tenantry sets what a migration needs";
     match node.kind() {
@@ -325,6 +329,19 @@ fn setting(node: &SyntaxNode) -> Option<Finding> {
                 .find(|child| child.kind() == K::CONFIG_PARAMETER_REF)
                 .map(|child| child.text().to_string().to_lowercase())
                 .unwrap_or_default();
+            let declared = DECLARED_SETTINGS.iter().find(|(declared, _)| *declared == name.trim());
+            if let Some((_, declaration)) = declared {
+                return (!is_unbounded(node, &text, header)).then(|| {
+                    (
+                        offset(node),
+                        format!(
+                            "`{}` changes the session, and each statement runs in one of Tenantry's",
+                            node.text().to_string().trim_end_matches(';')
+                        ),
+                        format!("declare `-- tenantry: {declaration}` above the first statement, for the whole file"),
+                    )
+                });
+            }
             let harmless = HARMLESS_SETTINGS.contains(&name.trim());
             (!harmless || text.contains("standard_conforming_strings") && text.contains("off")).then(|| {
                 (
@@ -349,6 +366,13 @@ fn setting(node: &SyntaxNode) -> Option<Finding> {
         }
         _ => None,
     }
+}
+
+/// Whether a time-out is taken away, in a file whose settings take effect in the twin only.
+fn is_unbounded(node: &SyntaxNode, text: &str, header: &Header) -> bool {
+    let value = text.trim_end_matches(';').trim_end().rsplit(['=', ' ']).next();
+    let is_zero = value.is_some_and(|value| matches!(value.trim_matches('\''), "0" | "default"));
+    header.mode == Mode::Schema && (node.kind() == SyntaxKind::RESET || is_zero)
 }
 
 /// Names that PostgreSQL would cut off silently.

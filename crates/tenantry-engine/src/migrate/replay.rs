@@ -5,13 +5,14 @@
 //! statement of its own. Where anything is not as expected nothing has happened, and [`apply`](super::apply()) finds out what
 //! there is to do.
 
-use tokio_postgres::{Client, Error, error::SqlState};
+use tokio_postgres::{Client, Error, error::SqlState, types::Type};
 
 use super::{
     Mode,
-    apply::{self, ApplyError},
+    apply::ApplyError,
     run::{self, Building},
     target::{Patience, Target},
+    turn::turn_key,
 };
 use crate::isolate::{Act, Derived, Version};
 use tenantry_sql::Literal;
@@ -61,7 +62,8 @@ pub async fn prepare_replay(client: &Client) -> Result<(), ApplyError> {
 
 /// Applies the versions behind the first `had` in one round trip.
 ///
-/// `client` is an administrator's connection that nobody else uses meanwhile, after [`prepare_replay`].
+/// `client` is an administrator's connection that nobody else uses meanwhile, after [`prepare_replay`]. The commits don't wait for
+/// the disk: a server that crashes may have lost the last of them, whole, until [`settle`] has said that it has not.
 ///
 /// # Errors
 ///
@@ -84,6 +86,25 @@ pub async fn replay(
         return Ok(Replayed::NotThisWay);
     }
     send(client, target, &message(target, before, pending, patience)).await
+}
+
+/// Waits until the disk has what [`replay()`] committed on the connection's server before this, for any placement; `schema` is one of
+/// those. `false` where that has not this version, as after a crash in between.
+///
+/// # Errors
+///
+/// When the connection fails.
+///
+/// # Cancel safety
+///
+/// Nothing is known then; ask again.
+pub async fn settle(client: &Client, schema: &str, version: i64) -> Result<bool, ApplyError> {
+    // A commit that waits comes after all those that did not, and one waits only where its transaction has written something.
+    let text = "update tenantry_private.migration set duration_ms = duration_ms where schema = $1 and version = $2";
+    let rows = client
+        .execute_typed(text, &[(&schema, Type::TEXT), (&version, Type::INT8)])
+        .await?;
+    Ok(rows > 0)
 }
 
 /// Applies everything to a placement that was made a moment ago, in one round trip.
@@ -119,7 +140,7 @@ pub async fn fill(
     }
     let first = format!(
         "select pg_advisory_xact_lock({});\nselect {};\n",
-        apply::turn_key(target),
+        turn_key(target),
         is_expected("''", &literal(target.schema.as_str()))
     );
     let text = run::fresh_text(target, &versions, finished, patience, &first);
@@ -157,11 +178,12 @@ fn message(target: &Target, before: &[Version], pending: &[Version], patience: &
     let mut ledger: Vec<&Version> = before.iter().collect();
     let mut text = String::new();
     for version in pending {
-        text.push_str(&run::begin(target, patience));
+        text.push_str(&run::begin_version(target, version, patience));
+        text.push_str("set local synchronous_commit = off;\n");
         // The clock is read when the turn has come.
         text.push_str(&format!(
             "select pg_advisory_xact_lock({}), set_config('tenantry.begun', clock_timestamp()::text, true);\n",
-            apply::turn_key(target)
+            turn_key(target)
         ));
         text.push_str(&run::act_as(&target.owner));
         for step in &version.steps {
@@ -195,13 +217,16 @@ fn as_text<'a>(versions: impl IntoIterator<Item = &'a Version>) -> String {
     rows.join(",")
 }
 
-/// 0 where the ledger of the schema is this text (see [`ledger_text`]) and an error elsewhere; both are expressions.
+/// 0 where the ledger of the schema is this text (see [`ledger_text`]) and no version is half applied, and an error elsewhere; both are
+/// expressions.
 ///
 /// The cast of the sentence is the error, as in the seal: it is not evaluated before the comparison is.
 fn is_expected(ledger: &str, schema: &str) -> String {
     format!(
         "(select (case when l.held = {ledger} then '0' else {} || left(l.held, 0) end)::int \
-           from (select coalesce(string_agg(version || ' ' || checksum, ',' order by version), '') as held \
+           from (select coalesce(string_agg(version || ' ' || checksum, ',' order by version), '') \
+                          || (select coalesce(min(' and some of ' || s.version), '') \
+                                from tenantry_private.migration_step s where s.schema = {schema}) as held \
                    from tenantry_private.migration where schema = {schema}) l)",
         literal(OTHER_LEDGER),
     )

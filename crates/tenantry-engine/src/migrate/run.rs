@@ -1,12 +1,15 @@
 //! One version on one placement.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, Error, error::SqlState};
 
 use super::{
     Mode,
+    locks::with_locks,
+    progress,
     target::{Patience, Target},
+    tenants::ListError,
 };
 use crate::isolate::{Act, Finished, Grantee, Step, Version};
 use tenantry_sql::{Identifier, Literal};
@@ -14,10 +17,16 @@ use tenantry_sql::{Identifier, Literal};
 /// Why a version was not applied.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It did not get its locks in time; trying again may help.
-    Locked { file: String },
+    /// It did not get its locks in time, in so many attempts; trying again may help.
+    Locked { file: String, attempts: u32 },
     /// A step failed.
     Step { file: String, line: u32, message: String },
+    /// The file was changed after some of it had been applied to the schema.
+    EditedHalfway { file: String, schema: String },
+    /// The tenants could not be listed.
+    Tenants(ListError),
+    /// Tenants of the schema were being made for too long.
+    Arriving(String),
     /// The connection failed.
     Database(Error),
 }
@@ -86,7 +95,7 @@ pub(super) async fn in_transaction(
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     let acting = Acting::of(client, target, version).await?;
-    let mut text = begin_as(target, acting.role, patience);
+    let mut text = begin_as(target, acting.role, version, patience);
     text.push_str(&acting.before);
     for step in &version.steps {
         text.push_str(&statement(target, step, Building::Concurrently));
@@ -96,7 +105,7 @@ pub(super) async fn in_transaction(
     text.push_str("set local role none;");
     let ran = async {
         client.batch_execute(&text).await?;
-        client.batch_execute(&record(target, version, begun)).await?;
+        client.batch_execute(&end(target, version, begun)).await?;
         client.batch_execute("commit").await
     };
     match ran.await {
@@ -233,7 +242,7 @@ async fn find_step(
     begun: Instant,
 ) -> Result<(), Failure> {
     let first = version.steps.first().map_or(1, |step| step.line);
-    let head = format!("{}{}", begin_as(target, acting.role, patience), acting.before);
+    let head = format!("{}{}", begin_as(target, acting.role, version, patience), acting.before);
     if let Err(error) = client.batch_execute(&head).await {
         roll_back(client).await?;
         return Err(failure(version, first, error));
@@ -248,9 +257,9 @@ async fn find_step(
         }
     }
     let end = format!(
-        "{}set local role none; {} commit",
+        "{}set local role none; {}; commit",
         acting.after,
-        record(target, version, begun)
+        end(target, version, begun)
     );
     if let Err(error) = client.batch_execute(&end).await {
         roll_back(client).await?;
@@ -269,42 +278,31 @@ pub(super) async fn step_by_step(
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     let acting = Acting::of(client, target, version).await?;
-    let schema = &super::ledger::name(target.schema.as_str(), version.is_overlay());
-    let done: i32 = client
-        .query_opt(
-            "select done from tenantry_private.migration_step where schema = $1 and version = $2",
-            &[&schema, &version.version],
-        )
-        .await?
-        .map_or(0, |row| row.get(0));
+    let done = progress::done(client, target, version).await?;
     for (number, step) in (1_i32..).zip(&version.steps) {
         if number <= done {
             continue;
         }
-        let note = note_step(schema, version, number);
+        let note = progress::note(target, version, number);
         if stands_alone(step) {
-            outside(client, target, version, step, patience).await?;
+            with_locks(client, target, patience, || {
+                outside(client, target, version, step, patience)
+            })
+            .await?;
             client.batch_execute(&note).await?;
         } else {
-            inside(client, target, version, step, &acting, &note, patience).await?;
+            with_locks(client, target, patience, || {
+                inside(client, target, version, step, &acting, &note, patience)
+            })
+            .await?;
         }
     }
-    let end = format!(
-        "begin; {} delete from tenantry_private.migration_step where schema = {} and version = {}; commit",
-        record(target, version, begun),
-        text(schema),
-        version.version
-    );
-    Ok(client.batch_execute(&end).await?)
+    Ok(client.batch_execute(&end(target, version, begun)).await?)
 }
 
-fn note_step(schema: &str, version: &Version, number: i32) -> String {
-    format!(
-        "insert into tenantry_private.migration_step (schema, version, done) values ({}, {}, {number}) \
-         on conflict (schema, version) do update set done = excluded.done",
-        text(schema),
-        version.version
-    )
+/// Writes the ledger and forgets how far it was, in one message and so in one transaction.
+pub(super) fn end(target: &Target, version: &Version, begun: Instant) -> String {
+    record(target, version, begun) + &progress::forget(target, version)
 }
 
 /// Whether PostgreSQL refuses the step in a transaction.
@@ -315,6 +313,18 @@ pub(super) fn stands_alone(step: &Step) -> bool {
     let mut words = text.split_whitespace().map(str::to_lowercase);
     let first = words.next().unwrap_or_default();
     matches!(first.as_str(), "vacuum" | "reindex" | "cluster") || words.any(|word| word == "concurrently")
+}
+
+/// Whether the application goes on while the step waits: what says `concurrently` waits for transactions to end with a lock that is
+/// in nobody's way.
+fn waits_aside(step: &Step) -> bool {
+    match &step.act {
+        Act::Concurrent { .. } => true,
+        Act::Sql(text) => text
+            .split_whitespace()
+            .any(|word| word.eq_ignore_ascii_case("concurrently")),
+        Act::Grant { .. } => false,
+    }
 }
 
 /// One step and its note in a transaction, so that the next attempt neither repeats nor skips it.
@@ -329,7 +339,7 @@ async fn inside(
 ) -> Result<(), Failure> {
     let all = format!(
         "{}{}{};\n{}set local role none; {note}; commit",
-        begin_as(target, acting.role, patience),
+        begin_as(target, acting.role, version, patience),
         acting.before,
         statement(target, step, Building::Concurrently),
         acting.after
@@ -349,13 +359,20 @@ async fn outside(
     step: &Step,
     patience: &Patience,
 ) -> Result<(), Failure> {
+    let bounds = Bounds::of(version, patience);
+    // `lock_timeout` also ends the wait for the transactions that were open before.
+    let wait = match waits_aside(step) {
+        true => bounds.lock_timeout.max(patience.turn_timeout),
+        false => bounds.lock_timeout,
+    };
     let enter = format!(
-        "set role {}; set search_path = {}, tenantry_ext; set lock_timeout = {}",
+        "set role {}; set search_path = {}, tenantry_ext; set lock_timeout = {}; set statement_timeout = {}",
         target.owner,
         target.schema,
-        patience.lock_timeout.as_millis()
+        wait.as_millis(),
+        bounds.statement_timeout.as_millis()
     );
-    let leave = "reset role; reset search_path; reset lock_timeout";
+    let leave = "reset role; reset search_path; reset lock_timeout; reset statement_timeout";
     client.batch_execute(&enter).await?;
     let mut outcome = Ok(());
     if let Act::Concurrent { index, .. } = &step.act {
@@ -387,18 +404,49 @@ async fn clear_invalid(client: &Client, target: &Target, index: &str) -> Result<
     Ok(())
 }
 
-/// Opens a version's transaction, still as the administrator.
+/// How long a version's statements wait for locks, and run.
+struct Bounds {
+    lock_timeout: Duration,
+    /// Nothing is no bound.
+    statement_timeout: Duration,
+}
+
+impl Bounds {
+    /// What its file declares, and else what the installation says. What the administrator's role happens to have counts for nobody.
+    fn of(version: &Version, patience: &Patience) -> Self {
+        Self {
+            lock_timeout: version.lock_timeout.unwrap_or(patience.lock_timeout),
+            statement_timeout: version.statement_timeout.unwrap_or_default(),
+        }
+    }
+}
+
+/// Opens a transaction, still as the administrator.
 pub(crate) fn begin(target: &Target, patience: &Patience) -> String {
+    let bounds = Bounds {
+        lock_timeout: patience.lock_timeout,
+        statement_timeout: Duration::ZERO,
+    };
+    begin_within(target, &bounds)
+}
+
+/// The same for one version, within the bounds that its file declares.
+pub(super) fn begin_version(target: &Target, version: &Version, patience: &Patience) -> String {
+    begin_within(target, &Bounds::of(version, patience))
+}
+
+fn begin_within(target: &Target, bounds: &Bounds) -> String {
     format!(
-        "begin; set local lock_timeout = {}; set local client_min_messages = warning; \
+        "begin; set local lock_timeout = {}; set local statement_timeout = {}; set local client_min_messages = warning; \
          set local check_function_bodies = off; set local search_path = {}, tenantry_ext;\n",
-        patience.lock_timeout.as_millis(),
+        bounds.lock_timeout.as_millis(),
+        bounds.statement_timeout.as_millis(),
         target.schema,
     )
 }
 
-fn begin_as(target: &Target, role: &Identifier, patience: &Patience) -> String {
-    begin(target, patience) + &act_as(role)
+fn begin_as(target: &Target, role: &Identifier, version: &Version, patience: &Patience) -> String {
+    begin_version(target, version, patience) + &act_as(role)
 }
 
 pub(crate) fn act_as(role: &Identifier) -> String {
@@ -424,7 +472,7 @@ pub(crate) fn statement(target: &Target, step: &Step, building: Building) -> Str
 }
 
 /// The ledger's row, written as the administrator.
-pub(super) fn record(target: &Target, version: &Version, begun: Instant) -> String {
+fn record(target: &Target, version: &Version, begun: Instant) -> String {
     record_as(target, version, &begun.elapsed().as_millis().to_string())
 }
 
@@ -443,7 +491,7 @@ pub(super) fn record_as(target: &Target, version: &Version, duration_ms: &str) -
 }
 
 /// A text of ours: file names and checksums hold no zero byte, since file names can't.
-fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     Literal::new(text.replace('\0', "")).map_or_else(|_| "''".to_owned(), |literal| literal.to_string())
 }
 
@@ -477,5 +525,6 @@ fn locked(error: &Error, version: &Version) -> Option<Failure> {
     let again = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
     again.contains(error.code()?).then(|| Failure::Locked {
         file: version.name.clone(),
+        attempts: 1,
     })
 }

@@ -122,7 +122,7 @@ drop function if exists touch() restrict;
 -- next
 create policy p on "Users" as restrictive for update to public using (id > 0) with check (tenantry.has_role('admin'));
 -- next
-set statement_timeout = '5min';
+set statement_timeout = 0;
 -- next
 create unlogged table fast (id uuid primary key default gen_random_uuid(), at timestamp without time zone default current_timestamp, a double precision, b character varying(5)[], c "char", d time with time zone, e pair, f xml);
 -- next

@@ -22,21 +22,35 @@ pub struct Target {
 #[derive(Debug, Clone)]
 pub struct Patience {
     /// How long a statement waits for a lock before the version is rolled back and tried again: queries of the application queue
-    /// behind a waiting `alter table`.
+    /// behind a waiting `alter table`. A file may declare another one.
     pub lock_timeout: Duration,
-    /// How often a version is tried that could not get its locks.
+    /// How often is tried what could not get its locks: a version, a step of one that can't run in a transaction, or a tenant's data.
     pub lock_attempts: u32,
-    /// How long to wait for another applier of the same placement.
+    /// How long to wait for another applier of the same placement; and for transactions to end, with what `concurrently` does.
     pub turn_timeout: Duration,
 }
 
 impl Default for Patience {
+    /// Some forty seconds in all, in a tenth of which the application may wait, each time for less than a person notices.
     fn default() -> Self {
         Self {
-            lock_timeout: Duration::from_secs(2),
-            lock_attempts: 10,
+            lock_timeout: Duration::from_millis(150),
+            lock_attempts: 30,
             turn_timeout: Duration::from_secs(600),
         }
+    }
+}
+
+/// The longest pause after the first attempt; the next ones are twice as long each, up to the last.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_LAST: Duration = Duration::from_secs(2);
+
+impl Patience {
+    /// How long to stay away after so many attempts: the queue behind the lock has to drain, and two that met should not meet again.
+    pub(super) fn pause(attempts: u32) -> Duration {
+        let doublings = attempts.saturating_sub(1).min(8);
+        let most = (PAUSE_FIRST * 2_u32.pow(doublings)).min(PAUSE_LAST);
+        most.mul_f64(rand::random_range(0.5..1.0))
     }
 }
 

@@ -33,21 +33,27 @@ create table if not exists tenantry_private.job (
 -- 0 asked for, 1 made by a schedule: the two take turns, so that a minute in which every tenant has something to do delays
 -- nobody's own by more than one job.
 alter table tenantry_private.job add column if not exists lane int2 not null default 0 check (lane in (0, 1));
+-- The API key that asked, where one did: its jobs end with it, as a person's do.
+alter table tenantry_private.job add column if not exists api_key uuid;
 drop index if exists tenantry_private.job_waiting;
-create index if not exists job_turn on tenantry_private.job (lane, tenant, priority desc, id) where state = 0;
+drop index if exists tenantry_private.job_turn;
+-- By the kind before the tenant: what waits for other workers' handlers is not walked through, however much it is.
+create index if not exists job_kind_turn on tenantry_private.job (lane, kind, tenant, priority desc, id) where state = 0;
 create index if not exists job_running on tenantry_private.job (tenant) where state = 1;
 create index if not exists job_dead on tenantry_private.job (tenant, id) where state = 2;
 create index if not exists job_later on tenantry_private.job (run_at) where state = 3;
 create unique index if not exists job_unique on tenantry_private.job (tenant, kind, unique_key)
   where unique_key is not null and state <> 2;
 
--- 126 bytes are signed: as long as nothing else that this key signs, so that neither is taken for the other.
+-- 126 bytes are signed, and 142 where an API key asked: as long as nothing else that this key signs, so that none is taken for another.
 create or replace function tenantry_private.job_message(p_job tenantry_private.job) returns bytea
 language sql stable
 begin atomic
   select convert_to('tenantry job', 'UTF8') || uuid_send((p_job).id) || uuid_send((p_job).tenant)
            || coalesce(uuid_send((p_job).account), decode(repeat('00', 16), 'hex')) || int2send((p_job).role)
-           || sha256(convert_to((p_job).kind, 'UTF8')) || sha256(convert_to((p_job).payload, 'UTF8'));
+           || sha256(convert_to((p_job).kind, 'UTF8')) || sha256(convert_to((p_job).payload, 'UTF8'))
+           -- nothing where there is none: what was signed before there were any still holds
+           || coalesce(uuid_send((p_job).api_key), ''::bytea);
 end;
 
 create or replace function tenantry_private.job_mac(p_kid int4, p_job tenantry_private.job) returns bytea
@@ -57,9 +63,13 @@ begin atomic
     from tenantry_private.mac_key m where m.kid = p_kid and m.database_name = current_database();
 end;
 
+-- As the version before had it: whoever calls it so still finds it, with the parameter that has come since left out.
+drop function if exists tenantry.enqueue(uuid, text, text, interval, int2, int2, text);
 -- In the caller's tenant and transaction. Gives the id of the job: an earlier one's where one with this unique key waits or runs.
+-- Who acts is said by the session, as with `account_id`: which rights the job has at most, the seal says.
 create or replace function tenantry.enqueue(
-  p_id uuid, p_kind text, p_payload text, p_delay interval, p_priority int2, p_attempts_max int2, p_unique_key text
+  p_id uuid, p_kind text, p_payload text, p_delay interval, p_priority int2, p_attempts_max int2, p_unique_key text,
+  p_api_key uuid default null
 ) returns uuid
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
 declare
@@ -77,6 +87,7 @@ begin
   v_job.kind := p_kind;
   v_job.payload := p_payload;
   v_job.account := tenantry.account_id();
+  v_job.api_key := p_api_key;
   v_job.role := case when tenantry.has_role('owner') then 3 when tenantry.has_role('admin') then 2 else 1 end;
   v_job.run_at := clock_timestamp() + greatest(p_delay, interval '0');
   v_job.state := case when p_delay > interval '0' then 3 else 0 end;
@@ -86,9 +97,9 @@ begin
   v_job.mac := sha256(v_key.ok || sha256(v_key.ik || tenantry_private.job_message(v_job)));
   loop
     insert into tenantry_private.job
-      (id, tenant, kind, payload, account, role, state, priority, run_at, attempts_max, unique_key, kid, mac)
-    values (v_job.id, v_job.tenant, v_job.kind, v_job.payload, v_job.account, v_job.role, v_job.state, p_priority, v_job.run_at,
-            p_attempts_max, p_unique_key, v_job.kid, v_job.mac)
+      (id, tenant, kind, payload, account, api_key, role, state, priority, run_at, attempts_max, unique_key, kid, mac)
+    values (v_job.id, v_job.tenant, v_job.kind, v_job.payload, v_job.account, v_job.api_key, v_job.role, v_job.state, p_priority,
+            v_job.run_at, p_attempts_max, p_unique_key, v_job.kid, v_job.mac)
     on conflict (tenant, kind, unique_key) where unique_key is not null and state <> 2 do nothing;
     if found then
       return p_id;
@@ -135,31 +146,89 @@ begin
                                limit 1000 for update skip locked);
 end $f$;
 
+-- The first of one tenant's jobs of several kinds, so many at most, in their order over all kinds. Locks what it gives, and more only
+-- where another claim is at the same ones: those are passed by, and what comes next has to be held while it is chosen. Its plans are
+-- made for, and by the settings of, `job_take`, which calls it; but it sorts a few rows, and beside the price of a sort that is off
+-- PostgreSQL tells no index from another.
+create or replace function tenantry_private.job_pick(
+  p_lane int2, p_tenant uuid, p_kinds text[], p_count int4, p_not uuid[], p_api_keys boolean
+) returns uuid[]
+language plpgsql volatile set search_path = pg_catalog, pg_temp set enable_sort = on as $f$
+declare
+  v_picked uuid[];
+begin
+  v_picked := array(
+    select o.id
+      from (select p.id, p.priority, k.kind
+              from unnest(p_kinds) k (kind)
+             cross join lateral (select w.id, w.priority from tenantry_private.job w
+                                  where w.lane = p_lane and w.kind = k.kind and w.tenant = p_tenant and w.state = 0
+                                    and w.id <> all (p_not) and (p_api_keys or w.api_key is null)
+                                  order by w.priority desc, w.id limit p_count) p
+             order by p.priority desc, p.id limit p_count) c
+      -- All of the index's columns: by some of them PostgreSQL goes through all that the tenant has waiting.
+      join tenantry_private.job o on o.lane = p_lane and o.kind = c.kind and o.tenant = p_tenant and o.priority = c.priority
+                                 and o.id = c.id and o.state = 0
+     order by c.priority desc, c.id for update of o skip locked);
+  if cardinality(v_picked) = p_count then
+    return v_picked;
+  end if;
+  return v_picked || array(
+    select p.id
+      from unnest(p_kinds) k (kind)
+     cross join lateral (select w.id, w.priority from tenantry_private.job w
+                          where w.lane = p_lane and w.kind = k.kind and w.tenant = p_tenant and w.state = 0
+                            and w.id <> all (p_not || v_picked) and (p_api_keys or w.api_key is null)
+                          order by w.priority desc, w.id limit p_count - cardinality(v_picked) for update skip locked) p
+     order by p.priority desc, p.id limit p_count - cardinality(v_picked));
+end $f$;
+
+-- As the version before had them; `job_claim` stands on `job_take`.
+drop function if exists tenantry.job_claim(bytea, bytea, text, text[], uuid, int4, interval, int4);
+drop function if exists tenantry.job_take(bytea, bytea, text, text[], int2, uuid, uuid, int4, interval, int4, boolean);
 -- Up to so many jobs, one of each tenant in the order of their ids, round and round, and by turns of those that somebody asked for
 -- and those that schedules made: who has a hundred thousand waiting gets a turn like who has one. It begins with `p_lane`, in each
--- after the tenant whose turn was last. Tenants whose fence is not open wait.
+-- after the tenant whose turn was last. Tenants whose fence is not open wait. What waits of other kinds is not looked at.
+--
+-- `p_api_keys` says that the worker asks whether the API key of a job is still good: one of a version that does not know of keys
+-- gets no job of a key, which it would take for the application's own.
 create or replace function tenantry.job_take(
   p_msg bytea, p_mac bytea, p_worker text, p_kinds text[], p_lane int2, p_after_asked uuid, p_after_scheduled uuid, p_count int4,
-  p_lease interval, p_tenant_max int4, p_tidy boolean
+  p_lease interval, p_tenant_max int4, p_tidy boolean, p_api_keys boolean default false
 ) returns table (id uuid, tenant uuid, kind text, payload text, account uuid, role int2, attempt int2, attempts_max int2,
-                 lease int8, enqueued_at timestamptz, lane int2)
--- A plan that was made while the table was small has to do when it is large.
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $f$
+                 lease int8, enqueued_at timestamptz, lane int2, api_key uuid)
+-- A plan that was made while the table was small has to do when it is large, and is made once. What can't do without a node that is off
+-- has a price for which PostgreSQL would compile it.
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off
+set enable_hashjoin = off set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $f$
 #variable_conflict use_column
 declare
   v_nobody constant uuid := '00000000-0000-0000-0000-000000000000';
+  -- behind every tenant
+  v_end constant uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+  -- each once: a job that is found twice would be counted twice
+  v_kinds constant text[] := array(select distinct k.kind from unnest(p_kinds) k (kind));
   -- of each lane: whose turn was last; whether this is a pass over all tenants, not only over those after that one; how many this
-  -- pass has given; whether there is nothing more
+  -- pass has given; how many each tenant gives in it; whether there is nothing more
   v_after uuid[] := array[coalesce(p_after_asked, v_nobody), coalesce(p_after_scheduled, v_nobody)];
   v_whole boolean[] := array[v_after[1] = v_nobody, v_after[2] = v_nobody];
   v_in_pass int4[] := array[0, 0];
+  v_share int4[] := array[1, 1];
   v_empty boolean[] := array[false, false];
   v_lane int4 := case when p_lane = 1 then 2 else 1 end;
+  -- of each lane and kind, the first tenant after the last turn that has one waiting; `v_nobody` where that is to be found out
+  v_next uuid[] := array_fill(v_nobody, array[2 * cardinality(v_kinds)]);
+  v_place int4;
+  v_found record;
   v_tenant uuid;
-  v_open boolean;
-  v_job tenantry_private.job;
-  v_key tenantry_private.mac_key;
+  -- what that tenant has waiting, of the kinds that are asked for
+  v_of_kinds text[];
+  v_room int4;
+  -- what was taken, in its order: locked, and not changed before the end
+  v_tenants uuid[] := '{}';
+  v_ids uuid[] := '{}';
   v_claimed int4 := 0;
+  v_given int4;
 begin
   perform tenantry_private.require_worker(p_msg, p_mac);
   if p_tidy then
@@ -169,50 +238,91 @@ begin
     if v_empty[v_lane] then
       v_lane := 3 - v_lane;
     end if;
-    select j.tenant, exists (select from tenantry_private.fence f where f.tenant = j.tenant and f.state = 0) into v_tenant, v_open
-      from tenantry_private.job j
-     where j.state = 0 and j.lane = v_lane - 1 and j.tenant > v_after[v_lane] order by j.tenant limit 1;
-    if not found then
+    -- The next tenant; nothing is locked before it is known that it may have a turn. For each kind by the three, which only
+    -- `job_kind_turn` has an order of: by the tenant alone PostgreSQL may go through the primary key, and so through all that waits.
+    v_tenant := v_end;
+    v_of_kinds := '{}';
+    for v_kind in 1 .. cardinality(v_kinds) loop
+      v_place := (v_lane - 1) * cardinality(v_kinds) + v_kind;
+      if v_next[v_place] <= v_after[v_lane] then
+        select o.lane, o.kind, o.tenant into v_found
+          from tenantry_private.job o
+         where o.state = 0 and (o.lane, o.kind, o.tenant) > ((v_lane - 1)::int2, v_kinds[v_kind], v_after[v_lane])
+         order by o.lane, o.kind, o.tenant limit 1;
+        v_next[v_place] := case when v_found.lane = v_lane - 1 and v_found.kind = v_kinds[v_kind] then v_found.tenant else v_end end;
+      end if;
+      if v_next[v_place] < v_tenant then
+        v_tenant := v_next[v_place];
+        v_of_kinds := array[v_kinds[v_kind]];
+      elsif v_next[v_place] = v_tenant then
+        v_of_kinds := v_of_kinds || v_kinds[v_kind];
+      end if;
+    end loop;
+    if v_tenant = v_end then
       v_empty[v_lane] := v_whole[v_lane] and v_in_pass[v_lane] = 0;
+      -- Who gives anything has had a turn: what there is room for is shared by those.
+      v_share[v_lane] := case when v_whole[v_lane] then greatest(1, (p_count - v_claimed) / greatest(1, v_in_pass[v_lane])) else 1 end;
       v_after[v_lane] := v_nobody;
       v_whole[v_lane] := true;
       v_in_pass[v_lane] := 0;
+      -- From the beginning again.
+      for v_kind in 1 .. cardinality(v_kinds) loop
+        v_next[(v_lane - 1) * cardinality(v_kinds) + v_kind] := v_nobody;
+      end loop;
       continue;
     end if;
     v_after[v_lane] := v_tenant;
-    continue when not v_open;
+    continue when not exists (select from tenantry_private.fence f where f.tenant = v_tenant and f.state = 0);
+    v_room := least(v_share[v_lane], p_count - v_claimed);
     if p_tenant_max is not null then
       -- Two claims at once would both find room for one more; who comes second passes the tenant by.
       continue when not pg_try_advisory_xact_lock(hashtextextended('tenantry job ' || v_tenant, 0));
-      continue when (select count(*) from tenantry_private.job j where j.tenant = v_tenant and j.state = 1) >= p_tenant_max;
+      v_room := least(v_room, p_tenant_max - cardinality(array_positions(v_tenants, v_tenant))
+                        - (select count(*) from tenantry_private.job j where j.tenant = v_tenant and j.state = 1)::int4);
+      continue when v_room <= 0;
     end if;
-    update tenantry_private.job j
-       set state = 1, attempt = j.attempt + 1, lease = nextval('tenantry_private.job_lease'),
-           leased_until = clock_timestamp() + p_lease, worker = p_worker
-     where j.tenant = v_tenant and j.id = (select o.id from tenantry_private.job o
-                    where o.lane = v_lane - 1 and o.tenant = v_tenant and o.state = 0 and o.kind = any (p_kinds)
-                    order by o.priority desc, o.id limit 1 for update skip locked)
-    returning * into v_job;
-    continue when not found;
+    if cardinality(v_of_kinds) = 1 then
+      v_ids := v_ids || array(select o.id from tenantry_private.job o
+                               where o.lane = v_lane - 1 and o.kind = v_of_kinds[1] and o.tenant = v_tenant and o.state = 0
+                                 and o.id <> all (v_ids) and (p_api_keys or o.api_key is null)
+                               order by o.priority desc, o.id limit v_room for update skip locked);
+    else
+      v_ids := v_ids || tenantry_private.job_pick((v_lane - 1)::int2, v_tenant, v_of_kinds, v_room, v_ids, p_api_keys);
+    end if;
+    continue when cardinality(v_ids) = v_claimed;
     v_in_pass[v_lane] := v_in_pass[v_lane] + 1;
-    if v_key.kid is distinct from v_job.kid then
-      select * into v_key from tenantry_private.mac_key m where m.kid = v_job.kid and m.database_name = current_database();
-    end if;
-    if v_job.mac is distinct from sha256(v_key.ok || sha256(v_key.ik || tenantry_private.job_message(v_job))) then
-      update tenantry_private.job j
-         set state = 2, lease = null, leased_until = null, worker = null, failed_at = clock_timestamp(),
-             error = 'the row is not as this database signed it: it was changed by hand, or comes from another database'
-       where j.tenant = v_tenant and j.id = v_job.id;
-      continue;
-    end if;
-    v_claimed := v_claimed + 1;
+    v_tenants := v_tenants || array_fill(v_tenant, array[cardinality(v_ids) - v_claimed]);
+    v_claimed := cardinality(v_ids);
     v_lane := 3 - v_lane;
-    return query select v_job.id, v_job.tenant, v_job.kind, v_job.payload, v_job.account, v_job.role, v_job.attempt,
-                        v_job.attempts_max, v_job.lease, v_job.enqueued_at, v_job.lane;
   end loop;
+  if v_claimed = 0 then
+    return;
+  end if;
+  return query
+    with taken as (
+      update tenantry_private.job j
+         set state = 1, attempt = j.attempt + 1, lease = nextval('tenantry_private.job_lease'),
+             leased_until = clock_timestamp() + p_lease, worker = p_worker
+        from unnest(v_tenants, v_ids) with ordinality t (tenant, id, nth)
+       where j.tenant = t.tenant and j.id = t.id
+      returning t.nth, j as job
+    )
+    select (t.job).id, (t.job).tenant, (t.job).kind, (t.job).payload, (t.job).account, (t.job).role, (t.job).attempt,
+           (t.job).attempts_max, (t.job).lease, (t.job).enqueued_at, (t.job).lane, (t.job).api_key
+      from taken t join tenantry_private.mac_key m on m.kid = (t.job).kid and m.database_name = current_database()
+     where (t.job).mac = sha256(m.ok || sha256(m.ik || tenantry_private.job_message(t.job)))
+     order by t.nth;
+  get diagnostics v_given = row_count;
+  if v_given < v_claimed then
+    update tenantry_private.job j
+       set state = 2, lease = null, leased_until = null, worker = null, failed_at = clock_timestamp(),
+           error = 'the row is not as this database signed it: it was changed by hand, or comes from another database'
+      from unnest(v_tenants, v_ids) t (tenant, id)
+     where j.tenant = t.tenant and j.id = t.id and j.mac is distinct from tenantry_private.job_mac(j.kid, j);
+  end if;
 end $f$;
 
--- As workers of the version before call it.
+-- As workers of an earlier version call it.
 create or replace function tenantry.job_claim(
   p_msg bytea, p_mac bytea, p_worker text, p_kinds text[], p_after uuid, p_count int4, p_lease interval, p_tenant_max int4
 ) returns table (id uuid, tenant uuid, kind text, payload text, account uuid, role int2, attempt int2, attempts_max int2,

@@ -35,6 +35,7 @@ pub(crate) fn statements(tier: Tier) -> String {
         include_str!("private.sql"),
         of_tier,
         include_str!("jobs.sql"),
+        include_str!("job_backlog.sql"),
         include_str!("schedules.sql"),
         include_str!("history.sql"),
         include_str!("common.sql"),

@@ -51,6 +51,8 @@ create table if not exists tenantry_private.migration_step (
   done int4 not null,
   primary key (schema, version)
 );
+-- Of which text that is true; null where a program before version 9 noted it.
+alter table tenantry_private.migration_step add column if not exists checksum text;
 -- Which tenants have a migration of their data.
 create table if not exists tenantry_private.migration_tenant (
   schema text not null,

@@ -28,10 +28,12 @@ create table if not exists tenantry_private.schedule (
   mac bytea not null,
   primary key (tenant, everyone, name)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+-- The API key that set it, where one did.
+alter table tenantry_private.schedule add column if not exists api_key uuid;
 create index if not exists schedule_due on tenantry_private.schedule (coalesce(next_at, '-infinity')) where broken is null;
 create index if not exists schedule_everyone on tenantry_private.schedule (name, tenant) where everyone;
 
--- 218 bytes: as long as nothing else that this key signs.
+-- 218 bytes, and 234 where an API key set it: as long as nothing else that this key signs.
 create or replace function tenantry_private.schedule_mac(p_kid int4, p_schedule tenantry_private.schedule) returns bytea
 language sql stable
 begin atomic
@@ -41,14 +43,19 @@ begin atomic
            || int2send((p_schedule).missed) || int2send((p_schedule).priority) || int2send((p_schedule).attempts_max)
            || sha256(convert_to((p_schedule).name, 'UTF8')) || sha256(convert_to((p_schedule).cron, 'UTF8'))
            || sha256(convert_to((p_schedule).zone, 'UTF8')) || sha256(convert_to((p_schedule).kind, 'UTF8'))
-           || sha256(convert_to((p_schedule).payload, 'UTF8'))))
+           || sha256(convert_to((p_schedule).payload, 'UTF8'))
+           -- nothing where there is none: what was signed before there were any still holds
+           || coalesce(uuid_send((p_schedule).api_key), ''::bytea)))
     from tenantry_private.mac_key m where m.kid = p_kid and m.database_name = current_database();
 end;
 
+-- As the version before had it.
+drop function if exists tenantry.schedule_set(text, text, text, int2, text, text, int2, int2);
 -- Of the caller's tenant, as who says it and with the rights that this one has. The same name again takes the place of the earlier
 -- one, and keeps its times where they are the same.
 create or replace function tenantry.schedule_set(
-  p_name text, p_cron text, p_zone text, p_missed int2, p_kind text, p_payload text, p_priority int2, p_attempts_max int2
+  p_name text, p_cron text, p_zone text, p_missed int2, p_kind text, p_payload text, p_priority int2, p_attempts_max int2,
+  p_api_key uuid default null
 ) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
 declare
@@ -71,6 +78,7 @@ begin
   v_schedule.priority := p_priority;
   v_schedule.attempts_max := p_attempts_max;
   v_schedule.account := tenantry.account_id();
+  v_schedule.api_key := p_api_key;
   v_schedule.role := case when tenantry.has_role('owner') then 3 else 2 end;
   v_schedule.kid := (select kid from tenantry_private.mac_key order by created_at desc, kid desc limit 1);
   v_schedule.mac := tenantry_private.schedule_mac(v_schedule.kid, v_schedule);
@@ -81,13 +89,13 @@ create or replace function tenantry_private.schedule_put(p_new tenantry_private.
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $f$
 begin
   insert into tenantry_private.schedule as s
-    (tenant, everyone, name, cron, zone, missed, kind, payload, account, role, priority, attempts_max, kid, mac)
+    (tenant, everyone, name, cron, zone, missed, kind, payload, account, api_key, role, priority, attempts_max, kid, mac)
   values (p_new.tenant, p_new.everyone, p_new.name, p_new.cron, p_new.zone, p_new.missed, p_new.kind, p_new.payload, p_new.account,
-          p_new.role, p_new.priority, p_new.attempts_max, p_new.kid, p_new.mac)
+          p_new.api_key, p_new.role, p_new.priority, p_new.attempts_max, p_new.kid, p_new.mac)
   on conflict (tenant, everyone, name) do update
      set cron = excluded.cron, zone = excluded.zone, missed = excluded.missed, kind = excluded.kind, payload = excluded.payload,
-         account = excluded.account, role = excluded.role, priority = excluded.priority, attempts_max = excluded.attempts_max,
-         kid = excluded.kid, mac = excluded.mac,
+         account = excluded.account, api_key = excluded.api_key, role = excluded.role, priority = excluded.priority,
+         attempts_max = excluded.attempts_max, kid = excluded.kid, mac = excluded.mac,
          dealt_at = case when (s.cron, s.zone) = (excluded.cron, excluded.zone) and s.broken is null then s.dealt_at else clock_timestamp() end,
          next_at = case when (s.cron, s.zone) = (excluded.cron, excluded.zone) and s.broken is null then s.next_at end,
          broken = null;
@@ -225,13 +233,14 @@ begin
     v_job.kind := v_schedule.kind;
     v_job.payload := v_schedule.payload;
     v_job.account := v_schedule.account;
+    v_job.api_key := v_schedule.api_key;
     v_job.role := v_schedule.role;
     v_job.kid := (select kid from tenantry_private.mac_key order by created_at desc, kid desc limit 1);
     v_job.mac := tenantry_private.job_mac(v_job.kid, v_job);
     insert into tenantry_private.job
-      (id, tenant, kind, payload, account, role, state, lane, priority, run_at, attempts_max, unique_key, kid, mac)
-    values (v_job.id, v_job.tenant, v_job.kind, v_job.payload, v_job.account, v_job.role, 0, 1, v_schedule.priority, v_step.dealt,
-            v_schedule.attempts_max,
+      (id, tenant, kind, payload, account, api_key, role, state, lane, priority, run_at, attempts_max, unique_key, kid, mac)
+    values (v_job.id, v_job.tenant, v_job.kind, v_job.payload, v_job.account, v_job.api_key, v_job.role, 0, 1, v_schedule.priority,
+            v_step.dealt, v_schedule.attempts_max,
             case when v_schedule.everyone then 'every ' else 'schedule ' end || v_schedule.name || ' '
               || to_char(v_step.dealt at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
             v_job.kid, v_job.mac)

@@ -90,7 +90,7 @@ impl Key {
     }
 
     /// On which part of the object it is a comment; nothing where it is on the object itself, or no comment.
-    fn commented(&self) -> Option<Self> {
+    pub(super) fn commented(&self) -> Option<Self> {
         let (what, name) = self.name.split_once(' ').filter(|_| self.fact == Fact::Comment)?;
         let fact = match what {
             "column" => Fact::Column,

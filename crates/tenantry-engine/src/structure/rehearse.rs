@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tokio_postgres::Client;
 
 use crate::{
-    isolate::{Act, Step, Version},
+    isolate::{Act, Note, Step, Version},
     migrate::{self, ApplyError, Building, Mode, Patience, Target},
 };
 
@@ -38,6 +38,8 @@ pub struct Rehearsed {
     pub rewrites: Vec<String>,
     /// Tables whose rows it reads, all of them: validations, building indexes.
     pub scans: Vec<String>,
+    /// What isolation made of it, for people to read.
+    pub notes: Vec<Note>,
 }
 
 /// Lock modes, weakest first.
@@ -217,10 +219,18 @@ impl Seen {
     }
 
     fn told(self, version: &Version) -> Rehearsed {
+        let data = version.mode != Mode::Schema;
+        let mut notes = version.notes.clone();
+        // Without tenants and rows it would do nothing there; that PostgreSQL takes it was found out when it was derived.
+        notes.extend(data.then(|| Note {
+            line: 1,
+            object: version.name.clone(),
+            text: "not run on the copy: it works on rows, and how long that takes depends on them".to_owned(),
+        }));
         Rehearsed {
             version: version.version,
             name: version.name.clone(),
-            data: version.mode != Mode::Schema,
+            data,
             locks: self
                 .locks
                 .into_iter()
@@ -236,6 +246,7 @@ impl Seen {
                 .collect(),
             rewrites: self.rewrites,
             scans: self.scans,
+            notes,
         }
     }
 }

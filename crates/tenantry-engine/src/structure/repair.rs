@@ -7,7 +7,7 @@ use super::{
     compare::compare,
     difference::{Difference, Remedy},
     fact::Structure,
-    read::read,
+    read::{Ledger, read, read_ledger},
 };
 use crate::migrate::{self, ApplyError, Patience, Target};
 
@@ -20,8 +20,21 @@ pub struct Repaired {
     pub left: Option<String>,
 }
 
+/// What became of a repair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repair {
+    /// It ran; each difference, and what became of it.
+    Ran(Vec<Repaired>),
+    /// The placement has other migrations by now than the expected structure was made for. Nothing was run: it would have undone
+    /// what they did.
+    OtherLedger,
+}
+
 /// Compares again in the placement's turn, so that no roll-out changes it meanwhile, and runs what is safe: each difference
 /// in a transaction of its own, indexes while the table is written.
+///
+/// `expected` is what the migrations in `ledger` make. The turn may be long in coming, behind a roll-out: what the placement has is
+/// looked at once more when it has come.
 ///
 /// `client` is an administrator's connection that nobody else uses meanwhile.
 ///
@@ -37,10 +50,17 @@ pub async fn repair(
     target: &Target,
     tenant: Option<TenantId>,
     expected: &Structure,
+    ledger: &Ledger,
     patience: &Patience,
-) -> Result<Vec<Repaired>, ApplyError> {
+) -> Result<Repair, ApplyError> {
     migrate::take_turn(client, target, patience).await?;
-    let repaired = in_turn(client, target, tenant, expected, patience).await;
+    let repaired = match read_ledger(client, target).await {
+        Ok(found) if found == *ledger => in_turn(client, target, tenant, expected, patience)
+            .await
+            .map(Repair::Ran),
+        Ok(_) => Ok(Repair::OtherLedger),
+        Err(error) => Err(error.source.into()),
+    };
     // Where this fails the connection is gone, and the lock with it.
     let _ = client
         .batch_execute(&format!("select pg_advisory_unlock({})", migrate::turn_key(target)))
@@ -109,6 +129,7 @@ async fn together(
         migrate::roll_back(client).await?;
         let message = said(error)?;
         if message.locked && attempt < patience.lock_attempts {
+            migrate::ask_vacuum_to_leave(client, target).await?;
             tokio::time::sleep(std::time::Duration::from_millis(50) * attempt).await;
             continue;
         }

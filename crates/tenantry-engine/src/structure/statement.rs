@@ -262,15 +262,7 @@ fn index(key: &Key, wanted: &Value, found: Option<&Value>) -> Way {
             ),
         );
     }
-    let concurrently = |name: &str| {
-        let head = if is(wanted, "unique") {
-            "CREATE UNIQUE INDEX "
-        } else {
-            "CREATE INDEX "
-        };
-        let rest = plain.split_once(" ON ").map_or("", |(_, rest)| rest);
-        format!("{}concurrently {name} on {rest}", head.to_lowercase())
-    };
+    let concurrently = |name: &str| concurrently(name, wanted);
     let sql = match found {
         None => vec![concurrently(&name)],
         Some(found) if !is(found, "valid") => vec![format!("drop index concurrently {name}"), concurrently(&name)],
@@ -282,6 +274,14 @@ fn index(key: &Key, wanted: &Value, found: Option<&Value>) -> Way {
         ],
     };
     (sql, Remedy::SafeAlone)
+}
+
+/// The statement that makes an index, under this quoted name, while its table is written.
+pub(super) fn concurrently(name: &str, wanted: &Value) -> String {
+    let unique = if is(wanted, "unique") { "unique " } else { "" };
+    let plain = def(wanted).replacen(" ON ONLY ", " ON ", 1);
+    let rest = plain.split_once(" ON ").map_or("", |(_, rest)| rest);
+    format!("create {unique}index concurrently {name} on {rest}")
 }
 
 fn policy(key: &Key, wanted: &Value, names: &Names<'_>) -> String {

@@ -1,4 +1,4 @@
-//! What a tenant has in its database beside its tables: jobs, schedules, the history of its rows, and which migrations of data it has had.
+//! What a tenant has in its database beside its tables: jobs, schedules, and which migrations of data it has had.
 //!
 //! Jobs and schedules are signed with the key of their database. What the old database signed is signed anew by the new one; a row
 //! that was changed by hand keeps its signature, and with it stays the dead letter that it was.
@@ -59,38 +59,13 @@ pub async fn carry_jobs(source: &Client, target: &Client, tenant: TenantId) -> R
     Ok(all)
 }
 
-/// Takes the history of a tenant's rows from one database to another, where what was there of it is thrown away: it can be done again.
-/// Tells how many entries there are.
-///
-/// # Errors
-///
-/// Where a statement fails; drop both connections then.
-///
-/// # Cancel safety
-///
-/// As [`carry_jobs`].
-pub async fn carry_history(source: &Client, target: &Client, tenant: TenantId) -> Result<u64, TransferError> {
-    let failed = |error| TransferError::Copy {
-        table: "history".to_owned(),
-        source: error,
-    };
-    let columns = columns(target, "history").await?;
-    let tenant = tenant.as_uuid();
-    target
-        .batch_execute(&format!(
-            "begin; delete from tenantry_private.history where tenant = '{tenant}'"
-        ))
-        .await
-        .doing("make room for the history")?;
-    let read = format!("copy (select {columns} from tenantry_private.history where tenant = '{tenant}') to stdout");
-    let write = format!("copy tenantry_private.history ({columns}) from stdin");
-    let entries = stream(source, &read, target, &write).await.map_err(failed)?;
-    target.batch_execute("commit").await.doing("commit the history")?;
-    Ok(entries)
-}
-
 /// What one statement gives to another, piece by piece. Tells how many rows.
-async fn stream(source: &Client, read: &str, target: &Client, write: &str) -> Result<u64, tokio_postgres::Error> {
+pub(super) async fn stream(
+    source: &Client,
+    read: &str,
+    target: &Client,
+    write: &str,
+) -> Result<u64, tokio_postgres::Error> {
     let rows = source.copy_out(read).await?;
     let sink = target.copy_in(write).await?;
     pin_mut!(rows, sink);
@@ -138,7 +113,7 @@ async fn carry(source: &Client, target: &Client, tenant: TenantId, table: &Signe
     Ok(rows)
 }
 
-async fn columns(client: &Client, table: &str) -> Result<String, SqlError> {
+pub(super) async fn columns(client: &Client, table: &str) -> Result<String, SqlError> {
     let row = client
         .query_one(
             "select pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' order by a.attnum)

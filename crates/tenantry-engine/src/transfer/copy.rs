@@ -13,6 +13,7 @@ use tenantry_core::TenantId;
 use super::{
     End, Table, TransferError,
     end::of,
+    stream::{StreamName, note_copied, read_copied},
     tables,
     tables::Column,
     verify::{self, Verified},
@@ -93,10 +94,47 @@ pub async fn copy(
     snapshot: Option<&str>,
     tell: Tell<'_>,
 ) -> Result<Vec<Copied>, TransferError> {
+    copy_tables(source, target, tenant, snapshot, None, tell).await
+}
+
+/// The same of those tables that the stream's copy has not brought yet, each noted with its rows. Tells of all of them.
+///
+/// # Errors
+///
+/// See [`TransferError`]; drop both connections then.
+///
+/// # Cancel safety
+///
+/// Drop both connections; tables that were done are left out the next time.
+pub async fn copy_rest(
+    source: End<'_>,
+    target: End<'_>,
+    tenant: TenantId,
+    (snapshot, name): (&str, &StreamName),
+    tell: Tell<'_>,
+) -> Result<Vec<Copied>, TransferError> {
+    copy_tables(source, target, tenant, Some(snapshot), Some(name), tell).await
+}
+
+async fn copy_tables(
+    source: End<'_>,
+    target: End<'_>,
+    tenant: TenantId,
+    snapshot: Option<&str>,
+    noted: Option<&StreamName>,
+    tell: Tell<'_>,
+) -> Result<Vec<Copied>, TransferError> {
     let pairs = pairs(source, target).await?;
+    let mut copied = match noted {
+        Some(name) => read_copied(target.client, name).await?,
+        None => Vec::new(),
+    };
+    let rest: Vec<_> = pairs
+        .iter()
+        .filter(|pair| !copied.iter().any(|one| one.table == pair.source.name))
+        .collect();
     source.begin_reading(snapshot).await?;
-    let mut copied: Vec<Copied> = Vec::with_capacity(pairs.len());
-    for pair in &pairs {
+    for pair in rest {
         let (rows, bytes) = sum(&copied);
         let mut so_far = |more_rows: u64, more: u64| {
             tell(Progress {
@@ -108,7 +146,7 @@ pub async fn copy(
             });
         };
         so_far(0, 0);
-        let one = copy_table(source, target, pair, tenant, &mut so_far).await?;
+        let one = copy_table(source, target, pair, tenant, noted, &mut so_far).await?;
         copied.push(one);
     }
     source.roll_back().await;
@@ -137,6 +175,7 @@ async fn copy_table(
     target: End<'_>,
     pair: &Pair,
     tenant: TenantId,
+    noted: Option<&StreamName>,
     so_far: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Copied, TransferError> {
     target.begin_writing().await?;
@@ -170,12 +209,16 @@ async fn copy_table(
     }
     lively(pair, sink.feed(gathered.freeze())).await?;
     let rows = lively(pair, sink.finish()).await?;
-    target.commit().await?;
-    Ok(Copied {
+    let copied = Copied {
         table: pair.source.name.clone(),
         rows,
         bytes,
-    })
+    };
+    if let Some(name) = noted {
+        note_copied(target.client, name, &copied).await?;
+    }
+    target.commit().await?;
+    Ok(copied)
 }
 
 /// A server that keeps the connection and answers nothing must not keep the tenant waiting for ever.

@@ -4,24 +4,32 @@
 //! already. Nothing here closes or opens a fence: whoever calls has done so, or copies what goes on changing.
 
 mod beside;
+mod collations;
 mod copy;
 mod end;
 mod error;
+mod history;
+mod lingering;
 mod preflight;
 mod recheck;
 mod rows;
 mod sequences;
+mod statistics;
 pub mod stream;
 mod tables;
 mod verify;
 
-pub use beside::{carry_history, carry_jobs, carry_ledger, forget_ledger};
-pub use copy::{Copied, Progress, Tell, copy, copy_within};
+pub use beside::{carry_jobs, carry_ledger, forget_ledger};
+pub use collations::{Collations, collations};
+pub use copy::{Copied, Progress, Tell, copy, copy_rest, copy_within};
 pub use end::{End, may_transfer};
 pub use error::TransferError;
+pub use history::{HistoryAhead, carry_history};
+pub use lingering::{Lingering, before_a_fence, before_a_slot};
 pub use preflight::{Obstacle, Sides, obstacles};
 pub use recheck::{Rechecked, recheck};
 pub use rows::has_rows;
 pub use sequences::{Shared, carry_sequences};
+pub use statistics::renew_statistics;
 pub use tables::{Column, Identity, Table, tables};
 pub use verify::{Digest, TableDifference, Verified, foreign_rows, verify};

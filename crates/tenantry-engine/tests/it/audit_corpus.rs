@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use tenantry_engine::audit::{self, Report, Severity, Subject};
-use tenantry_testing::{TestDatabase, cluster, database_on, installation_id, second_cluster};
+use tenantry_testing::{TestDatabase, change_shared_rows, cluster, database_on, installation_id, second_cluster};
 use tokio_postgres::Client;
 
 pub(crate) const PRELUDE: &str = include_str!("../audit_corpus/prelude.sql");
@@ -149,8 +149,10 @@ impl World {
     }
 
     async fn build(&self, case: &Case) {
-        let sql = format!("savepoint corpus_case; {}\n; reset role", case.sql);
-        if let Err(error) = self.client.batch_execute(&sql).await {
+        self.client.batch_execute("savepoint corpus_case").await.unwrap();
+        // Some cases change what all worlds on the server share.
+        let sql = format!("rollback to savepoint corpus_case; {}\n; reset role", case.sql);
+        if let Err(error) = change_shared_rows(&self.client, &sql).await {
             panic!("{}: {:?}", case.name, error.as_db_error());
         }
     }

@@ -8,6 +8,7 @@ use tenantry_engine::{
     bootstrap::{self, BootstrapError, Bootstrapped, Credentials, DatabaseRequest},
     check, home, keys,
 };
+use tenantry_testing::change_shared_rows;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
@@ -423,8 +424,7 @@ async fn the_signed_tier_becomes_the_sealed_one_when_the_carrier_is_granted() {
     let superuser = fixture.superuser().await;
     let seal = Roles::of(&fixture.installation).seal;
     let carrier = tenantry_engine::seal::CARRIER;
-    superuser
-        .batch_execute(&format!("grant set on parameter {carrier} to {seal}"))
+    change_shared_rows(&superuser, &format!("grant set on parameter {carrier} to {seal}"))
         .await
         .unwrap();
     let made = fixture.again().await;
@@ -447,8 +447,7 @@ async fn the_signed_tier_becomes_the_sealed_one_when_the_carrier_is_granted() {
         session.notes_as(fixture.a).await.unwrap(),
         [format!("of {}", fixture.a)]
     );
-    superuser
-        .batch_execute(&format!("revoke set on parameter {carrier} from {seal}"))
+    change_shared_rows(&superuser, &format!("revoke set on parameter {carrier} from {seal}"))
         .await
         .unwrap();
 }

@@ -5,6 +5,7 @@ use tenantry_engine::{
     bootstrap::{self, BootstrapError, DatabaseRequest},
     check,
 };
+use tenantry_testing::change_shared_rows;
 
 use crate::seal_support::{Fixture, in_each_tier, sealed};
 
@@ -65,13 +66,13 @@ async fn each_way_around_row_security_is_found() {
         ("view-bypasses", format!("create view app.peek as select * from app.note; grant select on app.peek to {app}"), "drop view app.peek".to_owned()),
         ("role-setting", format!("alter role {app} set row_security = off"), format!("alter role {app} reset row_security")),
     ] {
-        superuser.batch_execute(&breaks).await.unwrap();
+        change_shared_rows(&superuser, &breaks).await.unwrap();
         let findings = check::application_role(&fixture.client, &fixture.made.app_role).await.unwrap();
         let codes: Vec<&str> = findings.found.iter().map(|finding| finding.code.as_str()).collect();
         assert!(codes.contains(&code), "{breaks}: {codes:?}");
         let refused = findings.accept().unwrap_err().to_string();
         assert!(refused.contains(&fixture.made.app_role), "{refused}");
-        superuser.batch_execute(&mends).await.unwrap();
+        change_shared_rows(&superuser, &mends).await.unwrap();
         let findings = check::application_role(&fixture.client, &fixture.made.app_role).await.unwrap();
         assert!(findings.found.is_empty(), "{mends}: {findings}");
     }

@@ -84,6 +84,47 @@ async fn each_tenant_goes_on_behind_the_tenants_that_have_it() {
 }
 
 #[tokio::test]
+async fn data_that_some_tenants_have_is_not_edited_for_the_others() {
+    let world = filled().await;
+    world
+        .as_tenant(tenant(2), "insert into t (id) values (100)")
+        .await
+        .expect("is in the way");
+    let with = async |n: i32| {
+        let text = format!("-- tenantry: each tenant\nupdate t set n = {n};\ninsert into t (id) values (100);");
+        derived(&files(&[TABLES, ("0002_data.sql", text.as_str())]))
+            .await
+            .expect("derives")
+    };
+    let tenants = [tenant(1), tenant(2)];
+    // Nobody has it yet: it may become another one.
+    let error = world
+        .apply_for(&with(7).await, &[tenant(2)])
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with("0002_data.sql:3: "), "{error}");
+    let all = with(8).await;
+    let error = world.apply_for(&all, &tenants).await.unwrap_err().to_string();
+    assert!(error.starts_with("0002_data.sql:3: "), "{error}");
+    world
+        .as_tenant(tenant(2), "delete from t where id = 100")
+        .await
+        .expect("mends");
+    let error = world.apply_for(&with(9).await, &tenants).await.unwrap_err().to_string();
+    assert!(
+        error.contains("0002_data.sql") && error.contains("undo the change"),
+        "{error}"
+    );
+    world.apply_for(&all, &tenants).await.expect("goes on");
+    assert_eq!(world.all("select count(*) from app.t where n = 8").await, "4");
+    assert_eq!(
+        world.all("select count(*) from tenantry_private.migration_step").await,
+        "0"
+    );
+}
+
+#[tokio::test]
 async fn all_tenants_runs_once_over_every_row() {
     let world = filled().await;
     let all = derived(&files(&[

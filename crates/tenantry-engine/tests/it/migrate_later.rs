@@ -1,5 +1,7 @@
 //! Later migrations over tenants that have rows.
 
+use tenantry_engine::isolate::Act;
+
 use crate::support::{World, derived, files, tenant};
 
 const FIRST: (&str, &str) = (
@@ -105,6 +107,36 @@ async fn a_foreign_key_not_valid_is_checked_when_it_is_validated() {
         "true"
     );
     assert_eq!(forced(&world).await, "0");
+}
+
+/// Each step of such a file is committed by itself.
+#[tokio::test]
+async fn without_a_transaction_no_table_stays_unforced_between_two_steps() {
+    let world = filled().await;
+    let add = (
+        "0002_add.sql",
+        "-- tenantry: no transaction\nalter table tasks add constraint fk foreign key (project_id) references projects;",
+    );
+    let all = derived(&files(&[FIRST, add])).await.expect("derives");
+    let texts = all.versions[1].steps.iter().filter_map(|step| match &step.act {
+        Act::Sql(text) => Some(text.as_str()),
+        _ => None,
+    });
+    let texts: Vec<_> = texts
+        .filter(|text| text.contains("no force row level security"))
+        .collect();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(
+        texts[0].contains("add constraint") && texts[0].ends_with("\" force row level security"),
+        "{texts:?}"
+    );
+    // The index below the key is built while the table is written.
+    let built = all.versions[1].steps.iter();
+    let built = built.filter(|step| matches!(step.act, Act::Concurrent { .. }));
+    assert_eq!(built.count(), 1);
+    world.apply(&all).await.expect("applies");
+    assert_eq!(forced(&world).await, "0");
+    assert_eq!(world.index("tenantry_fk_child").await.matches("tenant_id").count(), 1);
 }
 
 #[tokio::test]

@@ -165,3 +165,55 @@ async fn a_file_without_a_transaction_goes_on_where_it_stopped() {
         "0"
     );
 }
+
+#[tokio::test]
+async fn a_half_applied_file_that_was_edited_is_refused_until_it_is_as_it_was() {
+    let world = World::new().await;
+    world.migrate(&[ONE]).await;
+    let rows = "insert into app.a (tenant_id, id)
+                values ('00000000-0000-0000-0000-000000000001', 1), ('00000000-0000-0000-0000-000000000002', 1)";
+    world.run(rows).await;
+    let with = async |column: &str| {
+        let text = format!(
+            "-- tenantry: no transaction\nalter table a add column {column} int;\ncreate unique index concurrently a_one on a ((1));"
+        );
+        derived(&files(&[ONE, ("0002_two.sql", text.as_str())]))
+            .await
+            .expect("derives")
+    };
+    // A tenant has two rows of which there may be one.
+    world
+        .run("insert into app.a (tenant_id, id) values ('00000000-0000-0000-0000-000000000001', 2)")
+        .await;
+    let all = with("n").await;
+    let error = world.apply(&all).await.unwrap_err().to_string();
+    assert!(error.starts_with("0002_two.sql:3: "), "{error}");
+    world.run("delete from app.a where id = 2").await;
+
+    let error = world.apply(&with("m").await).await.unwrap_err().to_string();
+    assert!(
+        error.contains("0002_two.sql") && error.contains("undo the change"),
+        "{error}"
+    );
+    assert_eq!(
+        world.all("select max(version) from tenantry_private.migration").await,
+        "1"
+    );
+    assert_eq!(world.apply(&all).await.expect("goes on").versions, [2]);
+}
+
+#[tokio::test]
+async fn progress_of_an_older_program_is_believed() {
+    let world = World::new().await;
+    world.migrate(&[ONE]).await;
+    let text = "-- tenantry: no transaction\nalter table a add column n int;\nalter table a add column m int;";
+    let all = derived(&files(&[ONE, ("0002_two.sql", text)])).await.expect("derives");
+    // Of the twin's steps the first is the first column.
+    world
+        .run(
+            "alter table app.a add column n int;
+             insert into tenantry_private.migration_step (schema, version, done) values ('app', 2, 1)",
+        )
+        .await;
+    assert_eq!(world.apply(&all).await.expect("goes on").versions, [2]);
+}

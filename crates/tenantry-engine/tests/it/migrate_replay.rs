@@ -2,7 +2,7 @@
 
 use tenantry_engine::{
     isolate::Derived,
-    migrate::{Patience, Replayed, prepare_replay, replay},
+    migrate::{Patience, Replayed, prepare_replay, replay, settle},
 };
 
 use crate::support::{World, derived, files};
@@ -66,6 +66,19 @@ async fn two_versions_go_in_one_message_and_are_as_if_applied() {
 }
 
 #[tokio::test]
+async fn settling_tells_whether_a_version_is_there() {
+    let world = World::new().await;
+    let all = of(&[ONE, TWO]).await;
+    world.migrate(&[ONE]).await;
+    assert!(!settle(&world.admin, "app", 2).await.unwrap());
+    assert_eq!(replayed(&world, &all, 1).await, Replayed::Applied);
+    let before = world.all(LEDGER).await;
+    assert!(settle(&world.admin, "app", 2).await.unwrap());
+    assert!(!settle(&world.admin, "other", 2).await.unwrap());
+    assert_eq!(world.all(LEDGER).await, before);
+}
+
+#[tokio::test]
 async fn a_ledger_that_is_not_as_expected_stays_as_it_is() {
     let world = World::new().await;
     let all = of(&[ONE, TWO, THREE]).await;
@@ -125,5 +138,25 @@ async fn what_needs_more_than_a_transaction_goes_step_by_step() {
         let all = of(&[ONE, more]).await;
         assert_eq!(replayed(&world, &all, 1).await, Replayed::NotThisWay, "{}", more.0);
     }
+    assert_eq!(world.all(LEDGER).await, "1 0001_one.sql");
+}
+
+#[tokio::test]
+async fn a_version_that_is_half_applied_is_not_taken_for_a_new_one() {
+    let world = World::new().await;
+    world.migrate(&[ONE]).await;
+    let steps = (
+        "0002_two.sql",
+        "-- tenantry: no transaction\nalter table a add column n int;\nalter table a add check (id > 0);",
+    );
+    world
+        .run("insert into app.a (tenant_id, id) values (gen_random_uuid(), 0)")
+        .await;
+    let error = world.apply(&of(&[ONE, steps]).await).await.unwrap_err().to_string();
+    assert!(error.starts_with("0002_two.sql:3: "), "{error}");
+    let edited = of(&[ONE, ("0002_two.sql", "alter table a add column m int;")]).await;
+    assert_eq!(replayed(&world, &edited, 1).await, Replayed::NotThisWay);
+    let error = world.apply(&edited).await.unwrap_err().to_string();
+    assert!(error.contains("undo the change"), "{error}");
     assert_eq!(world.all(LEDGER).await, "1 0001_one.sql");
 }

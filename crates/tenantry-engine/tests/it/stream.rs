@@ -10,8 +10,8 @@ use tenantry_engine::{
         recheck,
         stream::{
             Applier, Difference, Direction, Plan, StreamError, StreamName, Until, Way, begin_position, compare,
-            drop_publication, drop_slot, emit_marker, forget_position, list_publications, list_slots, make_publication,
-            make_slot, pair, prepare_target, read_position,
+            drop_publication, drop_slot, emit_marker, forget_position, hindrance_of_server, list_publications,
+            list_slots, make_publication, make_slot, pair, prepare_target, read_position, snapshot_beside,
         },
     },
 };
@@ -668,6 +668,26 @@ async fn what_a_move_made_is_found_and_dropped_and_what_others_made_stays() {
     assert_eq!(forget_position(&mover, &world.name).await.unwrap(), Outcome::AlreadySo);
     let started = world.start().await;
     assert!(matches!(&started, Err(StreamError::NoPosition)), "{started:?}");
+}
+
+/// A move has a slot, and takes another one for the moment in which it compares.
+#[tokio::test]
+async fn a_server_with_one_slot_left_has_too_few() {
+    let mut options = logical();
+    options
+        .settings
+        .push(("max_replication_slots".to_owned(), "2".to_owned()));
+    let own = own_cluster(options).await;
+    let world = World::new(own.cluster(), own.cluster()).await;
+    assert_eq!(hindrance_of_server(&world.source.admin).await.unwrap(), None);
+    let take = |name: &str| format!("select pg_create_physical_replication_slot('{name}')");
+    world.source.run(&take("theirs")).await;
+    let why = hindrance_of_server(&world.source.admin).await.unwrap().unwrap();
+    assert!(why.contains("1 replication slots left, and a move takes 2"), "{why}");
+    // Somebody takes it although there were enough when the move was planned.
+    world.source.run(&take("theirs_too")).await;
+    let made = snapshot_beside(world.source.endpoint(), &world.name, Duration::from_secs(5)).await;
+    assert!(matches!(&made, Err(error) if error.is_full()), "{made:?}");
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use tenantry_core::TenantId;
 use tenantry_engine::{
     isolate::Derived,
     transfer::{
-        End, Shared, TransferError, Verified, carry_history, carry_jobs, carry_sequences, copy, copy_within,
-        foreign_rows, verify,
+        End, HistoryAhead, Shared, TransferError, Verified, carry_history, carry_jobs, carry_sequences, copy,
+        copy_within, foreign_rows, verify,
     },
 };
 use tenantry_sql::Identifier;
@@ -355,7 +355,10 @@ async fn the_history_of_rows_goes_along_whole_and_no_other_tenants() {
         one.as_tenant(tenant(who), acts).await.unwrap();
     }
     for _ in 0..2 {
-        assert_eq!(carry_history(&one.admin, &other.admin, tenant(1)).await.unwrap(), 4);
+        assert_eq!(
+            carry_history(&one.admin, &other.admin, tenant(1), None).await.unwrap(),
+            4
+        );
     }
     let whole = "select string_agg(h::text, chr(10) order by h.id) from tenantry_private.history h";
     let first = format!("{whole} where h.tenant = '{}'", tenant(1));
@@ -365,4 +368,59 @@ async fn the_history_of_rows_goes_along_whole_and_no_other_tenants() {
         "8",
         "the old home's stay until it is removed"
     );
+}
+
+/// All but the last of it goes while the tenant works; what comes late, and what is taken out meanwhile, is not lost or kept.
+#[tokio::test]
+async fn a_long_history_is_brought_before_the_fence_closes() {
+    let (one, other) = (World::new().await, World::new().await);
+    let asked = "-- tenantry: history notes\ncreate table notes (id int primary key, text text);\n";
+    let asked = derived(&files(&[("0001_notes.sql", asked)])).await.unwrap();
+    for world in [&one, &other] {
+        world.apply(&asked).await.unwrap();
+    }
+    let write = "insert into notes select n, 'a' from generate_series(1, 5500) as n";
+    one.as_tenant(tenant(1), write).await.unwrap();
+    one.as_tenant(tenant(2), "insert into notes values (1, 'b')")
+        .await
+        .unwrap();
+    // An hour old.
+    one.run(
+        "update tenantry_private.history
+            set at = at - interval '1 h', id = tenantry_private.history_id(at - interval '1 h', substr(uuid_send(id), 9))",
+    )
+    .await;
+    let bring = async || {
+        let mut ahead = HistoryAhead::begin(&one.admin, &other.admin, tenant(1))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(ahead.bring(&one.admin, &other.admin, tenant(1)).await.unwrap());
+        assert!(!ahead.bring(&one.admin, &other.admin, tenant(1)).await.unwrap());
+        ahead
+    };
+    let carry = async |ahead| {
+        carry_history(&one.admin, &other.admin, tenant(1), Some(ahead))
+            .await
+            .unwrap()
+    };
+    let whole = "select count(*) || ' ' || coalesce(md5(string_agg(h::text, chr(10) order by h.id)), '') from tenantry_private.history h";
+    let first = format!("{whole} where h.tenant = '{}'", tenant(1));
+
+    let ahead = bring().await;
+    one.as_tenant(tenant(1), "update notes set text = 'late' where id <= 3")
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        assert_eq!(carry(&ahead).await, 3, "what came since");
+    }
+    assert_eq!(other.all(whole).await, one.all(&first).await);
+
+    let ahead = bring().await;
+    one.run(
+        "delete from tenantry_private.history where id in (select id from tenantry_private.history order by id limit 5)",
+    )
+    .await;
+    carry(&ahead).await;
+    assert_eq!(other.all(whole).await, one.all(&first).await);
 }

@@ -17,15 +17,16 @@ const SESSION_FUNCTIONS: &str = "function tenantry.enter(bytea, bytea), tenantry
 /// What tells who holds the key how far a server and its replicas are.
 const REPLICA_FUNCTIONS: &str = "function tenantry.log_position(bytea, bytea)";
 /// What enqueues jobs and ends them in the tenant's own transaction, and what a worker calls, with a token of its own.
-const JOB_FUNCTIONS: &str = "function tenantry.enqueue(uuid, text, text, interval, int2, int2, text), tenantry.job_done(uuid, int8), \
-    tenantry.job_take(bytea, bytea, text, text[], int2, uuid, uuid, int4, interval, int4, boolean), \
+const JOB_FUNCTIONS: &str = "function tenantry.enqueue(uuid, text, text, interval, int2, int2, text, uuid), \
+    tenantry.job_done(uuid, int8), \
+    tenantry.job_take(bytea, bytea, text, text[], int2, uuid, uuid, int4, interval, int4, boolean, boolean), \
     tenantry.job_claim(bytea, bytea, text, text[], uuid, int4, interval, int4), \
     tenantry.job_beat(bytea, bytea, uuid[], uuid[], int8[], interval), \
     tenantry.job_failed(bytea, bytea, uuid, uuid, int8, text, interval), \
     tenantry.job_release(bytea, bytea, uuid[], uuid[], int8[], interval), tenantry.job_list(int2[], uuid, int4), \
     tenantry.job_retry(uuid), tenantry.job_remove(uuid)";
 /// What makes jobs by the clock: for the tenant's own session, and for workers.
-const SCHEDULE_FUNCTIONS: &str = "function tenantry.schedule_set(text, text, text, int2, text, text, int2, int2), \
+const SCHEDULE_FUNCTIONS: &str = "function tenantry.schedule_set(text, text, text, int2, text, text, int2, int2, uuid), \
     tenantry.schedule_list(), tenantry.schedule_remove(text), \
     tenantry.schedule_everyone(bytea, bytea, text, text, text, int2, text, text, int2, int2, int2, int4), \
     tenantry.schedule_due(bytea, bytea, text[], text[], int4), \
@@ -48,6 +49,7 @@ const KEY_FUNCTIONS: &str = "function tenantry_private.key_add(int4, bytea, byte
 const MIGRATION_FUNCTIONS: &str = "function tenantry_private.act_for(uuid), tenantry_private.act_done(uuid)";
 /// What a purge takes a tenant's jobs and history with, and operators look after them with.
 const OPERATOR_FUNCTIONS: &str = "function tenantry_private.job_purge(uuid, int4), tenantry_private.job_count(uuid), \
+    tenantry_private.job_backlog(int4), \
     tenantry_private.job_list(uuid, text, int2[], uuid, uuid, int4), tenantry_private.job_retry(uuid, uuid, text, int4), \
     tenantry_private.job_remove(uuid, uuid, text, int4), tenantry_private.history_purge(uuid, int4)";
 

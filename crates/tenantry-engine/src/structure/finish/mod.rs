@@ -6,7 +6,7 @@
 //! migrations themselves are there.
 
 mod census;
-mod order;
+pub(super) mod order;
 mod write;
 
 use tenantry_core::InstallationId;

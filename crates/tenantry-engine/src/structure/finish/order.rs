@@ -10,11 +10,11 @@ use crate::{
 };
 
 /// An object by kind and name, as the facts name it.
-pub(super) type Object = (Class, String);
+pub(in crate::structure) type Object = (Class, String);
 
 /// What needs what.
 #[derive(Debug, Default)]
-pub(super) struct Needs {
+pub(in crate::structure) struct Needs {
     /// Without which an object can't be made.
     hard: BTreeMap<Object, BTreeSet<Object>>,
     /// What a foreign key points to, which can be made later.
@@ -24,7 +24,7 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    pub(super) async fn read(client: &Client, target: &Target) -> Result<Self, ApplyError> {
+    pub(in crate::structure) async fn read(client: &Client, target: &Target) -> Result<Self, ApplyError> {
         let rows = client
             .query_typed(include_str!("order.sql"), &[(&target.schema.to_string(), Type::TEXT)])
             .await?;
@@ -51,7 +51,7 @@ impl Needs {
     }
 
     /// Where a foreign key points.
-    pub(super) fn target(&self, table: &str, key: &str) -> Option<&str> {
+    pub(in crate::structure) fn target(&self, table: &str, key: &str) -> Option<&str> {
         self.targets
             .get(&(table.to_owned(), key.to_owned()))
             .map(String::as_str)
@@ -59,7 +59,7 @@ impl Needs {
 
     /// The objects so that each comes after what it needs, and as far as there is no circle after what its keys point to. `None`
     /// where two need each other.
-    pub(super) fn sorted(&self, objects: impl IntoIterator<Item = Object>) -> Option<Vec<Object>> {
+    pub(in crate::structure) fn sorted(&self, objects: impl IntoIterator<Item = Object>) -> Option<Vec<Object>> {
         let mut walk = Walk {
             needs: self,
             done: BTreeSet::new(),

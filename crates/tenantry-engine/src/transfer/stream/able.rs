@@ -59,6 +59,9 @@ pub async fn hindrance_of_tables(admin: &Client, schema: &str) -> Result<Option<
     }))
 }
 
+/// Slots and senders of one move: the stream's, and one more of each while both sides are compared.
+const TAKEN: i64 = 2;
+
 /// The same as far as it lies in the server, whichever of its databases is connected.
 ///
 /// # Errors
@@ -85,11 +88,35 @@ pub async fn hindrance_of_server(admin: &Client) -> Result<Option<String>, SqlEr
         Some(format!(
             "the server has wal_level = {level}, and changes are told with wal_level = logical (which takes a restart)"
         ))
-    } else if slots < 1 {
-        Some("the server has no replication slot left (max_replication_slots)".to_owned())
-    } else if senders < 1 {
-        Some("the server has no WAL sender left (max_wal_senders)".to_owned())
+    } else if slots < TAKEN {
+        Some(format!(
+            "the server has {slots} replication slots left, and a move takes {TAKEN} (max_replication_slots)"
+        ))
+    } else if senders < TAKEN {
+        Some(format!(
+            "the server has {senders} WAL senders left, and a move takes {TAKEN} (max_wal_senders)"
+        ))
     } else {
         None
     })
+}
+
+/// Whether the connected server keeps its log for a slot however long nobody takes it: then a move that takes long can fill its disk.
+///
+/// # Errors
+///
+/// Where the server can't be asked.
+///
+/// # Cancel safety
+///
+/// It only reads.
+pub async fn keeps_log_without_bound(client: &Client) -> Result<bool, SqlError> {
+    let row = client
+        .query_one(
+            "select pg_catalog.current_setting('max_slot_wal_keep_size') = '-1'",
+            &[],
+        )
+        .await
+        .doing("ask for how long the server keeps its log")?;
+    Ok(row.get(0))
 }

@@ -1,7 +1,7 @@
 //! The applier: reads the source's transactions and commits them at the target, each exactly once.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -113,6 +113,8 @@ pub struct Applier {
     done: Applied,
     /// The rows that were written since [`Self::track`].
     touched: Option<Touched>,
+    /// The tables whose changes count, by plain name; all, where there are none.
+    only: Option<HashSet<String>>,
     /// A run was begun and did not end well.
     doubtful: bool,
 }
@@ -168,6 +170,7 @@ impl Applier {
                 ..Applied::default()
             },
             touched: None,
+            only: None,
             doubtful: false,
         })
     }
@@ -180,6 +183,12 @@ impl Applier {
     /// What was done so far.
     pub fn applied(&self) -> Applied {
         self.done
+    }
+
+    /// Brings from now on the changes of these tables, by plain name, and leaves out those of all others: whoever asks for it copies
+    /// these from a later moment.
+    pub fn only(&mut self, tables: impl IntoIterator<Item = String>) {
+        self.only = Some(tables.into_iter().collect());
     }
 
     /// Keeps from now on which rows are written, and forgets those of before.
@@ -340,6 +349,9 @@ impl Applier {
 
     async fn change(&mut self, change: Message) -> Result<(), StreamError> {
         let (relation, table) = self.table(&change)?;
+        if self.only.as_ref().is_some_and(|only| !only.contains(&table.name)) {
+            return Ok(());
+        }
         if self.open_rows == 0 {
             self.opened = Instant::now();
         }

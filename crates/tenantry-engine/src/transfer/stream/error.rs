@@ -114,6 +114,13 @@ pub enum StreamError {
     Name(#[from] tenantry_sql::IdentifierError),
 }
 
+impl StreamError {
+    /// The source has no slot or sender left at this moment.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Source { source, .. } if matches!(source.code(), Some("53400" | "53300")))
+    }
+}
+
 /// Says what a call on the replication connection was for.
 pub(super) trait AtSource<T> {
     /// As in "could not …".

@@ -4,12 +4,12 @@
 //! has none of it and its version stays. The mover may use it: `tenantry_private`, with the keys, stays closed to everybody, and
 //! every bootstrap closes it again.
 
-use tenantry_core::InstallationId;
+use tenantry_core::{InstallationId, OperationId};
 use tenantry_sql::Literal;
 use tenantry_wire::replication::Lsn;
-use tokio_postgres::{Client, GenericClient, types::PgLsn};
+use tokio_postgres::{Client, GenericClient, Row, types::PgLsn};
 
-use super::{StreamError, StreamName};
+use super::{StreamError, StreamName, copied::forget_copied};
 use crate::{
     home::Outcome,
     roles::Roles,
@@ -44,8 +44,16 @@ pub async fn prepare_target(admin: &Client, installation: &InstallationId) -> Re
            moved_at timestamptz not null default pg_catalog.now()
          );
          revoke all on tenantry_move.position from public;
+         create table if not exists tenantry_move.copied (
+           stream text not null,
+           table_name text not null,
+           rows int8 not null,
+           bytes int8 not null,
+           primary key (stream, table_name)
+         );
+         revoke all on tenantry_move.copied from public;
          grant usage on schema tenantry_move to {mover};
-         grant select, insert, update, delete on tenantry_move.position to {mover};
+         grant select, insert, update, delete on tenantry_move.position, tenantry_move.copied to {mover};
          commit"
     );
     let made = admin.batch_execute(&sql).await;
@@ -99,26 +107,52 @@ pub async fn read_position(client: &impl GenericClient, name: &StreamName) -> Re
     Ok(row.map(|row| Lsn(row.get::<_, PgLsn>(0).into())))
 }
 
-/// Forgets a stream whose move has ended: no applier starts or goes on any more.
+/// The moves of this installation whose streams have a position in the connected database.
 ///
 /// # Errors
 ///
-/// Where a statement fails.
-pub async fn forget_position(client: &impl GenericClient, name: &StreamName) -> Result<Outcome, StreamError> {
-    let there = client
+/// Where the database can't be asked.
+///
+/// # Cancel safety
+///
+/// It only reads.
+pub async fn list_positions(client: &Client, installation: &InstallationId) -> Result<Vec<OperationId>, StreamError> {
+    if !has_positions(client).await? {
+        return Ok(Vec::new());
+    }
+    let rows = client
+        .query("select stream from tenantry_move.position order by 1", &[])
+        .await
+        .doing("list the positions of streams")?;
+    let name = |row: &Row| StreamName::parse(installation, row.get(0));
+    Ok(rows.iter().filter_map(name).map(|name| name.operation()).collect())
+}
+
+async fn has_positions(client: &impl GenericClient) -> Result<bool, SqlError> {
+    let row = client
         .query_one(
             "select pg_catalog.to_regclass('tenantry_move.position') is not null",
             &[],
         )
         .await
         .doing("look for the table of positions")?;
-    if !there.get::<_, bool>(0) {
+    Ok(row.get(0))
+}
+
+/// Forgets a stream whose move has ended, or whose copy begins anew: no applier starts or goes on any more, and no table counts as copied.
+///
+/// # Errors
+///
+/// Where a statement fails.
+pub async fn forget_position(client: &impl GenericClient, name: &StreamName) -> Result<Outcome, StreamError> {
+    if !has_positions(client).await? {
         return Ok(Outcome::AlreadySo);
     }
     let forgotten = client
         .execute("delete from tenantry_move.position where stream = $1", &[&name.text()])
         .await
         .doing("forget the stream's position")?;
+    forget_copied(client, name).await?;
     Ok(match forgotten {
         0 => Outcome::AlreadySo,
         _ => Outcome::Done,
