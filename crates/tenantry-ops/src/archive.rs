@@ -5,6 +5,7 @@ mod compare;
 mod copy;
 mod export;
 mod fit;
+mod ids;
 mod import;
 
 use std::path::Path;
@@ -13,6 +14,7 @@ pub use compare::Compared;
 pub use copy::CloneRequest;
 pub use export::Exported;
 pub use fit::Unfit;
+pub use ids::RowIds;
 pub use import::ImportRequest;
 use tenantry_catalog::CatalogError;
 use tenantry_engine::archive::{ArchiveError, ArchiveKey, MaskError, Signer, Unpacker};

@@ -21,7 +21,7 @@ use crate::{Ops, runner::administer};
 const KEPT: Duration = Duration::from_secs(20);
 /// In how many databases: each is a connection beside those of the application.
 const DATABASES_MAX: usize = 8;
-/// A backend keeps what it knows of each table it has met, some 17 kB.
+/// A backend keeps what it knows of each table it has met, 17 to 35 kB.
 const USES_MAX: u32 = 50;
 /// Cleaning takes one round trip.
 const PATIENCE: Duration = Duration::from_secs(2);

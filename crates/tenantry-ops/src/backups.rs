@@ -3,14 +3,18 @@
 //! The store needs no trust: what stands there opens with the tenant's key only, which is in the catalog, and is signed by this
 //! installation inside of that. A tenant that is purged loses its key first: copies of its backups, wherever they are, are noise.
 
+mod drill;
+mod in_place;
 mod restore;
 mod retention;
 mod schedule;
 mod store;
 mod write;
 
-pub use restore::{Drilled, RestoreRequest};
+pub use drill::Drilled;
+pub use restore::RestoreRequest;
 pub use retention::Retention;
+pub use schedule::{BACKUP_INTERVAL_MAX, BACKUP_INTERVAL_MIN, BackupSchedule};
 pub use store::{BackupStore, BackupStoreError};
 
 use tenantry_catalog::{CatalogError, backup};
@@ -41,6 +45,18 @@ pub enum BackupError {
     /// Another process is at it.
     #[error("a backup of this tenant is being written: wait for it")]
     Busy,
+    /// Nobody means so short an interval, or so long a one.
+    #[error("a tenant is backed up every 30 seconds to 10 years, or never: 0")]
+    Interval,
+    /// Somebody writes in it, and does not end.
+    #[error(
+        "transactions stay open in the tenant's database ({}): end them, or try again",
+        transactions.join(", ")
+    )]
+    InUse {
+        /// Virtual ids, or `prepared <name>`.
+        transactions: Vec<String>,
+    },
     /// Its tables have another version.
     #[error(
         "the backup has other migrations than the tenant's tables: restore it beside the tenant (without --in-place)"

@@ -1,9 +1,10 @@
 //! How many of what there is in the fleet, for metrics.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use tenantry_catalog::{
     CatalogError, fleet_state,
+    job_backlog::{self, JobBacklog},
     operation::{self, OperationKind},
     tenant,
 };
@@ -23,6 +24,10 @@ pub struct FleetCounts {
     pub behind: i64,
     /// Schemas that could not be migrated at the last attempt.
     pub migration_failures: i64,
+    /// Jobs that wait and are dead.
+    pub jobs: JobBacklog,
+    /// How old the oldest of the answers is that make up this figure.
+    pub jobs_counted_ago: Duration,
 }
 
 impl Ops {
@@ -35,6 +40,7 @@ impl Ops {
         let tenants: HashMap<_, _> = tenant::count_by_state(&client).await?.into_iter().collect();
         let found = operation::count_by_kind(&client).await?;
         let (behind, migration_failures) = fleet_state::count_behind(&client).await?;
+        let (jobs, jobs_counted_ago) = job_backlog::sum(&client).await?;
         // What there is none of is said too, or a metric would stay as it was.
         let operations = OperationKind::ALL.iter().map(|kind| {
             let found = found.iter().find(|(of, ..)| of == kind);
@@ -47,6 +53,8 @@ impl Ops {
             operations: operations.collect(),
             behind,
             migration_failures,
+            jobs,
+            jobs_counted_ago,
         })
     }
 }

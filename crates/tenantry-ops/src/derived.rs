@@ -52,6 +52,7 @@ impl Ops {
     }
 
     async fn find_or_derive(&self, files: &Files) -> Result<Arc<Derived>, MigrationError> {
+        self.keep_texts(files).await?;
         let key = key_of(files.as_slice());
         let client = self.catalog().client().await?;
         let kept = app_derived::find(&client, &key).await?;

@@ -3,7 +3,7 @@
 mod certificate;
 mod places;
 
-pub use certificate::{Certificate, FoundTrace, LookedAt, Place};
+pub use certificate::{Certificate, FoundTrace, LookedAt, Place, Removed};
 pub use tenantry_catalog::erasure::Verdict;
 
 use chrono::{DateTime, Utc};

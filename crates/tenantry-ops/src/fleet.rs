@@ -39,6 +39,11 @@ pub struct FleetConfig {
     pub patience_per_try: Duration,
     /// How long a move waits for the transactions that are open in the old home before it lets the tenant in again and tries later.
     pub move_drain: Duration,
+    /// From what age on a transaction that a move would wait for is in its way before it begins: as long as a slot waits for those that
+    /// write.
+    pub move_transaction_age: Duration,
+    /// How long one try of a move brings on what its tenant writes before it gives up for now. The next one goes on where it ended.
+    pub move_catch_up: Duration,
     /// How long a tenant may wait for a move that has compared its rows before: a cut-over that takes longer is broken off, and tried later.
     /// A pool's calls wait as long by default.
     pub move_cut_over: Duration,
@@ -47,8 +52,18 @@ pub struct FleetConfig {
     /// From how many rows on a move copies while the tenant works. Below, copying behind the closed fence takes less than a
     /// stream takes to begin.
     pub move_online_rows: i64,
+    /// How many rows of an active tenant are copied behind the closed fence without being asked for it ([`MoveRequest::wait`](crate::MoveRequest)):
+    /// its calls wait meanwhile.
+    pub move_held_rows: i64,
     /// How often a step that failed in a way that may pass is tried before the operation is undone.
     pub attempts_max: i32,
+    /// The same of a move that the tenant's open transactions or a busy server are in the way of: what was copied is kept meanwhile, and
+    /// nobody wants to begin anew for them. With the pauses, a hundred take an hour and a half. A server that does not answer is tried for
+    /// half a minute.
+    pub move_attempts_max: i32,
+    /// How many moves off one server all processes that run operations begin at once: a drain asks for all of them. One that somebody
+    /// waits for where it was begun ([`Ops::finish_move`](crate::Ops::finish_move)) does not wait for others.
+    pub moves_per_source: usize,
     /// How many operations one process runs at once; each holds two or three connections.
     pub operations_max: usize,
     /// What tenants have beside their rows, which goes when they are purged.
@@ -59,6 +74,8 @@ pub struct FleetConfig {
     pub backup_interval: Duration,
     /// Which backups are kept.
     pub backup_retention: Retention,
+    /// How long a restore in a tenant's place waits for the transactions that are open there before it gives up.
+    pub restore_drain: Duration,
 }
 
 impl FleetConfig {
@@ -87,15 +104,24 @@ impl Default for FleetConfig {
             patience_per_try: Duration::from_secs(120),
             // The tenant's new calls wait meanwhile.
             move_drain: Duration::from_secs(1),
+            move_transaction_age: Duration::from_secs(60),
+            move_catch_up: Duration::from_secs(3600),
             move_cut_over: Duration::from_secs(5),
             soak_look: Duration::from_secs(5),
             move_online_rows: 20_000,
+            // Some seconds.
+            move_held_rows: 500_000,
             attempts_max: 5,
+            move_attempts_max: 100,
+            // As many as `tenantry server drain` moves at a time; fewer than a process runs operations.
+            moves_per_source: 2,
             operations_max: 4,
             besides: Vec::new(),
             backups: None,
             backup_interval: Duration::ZERO,
             backup_retention: Retention::default(),
+            // As long as a statement may take.
+            restore_drain: Duration::from_secs(30),
         }
     }
 }

@@ -21,6 +21,7 @@ mod failpoint;
 mod fleet;
 mod hardening;
 mod idempotency;
+mod job_backlog;
 mod jobs;
 mod load;
 mod login;
@@ -45,12 +46,16 @@ mod sizes;
 mod spares;
 mod tenants;
 mod upgrade;
+mod usage;
 
 pub use adopt::AdoptRowsError;
 pub use api_keys::{ApiKeyError, ApiKeyRequest};
-pub use archive::{CloneRequest, Compared, Exported, ImportRequest, PortError, Unfit};
+pub use archive::{CloneRequest, Compared, Exported, ImportRequest, PortError, RowIds, Unfit};
 pub use authority::{Authority, Forbidden, Origin};
-pub use backups::{BackupError, BackupStore, BackupStoreError, Drilled, RestoreRequest, Retention};
+pub use backups::{
+    BACKUP_INTERVAL_MAX, BACKUP_INTERVAL_MIN, BackupError, BackupSchedule, BackupStore, BackupStoreError, Drilled,
+    RestoreRequest, Retention,
+};
 pub use balance::{BalanceError, FleetPlan, MoveOutcome, PlannedMove, ServerWeight, Stays};
 pub use beside::Beside;
 pub use certificate::{CertificateError, Signed};
@@ -58,7 +63,7 @@ pub use config::{IdentityConfig, LoginBudget};
 pub use counts::FleetCounts;
 pub use database_audit::{AuditOptions, AuditedDatabase, NotAudited};
 pub use erasure::{
-    Certificate, Erasure, ErasureError, ErasureRequest, FoundTrace, LookedAt, Place as ErasurePlace, Verdict,
+    Certificate, Erasure, ErasureError, ErasureRequest, FoundTrace, LookedAt, Place as ErasurePlace, Removed, Verdict,
 };
 pub use fleet::FleetConfig;
 pub use hardening::{DatabaseHardening, HardenedDatabases, HardeningChange};
@@ -67,9 +72,9 @@ pub use load::{Figures, Limits, ServerLoad, Strain};
 pub use login::{AccountSession, LoggedIn, Login, LoginError, Me};
 pub use members::{MemberError, NewMember, PreparedOwner, add_first_owner};
 pub use migrations::{
-    DiffedMigration, DriftState, FailureBudget, Label, MigrationError, MigrationReport, NoBudget, NoLabel, Reconciled,
-    Rehearsal, Rollout, RolloutError, RolloutFieldError, RolloutProgress, RolloutRequest, SiteDifference, SiteStatus,
-    VerifiedSite, Verify, VerifyRequest,
+    DatabaseLedgers, DiffedFile, DiffedMigration, DriftState, FailureBudget, Label, MigrationError, MigrationReport,
+    NoBudget, NoLabel, Reconciled, Rehearsal, Rollout, RolloutError, RolloutFieldError, RolloutProgress,
+    RolloutRequest, SiteDifference, SiteStatus, TimedVersion, VerifiedSite, Verify, VerifyRequest,
 };
 pub use moves::{MoveError, MoveHome, MovePlan, MoveRequest, MoveStep, Steer, SteerError};
 pub use operations::{OperationError, Unfinished};
@@ -77,7 +82,7 @@ pub use operator_keys::{OperatorKeyError, OperatorKeyRequest};
 pub use ops::Ops;
 pub use password::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, Password, PasswordError};
 pub use password_resets::{PasswordReset, PasswordResetError};
-pub use plans::{PlanLimitError, TenantUsage};
+pub use plans::PlanLimitError;
 pub use reach::{Found, Reach};
 pub use replicas::{ReplicaCheck, ReplicaReach};
 pub use runner::steps;
@@ -91,6 +96,7 @@ pub use tenantry_catalog::{
     api_key::ApiKey,
     audit_log::Record as AuditRecord,
     backup::Backup,
+    job_backlog::JobBacklog,
     membership::Member,
     membership::MemberFilter,
     membership::Place,
@@ -110,11 +116,12 @@ pub use tenantry_catalog::{
     usage_day::Usage,
 };
 pub use tenantry_engine::archive::{
-    ArchiveError, ExportOptions, KeyedDifference, LeftOut, Manifest, MaskError, MaskRule, Masks, PackedTable, Signer,
-    TableDifference, Unpacker,
+    ArchiveError, ExportOptions, IdError, IdPlan, KeptKey, KeyedDifference, LeftOut, Manifest, MaskError, MaskRule,
+    Masks, PackedTable, Signer, TableDifference, Unpacker,
 };
 pub use tenantry_engine::home::StoredJob;
 pub use tenantry_engine::size::TableSize;
 pub use tenantry_engine::transfer::Obstacle;
 pub use tenants::{FirstOwner, HOLD_REASON_LEN_MAX, SETTINGS_LEN_MAX, TenantError, TenantRef, TenantRequest};
 pub use upgrade::{OutdatedDatabase, UpgradeError, UpgradedDatabase};
+pub use usage::TenantUsage;

@@ -1,6 +1,8 @@
 //! Moving a tenant to another home: what would be in the way, the request, and waiting for it.
 
 mod certificate;
+mod lingering;
+mod notes;
 mod plan;
 mod steer;
 mod step;
@@ -10,7 +12,7 @@ pub(crate) use plan::WITHIN;
 pub use plan::{MoveHome, MovePlan};
 pub use steer::{Steer, SteerError};
 pub use step::MoveStep;
-pub(crate) use step::NAMES;
+pub(crate) use step::{NAMES, may_wait, work_for_the_source};
 
 use std::time::Duration;
 
@@ -50,6 +52,9 @@ pub struct MoveRequest {
     pub server: Option<String>,
     /// Ends transactions that don't end in time, instead of trying later.
     pub force: bool,
+    /// Moves it also where its calls wait while more rows are copied than [`FleetConfig::move_held_rows`](crate::FleetConfig::move_held_rows),
+    /// since they can't be copied while it works.
+    pub wait: bool,
     /// How long the old home is kept and held in step with the new one, so that the tenant can be taken back ([`Steer::Rollback`]). Without,
     /// the old home is removed at once.
     pub soak: Option<Duration>,

@@ -10,7 +10,7 @@ use tenantry_catalog::{
 use tenantry_core::{OperationId, OperatorScope, TenantId};
 use tokio::time::Instant;
 
-use crate::{Authority, CertificateError, Forbidden, Ops, TenantError};
+use crate::{Authority, CertificateError, Forbidden, Ops, TenantError, runner::NEWER_FILES};
 
 /// Why an operation is not shown.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +140,10 @@ impl Ops {
                 // Another runner has it, or it waits before it tries again. A quick look is cheap beside what it does.
                 _ => tokio::time::sleep(pause).await,
             }
-            self.run_operation(id).await;
+            // What this process is too old for is left to the others, who don't look as often.
+            if found.error_code.as_deref() != Some(NEWER_FILES) {
+                self.run_operation(id).await;
+            }
             pause = (pause * 2).min(Duration::from_millis(250));
         }
     }

@@ -7,6 +7,7 @@ use tenantry_catalog::{
     tenant_database::{self, DatabaseKind, NewTenantDatabase, TenantDatabase},
 };
 use tenantry_core::{Isolation, Plan, ServerId, TenantDatabaseId, TenantId, own_database_name};
+use tenantry_engine::migrate;
 
 use crate::{Ops, TenantRequest, secret};
 
@@ -71,7 +72,10 @@ pub(crate) async fn take(
         Isolation::Database
             if may_be_spare && ops.fleet().spare_databases > 0 && !ops.fleet().has_own_files(&request.slug) =>
         {
-            tenant_database::take_spare(transaction, server.id).await?
+            match newest_ledger(ops) {
+                Some(ledger) => tenant_database::take_spare(transaction, server.id, &ledger).await?,
+                None => None,
+            }
         }
         Isolation::Database => None,
         Isolation::Shared | Isolation::Schema => {
@@ -84,6 +88,15 @@ pub(crate) async fn take(
         server,
         database,
     })
+}
+
+/// The migrations that a spare has to have; `None` where this process has not worked them out yet. Nothing waits for that while a
+/// transaction is open: the tenant's database is made then.
+fn newest_ledger(ops: &Ops) -> Option<String> {
+    match &ops.fleet().migrations {
+        None => Some(String::new()),
+        Some(_) => ops.derived_cell().get().map(|derived| migrate::ledger_text(derived)),
+    }
 }
 
 async fn rule(ops: &Ops, transaction: &Transaction<'_>, plan: &Plan) -> Result<Option<PlanRule>, CatalogError> {

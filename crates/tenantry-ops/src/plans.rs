@@ -1,19 +1,19 @@
-//! What plans give, and what tenants use of it.
+//! What plans give, and which tenants have more than that.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tenantry_catalog::{
-    CatalogError, change, membership, plan_excess, plan_limit, plan_rule, tenant,
-    usage_day::{self, Usage},
+    CatalogError, change,
+    plan_excess::{self, Whose},
+    plan_limit, plan_rule, usage_day,
 };
 use tenantry_core::{Change, Excess, OperatorScope, Plan, PlanLimits, TenantId};
 
 use crate::{
-    Authority, Forbidden, MemberError, Ops, TenantSize,
+    Authority, Forbidden, Ops, TenantSize,
     audit::{self, Act},
-    members,
     runner::chain,
 };
 
@@ -46,22 +46,6 @@ impl From<tokio_postgres::Error> for PlanLimitError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Catalog(error.into())
     }
-}
-
-/// What a tenant uses, beside what its plan gives.
-#[derive(Clone, PartialEq, Debug)]
-#[non_exhaustive]
-pub struct TenantUsage {
-    /// Its plan.
-    pub plan: Plan,
-    /// What that gives at most.
-    pub limits: PlanLimits,
-    /// What it has more of than that, or just as much.
-    pub excess: Vec<Excess>,
-    /// Its members, those who are invited included.
-    pub members: i64,
-    /// What it used on its last days with any use, the newest first.
-    pub days: Vec<Usage>,
 }
 
 impl Ops {
@@ -129,6 +113,8 @@ impl Ops {
             None if !plan_limit::remove(&transaction, plan).await? => return Err(PlanLimitError::NotFound),
             None => {}
         }
+        // What is too much no more is known without measuring again.
+        plan_excess::settle(&transaction, Whose::Plan(plan)).await?;
         change::announce(&transaction, Change::Plans).await?;
         let act = Act {
             action: "plan.limits",
@@ -139,28 +125,6 @@ impl Ops {
         };
         audit::record(&transaction, authority, act).await?;
         Ok(transaction.commit().await?)
-    }
-
-    /// What a tenant uses and may use: for operators, and for owners and admins of the tenant.
-    ///
-    /// # Errors
-    /// See [`MemberError`].
-    pub async fn tenant_usage(
-        &self,
-        authority: &Authority,
-        tenant: TenantId,
-        days: i64,
-    ) -> Result<TenantUsage, MemberError> {
-        members::may_read(authority, tenant)?;
-        let client = self.catalog().client().await?;
-        let found = tenant::find(&client, tenant).await?.ok_or(MemberError::NotFound)?;
-        Ok(TenantUsage {
-            plan: found.plan,
-            limits: plan_limit::of_tenant(&client, tenant).await?,
-            excess: plan_excess::list(&client, tenant).await?,
-            members: membership::count(&client, tenant).await?,
-            days: usage_day::list(&client, tenant, days).await?,
-        })
     }
 
     /// Measures, each minute, the tenants whose plan limits what they have and who were used lately, until the future is dropped.
@@ -185,10 +149,11 @@ impl Ops {
         if !usage_day::take_turn(&turn).await? {
             return Ok(0);
         }
+        self.settle_excess().await?;
         let tenants = usage_day::list_to_measure(&turn, USED_WITHIN.as_secs_f64()).await?;
         let mut measuring = Vec::with_capacity(tenants.len());
-        for (tenant, limits) in tenants {
-            measuring.push(self.compare(tenant, limits));
+        for tenant in tenants {
+            measuring.push(self.compare(tenant));
         }
         let measured: Vec<_> = stream::iter(measuring).buffer_unordered(AT_ONCE).collect().await;
         turn.commit().await?;
@@ -196,10 +161,20 @@ impl Ops {
         Ok(measured.into_iter().filter(|measured| *measured).count())
     }
 
+    /// What a change of plans left over: one that an older program made, or that was made while a tenant was being measured.
+    async fn settle_excess(&self) -> Result<(), CatalogError> {
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        if plan_excess::settle(&transaction, Whose::Everybody).await? > 0 {
+            change::announce(&transaction, Change::Plans).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
     /// Compares what a tenant has with what its plan gives; `false` where its server can't be asked.
-    async fn compare(&self, tenant: TenantId, limits: PlanLimits) -> Result<bool, CatalogError> {
+    async fn compare(&self, tenant: TenantId) -> Result<bool, CatalogError> {
         match self.measure_tenant(tenant).await {
-            Ok(size) => self.note_size(tenant, &limits, &size).await.map(|()| true),
+            Ok(size) => self.note_size(tenant, &size).await.map(|()| true),
             Err(error) => {
                 tracing::warn!(tenant.id = %tenant, %error, "a tenant can't be measured");
                 Ok(false)
@@ -207,7 +182,11 @@ impl Ops {
         }
     }
 
-    async fn note_size(&self, tenant: TenantId, limits: &PlanLimits, size: &TenantSize) -> Result<(), CatalogError> {
+    async fn note_size(&self, tenant: TenantId, size: &TenantSize) -> Result<(), CatalogError> {
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        // As they are now: measuring took a while.
+        let limits = plan_limit::of_tenant(&transaction, tenant).await?;
         let number = |figure: i64| u64::try_from(figure).unwrap_or(0);
         let mut rows = BTreeMap::new();
         for table in limits.rows.keys() {
@@ -216,9 +195,9 @@ impl Ops {
             rows.insert(table.clone(), number(found.and_then(|size| size.rows).unwrap_or(0)));
         }
         let storage = limits.storage_bytes.map(|quota| Excess {
-            limit: "storage_bytes".to_owned(),
+            limit: Excess::STORAGE.to_owned(),
             quota: quota.get(),
-            used: number(size.bytes),
+            used: number(size.storage_bytes()),
         });
         let jobs = limits.jobs.map(|quota| Excess {
             limit: Excess::JOBS.to_owned(),
@@ -237,9 +216,7 @@ impl Ops {
             .chain(of_tables)
             .filter(|found| found.used >= found.quota)
             .collect();
-        let mut client = self.catalog().client().await?;
-        let transaction = client.transaction().await?;
-        usage_day::set_size(&transaction, tenant, size.bytes, &rows).await?;
+        usage_day::set_size(&transaction, tenant, size.storage_bytes(), &rows).await?;
         if plan_excess::replace(&transaction, tenant, &excess).await? {
             tracing::info!(tenant.id = %tenant, ?excess, "what a tenant has more of than its plan gives has changed");
             change::announce(&transaction, Change::Tenant(tenant)).await?;

@@ -13,7 +13,7 @@ mod load;
 mod look;
 mod migrate;
 mod moving;
-mod prepare;
+pub(crate) mod prepare;
 pub(crate) mod provision;
 mod purge;
 mod replicas;
@@ -31,9 +31,9 @@ use tenantry_core::{Isolation, OperationId};
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-pub(crate) use failure::{Failure, UNREACHABLE, chain};
+pub(crate) use failure::{EDITED, Failure, NEWER_FILES, UNREACHABLE, chain};
 pub(crate) use journal::{Journal, Taken, lock_key};
-pub(crate) use load::reach as reach_home;
+pub(crate) use load::{Reached, reach as reach_home};
 pub(crate) use site::{administer, target};
 
 use crate::Ops;

@@ -28,6 +28,8 @@ pub struct TenantSize {
     pub bytes_estimated: bool,
     /// Whether the statistics say something about every table; the sums leave out the others.
     pub complete: bool,
+    /// The bytes of its files, which stand outside of PostgreSQL, by their own count; `None` where the administrator may not read it.
+    pub files_bytes: Option<i64>,
     /// Its jobs, whatever their state.
     pub jobs: i64,
     /// Each table, the largest first.
@@ -59,6 +61,13 @@ impl From<MemberError> for SizeError {
             MemberError::Catalog(error) => Self::Catalog(error),
             _ => Self::NotFound,
         }
+    }
+}
+
+impl TenantSize {
+    /// All bytes that a plan's limit counts: those in PostgreSQL, and those of files as far as they are known.
+    pub fn storage_bytes(&self) -> i64 {
+        self.bytes.saturating_add(self.files_bytes.unwrap_or(0))
     }
 }
 
@@ -102,9 +111,12 @@ impl Ops {
             let jobs = home::count_jobs(&client, tenant)
                 .await
                 .map_err(|error| error.to_string())?;
-            Ok::<_, String>((tables.map_err(|error| error.to_string())?, whole, jobs.jobs))
+            let files = size::of_files(&client, self.catalog().installation(), &place.schema, tenant)
+                .await
+                .map_err(|error| error.to_string())?;
+            Ok::<_, String>((tables.map_err(|error| error.to_string())?, whole, jobs.jobs, files))
         };
-        let (tables, whole, jobs) = tokio::time::timeout(PATIENCE, asking)
+        let (tables, whole, jobs, files_bytes) = tokio::time::timeout(PATIENCE, asking)
             .await
             .map_err(|_| SizeError::Server(format!("it did not answer within {} s", PATIENCE.as_secs())))?
             .map_err(SizeError::Server)?;
@@ -114,6 +126,7 @@ impl Ops {
             rows: sum(|table| table.rows),
             bytes: whole.unwrap_or_else(|| sum(|table| table.bytes)),
             bytes_estimated: place.isolation == Isolation::Shared,
+            files_bytes,
             jobs,
             complete: tables.iter().all(|table| table.rows.is_some()),
             tables,

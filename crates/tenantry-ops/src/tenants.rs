@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tenantry_catalog::{
     CatalogError, Db, Transaction, change,
     operation::{self, NewOperation, Operation, OperationKind},
+    plan_excess::{self, Whose},
     tenant::{self, Changed, Profile, SlugClash, Tenant, TenantFilter, TenantPatch},
 };
 use tenantry_core::{
@@ -283,6 +284,9 @@ impl Ops {
         let after = tenant::find(&transaction, before.id)
             .await?
             .ok_or(TenantError::NotFound)?;
+        if after.plan != before.plan {
+            plan_excess::settle(&transaction, Whose::Tenant(before.id)).await?;
+        }
         change::announce(&transaction, Change::Tenant(before.id)).await?;
         let act = Act {
             action: "tenant.update",
@@ -305,7 +309,7 @@ async fn find(db: &impl Db, tenant: &TenantRef) -> Result<Tenant, TenantError> {
     found.ok_or(TenantError::NotFound)
 }
 
-async fn find_locked(transaction: &Transaction<'_>, tenant: &TenantRef) -> Result<Tenant, TenantError> {
+pub(crate) async fn find_locked(transaction: &Transaction<'_>, tenant: &TenantRef) -> Result<Tenant, TenantError> {
     let id = match tenant {
         TenantRef::Id(id) => *id,
         TenantRef::Slug(_) => find(transaction, tenant).await?.id,

@@ -9,6 +9,7 @@ use tenantry_core::TenantId;
 use tenantry_engine::archive::{Masks, Signer};
 use uuid::Uuid;
 
+use super::RowIds;
 use crate::runner::Failure;
 
 /// With which rows a tenant begins.
@@ -21,6 +22,9 @@ pub(crate) struct Birth {
     pub(crate) version: Option<i64>,
     /// The id that the tenant gets; a new one where there is none.
     pub(crate) id: Option<TenantId>,
+    /// Which ids its rows get.
+    #[serde(default)]
+    pub(crate) ids: RowIds,
 }
 
 /// From where rows come.
@@ -85,11 +89,15 @@ impl Birth {
 
     /// What the audit log says of where the rows come from.
     pub(crate) fn origin(&self) -> Value {
-        match &self.source {
+        let mut origin = match &self.source {
             Source::Archive { digest, .. } => json!({ "archive": digest }),
             Source::Backup { backup } => json!({ "backup": backup }),
             Source::Tenant { tenant, masks } => json!({ "tenant": tenant, "masked": !masks.0.is_empty() }),
+        };
+        if self.ids != RowIds::Kept {
+            origin["new_ids"] = json!(true);
         }
+        origin
     }
 }
 

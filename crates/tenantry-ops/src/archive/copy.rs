@@ -3,7 +3,7 @@
 use tenantry_core::{Isolation, OperatorScope, Slug, TenantName};
 use tenantry_engine::archive::{Mask, Masks, Snapshot};
 
-use super::{Birth, PortError, Source, export::require_rows, fit::fit};
+use super::{Birth, PortError, RowIds, Source, export::require_rows, fit::fit};
 use crate::{Authority, Ops, Tenant, TenantRef, TenantRequest, runner::reach_home};
 
 /// A tenant that shall be made of another one.
@@ -20,6 +20,8 @@ pub struct CloneRequest {
     pub server: Option<String>,
     /// What is not copied as it is.
     pub masks: Masks,
+    /// Which ids its rows get.
+    pub ids: RowIds,
 }
 
 impl CloneRequest {
@@ -31,6 +33,7 @@ impl CloneRequest {
             isolation: None,
             server: None,
             masks: Masks::default(),
+            ids: RowIds::Kept,
         }
     }
 }
@@ -74,6 +77,7 @@ impl Ops {
         );
         let version = fitted.await?;
         Mask::new(&request.masks, snapshot.tables())?;
+        request.ids.plan(snapshot.tables())?;
         snapshot.end().await?;
         let birth = Birth {
             source: Source::Tenant {
@@ -82,6 +86,7 @@ impl Ops {
             },
             version,
             id: None,
+            ids: request.ids.clone(),
         };
         Ok(self.bear_tenant(authority, &new, None, Some(&birth)).await?)
     }

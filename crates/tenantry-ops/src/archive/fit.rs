@@ -53,7 +53,7 @@ pub(crate) async fn fit(
     if let (Some(missing), Isolation::Shared) = (&version, isolation) {
         return Err(Unfit::TooOldForShared(missing.1.clone()).into());
     }
-    let known = ops.overlay(slug.as_str()).await?;
+    let known = ops.overlay(slug.as_str(), None).await?;
     let known: &[Version] = known.as_ref().map_or(&[], |derived| &derived.versions);
     let same = known.len() == own.len() && known.iter().zip(own).all(|(known, had)| is(known, had));
     if !same || (older && !own.is_empty()) {

@@ -6,7 +6,7 @@ use tenantry_catalog::tenant;
 use tenantry_core::{Isolation, OperatorScope, Plan, Slug, TenantName};
 use tenantry_engine::archive::{ArchiveError, Manifest, Signer};
 
-use super::{Birth, PortError, Source, fit::fit, open_archive};
+use super::{Birth, PortError, RowIds, Source, fit::fit, open_archive};
 use crate::{Authority, Ops, Tenant, TenantRequest};
 
 /// A tenant that shall be made of an archive.
@@ -29,6 +29,8 @@ pub struct ImportRequest {
     pub plan: Option<Plan>,
     /// Whether it gets the id that it had.
     pub same_id: bool,
+    /// Which ids its rows get.
+    pub ids: RowIds,
     /// Who is trusted to have signed it, beside this installation.
     pub signed_by: Vec<Signer>,
 }
@@ -45,6 +47,7 @@ impl ImportRequest {
             region: None,
             plan: None,
             same_id: false,
+            ids: RowIds::Kept,
             signed_by: Vec::new(),
         }
     }
@@ -100,6 +103,7 @@ impl Ops {
             isolation,
         )
         .await?;
+        request.ids.plan(manifest.tables.iter().map(|table| &table.head))?;
         let id = manifest.tenant.id;
         if request.same_id {
             let client = self.catalog().client().await?;
@@ -115,6 +119,7 @@ impl Ops {
             },
             version,
             id: request.same_id.then_some(id),
+            ids: request.ids.clone(),
         };
         Ok(self.bear_tenant(authority, &new, None, Some(&birth)).await?)
     }

@@ -7,8 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::StreamExt as _;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem, path::Path as ObjectPath};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::{
+    MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem, path::Path as ObjectPath,
+};
+use tenantry_bucket::{Bucket, BucketError};
 use tenantry_core::TenantId;
 use uuid::Uuid;
 
@@ -22,6 +25,8 @@ const PART_BYTES: usize = 8 << 20;
 pub struct BackupStore {
     objects: Arc<dyn ObjectStore>,
     prefix: ObjectPath,
+    /// What messages call the bucket, if it is one that a text named.
+    bucket: Option<Arc<str>>,
 }
 
 /// The store failed.
@@ -34,9 +39,21 @@ pub enum BackupStoreError {
     /// The folder or a temporary file failed.
     #[error("the place of backups can't be used: {0}")]
     Folder(#[from] std::io::Error),
+    /// The bucket can't be used as it is configured.
+    #[error(transparent)]
+    Bucket(BucketError),
     /// The object store failed.
     #[error("the store of backups can't be used: {0}")]
     Store(#[from] object_store::Error),
+}
+
+impl From<BucketError> for BackupStoreError {
+    fn from(error: BucketError) -> Self {
+        match error {
+            BucketError::Store(error) => Self::Store(error),
+            error => Self::Bucket(error),
+        }
+    }
 }
 
 impl BackupStore {
@@ -48,9 +65,27 @@ impl BackupStore {
     /// Where it can't be used.
     pub fn at(location: &str) -> Result<Self, BackupStoreError> {
         if location.contains("://") {
-            return in_bucket(location);
+            return Self::in_bucket(location, tenantry_bucket::environment());
         }
         Self::in_folder(Path::new(location))
+    }
+
+    /// In `s3://bucket/prefix`, with settings of the program's own instead of the environment's, under the same names.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupStoreError::Location`] for another text, and in a program without the feature `s3`; [`BackupStoreError::Bucket`] where
+    /// a setting can't be used, and for an endpoint without TLS that `AWS_ALLOW_HTTP` does not allow.
+    pub fn in_bucket<K: AsRef<str>, V: Into<String>>(
+        location: &str,
+        settings: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self, BackupStoreError> {
+        let bucket = Bucket::open(location, settings)?.ok_or(BackupStoreError::Location)?;
+        Ok(Self {
+            objects: bucket.objects,
+            prefix: bucket.prefix,
+            bucket: Some(bucket.name.into()),
+        })
     }
 
     /// In a folder, which is made where there is none.
@@ -70,6 +105,23 @@ impl BackupStore {
         Self {
             objects,
             prefix: ObjectPath::from(prefix),
+            bucket: None,
+        }
+    }
+
+    /// What a failure of the store means.
+    fn failed(&self, error: object_store::Error) -> BackupStoreError {
+        match &self.bucket {
+            Some(bucket) => BucketError::of(bucket, error).into(),
+            None => error.into(),
+        }
+    }
+
+    /// Nothing, where all that failed is that the object is not there. That its bucket is not is another matter.
+    fn unless_absent(&self, error: object_store::Error) -> Result<(), BackupStoreError> {
+        match self.failed(error) {
+            BackupStoreError::Store(object_store::Error::NotFound { .. }) => Ok(()),
+            error => Err(error),
         }
     }
 
@@ -83,35 +135,41 @@ impl BackupStore {
 
     /// Keeps what is in a file. What was kept of it when it fails is no object.
     pub(super) async fn put(&self, tenant: TenantId, id: Uuid, file: File) -> Result<(), BackupStoreError> {
-        let mut upload = self.objects.put_multipart(&self.object(tenant, id)).await?;
-        let mut file = file;
+        let begun = self.objects.put_multipart(&self.object(tenant, id)).await;
+        let mut upload = begun.map_err(|error| self.failed(error))?;
+        let sent = self.send(&mut *upload, file).await;
+        if sent.is_err() {
+            // Where this fails too the store's own rules remove it.
+            let _ = upload.abort().await;
+        }
+        sent
+    }
+
+    async fn send(&self, upload: &mut dyn MultipartUpload, mut file: File) -> Result<(), BackupStoreError> {
         loop {
             let (rest, part) = read_part(file).await?;
             file = rest;
-            if part.is_empty() {
-                break;
+            let is_last = part.len() < PART_BYTES;
+            if !part.is_empty() {
+                let put = upload.put_part(PutPayload::from(part)).await;
+                put.map_err(|error| self.failed(error))?;
             }
-            let last = part.len() < PART_BYTES;
-            if let Err(error) = upload.put_part(PutPayload::from(part)).await {
-                // Where this fails too the store's own rules remove it.
-                let _ = upload.abort().await;
-                return Err(error.into());
-            }
-            if last {
+            if is_last {
                 break;
             }
         }
-        upload.complete().await?;
-        Ok(())
+        let completed = upload.complete().await;
+        completed.map(drop).map_err(|error| self.failed(error))
     }
 
     /// Brings it into a file that has no name.
     pub(super) async fn get(&self, tenant: TenantId, id: Uuid) -> Result<File, BackupStoreError> {
-        let found = self.objects.get(&self.object(tenant, id)).await?;
+        let found = self.objects.get(&self.object(tenant, id)).await;
+        let found = found.map_err(|error| self.failed(error))?;
         let mut file = tempfile::tempfile()?;
         let mut parts = found.into_stream();
         while let Some(part) = parts.next().await {
-            let part = part?;
+            let part = part.map_err(|error| self.failed(error))?;
             let written = tokio::task::spawn_blocking(move || file.write_all(&part).map(|()| file));
             file = written.await.map_err(std::io::Error::other)??;
         }
@@ -120,14 +178,8 @@ impl BackupStore {
 
     /// Removes one, if it is there.
     pub(super) async fn remove(&self, tenant: TenantId, id: Uuid) -> Result<(), BackupStoreError> {
-        self.delete(&self.object(tenant, id)).await
-    }
-
-    async fn delete(&self, object: &ObjectPath) -> Result<(), BackupStoreError> {
-        match self.objects.delete(object).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        let deleted = self.objects.delete(&self.object(tenant, id)).await;
+        deleted.or_else(|error| self.unless_absent(error))
     }
 
     /// How many objects it holds of a tenant.
@@ -136,7 +188,8 @@ impl BackupStore {
         let mut listed = self.objects.list(Some(&self.tenant(tenant)));
         let mut counted = 0;
         while let Some(object) = listed.next().await {
-            counted += u64::from(object?.location.as_ref().starts_with(&own));
+            let object = object.map_err(|error| self.failed(error))?;
+            counted += u64::from(object.location.as_ref().starts_with(&own));
         }
         Ok(counted)
     }
@@ -145,12 +198,14 @@ impl BackupStore {
     pub(super) async fn remove_all(&self, tenant: TenantId) -> Result<(), BackupStoreError> {
         // With the separator behind it: one id never begins another, but nothing here should rest on that.
         let own = format!("{}/", self.tenant(tenant));
-        let mut listed = self.objects.list(Some(&self.tenant(tenant)));
-        while let Some(object) = listed.next().await {
-            let location = object?.location;
-            if location.as_ref().starts_with(&own) {
-                self.delete(&location).await?;
-            }
+        let listed = self.objects.list(Some(&self.tenant(tenant)));
+        let locations = listed.try_filter_map(move |object| {
+            let is_own = object.location.as_ref().starts_with(&own);
+            std::future::ready(Ok(is_own.then_some(object.location)))
+        });
+        let mut deleted = self.objects.delete_stream(locations.boxed());
+        while let Some(location) = deleted.next().await {
+            location.map(drop).or_else(|error| self.unless_absent(error))?;
         }
         Ok(())
     }
@@ -163,22 +218,4 @@ async fn read_part(mut file: File) -> Result<(File, Vec<u8>), BackupStoreError> 
         Ok::<_, std::io::Error>((file, part))
     });
     Ok(read.await.map_err(std::io::Error::other)??)
-}
-
-#[cfg(feature = "s3")]
-fn in_bucket(location: &str) -> Result<BackupStore, BackupStoreError> {
-    let url = url::Url::parse(location).map_err(|_| BackupStoreError::Location)?;
-    let bucket = url
-        .host_str()
-        .filter(|_| url.scheme() == "s3")
-        .ok_or(BackupStoreError::Location)?;
-    let store = object_store::aws::AmazonS3Builder::from_env()
-        .with_bucket_name(bucket)
-        .build()?;
-    Ok(BackupStore::over(Arc::new(store), url.path().trim_matches('/')))
-}
-
-#[cfg(not(feature = "s3"))]
-fn in_bucket(_location: &str) -> Result<BackupStore, BackupStoreError> {
-    Err(BackupStoreError::Location)
 }

@@ -29,6 +29,7 @@ impl Ops {
         let tenant = self.get_tenant(authority, tenant).await?;
         let (id, client) = (Uuid::now_v7(), self.catalog().client().await?);
         let key = backup::ensure_key(self.catalog(), &client, tenant.id, BackupKey::generate().as_bytes()).await?;
+        let key = key.ok_or(BackupError::KeyErased)?;
         // Before anything of it is in the store.
         if !backup::begin(&client, id, tenant.id).await? {
             return Err(BackupError::Busy);

@@ -82,7 +82,8 @@ impl Ops {
         Ok(join_all(from_each).await.into_iter().flatten().collect())
     }
 
-    /// Only begins the moves of a plan: they go on by themselves, as many at a time as each process runs operations.
+    /// Only asks for the moves of a plan: they go on by themselves, as many at a time from each server as
+    /// [`FleetConfig::moves_per_source`](crate::FleetConfig::moves_per_source) says.
     ///
     /// # Errors
     /// When the authority does not allow it.
@@ -149,6 +150,7 @@ fn request(planned: &PlannedMove) -> MoveRequest {
         to: planned.isolation,
         server: Some(planned.to.clone()),
         force: false,
+        wait: false,
         soak: None,
     }
 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tenantry_catalog::{erasure::Verdict, operation::Operation, tenant::Tenant};
 use tenantry_core::{InstallationId, OperationId, TenantId};
+use tenantry_engine::home::JobCount;
 use uuid::Uuid;
 
 use super::ErasureRequest;
@@ -31,6 +32,9 @@ pub struct Certificate {
     pub retained_until: Option<DateTime<Utc>>,
     /// The operation that purged it.
     pub purge: Option<OperationId>,
+    /// What that dropped beside the rows; `None` where nobody counted it, as in certificates of before it was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub removed: Option<Removed>,
     /// Who had it looked for, as the audit log writes it.
     pub asked_by: String,
     /// When the look began.
@@ -45,6 +49,43 @@ pub struct Certificate {
     pub places: Vec<Place>,
     /// What this does not show, as sentences.
     pub not_shown: Vec<String>,
+}
+
+/// What a purge dropped beside the rows, as it was counted before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Removed {
+    /// Jobs, whatever their state: those that waited were never done.
+    pub jobs: u64,
+    /// Schedules.
+    pub schedules: u64,
+    /// Entries of the history of its rows; `None` where the administrator may not count them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub history: Option<u64>,
+}
+
+impl Removed {
+    pub(crate) fn new(jobs: JobCount, history: Option<u64>) -> Self {
+        Self {
+            jobs: u64::try_from(jobs.jobs).unwrap_or(0),
+            schedules: u64::try_from(jobs.schedules).unwrap_or(0),
+            history,
+        }
+    }
+
+    /// What a purge noted.
+    pub(crate) fn noted(purge: &Operation) -> Option<Self> {
+        serde_json::from_value(purge.progress.get("removed")?.clone()).ok()
+    }
+
+    /// The more of each: a purge that was killed in between, and counts again, finds less.
+    pub(crate) fn or_more(self, other: Self) -> Self {
+        Self {
+            jobs: self.jobs.max(other.jobs),
+            schedules: self.schedules.max(other.schedules),
+            history: self.history.max(other.history),
+        }
+    }
 }
 
 /// A place where something of a tenant can be.
@@ -149,6 +190,7 @@ impl Certificate {
             deleted_at: tenant.deleted_at,
             retained_until: tenant.purge_after,
             purge: purge.map(|purge| purge.id),
+            removed: purge.and_then(Removed::noted),
             asked_by,
             begun_at,
             ended_at,

@@ -15,6 +15,7 @@ use tenantry_engine::{
     fence,
     transfer::stream as changes,
 };
+use tokio_postgres::Client;
 
 use super::{ErasureRequest, Place};
 use crate::{
@@ -210,12 +211,32 @@ async fn try_database(
         looked.tables as u64,
     );
     note(place, looked);
+    streams(ops, tenant, &client, place).await?;
     if request.read_files {
         let (files, traces) = read_files(&client, &sought).await.map_err(said)?;
         place.looked("files", files as u64);
         for trace in traces {
             let record = (trace.table == "tenantry_private.fence").then_some(STONE);
             place.found(format!("file of {}", trace.relation), trace.pieces, record);
+        }
+    }
+    Ok(())
+}
+
+/// What carried the tenant's changes in a move is named by the move and not by the tenant.
+async fn streams(ops: &Ops, tenant: TenantId, client: &Client, place: &mut Place) -> Result<(), String> {
+    let installation = ops.catalog().installation();
+    let published = changes::list_publications(client, installation)
+        .await
+        .map_err(|error| error.to_string())?;
+    let positions = changes::list_positions(client, installation)
+        .await
+        .map_err(|error| error.to_string())?;
+    let published = published.into_iter().map(|one| ("publication", one.operation));
+    let positions = positions.into_iter().map(|operation| ("position", operation));
+    for (what, operation) in published.chain(positions) {
+        if of_tenant(ops, tenant, operation).await? {
+            place.found(format!("{what} of the move {operation}"), 1, None);
         }
     }
     Ok(())

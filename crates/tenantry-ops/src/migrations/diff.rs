@@ -1,32 +1,54 @@
 //! A new migration from a desired schema, by the comparison that finds drift.
 
+use std::collections::BTreeSet;
+
 use tenantry_core::OperatorScope;
 use tenantry_engine::{
     Roles,
     home::ScratchDatabase,
     isolate::{self, DeriveError, Derived},
     migrate::{Files, Target},
-    structure::{self, Structure, Written},
+    structure::{self, Order, Stage, Structure, Written},
 };
 use tenantry_sql::Identifier;
 
 use super::MigrationError;
 use crate::{Authority, Ops};
 
-/// A migration that leads from the configured ones to a desired schema.
+/// Migrations that lead from the configured ones to a desired schema.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DiffedMigration {
-    /// `0007_phone.sql`.
-    pub name: String,
-    /// Its text; statements that are not done stand there as comments with the reason.
-    pub text: String,
+    /// In their order; none where the schemas differ in nothing. What has to see another one committed, or can't run in a transaction,
+    /// has a file of its own.
+    pub files: Vec<DiffedFile>,
     /// What is done, and what is not, in this order.
     pub statements: Vec<Written>,
     /// What still differs after it, beyond what was refused.
     pub remaining: Vec<String>,
 }
 
+/// One of the files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiffedFile {
+    /// `0007_phone.sql`.
+    pub name: String,
+    /// Its text; statements that are not done stand there as comments with the reason.
+    pub text: String,
+}
+
 impl DiffedMigration {
+    /// All files as one text, for people; where there are several each has its name above.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self.files.as_slice() {
+            [only] => only.text.clone(),
+            files => {
+                let named = files.iter().map(|file| format!("-- {}\n{}", file.name, file.text));
+                named.collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
+
     /// Whether the schemas differed in nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -43,13 +65,14 @@ impl DiffedMigration {
 /// A plain schema, and which of its tables are reference tables.
 struct Plain {
     structure: Structure,
+    order: Order,
     derived: Derived,
 }
 
 impl Ops {
-    /// Writes the migration that makes of the configured migrations' schema the desired one: plain SQL, as for a single
-    /// customer. It is tried: it has to be isolated like any other, and what is then still different is told. Nothing of
-    /// the fleet is touched.
+    /// Writes the migrations that make of the configured ones' schema the desired one: plain SQL, as for a single customer, and such
+    /// that nobody waits where PostgreSQL has a way: see [`Stage`]. They are tried: they have to be isolated like any other, and what
+    /// is then still different is told. Nothing of the fleet is touched.
     ///
     /// # Errors
     /// See [`MigrationError`]; [`MigrationError::Refused`] also where the desired schema can't be isolated.
@@ -87,32 +110,34 @@ impl Ops {
         let now = self.plain(scratch, files).await?;
         let wanted = self.plain(scratch, desired).await?;
         let target = self.twin();
-        let statements = structure::write(&now.structure, &wanted.structure, &target);
+        let statements = structure::write(&now.structure, &wanted.structure, &wanted.order, &target);
         let last = files.as_slice().last();
         let number = last.map_or(1, |file| file.version + 1);
-        let file = format!("{number:04}_{name}.sql");
-        let text = text(&statements, &references(&now, &wanted));
-        let mut remaining = Vec::new();
+        let written = written(&statements, &references(&now, &wanted), number, name);
+        let mut remaining: Vec<String> = Vec::new();
         if statements.iter().any(|statement| statement.refused.is_none()) {
             let all = files
                 .as_slice()
                 .iter()
                 .map(|file| (file.name.clone(), file.text.clone()));
-            let all = Files::from_embedded(all.chain([(file.clone(), text.clone())])).map_err(refused)?;
+            let new = written.iter().map(|file| (file.name.clone(), file.text.clone()));
+            let all = Files::from_embedded(all.chain(new)).map_err(refused)?;
             let after = self.plain(scratch, &all).await?;
             let left: Vec<_> = statements
                 .iter()
                 .filter(|statement| statement.refused.is_some())
                 .collect();
-            remaining = structure::write(&after.structure, &wanted.structure, &target)
+            remaining = structure::write(&after.structure, &wanted.structure, &wanted.order, &target)
                 .into_iter()
                 .map(|still| still.object)
                 .filter(|still| !left.iter().any(|left| left.object == *still))
                 .collect();
+            // What takes several steps is one thing.
+            let mut told = BTreeSet::new();
+            remaining.retain(|object| told.insert(object.clone()));
         }
         Ok(DiffedMigration {
-            name: file,
-            text,
+            files: written,
             statements,
             remaining,
         })
@@ -132,7 +157,12 @@ impl Ops {
         let structure = structure::read(&client, &target, None)
             .await
             .map_err(|error| failed(&error))?;
-        Ok(Plain { structure, derived })
+        let order = Order::read(&client, &target).await.map_err(|error| failed(&error))?;
+        Ok(Plain {
+            structure,
+            order,
+            derived,
+        })
     }
 
     fn twin(&self) -> Target {
@@ -160,17 +190,50 @@ fn references(now: &Plain, wanted: &Plain) -> Vec<String> {
         .collect()
 }
 
-fn text(statements: &[Written], references: &[String]) -> String {
+/// The files of these statements, with the numbers from this one on.
+fn written(statements: &[Written], references: &[String], number: i64, name: &str) -> Vec<DiffedFile> {
+    let files = statements.chunk_by(|a, b| a.stage == b.stage && a.stage != Stage::Keys);
+    let mut keys = 0;
+    files
+        .zip(number..)
+        .map(|(statements, number)| {
+            let stage = statements.first().map_or(Stage::Definitions, |first| first.stage);
+            let suffix = match stage {
+                Stage::Labels => "_labels".to_owned(),
+                Stage::Definitions => String::new(),
+                Stage::Concurrently => "_concurrently".to_owned(),
+                Stage::Checks => "_checks".to_owned(),
+                Stage::Keys => {
+                    keys += 1;
+                    format!("_key{keys}")
+                }
+            };
+            let header = match stage {
+                Stage::Definitions if !references.is_empty() => {
+                    format!("-- tenantry: reference {}\n\n", references.join(", "))
+                }
+                Stage::Concurrently => "-- tenantry: no transaction\n\n".to_owned(),
+                _ => String::new(),
+            };
+            DiffedFile {
+                name: format!("{number:04}_{name}{suffix}.sql"),
+                text: header + &text(statements),
+            }
+        })
+        .collect()
+}
+
+fn text(statements: &[Written]) -> String {
     let mut text = String::new();
-    if !references.is_empty() {
-        text.push_str(&format!("-- tenantry: reference {}\n\n", references.join(", ")));
-    }
     for statement in statements {
         let sql = statement
             .sql
             .iter()
             .map(|sql| format!("{};", sql.trim_end_matches(';')));
         let sql = sql.collect::<Vec<_>>().join("\n");
+        if let Some(note) = &statement.note {
+            text.push_str(&format!("-- {}: {note}\n", statement.object));
+        }
         match &statement.refused {
             None => text.push_str(&format!("{sql}\n")),
             Some(reason) => {

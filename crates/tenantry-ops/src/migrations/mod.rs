@@ -2,9 +2,13 @@
 //! nobody else unless a budget is set.
 
 mod diff;
+mod durations;
+mod edited;
+mod lint;
 mod minimum;
 mod operation;
 mod overlay;
+mod queue;
 mod reconcile;
 mod rehearse;
 mod rollout;
@@ -12,15 +16,16 @@ mod state;
 mod verify;
 mod workers;
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use parking_lot::Mutex;
 use serde_json::json;
 use tenantry_catalog::{
     CatalogError,
+    app_migration::{self, Failed},
     fleet_state::{self, SiteState},
 };
-use tenantry_core::{OperationId, OperatorScope, TenantId};
+use tenantry_core::{OperationId, OperatorScope, TenantDatabaseId, TenantId};
 use tenantry_engine::isolate::Derived;
 
 use crate::{
@@ -28,10 +33,11 @@ use crate::{
     audit::{self, Act},
 };
 use overlay::Overlays;
-use rollout::waves;
+use rollout::{Wave, waves};
 use workers::{Outcome, Workers};
 
-pub use diff::DiffedMigration;
+pub use diff::{DiffedFile, DiffedMigration};
+pub use durations::{DatabaseLedgers, TimedVersion};
 pub use operation::{RolloutFieldError, RolloutRequest, VerifyRequest};
 pub(crate) use operation::{drift_of, outcome_of, plan_of, progress_of};
 pub use reconcile::Reconciled;
@@ -40,6 +46,14 @@ pub use rollout::{FailureBudget, Label, NoBudget, NoLabel, Rollout, RolloutError
 pub(crate) use state::rows as ledger_rows;
 pub use verify::{DriftState, SiteDifference, VerifiedSite, Verify};
 pub(crate) use workers::note_overlay;
+
+/// So that the example of the page is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/migrations.md")]
+struct Page;
+
+/// How often a roll-out looks for schemas that were made while it ran, of an older version, by a process that has not its files yet.
+const LOOKS_MAX: usize = 10;
 
 /// A schema with the application's tables, and how far it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -138,6 +152,14 @@ impl From<tokio_postgres::Error> for MigrationError {
     }
 }
 
+/// A roll-out while it runs.
+struct Run<'a> {
+    derived: &'a Derived,
+    rollout: &'a Rollout,
+    progress: &'a (dyn Fn(RolloutProgress) + Sync),
+    report: Mutex<MigrationReport>,
+}
+
 impl Ops {
     /// Brings every schema of the fleet to the newest version; [`roll_out`](Self::roll_out) says how.
     ///
@@ -149,7 +171,8 @@ impl Ops {
 
     /// Brings schemas of the fleet to the newest version, wave after wave. A schema that fails stays as it was and is
     /// listed; the others go on until the budget of failures is spent. Where nothing is pending, no tenant database is
-    /// asked. Running it again goes on where something was left, also after a run that was killed.
+    /// asked. Running it again goes on where something was left, also after a run that was killed. What was made of an older version
+    /// while it ran is migrated at its end, where it is not one for single tenants or for stragglers.
     ///
     /// # Errors
     /// See [`MigrationError`]; what failed at single schemas stands in the report.
@@ -166,15 +189,57 @@ impl Ops {
         let derived = self.derive_migrations().await?.ok_or(MigrationError::NoMigrations)?;
         let all = self.fleet_state(&derived).await?;
         let overlays = self.overlays(&all).await?;
-        let is_current = |state: &SiteState| state::is_current(state, &derived) && overlays.pending(state).is_empty();
-        let current = all.iter().filter(|state| is_current(state)).count();
-        let waves = waves(all, |state| !is_current(state), rollout)?;
-        let report = Mutex::new(MigrationReport {
-            target: state::newest(&derived),
-            current,
-            ..MigrationReport::default()
-        });
-        let total = waves.iter().map(|wave| wave.sites.len()).sum();
+        self.forget_failures(&all, &derived, &overlays).await?;
+        let current = all.iter().filter(|state| is_current(state, &derived, &overlays));
+        let run = Run {
+            derived: &derived,
+            rollout,
+            progress,
+            report: Mutex::new(MigrationReport {
+                target: state::newest(&derived),
+                current: current.count(),
+                ..MigrationReport::default()
+            }),
+        };
+        let mut known: HashSet<_> = all.iter().map(key_of_site).collect();
+        let waves = waves(all, |state| !is_current(state, &derived, &overlays), rollout)?;
+        let mut total: usize = waves.iter().map(|wave| wave.sites.len()).sum();
+        let takes_all = rollout.only.is_empty() && !rollout.only_failed;
+        let mut goes_on = self.run_waves(&run, waves, &overlays, total).await? && takes_all && total > 0;
+        for _ in 0..LOOKS_MAX {
+            if !goes_on {
+                break;
+            }
+            let mut late = self.fleet_state(&derived).await?;
+            late.retain(|state| known.insert(key_of_site(state)));
+            let overlays = self.overlays(&late).await?;
+            late.retain(|state| !is_current(state, &derived, &overlays));
+            total += late.len();
+            goes_on = !late.is_empty()
+                && self
+                    .run_waves(&run, vec![Wave::of_late(late)], &overlays, total)
+                    .await?;
+        }
+        let mut report = run.report.into_inner();
+        report.left = total - report.done();
+        self.note_run(authority, &report).await?;
+        Ok(report)
+    }
+
+    /// Wave after wave; whether the budget of failures allows to go on.
+    async fn run_waves(
+        &self,
+        run: &Run<'_>,
+        waves: Vec<Wave>,
+        overlays: &Overlays,
+        total: usize,
+    ) -> Result<bool, MigrationError> {
+        let Run {
+            derived,
+            rollout,
+            progress,
+            report,
+        } = run;
         let mut first = true;
         for wave in waves {
             if !std::mem::take(&mut first) && rollout.pause > Duration::ZERO {
@@ -183,22 +248,44 @@ impl Ops {
             let name = wave.name.clone();
             let on_outcome = |outcome: Outcome| {
                 let mut report = report.lock();
-                report.add(outcome, &derived, &overlays);
+                report.add(outcome, derived, overlays);
                 progress(report.progress(&name, total));
                 !rollout.budget.is_spent(report.failed.len(), total)
             };
             progress(report.lock().progress(&name, total));
-            Workers::new(self, &derived, &overlays, rollout, &on_outcome)
+            Workers::new(self, derived, overlays, rollout, &on_outcome)
                 .run(wave)
                 .await?;
             if rollout.budget.is_spent(report.lock().failed.len(), total) {
-                break;
+                return Ok(false);
             }
         }
-        let mut report = report.into_inner();
-        report.left = total - report.done();
-        self.note_run(authority, &report).await?;
-        Ok(report)
+        Ok(true)
+    }
+
+    /// Forgets why the last attempt failed at schemas that lack nothing: the file that failed was withdrawn, and nobody would try them
+    /// again.
+    async fn forget_failures(
+        &self,
+        all: &[SiteState],
+        derived: &Derived,
+        overlays: &Overlays,
+    ) -> Result<(), CatalogError> {
+        let settled = all.iter().filter(|state| is_current(state, derived, overlays));
+        let failed: Vec<_> = settled
+            .filter_map(|state| {
+                Some(Failed {
+                    database: state.site.database.id,
+                    schema: &state.site.schema,
+                    error: state.error.as_deref()?,
+                })
+            })
+            .collect();
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let client = self.catalog().client().await?;
+        app_migration::forget_failures(&client, &failed).await
     }
 
     /// How far every schema of the fleet is, by one query over the catalog.
@@ -272,12 +359,25 @@ impl MigrationReport {
     }
 }
 
+/// Whether the schema has all of the fleet's files and of its own, and no other ones.
+fn is_current(state: &SiteState, derived: &Derived, overlays: &Overlays) -> bool {
+    state::is_current(state, derived) && overlays.pending(state).is_empty()
+}
+
+fn key_of_site(state: &SiteState) -> (TenantDatabaseId, String) {
+    (state.site.database.id, state.site.schema.clone())
+}
+
 fn status_of(state: SiteState, derived: &Derived, overlays: &Overlays) -> SiteStatus {
     let mut pending = state::pending(&state, derived);
     pending.extend(overlays.pending(&state));
+    let oddity = state::oddity(&state, derived);
+    let refused = overlays.refused(&state).map(str::to_owned);
+    // What failed counts as long as something is lacking: a file that was withdrawn is nobody's failure.
+    let failed = state.error.filter(|_| !pending.is_empty());
     SiteStatus {
+        error: oddity.or(refused).or(failed),
         pending,
-        error: state::oddity(&state, derived).or(state.error),
         server: state.site.server,
         database: state.site.database.name,
         schema: state.site.schema,

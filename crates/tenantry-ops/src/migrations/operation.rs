@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tenantry_catalog::operation::{self, NewOperation, Operation, OperationKind};
 use tenantry_core::{OperationId, OperatorScope};
+use tenantry_engine::migrate::LintFinding;
 use uuid::Uuid;
 
 use super::{
-    DriftState, MigrationError, MigrationReport, Rehearsal, Rollout, RolloutProgress, SiteDifference, VerifiedSite,
-    Verify, rollout::waves, state, verify::wanted,
+    DriftState, MigrationError, MigrationReport, Rehearsal, Rollout, RolloutProgress, SiteDifference, SiteStatus,
+    VerifiedSite, Verify, rollout::waves, state, verify::wanted,
 };
 use crate::{
     Authority, Ops,
@@ -222,16 +223,22 @@ pub(crate) fn outcome_of(report: &MigrationReport) -> Value {
 }
 
 /// What a plan found, for the same.
-pub(crate) fn plan_of(rehearsals: &[Rehearsal], pending: usize) -> Value {
+pub(crate) fn plan_of(rehearsals: &[Rehearsal], sites: &[SiteStatus], lint: &[LintFinding]) -> Value {
     let copies = rehearsals.iter().take(LISTED_MAX).map(|rehearsal| {
         let files = rehearsal.files.iter().map(|file| {
             let locks = file
                 .locks
                 .iter()
                 .map(|lock| json!({ "table": lock.table, "mode": lock.mode, "blocks": lock.blocks }));
+            let notes = file
+                .notes
+                .iter()
+                .take(LISTED_MAX)
+                .map(|note| json!({ "line": note.line, "object": note.object, "text": note.text }));
             json!({
                 "name": file.name,
                 "data": file.data,
+                "notes": notes.collect::<Vec<_>>(),
                 "locks": locks.collect::<Vec<_>>(),
                 "rewrites": file.rewrites,
                 "scans": file.scans,
@@ -246,7 +253,20 @@ pub(crate) fn plan_of(rehearsals: &[Rehearsal], pending: usize) -> Value {
             "error": rehearsal.error,
         })
     });
-    json!({ "pending": pending, "copies": copies.collect::<Vec<_>>() })
+    let lint = lint.iter().take(LISTED_MAX).map(|found| {
+        json!({
+            "file": found.file,
+            "line": found.line,
+            "rule": found.rule,
+            "message": found.message,
+            "help": found.help,
+        })
+    });
+    json!({
+        "pending": sites.iter().filter(|site| !site.pending.is_empty()).count(),
+        "copies": copies.collect::<Vec<_>>(),
+        "lint": lint.collect::<Vec<_>>(),
+    })
 }
 
 /// What a comparison found, for the same.

@@ -8,6 +8,7 @@ use tenantry_catalog::{
     overlay_base::{self, OwnFile},
     placement,
 };
+use tenantry_core::TenantId;
 use tenantry_engine::{
     home::ScratchDatabase,
     isolate::{self, DeriveError, Derived},
@@ -24,22 +25,46 @@ pub(super) struct Overlays {
 }
 
 struct Overlay {
-    derived: Arc<Derived>,
+    files: Files,
+    /// What they become, or why they can't: that concerns this tenant and nobody else.
+    derived: Result<Arc<Derived>, String>,
     had: Vec<(i64, String)>,
 }
 
+impl Overlay {
+    fn lacks(&self, file: &File) -> bool {
+        let has = |(version, checksum): &(i64, String)| *version == file.version && *checksum == file.checksum;
+        !self.had.iter().any(has)
+    }
+}
+
 impl Overlays {
-    /// What a schema's own files become, if it has some.
+    fn get(&self, state: &SiteState) -> Option<&Overlay> {
+        self.by_slug.get(state.site.slug.as_ref()?)
+    }
+
+    /// What a schema's own files become, if it has some that can be worked out.
     pub(super) fn of(&self, state: &SiteState) -> Option<&Derived> {
-        let overlay = self.by_slug.get(state.site.slug.as_ref()?)?;
-        Some(&overlay.derived)
+        self.get(state)?.derived.as_deref().ok()
+    }
+
+    /// Why nothing can be made of a schema's own files.
+    pub(super) fn unfit(&self, state: &SiteState) -> Option<&str> {
+        self.get(state)?.derived.as_ref().err().map(String::as_str)
+    }
+
+    /// The same where it keeps the schema back: it lacks one of them. A schema that has them all goes on with the fleet's.
+    pub(super) fn refused(&self, state: &SiteState) -> Option<&str> {
+        let overlay = self.get(state)?;
+        let lacks_one = overlay.files.as_slice().iter().any(|file| overlay.lacks(file));
+        self.unfit(state).filter(|_| lacks_one)
     }
 
     /// How many of its own files, from the first on, a schema has, where it has no other ones; `None` where it has, or where
     /// there are no files.
     pub(super) fn had(&self, state: &SiteState) -> Option<usize> {
-        let overlay = self.by_slug.get(state.site.slug.as_ref()?)?;
-        let versions = &overlay.derived.versions;
+        let overlay = self.get(state)?;
+        let versions = overlay.files.as_slice();
         let same = versions
             .iter()
             .zip(&overlay.had)
@@ -50,21 +75,19 @@ impl Overlays {
 
     /// The names of a schema's own files that it lacks.
     pub(super) fn pending(&self, state: &SiteState) -> Vec<String> {
-        let Some(overlay) = state.site.slug.as_ref().and_then(|slug| self.by_slug.get(slug)) else {
+        let Some(overlay) = self.get(state) else {
             return Vec::new();
         };
-        let has =
-            |version: i64, checksum: &str| overlay.had.iter().any(|(had, sum)| *had == version && sum == checksum);
-        let versions = overlay.derived.versions.iter();
-        versions
-            .filter(|version| !has(version.version, &version.checksum))
-            .map(|version| version.name.clone())
+        let files = overlay.files.as_slice().iter();
+        files
+            .filter(|file| overlay.lacks(file))
+            .map(|file| file.name.clone())
             .collect()
     }
 }
 
 impl Ops {
-    /// The overlays of these schemas.
+    /// The overlays of these schemas. One that is refused is noted with its tenant.
     pub(super) async fn overlays(&self, sites: &[SiteState]) -> Result<Overlays, MigrationError> {
         let mut overlays = Overlays::default();
         let Some(files) = &self.fleet().migrations else {
@@ -81,30 +104,44 @@ impl Ops {
         let had = fleet_state::list_overlays(&client).await?;
         drop(client);
         for state in sites {
-            let Some(slug) = &state.site.slug else { continue };
-            let Some(derived) = self.overlay(slug).await? else {
+            let Some((slug, files)) = state
+                .site
+                .slug
+                .as_ref()
+                .and_then(|slug| Some((slug, files.overlay(slug)?)))
+            else {
                 continue;
+            };
+            let derived = match self.overlay(slug, state.site.tenant).await {
+                Ok(Some(derived)) => Ok(derived),
+                Ok(None) => continue,
+                Err(MigrationError::Refused(reason)) => Err(reason),
+                Err(error) => return Err(error),
             };
             let had = had
                 .iter()
                 .filter(|row| row.0 == state.site.database.id && row.1 == state.site.schema)
                 .map(|row| (row.2, row.3.clone()))
                 .collect();
-            overlays.by_slug.insert(slug.clone(), Overlay { derived, had });
+            overlays.by_slug.insert(slug.clone(), Overlay { files, derived, had });
         }
         Ok(overlays)
     }
 
     /// What a tenant's own files become on top of the fleet's as it was when they were written; worked out once, and kept in
-    /// the catalog.
-    pub(crate) async fn overlay(&self, slug: &str) -> Result<Option<Arc<Derived>>, MigrationError> {
+    /// the catalog. By the tenant, where there is one already, the version is known again that it was when the tenant had another slug.
+    pub(crate) async fn overlay(
+        &self,
+        slug: &str,
+        tenant: Option<TenantId>,
+    ) -> Result<Option<Arc<Derived>>, MigrationError> {
         let Some(files) = self.fleet().migrations.clone() else {
             return Ok(None);
         };
         let Some(overlay) = files.overlay(slug) else {
             return Ok(None);
         };
-        let bases = self.overlay_bases(slug, &files, &overlay).await?;
+        let bases = self.overlay_bases((slug, tenant), &files, &overlay).await?;
         let layered = files.with_own(&overlay, |file| bases.get(&file.version).copied().unwrap_or(i64::MAX));
         let key = key_of(layered.as_slice());
         let client = self.catalog().client().await?;
@@ -124,7 +161,7 @@ impl Ops {
     /// was first seen.
     async fn overlay_bases(
         &self,
-        slug: &str,
+        (slug, tenant): (&str, Option<TenantId>),
         files: &Files,
         overlay: &Files,
     ) -> Result<HashMap<i64, i64>, MigrationError> {
@@ -145,7 +182,7 @@ impl Ops {
             let newest = files.as_slice().last().map_or(0, |file| file.version);
             let own: Vec<_> = unnamed.iter().map(|file| own_file(file)).collect();
             let client = self.catalog().client().await?;
-            let settled = overlay_base::settle(&client, slug, &own, newest).await?;
+            let settled = overlay_base::settle(&client, (slug, tenant), &own, newest).await?;
             bases.extend(unnamed.iter().map(|file| file.version).zip(settled));
         }
         Ok(bases)

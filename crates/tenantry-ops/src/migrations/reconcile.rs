@@ -30,7 +30,7 @@ pub struct Reconciled {
 
 impl Ops {
     /// Reads the ledgers of every tenant database, by one query each, and corrects the catalog's copy: for after a
-    /// restore, or when somebody has worked by hand.
+    /// restore, or when somebody has worked by hand. Forgets the failures of schemas that lack nothing.
     ///
     /// # Errors
     /// See [`MigrationError`]; a database that can't be asked stands in its line.
@@ -51,7 +51,27 @@ impl Ops {
                 error,
             }
         });
-        Ok(asked.buffered(AT_ONCE).collect().await)
+        let reconciled: Vec<_> = asked.buffered(AT_ONCE).collect().await;
+        self.forget_settled().await?;
+        Ok(reconciled)
+    }
+
+    /// Failures at schemas that lack nothing by now. Where the files can't be worked out, nobody can tell which these are.
+    async fn forget_settled(&self) -> Result<(), MigrationError> {
+        let derived = match self.derive_migrations().await {
+            Ok(Some(derived)) => derived,
+            Ok(None) | Err(MigrationError::Refused(_) | MigrationError::NoServer | MigrationError::Server(_)) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let all = self.fleet_state(&derived).await?;
+        let overlays = match self.overlays(&all).await {
+            Ok(overlays) => overlays,
+            Err(MigrationError::SharedOverlay(_) | MigrationError::Server(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        Ok(self.forget_failures(&all, &derived, &overlays).await?)
     }
 
     async fn reconcile(&self, database: &TenantDatabase) -> Result<u64, Failure> {

@@ -103,9 +103,11 @@ impl Ops {
 /// on a copy of it.
 fn like(site: &SiteState, derived: &Derived, overlays: &Overlays) -> Option<Like> {
     let length = state::prefix(site, derived)?;
-    let own = match overlays.of(site) {
-        None => None,
-        Some(_) => Some((site.site.slug.clone()?, overlays.had(site)?)),
+    let own = match (overlays.of(site), overlays.unfit(site)) {
+        (None, None) => None,
+        (Some(_), _) => Some((site.site.slug.clone()?, overlays.had(site)?)),
+        // Nothing can be tried, which is what the plan has to tell.
+        (None, Some(_)) => Some((site.site.slug.clone()?, 0)),
     };
     let pending = length < derived.versions.len() || !overlays.pending(site).is_empty();
     pending.then_some(Like { length, own })
@@ -165,6 +167,9 @@ impl OnServer<'_> {
         like: &Like,
         example: &SiteState,
     ) -> Result<Vec<Rehearsed>, Failure> {
+        if let Some(reason) = self.overlays.unfit(example) {
+            return Err(Failure::permanent("migration_refused", reason));
+        }
         let client = scratch.connect().await?;
         let installation = self.ops.catalog().installation();
         let target = ScratchSite::make(&client, installation, &format!("copy_{number}")).await?;

@@ -163,6 +163,13 @@ pub(super) struct Wave {
     pub(super) sites: Vec<SiteState>,
 }
 
+impl Wave {
+    /// Those that were made, at an older version, while the others were migrated.
+    pub(super) fn of_late(sites: Vec<SiteState>) -> Self {
+        wave("made meanwhile".to_owned(), sites)
+    }
+}
+
 /// Divides the schemas that are behind into waves; `all` is every schema of the fleet, since percentages are of the whole.
 pub(super) fn waves(
     all: Vec<SiteState>,

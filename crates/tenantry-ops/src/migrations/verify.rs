@@ -14,7 +14,7 @@ use tenantry_engine::{
     home::ScratchDatabase,
     isolate::{self, Derived, Version},
     migrate::Target,
-    structure::{self, Change, Difference, Remedy, ScratchSite, Structure},
+    structure::{self, Change, Difference, Ledger, Remedy, Repair, ScratchSite, Structure},
 };
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
@@ -28,6 +28,8 @@ use crate::{
 
 /// Databases of one server that are read at the same time.
 const AT_ONCE: usize = 4;
+/// How often a schema is compared anew that was migrated meanwhile.
+const COMPARED_MAX: usize = 3;
 
 /// What is verified, and whether it is repaired.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -261,6 +263,24 @@ impl Server<'_> {
         state: &SiteState,
         expected: &Mutex<Expected>,
     ) -> Result<VerifiedSite, Failure> {
+        for _ in 0..COMPARED_MAX {
+            if let Some(verified) = self.compare(client, state, expected).await? {
+                return Ok(verified);
+            }
+        }
+        Err(Failure::retry(
+            "migration_busy",
+            "it was migrated while it was compared, again and again: verify it when the roll-out has ended",
+        ))
+    }
+
+    /// `None` where it got other migrations meanwhile: what it should be is another thing then.
+    async fn compare(
+        &self,
+        client: &Client,
+        state: &SiteState,
+        expected: &Mutex<Expected>,
+    ) -> Result<Option<VerifiedSite>, Failure> {
         let site = &state.site;
         let target = target(self.ops.catalog().installation(), &site.database, &site.schema)?;
         let ledger = structure::read_ledger(client, &target).await?;
@@ -274,7 +294,10 @@ impl Server<'_> {
         let length = prefix(&ledger.versions, self.derived).ok_or_else(differs)?;
         let own = match (self.overlays.of(state), ledger.overlay.as_slice()) {
             (_, []) => None,
-            (None, _) => return Err(differs()),
+            (None, _) => {
+                let unfit = self.overlays.unfit(state);
+                return Err(unfit.map_or_else(differs, |reason| Failure::permanent("migration_refused", reason)));
+            }
             (Some(overlay), had) => {
                 let had = prefix(had, overlay).ok_or_else(differs)?;
                 Some((site.slug.clone().unwrap_or_default(), &overlay.versions[..had]))
@@ -282,39 +305,43 @@ impl Server<'_> {
         };
         let should = self.expected(length, own, expected).await?;
         let found = structure::read(client, &target, site.tenant).await?;
-        let differences = self.differences(client, &target, state, &found, &should).await?;
-        Ok(VerifiedSite {
+        let differences = structure::compare(&found, &should, &target, site.tenant);
+        let differences = if self.repair && differences.iter().any(Difference::is_safe) {
+            self.repair(client, &target, state, &should, &ledger).await?
+        } else if structure::read_ledger(client, &target).await? == ledger {
+            Some(differences.into_iter().map(as_found).collect())
+        } else {
+            None
+        };
+        Ok(differences.map(|differences| VerifiedSite {
             version,
             fingerprint: Some(found.fingerprint()),
             as_expected: found == *should,
             differences,
             error: None,
             ..silent(state, String::new())
-        })
+        }))
     }
 
-    async fn differences(
+    /// Runs what is safe; `None` where the schema has another ledger when the turn has come.
+    async fn repair(
         &self,
         client: &Client,
         target: &Target,
         state: &SiteState,
-        found: &Structure,
         should: &Structure,
-    ) -> Result<Vec<SiteDifference>, Failure> {
-        let tenant = state.site.tenant;
-        let differences = structure::compare(found, should, target, tenant);
-        if !self.repair || !differences.iter().any(Difference::is_safe) {
-            return Ok(differences.into_iter().map(as_found).collect());
-        }
+        ledger: &Ledger,
+    ) -> Result<Option<Vec<SiteDifference>>, Failure> {
         let patience = &self.ops.fleet().patience;
-        let repaired = structure::repair(client, target, tenant, should, patience).await?;
-        Ok(repaired
-            .into_iter()
-            .map(|repaired| SiteDifference {
-                state: repaired.left.map_or(DriftState::Repaired, DriftState::Left),
-                ..as_found(repaired.difference)
-            })
-            .collect())
+        let repaired = match structure::repair(client, target, state.site.tenant, should, ledger, patience).await? {
+            Repair::Ran(repaired) => repaired,
+            Repair::OtherLedger => return Ok(None),
+        };
+        let told = repaired.into_iter().map(|repaired| SiteDifference {
+            state: repaired.left.map_or(DriftState::Repaired, DriftState::Left),
+            ..as_found(repaired.difference)
+        });
+        Ok(Some(told.collect()))
     }
 
     async fn expected(

@@ -57,6 +57,15 @@ pub struct MovePlan {
     pub obstacles: Vec<Obstacle>,
     /// Why the tenant would wait while its rows are copied, as a sentence; `None` where it would work meanwhile.
     pub held_because: Option<String>,
+    /// What is in nobody's way and somebody should know, as sentences: what it takes of disks, and text that is ordered otherwise.
+    pub notes: Vec<String>,
+}
+
+/// What the two databases show.
+#[derive(Default)]
+struct Seen {
+    obstacles: Vec<Obstacle>,
+    notes: Vec<String>,
 }
 
 /// How long a replica may take to say that it is there.
@@ -94,7 +103,8 @@ impl Ops {
             shared,
             isolation: request.to,
         });
-        obstacles.extend(self.look_at_both(&located, target, own_files).await.map_err(told)?);
+        let seen = self.look_at_both(&located, target, own_files).await.map_err(told)?;
+        obstacles.extend(seen.obstacles);
         if super::soak_s(request).is_some() {
             obstacles.extend(self.soak_obstacle(&located, server.id, within).await.map_err(told)?);
         }
@@ -104,7 +114,32 @@ impl Ops {
             true => Some(WITHIN.to_owned()),
             false => self.held_because(&located).await.map_err(told)?,
         };
+        if let (Some(why), TenantState::Active) = (&held_because, found.state)
+            && size.rows > self.fleet().move_held_rows
+            && !request.wait
+        {
+            obstacles.push(Obstacle::new(
+                "held",
+                format!("the tenant would wait while about {} rows are copied: {why}", size.rows),
+                "mend that, or move it at a time when it may wait, with --wait",
+            ));
+        }
+        // They are asked for as whoever may close the fence.
+        if !obstacles
+            .iter()
+            .any(|one| matches!(one.code, "administrator" | "database-version"))
+        {
+            let follows = held_because.is_none();
+            let lingering = self.lingering(from, server.id, request, follows).await;
+            obstacles.extend(lingering.map_err(told)?);
+        }
+        let mut notes = seen.notes;
+        notes.push(self.note_of_room(&server, &size).await.map_err(told)?);
+        if held_because.is_none() {
+            notes.extend(self.note_of_log(&source_server).await.map_err(told)?);
+        }
         Ok(MovePlan {
+            notes,
             held_because,
             tenant: found.id,
             from: MoveHome {
@@ -233,7 +268,7 @@ impl Ops {
             shared,
             isolation: to.isolation,
         });
-        let mut obstacles = self.look_at_both(located, target, own_files).await?;
+        let mut obstacles = self.look_at_both(located, target, own_files).await?.obstacles;
         if input.soak_s.is_some() {
             obstacles.extend(
                 self.soak_obstacle(located, to.server, input.within_a_database())
@@ -249,7 +284,7 @@ impl Ops {
         located: &Located,
         target_home: Option<Target<'_>>,
         own_files: bool,
-    ) -> Result<Vec<Obstacle>, Failure> {
+    ) -> Result<Seen, Failure> {
         let from = &located.placement;
         let (admin, _) = administer(self, from.server).await?;
         let source = admin.connect(&from.database_name).await?;
@@ -259,17 +294,18 @@ impl Ops {
             isolation,
         }) = target_home
         else {
-            return Ok(Vec::new());
+            return Ok(Seen::default());
         };
-        let mut obstacles = Vec::new();
+        let mut seen = Seen::default();
         for database in [&located.database, &shared] {
             if let Err(failure) = upgrade::require_current(database) {
-                obstacles.push(outdated(failure));
+                seen.obstacles.push(outdated(failure));
             }
         }
-        if !obstacles.is_empty() {
-            return Ok(obstacles);
+        if !seen.obstacles.is_empty() {
+            return Ok(seen);
         }
+        let obstacles = &mut seen.obstacles;
         let (admin, _) = administer(self, server.id).await?;
         let destination = admin.connect(&shared.name).await?;
         let installation = self.catalog().installation();
@@ -292,7 +328,13 @@ impl Ops {
             let derived = self.derived().await?;
             obstacles.extend(unknown_migrations(&source, &source_schema, derived.as_deref()).await?);
         }
-        Ok(obstacles)
+        if !sides.same_database {
+            let ends = ((&source, &source_schema.schema), (&destination, &target_schema.schema));
+            let collations = transfer::collations(ends.0, ends.1).await?;
+            obstacles.extend(collations.obstacles);
+            seen.notes.extend(collations.notes);
+        }
+        Ok(seen)
     }
 }
 

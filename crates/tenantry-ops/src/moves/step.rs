@@ -139,6 +139,23 @@ impl MoveStep {
         Self::ALL.into_iter().find(|step| step.as_str() == name)
     }
 
+    /// Whether the tenant's calls wait while this step is under way.
+    pub(crate) const fn holds_the_tenant(self) -> bool {
+        matches!(
+            self,
+            Self::Close
+                | Self::Copy
+                | Self::Verify
+                | Self::Switch
+                | Self::Open
+                | Self::BackClose
+                | Self::BackCopy
+                | Self::BackVerify
+                | Self::BackSwitch
+                | Self::BackOpen
+        )
+    }
+
     /// The step that does the same on the way back; itself where there is none.
     pub(crate) const fn back(self) -> Self {
         match self {
@@ -187,6 +204,20 @@ pub(crate) const NAMES: &[&str] = &[
     "back_open",
     "back_remove",
 ];
+
+/// The steps at which a move can wait until others of its source are through: its tenant works, and nothing waits to be removed. The empty
+/// one is that of a move which nobody has begun.
+pub(crate) fn may_wait() -> Vec<&'static str> {
+    let early = MoveStep::ALL.into_iter().filter(|step| *step < MoveStep::Close);
+    std::iter::once("").chain(early.map(MoveStep::as_str)).collect()
+}
+
+/// The steps at which a move is work for the server that its tenant leaves: also when what is left there is removed.
+pub(crate) fn work_for_the_source() -> Vec<&'static str> {
+    let all = MoveStep::ALL.into_iter();
+    let work = all.filter(|step| *step < MoveStep::Soak || *step == MoveStep::Remove);
+    std::iter::once("").chain(work.map(MoveStep::as_str)).collect()
+}
 
 #[cfg(test)]
 mod tests {

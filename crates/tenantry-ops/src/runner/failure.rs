@@ -10,6 +10,13 @@ use tokio_postgres::error::SqlState;
 /// The code of a failure to reach a server, which may come back.
 pub(crate) const UNREACHABLE: &str = "server_unreachable";
 
+/// The code of a failure for want of a migration that a tenant database has and this process has not: one that was deployed since
+/// has it, and goes on.
+pub(crate) const NEWER_FILES: &str = "migrations_newer";
+
+/// The code of a migration that was edited after it had been applied.
+pub(crate) const EDITED: &str = "migration_edited";
+
 /// Why a step did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -30,6 +37,16 @@ pub(crate) struct Reason {
     pub(crate) message: String,
 }
 
+impl Reason {
+    /// Somebody or something is in the way who goes away by itself: nothing is wrong with what is done.
+    pub(crate) fn is_in_the_way(&self) -> bool {
+        matches!(
+            self.code,
+            "server_busy" | "tenant_in_use" | "replica_behind" | "replica_unreachable"
+        )
+    }
+}
+
 impl Failure {
     pub(crate) fn retry(code: &'static str, message: impl Into<String>) -> Self {
         Self::Retry(Reason {
@@ -43,6 +60,11 @@ impl Failure {
             code,
             message: message.into(),
         })
+    }
+
+    /// Whether it was recorded under this code.
+    pub(crate) fn has_code(&self, code: &str) -> bool {
+        matches!(self, Self::Retry(reason) | Self::Permanent(reason) if reason.code == code)
     }
 
     /// The sentence for operators.
@@ -159,7 +181,12 @@ impl From<ApplyError> for Failure {
     fn from(error: ApplyError) -> Self {
         match &error {
             ApplyError::Database(cause) => Self::database("migrate", cause),
-            ApplyError::Locked { .. } | ApplyError::Busy(_) => Self::retry("migration_busy", error.to_string()),
+            ApplyError::Locked { .. } | ApplyError::Busy(_) | ApplyError::Arriving(_) => {
+                Self::retry("migration_busy", error.to_string())
+            }
+            ApplyError::Tenants(_) => Self::retry("catalog", chain(&error)),
+            ApplyError::Edited { .. } => Self::permanent(EDITED, error.to_string()),
+            ApplyError::Unknown { .. } => Self::retry(NEWER_FILES, error.to_string()),
             _ => Self::permanent("migration_failed", error.to_string()),
         }
     }

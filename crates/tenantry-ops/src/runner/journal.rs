@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tenantry_catalog::{
     CatalogError, Transaction,
-    operation::{self, Held, Lease, Operation, OperationState},
+    operation::{self, Held, Lease, MoveBound, Operation, OperationState},
     operation_cleanup::{self, Object},
     tenant,
 };
@@ -17,13 +17,19 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{Failure, failure::Reason};
-use crate::{Ops, failpoint};
+use crate::{Ops, failpoint, moves};
+
+/// How long a runner may be silent while somebody waits for it: as long waits whoever it leaves behind when it dies, and then a second
+/// until another process looks. Less, and a runner on a busy machine loses it.
+const HURRY: Duration = Duration::from_secs(3);
 
 /// A runner's hold on one operation.
 pub(crate) struct Journal {
     pub(crate) operation: Operation,
     ops: Ops,
     lease: Lease,
+    /// How long the lease is held for when it is extended.
+    pace: watch::Sender<Duration>,
     /// What was recorded when the operation was made.
     recorded: Option<Object>,
     lost: watch::Receiver<bool>,
@@ -52,8 +58,20 @@ impl Journal {
     /// Takes an operation that is due: any, or the given one.
     pub(super) async fn claim(ops: &Ops, only: Option<OperationId>) -> Result<Option<Self>, CatalogError> {
         let began = Instant::now();
-        let client = ops.catalog().client().await?;
-        let claimed = operation::claim(&client, only, ops.runner().id, ops.fleet().lease).await?;
+        let mut client = ops.catalog().client().await?;
+        let (runner, lease) = (ops.runner().id, ops.fleet().lease);
+        let claimed = match only {
+            Some(_) => operation::claim(&client, only, runner, lease).await?,
+            None => {
+                let (may_wait, counted) = (moves::may_wait(), moves::work_for_the_source());
+                let bound = MoveBound {
+                    per_source: i64::try_from(ops.fleet().moves_per_source.max(1)).unwrap_or(i64::MAX),
+                    may_wait: &may_wait,
+                    counted: &counted,
+                };
+                operation::claim_due(&mut client, runner, lease, bound).await?
+            }
+        };
         Ok(claimed.map(|(operation, lease)| Self::start(ops, operation, lease, began, None)))
     }
 
@@ -87,13 +105,14 @@ impl Journal {
     }
 
     fn start(ops: &Ops, operation: Operation, lease: Lease, began: Instant, recorded: Option<Object>) -> Self {
-        let duration = ops.fleet().lease;
+        let (pace, followed) = watch::channel(ops.fleet().lease);
         let (sender, lost) = watch::channel(false);
-        let heart = Heart(tokio::spawn(beat(ops.clone(), lease, duration, began, sender)));
+        let heart = Heart(tokio::spawn(beat(ops.clone(), lease, followed, began, sender)));
         Self {
             operation,
             ops: ops.clone(),
             lease,
+            pace,
             recorded,
             lost,
             _heart: heart,
@@ -110,6 +129,29 @@ impl Journal {
         }
     }
 
+    /// From now on somebody waits for what is done: should this process die, another one takes over sooner. Counts from the next write
+    /// on, or from the heart's, which is at once.
+    pub(super) fn hurry(&self) {
+        self.set_pace(self.ops.fleet().lease.min(HURRY));
+    }
+
+    /// Nobody waits any more.
+    pub(super) fn relax(&self) {
+        self.set_pace(self.ops.fleet().lease);
+    }
+
+    fn set_pace(&self, wanted: Duration) {
+        self.pace.send_if_modified(|pace| {
+            let is_news = *pace != wanted;
+            *pace = wanted;
+            is_news
+        });
+    }
+
+    fn duration(&self) -> Duration {
+        *self.pace.borrow()
+    }
+
     /// Records that a step begins.
     pub(crate) async fn begin(&self, step: &str) -> Result<(), Failure> {
         self.arrive(step).await?;
@@ -124,7 +166,7 @@ impl Journal {
     /// Records that a step begins, which is a [`check`](Self::check) as well.
     pub(super) async fn note(&self, step: &str) -> Result<(), Failure> {
         let client = self.ops.catalog().client().await?;
-        held(operation::begin_step(&client, self.lease, step, self.ops.fleet().lease).await?)
+        held(operation::begin_step(&client, self.lease, step, self.duration()).await?)
     }
 
     /// Passes the place after a step.
@@ -135,7 +177,7 @@ impl Journal {
     /// Checks that nobody has taken over. To be asked under the operation's lock on the server that is to be changed.
     pub(crate) async fn check(&self) -> Result<(), Failure> {
         let client = self.ops.catalog().client().await?;
-        held(operation::extend(&client, self.lease, self.ops.fleet().lease).await?)
+        held(operation::extend(&client, self.lease, self.duration()).await?)
     }
 
     /// Checks the same within a transaction on the catalog, which then counts only if nobody has taken over.
@@ -249,13 +291,21 @@ fn held(held: Held) -> Result<(), Failure> {
     }
 }
 
-/// Extends the lease three times within its duration, and says so when it is lost: another runner has it, or the catalog
-/// could not be reached for so long that another may have.
-async fn beat(ops: Ops, lease: Lease, duration: Duration, began: Instant, lost: watch::Sender<bool>) {
+/// Extends the lease three times within its duration, and at once where that has changed; says so when it is lost: another runner has it,
+/// or the catalog could not be reached for so long that another may have.
+async fn beat(ops: Ops, lease: Lease, mut pace: watch::Receiver<Duration>, began: Instant, lost: watch::Sender<bool>) {
+    let mut duration = *pace.borrow_and_update();
     let mut sure_until = began + duration;
     loop {
-        sleep(duration / 3).await;
+        // Dropping either arm loses nothing: the pace is read after it.
+        tokio::select! {
+            () = sleep(duration / 3) => {}
+            changed = pace.changed() => if changed.is_err() { return },
+        }
+        duration = *pace.borrow_and_update();
         let asked = Instant::now();
+        // Another write of this runner's may have made the lease as short as this.
+        sure_until = sure_until.min(asked + duration);
         let room = sure_until.saturating_duration_since(asked);
         match timeout(room, extend(&ops, lease, duration)).await {
             Ok(Ok(Held::Yes)) => sure_until = asked + duration,

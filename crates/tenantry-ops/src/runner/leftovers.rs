@@ -5,17 +5,61 @@ use std::{collections::BTreeSet, time::Duration};
 
 use tenantry_catalog::{
     operation,
+    operation_cleanup::{self, Object, ObjectKind},
     server::{self, Server},
     tenant_database,
 };
 use tenantry_core::OperationId;
 use tenantry_engine::transfer::stream::{self, Direction, StreamError, StreamName};
 
-use super::{Failure, administer};
+use super::{Failure, Journal, administer, undo};
 use crate::Ops;
 
 /// How long one server may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Removes what ended operations of the purged tenant have recorded and nobody saw removed: a purge takes the records out of the catalog,
+/// so it is the last that can.
+pub(super) async fn remove_of_tenant(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
+    let tenant = journal.tenant()?;
+    let client = ops.catalog().client().await?;
+    let open = operation_cleanup::list_open_of_tenant(&client, tenant, journal.operation.id).await?;
+    drop(client);
+    for (operation, object) in open {
+        match object.kind {
+            ObjectKind::Slot | ObjectKind::Publication => remove_stream(ops, operation, &object).await?,
+            _ => undo::remove_ours(ops, journal, &object).await?,
+        }
+        let client = ops.catalog().client().await?;
+        operation_cleanup::settle(&client, operation, &object).await?;
+    }
+    Ok(())
+}
+
+async fn remove_stream(ops: &Ops, operation: OperationId, object: &Object) -> Result<(), Failure> {
+    let (admin, _) = administer(ops, object.server).await?;
+    let client = match admin.connect(&object.database_name).await {
+        // A database with a slot can't be dropped.
+        Err(error) if error.is_no_such_database() => return Ok(()),
+        connected => connected?,
+    };
+    for direction in [Direction::There, Direction::Back] {
+        let name = StreamName::new(ops.catalog().installation(), operation, direction);
+        if name.text() != object.name {
+            continue;
+        }
+        let dropped = match object.kind {
+            ObjectKind::Slot => stream::drop_slot(&client, &name).await,
+            _ => stream::drop_publication(&client, &name).await,
+        };
+        match dropped {
+            // What is not ours stays.
+            Ok(_) | Err(StreamError::NotOurs { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
 
 impl Ops {
     /// Looks on every server. What can't be reached is left to the next time.

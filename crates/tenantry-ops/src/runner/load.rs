@@ -3,16 +3,25 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use serde_json::json;
-use tenantry_catalog::placement::{self, Located};
+use serde_json::{Value, json};
+use tenantry_catalog::{
+    placement::{self, Located},
+    tenant_database::TenantDatabase,
+};
 use tenantry_core::Isolation;
-use tenantry_engine::archive::{self, Mask, Masks, Migrated, Place, Snapshot, TableHead};
+use tenantry_engine::{
+    archive::{self, IdOffsets, IdWish, Mask, Masks, Migrated, NewIds, Place, Snapshot, TableHead},
+    migrate,
+};
 use tokio_postgres::Client;
 
-use super::{Failure, administer, site::Site};
+use super::{
+    Failure, administer,
+    site::{Site, target},
+};
 use crate::{
     Ops,
-    archive::{Birth, Source, open_archive},
+    archive::{Birth, RowIds, Source, open_archive},
 };
 
 /// How often it is told how far a load is.
@@ -23,8 +32,9 @@ pub(super) async fn load(site: &Site<'_>, located: &Located, birth: Option<&Birt
     let Some(birth) = birth else { return Ok(()) };
     let client = site.connect().await?;
     site.take_turn_for(&client, "load").await?;
+    stay_as_they_are(site, located, &client).await?;
     if !is_further(site, located, birth, &client).await? {
-        let told = Arc::new(Mutex::new(None));
+        let told = Arc::new(Mutex::new(Telling::default()));
         let loading = fill(site, located, birth, &client, &told);
         tell_meanwhile(site, &told, loading).await?;
     }
@@ -34,6 +44,17 @@ pub(super) async fn load(site: &Site<'_>, located: &Located, birth: Option<&Birt
     Ok(())
 }
 
+/// Shared tables are not migrated while the rows of another tenant's archive come, which are of the version that they have; and what
+/// those rows have had is written down, so that the tenant gets what is recorded afterwards, and nothing twice.
+async fn stay_as_they_are(site: &Site<'_>, located: &Located, client: &Client) -> Result<(), Failure> {
+    if located.placement.isolation != Isolation::Shared {
+        return Ok(());
+    }
+    let target = target(site.installation(), &site.database, &located.placement.schema)?;
+    migrate::hold_still(client, &[&target], site.ops.fleet().patience.turn_timeout).await?;
+    Ok(migrate::note_loaded(client, &target, located.placement.tenant).await?)
+}
+
 /// Whether the rows are there, and some of the migrations that follow as well.
 async fn is_further(site: &Site<'_>, located: &Located, birth: &Birth, client: &Client) -> Result<bool, Failure> {
     let Some(version) = birth.version else { return Ok(false) };
@@ -41,7 +62,26 @@ async fn is_further(site: &Site<'_>, located: &Located, birth: &Birth, client: &
     Ok(applied.iter().any(|applied| applied.version > version))
 }
 
-type Told = Mutex<Option<serde_json::Value>>;
+type Told = Mutex<Telling>;
+
+/// What is to be told of a load.
+#[derive(Default)]
+struct Telling {
+    /// How far it is, where that is news.
+    news: Option<Value>,
+    /// What becomes of the rows' ids, where they get new ones: to be remembered until the end, since another runner goes on from there.
+    ids: Option<Value>,
+}
+
+impl Telling {
+    fn take(&mut self) -> Option<Value> {
+        let mut news = self.news.take()?;
+        if let Some(ids) = &self.ids {
+            news["ids"] = ids.clone();
+        }
+        Some(news)
+    }
+}
 
 async fn tell_meanwhile(
     site: &Site<'_>,
@@ -67,7 +107,7 @@ async fn fill(site: &Site<'_>, located: &Located, birth: &Birth, client: &Client
     let mut rows_in_all = 0;
     let mut progress = |number: usize, table: &str, rows: u64| {
         rows_in_all += rows;
-        *told.lock() = Some(json!({ "tables": number + 1, "table": table, "rows": rows_in_all }));
+        told.lock().news = Some(json!({ "tables": number + 1, "table": table, "rows": rows_in_all }));
     };
     match &birth.source {
         Source::Archive { path, digest, signers } => {
@@ -77,13 +117,28 @@ async fn fill(site: &Site<'_>, located: &Located, birth: &Birth, client: &Client
                 return Err(Failure::permanent("archive_changed", message));
             }
             require_versions(site, located, client, &archive.manifest().migrations).await?;
-            let loading = archive::load(client, site.installation(), &place, &archive, &mut progress);
+            let renewal = Renewal::of(site, birth);
+            let ids = match &renewal {
+                None => None,
+                Some(renewal) => {
+                    Some(NewIds::of_archive(client, site.installation(), &place, &archive, renewal.wish()).await?)
+                }
+            };
+            note_ids(site, ids.as_ref(), told).await?;
+            let loading = archive::load(
+                client,
+                site.installation(),
+                &place,
+                &archive,
+                ids.as_ref(),
+                &mut progress,
+            );
             Ok(loading.await?)
         }
         Source::Backup { backup } => {
             let archive = site.ops.open_backup(*backup).await?;
             require_versions(site, located, client, &archive.manifest().migrations).await?;
-            let loading = archive::load(client, site.installation(), &place, &archive, &mut progress);
+            let loading = archive::load(client, site.installation(), &place, &archive, None, &mut progress);
             Ok(loading.await?)
         }
         Source::Tenant { tenant, masks } => {
@@ -91,10 +146,60 @@ async fn fill(site: &Site<'_>, located: &Located, birth: &Birth, client: &Client
             let snapshot = Snapshot::begin(&from.client, site.installation(), &from.place).await?;
             require_versions(site, located, client, &snapshot.migrations).await?;
             let mask = mask(masks, snapshot.tables())?;
-            let copying = archive::copy(&snapshot, client, site.installation(), &place, &mask, &mut progress);
+            let renewal = Renewal::of(site, birth);
+            let ids = match &renewal {
+                None => None,
+                Some(renewal) => {
+                    Some(NewIds::of_snapshot(client, site.installation(), &place, &snapshot, renewal.wish()).await?)
+                }
+            };
+            note_ids(site, ids.as_ref(), told).await?;
+            let (installation, ids) = (site.installation(), ids.as_ref());
+            let copying = archive::copy(&snapshot, client, installation, &place, &mask, ids, &mut progress);
             Ok(copying.await?)
         }
     }
+}
+
+/// What new ids are made by.
+struct Renewal<'a> {
+    secret: [u8; 32],
+    also: &'a [String],
+    known: IdOffsets,
+}
+
+impl<'a> Renewal<'a> {
+    /// Of this operation, the same whoever runs it; `None` where the rows keep their ids.
+    fn of(site: &Site<'_>, birth: &'a Birth) -> Option<Self> {
+        let RowIds::New { also } = &birth.ids else { return None };
+        let operation = &site.journal.operation;
+        let known = serde_json::from_value(operation.progress["ids"]["offsets"].clone());
+        Some(Self {
+            secret: site.ops.catalog().derive_key(&format!("new ids {}", operation.id)),
+            also,
+            // Where nothing was noted nothing was loaded.
+            known: known.unwrap_or_default(),
+        })
+    }
+
+    fn wish(&self) -> IdWish<'_> {
+        IdWish {
+            secret: self.secret,
+            also: self.also,
+            known: &self.known,
+        }
+    }
+}
+
+/// Notes what becomes of the rows' ids, before any is loaded with a new one.
+async fn note_ids(site: &Site<'_>, ids: Option<&NewIds>, told: &Told) -> Result<(), Failure> {
+    let Some(ids) = ids else { return Ok(()) };
+    let plan = ids.plan();
+    let noted = json!({
+        "renewed": plan.renewed, "kept": plan.kept, "not_followed": plan.not_followed, "offsets": ids.offsets()
+    });
+    told.lock().ids = Some(noted.clone());
+    site.journal.note_progress(&json!({ "ids": noted })).await
 }
 
 fn mask<'a>(masks: &Masks, heads: impl IntoIterator<Item = &'a TableHead>) -> Result<Mask, Failure> {
@@ -105,6 +210,7 @@ fn mask<'a>(masks: &Masks, heads: impl IntoIterator<Item = &'a TableHead>) -> Re
 pub(crate) struct Reached {
     pub(crate) client: Client,
     pub(crate) place: Place,
+    pub(crate) database: TenantDatabase,
 }
 
 /// Goes where a tenant lives.
@@ -118,6 +224,7 @@ pub(crate) async fn reach(ops: &Ops, tenant: tenantry_core::TenantId) -> Result<
     Ok(Reached {
         client: admin.connect(&located.database.name).await?,
         place: place(&located),
+        database: located.database,
     })
 }
 

@@ -25,15 +25,15 @@ pub(super) async fn plan(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let seen = Mutex::new(None);
     let progress = |done, total| *seen.lock() = Some(json!({ "done": done, "total": total }));
     let work = async {
-        let pending = ops.migration_status(&authority).await?;
-        let pending = pending.iter().filter(|site| !site.pending.is_empty()).count();
-        Ok((pending, ops.rehearse_migrations(&authority, &progress).await?))
+        let sites = ops.migration_status(&authority).await?;
+        Ok((sites, ops.rehearse_migrations(&authority, &progress).await?))
     };
-    let (pending, rehearsals) = match noting(journal, work, || seen.lock().take()).await? {
+    let (sites, rehearsals) = match noting(journal, work, || seen.lock().take()).await? {
         Ok(found) => found,
         Err(error) => return refused(ops, journal, error).await,
     };
-    journal.note_progress(&plan_of(&rehearsals, pending)).await?;
+    let found = plan_of(&rehearsals, &sites, &ops.lint_pending(&sites));
+    journal.note_progress(&found).await?;
     journal.end(STEPS[0]).await?;
     match rehearsals.iter().find_map(|rehearsal| rehearsal.error.as_deref()) {
         None => finish(ops, journal, OperationState::Done, None).await,

@@ -29,7 +29,7 @@ use tenantry_catalog::{
 };
 use tenantry_core::{Epoch, Isolation, TenantState};
 use tenantry_engine::transfer::{
-    TransferError,
+    HistoryAhead, TransferError,
     stream::{Applier, Direction},
 };
 
@@ -83,6 +83,9 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
         let client = ops.catalog().client().await?;
         placement::epoch_of(&client, input.from.tenant).await?
     };
+    if MoveStep::of(&journal.operation.step).is_some_and(MoveStep::holds_the_tenant) {
+        journal.hurry();
+    }
     if epoch == Some(input.reversed().to.epoch) {
         return settle_back(ops, journal, None).boxed().await;
     }
@@ -96,6 +99,7 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
 /// From one home to the other, up to the switch. Tells when the first one was closed.
 async fn cross(ops: &Ops, journal: &Journal, direction: Direction) -> Result<Instant, Failure> {
     let mut moving = Moving::new(ops, journal, direction).await?;
+    moving.let_in_after_another().boxed().await?;
     let crossed = tokio::select! {
         biased;
         // The work is left where it stands, as if the process had died.
@@ -322,14 +326,17 @@ impl<'a> Moving<'a> {
             self.end(MoveStep::WayBack).await?;
         }
         self.begin(MoveStep::Compare).await?;
+        let mut history = None;
         if let Some(applier) = &mut applier {
+            history = self.bring_history(&hands, applier).boxed().await?;
             self.compare_online(&hands, applier).boxed().await?;
+            self.renew_statistics(&hands, applier).boxed().await?;
         }
         self.end(MoveStep::Compare).await?;
         self.tell(json!({ "closed_at": Utc::now() })).await?;
         let closed = Instant::now();
         let has_little_to_do = applier.as_ref().is_some_and(|applier| applier.touched().is_some());
-        let over = self.cut_over(&hands, applier.as_mut()).boxed();
+        let over = self.cut_over(&hands, applier.as_mut(), history.as_ref()).boxed();
         match has_little_to_do {
             false => over.await?,
             true => {
@@ -347,13 +354,30 @@ impl<'a> Moving<'a> {
         Ok(closed)
     }
 
+    /// Opens the home that an earlier try may have left closed: what comes before the next cut-over can take as long as there are rows.
+    async fn let_in_after_another(&self) -> Result<(), Failure> {
+        if !self.recorded.is_some_and(MoveStep::holds_the_tenant) {
+            return Ok(());
+        }
+        match self.reopen().await? {
+            Standing::Source => Ok(()),
+            Standing::Target => Err(Failure::retry("switched", "the tenant has moved: going on from there")),
+        }
+    }
+
     /// What the tenant waits for.
-    async fn cut_over(&self, hands: &Hands, mut applier: Option<&mut Applier>) -> Result<(), Failure> {
+    async fn cut_over(
+        &self,
+        hands: &Hands,
+        mut applier: Option<&mut Applier>,
+        history: Option<&HistoryAhead>,
+    ) -> Result<(), Failure> {
+        self.journal.hurry();
         self.begin(MoveStep::Close).await?;
         self.close_source(hands).await?;
         self.end(MoveStep::Close).await?;
         self.begin(MoveStep::Copy).await?;
-        self.copy(hands, applier.as_deref_mut()).boxed().await?;
+        self.copy(hands, applier.as_deref_mut(), history).boxed().await?;
         self.end(MoveStep::Copy).await?;
         self.begin(MoveStep::Verify).await?;
         let touched = applier.as_deref().and_then(Applier::touched);

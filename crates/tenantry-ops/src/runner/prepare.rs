@@ -1,22 +1,39 @@
-//! Makes a server's shared tenant database.
+//! Makes a server's shared tenant database, or a spare one; or brings a spare one to the newest version, which is the same work
+//! on one that is there.
 
+use serde_json::{Value, json};
 use tenantry_catalog::{
-    change,
+    change, fleet_state,
     operation::OperationState,
     operation_cleanup::{self, Object, ObjectKind},
-    tenant_database,
+    tenant_database::{self, DatabaseKind},
 };
 use tenantry_core::{Change, SHARED_SCHEMA};
+use tenantry_engine::migrate;
 
-use super::{Failure, Journal, site::Site};
+use super::{
+    Failure, Journal,
+    site::{Site, require_files},
+};
 use crate::Ops;
 
 /// The steps, in order; failpoints stand before and after each.
 pub(super) const STEPS: &[&str] = &["roles", "database", "bootstrap", "tables", "ready"];
 
+/// What the operation is asked for: tables that have this migration. A process without it leaves that to one that has it.
+pub(crate) fn input(version: i64) -> Value {
+    json!({ "version": version })
+}
+
 pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let id = journal.operation.database;
     let id = id.ok_or_else(|| Failure::permanent("no_database", "the operation names no tenant database"))?;
+    let wanted = journal.operation.input.get("version").and_then(Value::as_i64);
+    if let Some(wanted) = wanted
+        && let Some(derived) = ops.derived().await?
+    {
+        require_files(&derived, wanted)?;
+    }
     let mut site = Site::of_database(ops, journal, id).await?;
     site.bring_up_to_date().await?;
     let begun = STEPS
@@ -58,7 +75,16 @@ async fn database(site: &Site<'_>) -> Result<(), Failure> {
 async fn tables(site: &Site<'_>) -> Result<(), Failure> {
     let client = site.connect().await?;
     site.take_turn(&client).await?;
-    site.migrate(&client, SHARED_SCHEMA).await
+    site.migrate(&client, SHARED_SCHEMA).await?;
+    if site.database.kind == DatabaseKind::Own {
+        // Whether a spare one is of the newest version is asked of the catalog's copy, which may name what a restore took away.
+        let ledger = migrate::read_all(&client)
+            .await
+            .map_err(|error| Failure::database("read the ledger", &error))?;
+        let catalog = site.ops.catalog().client().await?;
+        fleet_state::reconcile(&catalog, site.database.id, &ledger).await?;
+    }
+    Ok(())
 }
 
 async fn ready(site: &Site<'_>) -> Result<(), Failure> {

@@ -46,6 +46,8 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
     site.bring_up_to_date().await?;
     // A connection with the operation's turn taken, kept for the steps that follow each other in one database.
     let mut at_work = None;
+    // The one that a tenant in shared tables was seeded on.
+    let mut seeding = None;
     let isolation = located.placement.isolation;
     let birth = Birth::of(&journal.operation)?;
     let steps = match birth {
@@ -66,13 +68,13 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
         // Each notes that it begins where that costs it least: under its turn, which takes the same look at the lease.
         journal.arrive(step).await?;
         match *step {
-            "rows" => rows(&site, &located, birth).await?,
+            "rows" => seeding = Some(rows(&site, &located, birth).await?),
             "schema" => at_work = Some(schema(&site, &located, birth).await?),
             "database" => database(&site, &located).await?,
             "bootstrap" => bootstrap(&mut site).await?,
             "tables" => tables(&site, &located, birth, at_work.take()).await?,
             "load" => load::load(&site, &located, birth).await?,
-            _ => activate(ops, journal, &located).await?,
+            _ => activate(&site, &located, seeding.take()).await?,
         }
         journal.end(step).await?;
     }
@@ -104,7 +106,7 @@ async fn will_make_first(site: &Site<'_>, located: &Located) -> Result<(), Failu
 }
 
 /// A tenant in shared tables: one transaction, in which its fence opens.
-async fn rows(site: &Site<'_>, located: &Located, birth: Option<&Birth>) -> Result<(), Failure> {
+async fn rows(site: &Site<'_>, located: &Located, birth: Option<&Birth>) -> Result<Client, Failure> {
     // Refuses files of one tenant's own.
     site.own_files(located).await?;
     will_make_first(site, located).await?;
@@ -114,18 +116,30 @@ async fn rows(site: &Site<'_>, located: &Located, birth: Option<&Birth>) -> Resu
     fence::register(&client, located.placement.tenant, located.placement.epoch, true).await?;
     turn::commit(&client).await?;
     // Whoever begins with another's rows has what that one started with among them.
-    match birth {
-        None => site.seed(&client, located).await,
-        Some(_) => Ok(()),
+    if birth.is_none() {
+        site.seed(&client, located).await?;
     }
+    Ok(client)
 }
 
-async fn schema(site: &Site<'_>, located: &Located, birth: Option<&Birth>) -> Result<Connected, Failure> {
+/// A connection that has the operation's turn, and what it has found or made there.
+type AtWork = (Connected, Tables);
+
+/// What a schema or database has of the application's tables.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tables {
+    /// Those of the newest version: it was a spare one.
+    Newest,
+    /// None, or nobody knows.
+    ToBeMade,
+}
+
+async fn schema(site: &Site<'_>, located: &Located, birth: Option<&Birth>) -> Result<AtWork, Failure> {
     will_make_first(site, located).await?;
     let client = site.connect_again().await?;
     site.take_turn_for(&client, "schema").await?;
-    make_schema(site, located, birth, &client).await?;
-    Ok(client)
+    let tables = make_schema(site, located, birth, &client).await?;
+    Ok((client, tables))
 }
 
 /// Takes a spare or makes the schema, and opens the tenant's fence.
@@ -137,36 +151,30 @@ async fn make_schema(
     located: &Located,
     birth: Option<&Birth>,
     client: &Client,
-) -> Result<(), Failure> {
+) -> Result<Tables, Failure> {
     let (tenant, epoch) = (located.placement.tenant, located.placement.epoch);
     let (ops, installation, database) = (site.ops, site.installation(), site.database.id);
     let derived = ops.derived().await?;
-    let tables_follow = derived.as_ref().is_some_and(|derived| !derived.versions.is_empty());
     // One has the newest version, which what is to be loaded may not have.
     let spares = ops.fleet().spare_schemas > 0 && birth.is_none_or(|birth| birth.version.is_none());
-    if !spares {
-        let made = home::create_schema_and_open(client, installation, database, tenant, epoch, tables_follow).await?;
-        if made == home::Outcome::Done {
-            return Ok(());
-        }
-    }
-    client.batch_execute("begin").await?;
-    let taken = match &derived {
+    if let Some(derived) = &derived
+        && spares
         // Files of its own may have been written on top of an older version than a spare has.
-        Some(derived) if spares && site.own_files(located).await?.is_none() => {
-            home::take_spare(client, installation, tenant, &migrate::ledger_text(derived)).await?
-        }
-        _ => false,
-    };
-    if !taken {
-        if tables_follow {
-            client.batch_execute("set local synchronous_commit = off").await?;
-        }
-        home::create_schema(client, installation, database, tenant).await?;
+        && site.own_files(located).await?.is_none()
+        && home::hand_out_spare(client, installation, tenant, epoch, &migrate::ledger_text(derived)).await?
+    {
+        return Ok(Tables::Newest);
     }
-    fence::register(client, tenant, epoch, true).await?;
-    client.batch_execute("commit").await?;
-    Ok(())
+    let tables_follow = derived.as_ref().is_some_and(|derived| !derived.versions.is_empty());
+    let made = home::create_schema_and_open(client, installation, database, tenant, epoch, tables_follow).await?;
+    if made == home::Outcome::AlreadySo {
+        // Ours, or it is refused.
+        client.batch_execute("begin").await?;
+        home::create_schema(client, installation, database, tenant).await?;
+        fence::register(client, tenant, epoch, true).await?;
+        client.batch_execute("commit").await?;
+    }
+    Ok(Tables::ToBeMade)
 }
 
 async fn database(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
@@ -187,31 +195,38 @@ async fn tables(
     site: &Site<'_>,
     located: &Located,
     birth: Option<&Birth>,
-    at_work: Option<Connected>,
+    at_work: Option<AtWork>,
 ) -> Result<(), Failure> {
-    let client = match at_work {
-        Some(client) => {
+    let (client, tables) = match at_work {
+        // Whoever goes on at the schema finds one that is whole: there is nothing to note.
+        Some(at_work @ (_, Tables::Newest)) => at_work,
+        Some(at_work) => {
             site.journal.note("tables").await?;
-            client
+            at_work
         }
         None => {
             let client = site.connect_again().await?;
             site.take_turn_for(&client, "tables").await?;
+            let mut tables = Tables::ToBeMade;
             if located.placement.isolation == Isolation::Schema {
-                make_schema(site, located, birth, &client).await?;
+                tables = make_schema(site, located, birth, &client).await?;
             }
-            client
+            (client, tables)
         }
     };
     if located.placement.isolation == Isolation::Database {
         fence::register(&*client, located.placement.tenant, located.placement.epoch, true).await?;
     }
     match birth {
-        None => {
-            site.make_tables(&client, located).await?;
-            site.seed(&client, located).await?;
+        None | Some(Birth { version: None, .. }) => {
+            match tables {
+                Tables::Newest => site.keep_whole(&client, &located.placement.schema).await?,
+                Tables::ToBeMade => site.make_tables(&client, located).await?,
+            }
+            if birth.is_none() {
+                site.seed(&client, located).await?;
+            }
         }
-        Some(Birth { version: None, .. }) => site.make_tables(&client, located).await?,
         Some(Birth {
             version: Some(version), ..
         }) => site.make_tables_until(&client, located, *version).await?,
@@ -224,8 +239,14 @@ async fn tables(
 }
 
 /// From this transaction on the tenant is served.
-async fn activate(ops: &Ops, journal: &Journal, located: &Located) -> Result<(), Failure> {
+async fn activate(site: &Site<'_>, located: &Located, seeding: Option<Client>) -> Result<(), Failure> {
+    let (ops, journal) = (site.ops, site.journal);
     let tenant = located.placement.tenant;
+    let arrival = match located.placement.isolation {
+        Isolation::Shared => site.arrive(located, seeding).await?,
+        // Its tables are its own: no roll-out reaches them before it is activated.
+        Isolation::Schema | Isolation::Database => None,
+    };
     let mut client = ops.catalog().client().await?;
     let transaction = client.transaction().await?;
     journal.hold_step(&transaction, "activate").await?;
@@ -258,6 +279,8 @@ async fn activate(ops: &Ops, journal: &Journal, located: &Located) -> Result<(),
     };
     audit::record(&transaction, &Authority::system("operation"), act).await?;
     transaction.commit().await?;
+    // From here on roll-outs list it.
+    drop(arrival);
     debug_assert!(located.placement.schema == SHARED_SCHEMA || located.placement.isolation == Isolation::Schema);
     Ok(())
 }

@@ -6,7 +6,7 @@ use chrono::Utc;
 use serde_json::json;
 use tenantry_catalog::{
     api_key, app_migration, change, erasure, membership,
-    operation::OperationState,
+    operation::{self, OperationState},
     placement::{self, Located},
     server,
     tenant::{self, Changed},
@@ -14,15 +14,15 @@ use tenantry_catalog::{
 };
 use tenantry_core::{Change, Isolation, TenantId, TenantState};
 use tenantry_engine::{
-    fence::{self, Closed, Drained, Wait},
+    fence::{self, Behind, Closed, Wait},
     home::{self, JobCount},
     migrate, transfer,
 };
 use tokio_postgres::Client;
 
-use super::{Failure, Journal, chain, fence as suspension, site::Site};
+use super::{Failure, Journal, chain, fence as suspension, leftovers, site::Site};
 use crate::{
-    Authority, ErasureRequest, Ops, Verdict,
+    Authority, ErasureRequest, Ops, Removed, Verdict,
     audit::{self, Act},
     backups,
 };
@@ -58,6 +58,7 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
         let (site, located) = Site::of_tenant(ops, journal).await?;
         journal.begin("remove").await?;
         remove(ops, journal, &site, &located).await?;
+        leftovers::remove_of_tenant(ops, journal).await?;
         journal.end("remove").await?;
         journal.begin("beside").await?;
         remove_beside(ops, journal).await?;
@@ -117,23 +118,28 @@ async fn mark_purged(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     Ok(transaction.commit().await?)
 }
 
-/// Says in the audit log what is dropped undone, before it is: a purge that is killed in between says it again.
-async fn note_jobs(ops: &Ops, journal: &Journal, client: &Client, tenant: TenantId) -> Result<(), Failure> {
+/// Notes for the certificate what is dropped beside the rows, and says in the audit log which jobs are, before they are: a purge that is
+/// killed in between says it again.
+async fn note_removed(ops: &Ops, journal: &Journal, client: &Client, tenant: TenantId) -> Result<(), Failure> {
     let count = home::count_jobs(client, tenant).await?;
-    if count == JobCount::default() {
-        return Ok(());
-    }
+    let found = Removed::new(count, home::count_history(client, tenant).await?);
+    let removed = Removed::noted(&journal.operation).unwrap_or_default().or_more(found);
     let mut client = ops.catalog().client().await?;
     let transaction = client.transaction().await?;
     journal.hold(&transaction).await?;
-    let act = Act {
-        action: "tenant.drop-jobs",
-        tenant: Some(tenant),
-        target: tenant.to_string(),
-        before: Some(json!({ "jobs": count.jobs, "schedules": count.schedules })),
-        after: None,
-    };
-    audit::record(&transaction, &Authority::system("purge"), act).await?;
+    journal
+        .note_progress_in(&transaction, &json!({ "removed": removed }))
+        .await?;
+    if count != JobCount::default() {
+        let act = Act {
+            action: "tenant.drop-jobs",
+            tenant: Some(tenant),
+            target: tenant.to_string(),
+            before: Some(json!({ "jobs": count.jobs, "schedules": count.schedules })),
+            after: None,
+        };
+        audit::record(&transaction, &Authority::system("purge"), act).await?;
+    }
     Ok(transaction.commit().await?)
 }
 
@@ -141,7 +147,7 @@ async fn remove(ops: &Ops, journal: &Journal, site: &Site<'_>, located: &Located
     let tenant = located.placement.tenant;
     if located.placement.isolation == Isolation::Database {
         match site.admin.connect(&site.database.name).await {
-            Ok(client) => note_jobs(ops, journal, &client, tenant).await?,
+            Ok(client) => note_removed(ops, journal, &client, tenant).await?,
             // It is gone already, and was noted before that.
             Err(error) if error.is_no_such_database() => {}
             Err(error) => return Err(error.into()),
@@ -159,12 +165,11 @@ async fn remove(ops: &Ops, journal: &Journal, site: &Site<'_>, located: &Located
         deadline: DRAIN,
         force: true,
     };
-    if let Drained::Reopened { blockers } = fence::wait_for_older(&client, tenant, epoch, wait).await? {
-        fence::close(&client, tenant, epoch, Closed::Suspended).await?;
-        let message = format!("transactions stay open: {}", blockers.join(", "));
+    if let Behind::Transactions(transactions) = fence::wait_behind(&client, tenant, wait).await? {
+        let message = format!("transactions stay open: {}", transactions.join(", "));
         return Err(Failure::retry("tenant_in_use", message));
     }
-    note_jobs(ops, journal, &client, tenant).await?;
+    note_removed(ops, journal, &client, tenant).await?;
     home::delete_jobs(&client, tenant).await?;
     let schema = &located.placement.schema;
     if located.placement.isolation == Isolation::Schema {
@@ -202,13 +207,13 @@ async fn certify(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let tenant = journal.tenant()?;
     let client = ops.catalog().client().await?;
     let found = tenant::find(&client, tenant).await?;
+    // With what it has noted since this runner took it.
+    let purge = operation::find(&client, journal.operation.id).await?;
     drop(client);
     let found = found.ok_or_else(|| Failure::permanent("no_tenant", "the tenant is not known"))?;
     let authority = Authority::system("operation");
     let request = ErasureRequest::default();
-    let certificate = ops
-        .look_for(&authority, &found, Some(&journal.operation), &request)
-        .await;
+    let certificate = ops.look_for(&authority, &found, purge.as_ref(), &request).await;
     if certificate.verdict != Verdict::Erased {
         tracing::warn!(
             tenant.id = %tenant, verdict = %certificate.verdict,

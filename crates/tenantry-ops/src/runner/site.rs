@@ -20,7 +20,7 @@ use tenantry_engine::{
 };
 use tokio_postgres::Client;
 
-use super::{Failure, Journal};
+use super::{Failure, Journal, failure::NEWER_FILES};
 use crate::{
     Authority, MigrationError, Ops,
     at_hand::Connected,
@@ -215,8 +215,20 @@ impl<'a> Site<'a> {
         if migrate::fill(client, &target, &derived, patience).await? == Replayed::NotThisWay {
             migrate::apply(client, &target, &derived, &[], &ByAdministrator, patience).await?;
         }
-        require_whole(client, schema, &derived).await?;
-        record_versions(self.ops, &self.database, schema, &derived).await
+        self.keep_whole(client, schema).await
+    }
+
+    /// Makes sure that a schema of the newest version is whole, and keeps the catalog's copy of its ledger.
+    pub(super) async fn keep_whole(&self, client: &Client, schema: &str) -> Result<(), Failure> {
+        let Some(derived) = self.ops.derived().await? else {
+            return Ok(());
+        };
+        // The ledger holds these versions either way.
+        tokio::try_join!(
+            require_whole(client, schema, &derived),
+            record_versions(self.ops, &self.database, schema, &derived)
+        )?;
+        Ok(())
     }
 
     /// What the tenant's own files become, where it has some. A tenant in shared tables can't.
@@ -242,7 +254,7 @@ impl<'a> Site<'a> {
         if located.placement.isolation == Isolation::Shared {
             return Err(refused(MigrationError::SharedOverlay(slug)));
         }
-        self.ops.overlay(&slug).await.map_err(refused)
+        self.ops.overlay(&slug, Some(tenant)).await.map_err(refused)
     }
 
     /// Brings the tenant's empty schema to the newest version, with the tenant's own files among the fleet's.
@@ -319,29 +331,37 @@ impl<'a> Site<'a> {
         let Some(derived) = self.ops.derived().await? else {
             return Ok(());
         };
-        if !derived
-            .versions
-            .iter()
-            .any(|version| version.mode == migrate::Mode::Seed)
-        {
+        // One of those that this process lacks may be a seed.
+        require_files(&derived, located.schema_version)?;
+        if !holds_data(&derived) {
             return Ok(());
         }
         let target = target(self.installation(), &self.database, &located.placement.schema)?;
-        let status = migrate::status(client, &target, &derived).await?;
-        let mut there = Derived::clone(&derived);
-        there
-            .versions
-            .retain(|version| status.applied.iter().any(|applied| applied.version == version.version));
-        let tenant = located.placement.tenant;
-        Ok(migrate::seed(
-            client,
-            &target,
-            &there,
-            tenant,
-            &ByAdministrator,
-            &self.ops.fleet().patience,
-        )
-        .await?)
+        // Refuses a ledger that these files don't fit.
+        migrate::status(client, &target, &derived).await?;
+        let (tenant, patience) = (located.placement.tenant, &self.ops.fleet().patience);
+        Ok(migrate::seed(client, &target, &derived, tenant, &ByAdministrator, patience).await?)
+    }
+
+    /// Gives a new tenant in shared tables what roll-outs have recorded there since it was seeded, and lets none record more before the
+    /// connection is closed: whoever activates the tenant until then has it among those that the next one lists. Nothing where no
+    /// migration gives tenants data.
+    pub(super) async fn arrive(&self, located: &Located, seeding: Option<Client>) -> Result<Option<Client>, Failure> {
+        let derived = self.ops.derived().await?;
+        if derived.is_none_or(|derived| !holds_data(&derived)) {
+            return Ok(None);
+        }
+        let client = match seeding {
+            Some(client) => client,
+            None => self.connect().await?,
+        };
+        // No runner that was overtaken writes rows of a tenant that is being undone.
+        self.take_turn(&client).await?;
+        let target = target(self.installation(), &self.database, &located.placement.schema)?;
+        migrate::arrive(&client, &target, self.ops.fleet().patience.turn_timeout).await?;
+        failpoint::pass("provision.arriving").await?;
+        self.seed(&client, located).await?;
+        Ok(Some(client))
     }
 }
 
@@ -352,6 +372,12 @@ impl Journal {
             .tenant
             .ok_or_else(|| Failure::permanent("no_tenant", "the operation names no tenant"))
     }
+}
+
+/// Whether some of the migrations give tenants data, and so have to be kept with each tenant.
+fn holds_data(derived: &Derived) -> bool {
+    let modes = [migrate::Mode::Seed, migrate::Mode::EachTenant];
+    derived.versions.iter().any(|version| modes.contains(&version.mode))
 }
 
 /// Where migrations go; refused where the database lacks what they call.
@@ -369,6 +395,21 @@ pub(crate) fn target(
         application: tenantry_engine::Roles::app(installation, database.id),
         mover: roles.mover,
     })
+}
+
+/// Refuses work on tables that have, or are to get, a migration which this process has not: it was started before that was deployed,
+/// and whoever was started since can do the work.
+pub(super) fn require_files(derived: &Derived, version: i64) -> Result<(), Failure> {
+    let newest = derived.versions.last().map_or(0, |version| version.version);
+    if version <= newest {
+        return Ok(());
+    }
+    Err(Failure::retry(
+        NEWER_FILES,
+        format!(
+            "the migration {version} is newer than the files of this process, which end with {newest}: a process of the newer              application goes on with this"
+        ),
+    ))
 }
 
 /// Refuses a schema that is not what its migrations make, whatever its ledger says: nobody is let in then.

@@ -36,20 +36,26 @@ pub(super) async fn undo(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     drop(client);
     for object in &objects {
         failpoint::pass(&format!("{}.undo_{}", journal.operation.kind, object.kind)).await?;
-        match remove(ops, journal, object).await {
-            Ok(()) => {}
-            // Somebody else's: it is why we failed, or it came later. It stays.
-            Err(Removal::NotOurs(message)) => {
-                tracing::warn!(operation.id = %journal.operation.id, message, "left alone")
-            }
-            Err(Removal::Failed(failure)) => return Err(failure),
-        }
+        remove_ours(ops, journal, object).await?;
         let client = ops.catalog().client().await?;
         operation_cleanup::settle(&client, journal.operation.id, object).await?;
     }
     match journal.operation.kind {
         OperationKind::PrepareDatabase => forget_database(ops, journal).await,
         _ => forget_tenant(ops, journal).await,
+    }
+}
+
+/// Removes what a record names, if it bears our mark: a database, or the operation's tenant's schema or rows.
+pub(super) async fn remove_ours(ops: &Ops, journal: &Journal, object: &Object) -> Result<(), Failure> {
+    match remove(ops, journal, object).await {
+        Ok(()) => Ok(()),
+        // Somebody else's: it is why we failed, or it came later. It stays.
+        Err(Removal::NotOurs(message)) => {
+            tracing::warn!(operation.id = %journal.operation.id, message, "left alone");
+            Ok(())
+        }
+        Err(Removal::Failed(failure)) => Err(failure),
     }
 }
 

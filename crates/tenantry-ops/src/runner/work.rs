@@ -5,13 +5,23 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tenantry_catalog::operation::{OperationKind, OperationState};
 
-use super::{Failure, Journal, failure::Reason, fence, look, migrate, moving, prepare, provision, purge, undo};
+use super::{
+    Failure, Journal,
+    failure::{NEWER_FILES, Reason, UNREACHABLE},
+    fence, look, migrate, moving, prepare, provision, purge, undo,
+};
 use crate::{Ops, archive::Birth};
 
 /// The pause before the first new try; it doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
+/// As often a move tries a server that does not answer: with the pauses, half a minute, in which it may have started again. One that is away
+/// for longer keeps the log of the other one for nothing.
+const RESTART_ATTEMPTS: i32 = 8;
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How often an operation is tried for which this process's migrations are too old. With the pauses it is some eight minutes, in
+/// which a deployment has come to a process that has them.
+const DEPLOY_ATTEMPTS: i32 = 16;
 
 /// Works on the operation until it ends, is put off or is lost.
 pub(super) async fn run(ops: &Ops, mut journal: Journal) {
@@ -27,7 +37,7 @@ async fn drive(ops: &Ops, journal: &mut Journal) -> Result<(), Failure> {
         let outcome = journal.guard(in_time(ops, journal, forward(ops, journal))).await;
         let has_failed = matches!(outcome, Err(Failure::Retry(_) | Failure::Permanent(_)));
         let can_be_undone = has_failed && can_be_undone(ops, journal).await;
-        let may_try_again = !can_be_undone || journal.operation.attempts < ops.fleet().attempts_max;
+        let may_try_again = !can_be_undone || journal.operation.attempts < attempts_max(ops, journal, &outcome);
         match outcome {
             Ok(()) => return Ok(()),
             Err(Failure::LeaseLost) => return Err(Failure::LeaseLost),
@@ -86,6 +96,21 @@ async fn can_be_undone(ops: &Ops, journal: &Journal) -> bool {
         OperationKind::Provision | OperationKind::PrepareDatabase => true,
         OperationKind::Move => moving::may_be_undone(ops, journal).boxed().await,
         _ => false,
+    }
+}
+
+/// How often this is tried before it is undone.
+fn attempts_max(ops: &Ops, journal: &Journal, outcome: &Result<(), Failure>) -> i32 {
+    let fleet = ops.fleet();
+    match outcome {
+        Err(Failure::Retry(reason)) if journal.operation.kind == OperationKind::Move && reason.is_in_the_way() => {
+            fleet.move_attempts_max.max(fleet.attempts_max)
+        }
+        Err(Failure::Retry(reason)) if journal.operation.kind == OperationKind::Move && reason.code == UNREACHABLE => {
+            fleet.move_attempts_max.min(RESTART_ATTEMPTS).max(fleet.attempts_max)
+        }
+        Err(Failure::Retry(reason)) if reason.code == NEWER_FILES => fleet.attempts_max.max(DEPLOY_ATTEMPTS),
+        _ => fleet.attempts_max,
     }
 }
 

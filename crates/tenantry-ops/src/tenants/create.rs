@@ -60,6 +60,10 @@ impl Ops {
                     .map_err(TenantError::Owner)?,
             ),
         };
+        if self.fleet().spare_databases > 0 {
+            // What a spare has to have; that it can't be worked out, the operation tells.
+            let _ = self.derive_migrations().await;
+        }
         let Recorded {
             tenant,
             operation,

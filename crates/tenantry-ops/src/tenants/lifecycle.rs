@@ -16,20 +16,22 @@ const DELETION_LOOK: Duration = Duration::from_millis(50);
 enum StateChange {
     Suspend,
     Resume,
+    /// As [`Self::Resume`], of a tenant that is still suspended; one that was deleted meanwhile stays deleted.
+    LetIn,
 }
 
 impl StateChange {
     const fn action(self) -> &'static str {
         match self {
             Self::Suspend => "tenant.suspend",
-            Self::Resume => "tenant.resume",
+            Self::Resume | Self::LetIn => "tenant.resume",
         }
     }
 
     const fn after(self) -> TenantState {
         match self {
             Self::Suspend => TenantState::Suspended,
-            Self::Resume => TenantState::Active,
+            Self::Resume | Self::LetIn => TenantState::Active,
         }
     }
 }
@@ -78,6 +80,30 @@ impl Ops {
             .await
     }
 
+    /// Records that a tenant is suspended, for a while. Tells the operation that closes its fence, which has to be finished; `None` where
+    /// somebody else has suspended it, and it is theirs to say until when.
+    pub(crate) async fn begin_suspension(
+        &self,
+        authority: &Authority,
+        tenant: TenantId,
+    ) -> Result<Option<OperationId>, TenantError> {
+        let begun = self
+            .begin_change(authority, &tenant.into(), StateChange::Suspend, None)
+            .await?;
+        Ok(begun.operation)
+    }
+
+    /// Serves a tenant again that was suspended for a while; one that somebody has deleted meanwhile, or let in, stays as it is.
+    pub(crate) async fn end_suspension(&self, authority: &Authority, tenant: TenantId) -> Result<(), TenantError> {
+        let begun = self
+            .begin_change(authority, &tenant.into(), StateChange::LetIn, None)
+            .await?;
+        match begun.operation {
+            Some(operation) => self.finish_operation(operation).await,
+            None => Ok(()),
+        }
+    }
+
     /// Records the change and its operation; nothing where the tenant is so already.
     async fn begin_change(
         &self,
@@ -95,7 +121,8 @@ impl Ops {
             None => {
                 let operation = match change {
                     StateChange::Suspend => suspend(&transaction, &before).await?,
-                    StateChange::Resume => resume(&transaction, &before).await?,
+                    StateChange::LetIn if before.state != TenantState::Suspended => None,
+                    StateChange::Resume | StateChange::LetIn => resume(&transaction, &before).await?,
                 };
                 keyed.record(&transaction, before.id, operation).await?;
                 if operation.is_some() {

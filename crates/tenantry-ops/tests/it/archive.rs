@@ -179,7 +179,16 @@ async fn a_tenant_goes_through_every_isolation_and_is_the_same() {
         .await
         .unwrap();
     let (_, before) = world.export(other.id, "other.before").await;
+    let noted = format!(
+        "insert into tenantry_private.history (tenant, id, at, table_name, row_key, act)
+         values ('{}', gen_random_uuid(), now(), 'counted', '{{}}', 'delete')",
+        first.id
+    );
+    let admin = world.fleet.shared_admin().await;
+    admin.batch_execute(&noted).await.unwrap();
     let (mut path, original) = world.export(first.id, "first.archive").await;
+    let left_out = |exported: &Exported| exported.manifest.left_out.history;
+    assert_eq!((left_out(&original), left_out(&before)), (Some(1), Some(0)));
     assert_eq!(original.manifest.rows(), 2 + 3 + 50 + 2 + 3 + 20);
     assert!(original.manifest.tables.iter().all(|table| !table.checksum.is_empty()));
     let text = plain(&path);
@@ -621,6 +630,10 @@ async fn an_administrator_without_superuser_exports_imports_and_restores() {
     let (_, before) = world.export(other.id, "other.before").await;
     let (path, exported) = world.export(tenant.id, "acme.archive").await;
     assert_eq!(exported.manifest.rows(), 1, "of two tenants with a row each");
+    assert_eq!(
+        exported.manifest.left_out.history, None,
+        "this administrator may not count it"
+    );
     for isolation in Isolation::ALL {
         let imported = world
             .import(&path, &format!("on-{isolation}"), isolation)

@@ -1,14 +1,20 @@
 //! Everybody off a server, and servers about equally used: by moves that are real.
 
+use std::time::Duration;
+
 use tenantry_core::Isolation;
-use tenantry_ops::{BalanceError, Operation, OperationState, ServerRequest, TenantError};
+use tenantry_ops::{BalanceError, FleetConfig, Operation, OperationState, ServerRequest, TenantError};
 use tenantry_testing::second_cluster;
 
-use crate::fleet::{Fleet, operator, request};
+use crate::fleet::{Fleet, config, operator, request};
 
 /// Two servers of one region.
 async fn of_one_region() -> Fleet {
-    let fleet = Fleet::start().await;
+    of_one_region_with(config()).await
+}
+
+async fn of_one_region_with(config: FleetConfig) -> Fleet {
+    let fleet = Fleet::start_with(config).await;
     let request = ServerRequest {
         name: "two".to_owned(),
         region: Some("region-one".to_owned()),
@@ -143,4 +149,46 @@ async fn one_server_can_neither_be_drained_nor_balanced() {
     assert!(matches!(refused, Err(BalanceError::OneServer)), "{refused:?}");
     let refused = fleet.ops.plan_rebalance(&operator()).await;
     assert!(matches!(refused, Err(BalanceError::OneServer)), "{refused:?}");
+}
+
+/// As by HTTP, where nobody waits for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_moves_that_are_only_begun_as_many_at_once_leave_a_server_as_are_wanted() {
+    let mut config = config();
+    config.moves_per_source = 1;
+    let fleet = of_one_region_with(config).await;
+    let (ops, by) = (&fleet.ops, operator());
+    for slug in ["leaves-a", "leaves-b", "leaves-c"] {
+        fleet.filled(slug, Isolation::Shared).await;
+    }
+    let plan = ops.plan_drain(&by, "one", &[]).await.unwrap();
+    let begun = ops.begin_moves(&by, &plan).await.unwrap();
+    assert_eq!(
+        begun.iter().filter(|one| one.operation.is_some()).count(),
+        3,
+        "{begun:?}"
+    );
+    let catalog = ops.catalog().client().await.unwrap();
+    let watch = async {
+        let sql = "select count(*) filter (where state = 'running'), count(*) filter (where finished_at is null)
+                     from operation where kind = 'move'";
+        let mut most = 0;
+        loop {
+            let row = catalog.query_one(sql, &[]).await.unwrap();
+            most = most.max(row.get::<_, i64>(0));
+            if row.get::<_, i64>(1) == 0 {
+                return most;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let most = tokio::select! {
+        most = watch => most,
+        () = ops.run_operations() => unreachable!("it goes on until it is dropped"),
+        () = tokio::time::sleep(Duration::from_secs(60)) => panic!("the moves do not end"),
+    };
+    assert_eq!(most, 1, "two moves worked on the server at once");
+    for outcome in &begun {
+        assert_eq!(fleet.where_is(&outcome.slug).await, "shared@two");
+    }
 }

@@ -27,6 +27,7 @@ async fn moved(fleet: &Fleet, tenant: TenantId) -> OperationId {
         to: Isolation::Schema,
         server: None,
         force: false,
+        wait: false,
         soak: None,
     };
     let begun = fleet

@@ -29,10 +29,10 @@ impl Drop for Process {
 
 impl Process {
     /// Starts a child that does something with a tenant: `create-<isolation>`, `suspend`, `resume`, `delete`, `purge`,
-    /// `export <file>`, `import-<isolation> <file>`, `add-server` (the slug is the address), `migrate` or `rehearse` (the slug
+    /// `export <file>`, `import-<isolation> <file>`, `import-new-ids-<isolation> <file>`, `add-server` (the slug is the address), `migrate`, `run-migrate` or `rehearse` (the slug
     /// is how many migrations there are), `upgrade` or `run` (whatever is due), or `move-<isolation>`, `move-<isolation>@<server>`; with
-    /// `follow-` instead of `move-` also the smallest tenant works while it is copied, with `soak-` it soaks for a second as well; `take-back` takes one whose move
-    /// soaks back.
+    /// `follow-` instead of `move-` also the smallest tenant works while it is copied, with `soak-` it soaks for a second as well, with `leased-` the
+    /// lease is as long as it usually is; `take-back` takes one whose move soaks back.
     pub(crate) fn start(catalog: &str, act: &str, slug: &str, failpoints: &str) -> Self {
         Self::start_with(catalog, act, slug, failpoints, None)
     }
@@ -101,11 +101,14 @@ fn acts_as_a_process_of_its_own() {
         .unwrap();
     runtime.block_on(async {
         let config = match act.as_str() {
-            "migrate" => crate::migrate_killed::config(slug.parse().unwrap()),
+            "migrate" | "run-migrate" => crate::migrate_killed::config(slug.parse().unwrap()),
             _ => {
                 let mut config = config();
                 if act.starts_with("follow-") || act.starts_with("soak-") || act == "take-back" {
                     config.move_online_rows = 0;
+                }
+                if act.starts_with("leased-") {
+                    config.lease = tenantry_ops::FleetConfig::default().lease;
                 }
                 // Taken where there are any; most fleets have none.
                 config.spare_schemas = 1;
@@ -123,7 +126,7 @@ fn acts_as_a_process_of_its_own() {
             "delete" => drop(ops.delete_tenant(&operator(), &tenant).await),
             "purge" => drop(ops.purge_tenant(&operator(), &tenant).await),
             "upgrade" => drop(ops.upgrade_databases(&operator()).await),
-            "run" => ops.run_operations().await,
+            "run" | "run-migrate" => ops.run_operations().await,
             "rehearse" => crate::migrate_verify::rehearse(&catalog, slug.parse().unwrap()).await,
             "migrate" => drop(ops.apply_migrations(&operator()).await),
             "add-server" => {
@@ -152,14 +155,18 @@ fn acts_as_a_process_of_its_own() {
                 let (isolation, path) = import.trim_start_matches("import-").split_once(' ').unwrap();
                 let mut request = tenantry_ops::ImportRequest::new(path);
                 request.slug = Some(slug.parse().unwrap());
-                request.isolation = Some(isolation.parse().unwrap());
+                let renewed = isolation.strip_prefix("new-ids-");
+                request.isolation = Some(renewed.unwrap_or(isolation).parse().unwrap());
+                if renewed.is_some() {
+                    request.ids = tenantry_ops::RowIds::New { also: Vec::new() };
+                }
                 drop(ops.import_tenant(&operator(), &request).await);
             }
             "take-back" => crate::moving::take_back(&ops, &tenant).await,
             soaks if soaks.starts_with("soak-") => {
                 crate::moving::soak(&ops, &tenant, soaks.trim_start_matches("soak-")).await;
             }
-            moves if moves.starts_with("move-") || moves.starts_with("follow-") => {
+            moves if ["move-", "follow-", "leased-"].iter().any(|act| moves.starts_with(act)) => {
                 crate::moving::act(&ops, &tenant, moves.split_once('-').unwrap().1).await;
             }
             create => {

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -154,6 +155,10 @@ impl World {
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("file"), canary).unwrap();
         ops.create_backup(&operator(), &tenant.id.into()).await.unwrap();
+        let day = Some(Duration::from_secs(86_400));
+        ops.set_backup_schedule(&operator(), &tenant.id.into(), day)
+            .await
+            .unwrap();
         tenant
     }
 
@@ -256,6 +261,13 @@ async fn of_canaries_in_every_column_of_everything_a_purge_leaves_the_record_onl
             (certificate.tenant, certificate.slug.as_str()),
             (tenant.id, tenant.slug.as_str())
         );
+        // What was dropped with the rows is counted, also where the whole database went.
+        let removed = certificate.removed.unwrap();
+        assert_eq!(
+            (removed.jobs, removed.schedules, removed.history),
+            (3, 1, Some(1)),
+            "{isolation}"
+        );
         if isolation == Isolation::Shared {
             // Deleted and vacuumed, no query finds it; but pages keep the bytes of what they no longer list.
             shared.batch_execute("checkpoint").await.unwrap();
@@ -266,6 +278,11 @@ async fn of_canaries_in_every_column_of_everything_a_purge_leaves_the_record_onl
             );
         }
         let certificate = world.certify(tenant.id, &deepest(&canary)).await;
+        assert_eq!(
+            certificate.removed,
+            Some(removed),
+            "{isolation}: whoever looks later says the same"
+        );
         assert_eq!(
             certificate.verdict,
             Verdict::Erased,

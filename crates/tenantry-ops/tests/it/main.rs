@@ -7,6 +7,8 @@
 mod archive;
 mod at_hand;
 mod backups;
+#[cfg(feature = "s3")]
+mod backups_bucket;
 mod balance;
 mod beside;
 mod certificate;
@@ -21,11 +23,15 @@ mod kill;
 mod lifecycle;
 mod load;
 mod migrate;
+mod migrate_diff;
 mod migrate_killed;
 mod migrate_overlay;
+mod migrate_plan;
+mod migrate_rollout;
 mod migrate_verify;
 mod moving;
 mod names;
+mod new_ids;
 mod replicas;
 mod runners;
 mod servers;

@@ -1,12 +1,20 @@
 //! The application's migrations over the fleet.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
-use tenantry_core::{Isolation, TenantId, own_schema_name};
+use tenantry_catalog::server;
+use tenantry_core::{Isolation, TenantId, TenantState, own_schema_name};
 use tenantry_engine::migrate::Files;
 use tenantry_ops::{FailureBudget, FleetConfig, MigrationError, Ops, Rollout, RolloutError};
+use tenantry_testing::second_cluster;
 
-use crate::fleet::{Fleet, config, files, operator, ops_on};
+use crate::{
+    child::Process,
+    fleet::{Fleet, config, files, operator, ops_on, request},
+};
 
 /// The usual migrations and one more.
 pub(crate) fn with(text: &str) -> FleetConfig {
@@ -56,9 +64,28 @@ async fn a_new_migration_reaches_every_schema_and_a_second_run_does_nothing() {
         assert_eq!(fleet.emails(tenant.id).await, ["help@example.com", "news@example.com"]);
     }
     // New tenants get it too.
-    let request = crate::fleet::request("later", Isolation::Shared);
+    let request = request("later", Isolation::Shared);
     let later = ops.create_tenant(&operator(), &request, None).await.unwrap();
     assert_eq!(fleet.emails(later.id).await, ["help@example.com", "news@example.com"]);
+}
+
+/// It was seeded before the roll-out, and is activated after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_is_being_made_while_a_seed_is_rolled_out_has_it() {
+    let fleet = Fleet::start().await;
+    fleet.create("first", Isolation::Shared).await.unwrap();
+    let place = "provision.before_activate";
+    let child = Process::start(&fleet.catalog.url(), "create-shared", "late", &format!("{place}=stop"));
+    let child = child.comes_to(place).await;
+    let newer = "-- tenantry: seed\ninsert into contacts (email, name) values ('news@example.com', 'News');";
+    let ops = ops_on(&fleet.catalog.url(), with(newer)).await;
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    assert!(report.failed.is_empty(), "{report:?}");
+    drop(child);
+    let runner = tokio::spawn(async move { ops.run_operations().await });
+    let late = fleet.settled("late").await;
+    runner.abort();
+    assert_eq!(fleet.emails(late.id).await, ["help@example.com", "news@example.com"]);
 }
 
 /// Which schemas there are, the catalog says: a name that looks like one of a tenant's is not enough.
@@ -334,4 +361,190 @@ async fn an_edited_file_is_told_from_the_catalog_and_named_by_the_run() {
             .all(|site| site.error.as_ref().unwrap().contains("0003_more.sql")),
         "{report:?}"
     );
+}
+
+/// Its reason is of a file that nobody has any more; the schema lacks nothing, so that no run would try it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_a_file_that_was_withdrawn_counts_no_more() {
+    let more = "alter table contacts add constraint named check (name <> '');";
+    let (fleet, ops) = schemas(1, more).await;
+    let canary = fleet.settled("t0").await;
+    let client = fleet.enter(canary.id).await.unwrap();
+    let sql = "insert into contacts (email, name) values ('x@example.com', '')";
+    client.execute(sql, &[]).await.unwrap();
+    let mut rollout = Rollout::default();
+    rollout.only = vec!["t0".to_owned()];
+    let failures = async || fleet.ops.count_fleet().await.unwrap().migration_failures;
+    for withdrawn_by_a_run in [true, false] {
+        let report = ops.roll_out(&operator(), &rollout, &|_| {}).await.unwrap();
+        assert_eq!(report.failed.len(), 1, "{report:?}");
+        assert_eq!(failures().await, 1);
+        let status = ops.migration_status(&operator()).await.unwrap();
+        assert_eq!(
+            status.iter().filter(|site| site.error.is_some()).count(),
+            1,
+            "{status:?}"
+        );
+
+        // The usual files are those without it.
+        let status = fleet.ops.migration_status(&operator()).await.unwrap();
+        assert!(status.iter().all(|site| site.error.is_none()), "{status:?}");
+        if withdrawn_by_a_run {
+            let report = fleet.ops.apply_migrations(&operator()).await.unwrap();
+            assert_eq!((report.applied.len(), report.current), (0, 2), "{report:?}");
+        } else {
+            fleet.ops.reconcile_migrations(&operator()).await.unwrap();
+        }
+        assert_eq!(failures().await, 0);
+    }
+}
+
+/// A process with the old files serves until it is replaced. What it makes meanwhile is of the old version.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_made_at_the_old_version_during_a_rollout_is_migrated_at_its_end() {
+    let (fleet, ops) = schemas(1, COLUMN).await;
+    ops.derive_migrations().await.unwrap();
+    let schema = fleet.settled("t0").await.placement.unwrap().schema;
+    let holder = fleet.shared_admin().await;
+    holder
+        .batch_execute(&format!("begin; lock table {schema}.contacts"))
+        .await
+        .unwrap();
+    let running = tokio::spawn({
+        let ops = ops.clone();
+        async move { ops.apply_migrations(&operator()).await }
+    });
+    let admin = fleet.shared_admin().await;
+    let waits = format!("select count(*) from pg_locks where not granted and relation = '{schema}.contacts'::regclass");
+    fleet
+        .poll("the roll-out to come to the first schema", async || {
+            admin.query_one(&waits, &[]).await.unwrap().get::<_, i64>(0) > 0
+        })
+        .await;
+    fleet.create("late", Isolation::Schema).await.unwrap();
+    holder.batch_execute("rollback").await.unwrap();
+    let report = running.await.unwrap().unwrap();
+    assert_eq!((report.applied.len(), report.failed.len()), (3, 0), "{report:?}");
+    let status = ops.migration_status(&operator()).await.unwrap();
+    assert!(
+        status.len() == 3 && status.iter().all(|site| site.version == 3 && site.pending.is_empty()),
+        "{status:?}"
+    );
+}
+
+/// Every schema of a server that swallows what is sent would wait as long as a connection may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_answer_is_given_up_and_the_others_are_migrated() {
+    let fleet = Fleet::start().await;
+    fleet.add("two", second_cluster().await).await;
+    for (slug, server) in (0..8)
+        .map(|n| (format!("there{n}"), "two"))
+        .chain([("here".to_owned(), "one")])
+    {
+        let mut request = request(&slug, Isolation::Schema);
+        request.server = Some(server.to_owned());
+        fleet.ops.create_tenant(&operator(), &request, None).await.unwrap();
+    }
+    let ops = ops_on(&fleet.catalog.url(), with(COLUMN)).await;
+    ops.derive_migrations().await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let hangs_up = tokio::spawn({
+        let asked = Arc::clone(&asked);
+        async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                asked.fetch_add(1, Ordering::Relaxed);
+                drop(stream);
+            }
+        }
+    });
+    let catalog = fleet.ops.catalog();
+    let client = catalog.client().await.unwrap();
+    let two = server::find_by_name(&client, "two").await.unwrap().unwrap();
+    let nobody = format!("postgres://nobody:x@{address}/postgres").into();
+    server::set_admin_url(catalog, &client, two.id, &nobody).await.unwrap();
+
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    hangs_up.abort();
+    assert_eq!((report.applied.len(), report.failed.len()), (2, 9), "{report:?}");
+    let given_up = report.failed.iter().filter(|site| {
+        assert_eq!(site.server, "two");
+        site.error.as_ref().is_some_and(|error| error.contains("in a row"))
+    });
+    assert!(given_up.count() >= 4, "{report:?}");
+    // Three in a row, one by the other connection meanwhile, and one for the wave of shared tables.
+    let asked = asked.load(Ordering::Relaxed);
+    assert!((4..=5).contains(&asked), "{asked}");
+
+    // They are pending, as before.
+    let there = second_cluster().await.admin_url("postgres").into();
+    server::set_admin_url(catalog, &client, two.id, &there).await.unwrap();
+    let ops = ops_on(&fleet.catalog.url(), with(COLUMN)).await;
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    assert_eq!((report.applied.len(), report.failed.len()), (9, 0), "{report:?}");
+}
+
+/// Shared tables that are newer than a process's files have seeds that it can't give. One that has them makes the tenant.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_with_the_old_files_leaves_a_new_tenant_to_one_with_the_newer_ones() {
+    let news = "-- tenantry: seed\ninsert into contacts (email, name) values ('news@example.com', 'News');";
+    let mut without_seeds = config();
+    let all = files();
+    let first = &all.as_slice()[0];
+    let first = Files::from_embedded([(first.name.clone(), first.text.clone())]).unwrap();
+    without_seeds.migrations = Some(Arc::new(first));
+    for (old, new, emails) in [
+        (config(), with(news), &["help@example.com", "news@example.com"][..]),
+        (without_seeds, config(), &["help@example.com"][..]),
+    ] {
+        let fleet = Fleet::start_with(old).await;
+        let ops = ops_on(&fleet.catalog.url(), new).await;
+        ops.apply_migrations(&operator()).await.unwrap();
+        let created = tokio::spawn({
+            let ops = fleet.ops.clone();
+            async move {
+                ops.create_tenant(&operator(), &request("acme", Isolation::Shared), None)
+                    .await
+            }
+        });
+        let client = fleet.ops.catalog().client().await.unwrap();
+        fleet
+            .poll("the old process to find itself too old", async || {
+                let sql = "select count(*) from operation where kind = 'provision' and error_code = 'migrations_newer'";
+                client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 1
+            })
+            .await;
+        let runner = tokio::spawn(async move { ops.run_operations().await });
+        let tenant = created.await.unwrap().unwrap();
+        runner.abort();
+        assert_eq!(tenant.state, TenantState::Active);
+        assert_eq!(fleet.emails(tenant.id).await, emails);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_edited_after_it_was_applied_is_refused_with_the_difference() {
+    let fleet = Fleet::start().await;
+    fleet.create("acme", Isolation::Schema).await.unwrap();
+    let all = files();
+    let edited = all
+        .as_slice()
+        .iter()
+        .map(|file| (file.name.clone(), file.text.replace("name text not null", "name text")));
+    let mut config = config();
+    config.migrations = Some(Arc::new(Files::from_embedded(edited).unwrap()));
+    let ops = ops_on(&fleet.catalog.url(), config).await;
+    let report = ops.roll_out(&operator(), &Rollout::default(), &|_| {}).await.unwrap();
+    // The shared tables and the tenant's.
+    assert_eq!(report.failed.len(), 2, "{report:?}");
+    for failed in &report.failed {
+        let error = failed.error.as_deref().unwrap();
+        assert!(
+            error.contains("`0001_contacts.sql` was changed after it had been applied"),
+            "{error}"
+        );
+        let has = |start: &str, end: &str| error.lines().any(|line| line.starts_with(start) && line.contains(end));
+        assert!(has("-", "name text not null") && has("+", "name text)"), "{error}");
+    }
 }

@@ -8,6 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use tenantry_core::Isolation;
 use tenantry_engine::migrate::Files;
 use tenantry_ops::FleetConfig;
+use tenantry_testing::{OwnClusterOptions, own_cluster};
 
 use crate::{
     child::Process,
@@ -100,4 +101,38 @@ async fn a_run_killed_at_any_moment_is_completed_and_each_file_applied_once() {
         assert!(corrected.iter().all(|line| line.corrected == 0), "{corrected:?}");
     }
     assert!(killed_half_way > 0, "no kill met a run that was half way");
+}
+
+/// Schemas are committed without waiting for the disk, many at once. What a run has told, and the catalog has written down, is
+/// there all the same after the server has crashed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_has_told_outlives_a_crash_of_the_server() {
+    let schemas = 5;
+    // Nothing reaches the disk by itself while the test runs.
+    let settings = vec![("wal_writer_delay".to_owned(), "10s".to_owned())];
+    let mut server = own_cluster(OwnClusterOptions {
+        settings,
+        ..OwnClusterOptions::default()
+    })
+    .await;
+    let fleet = Fleet::empty(fleet::config()).await;
+    fleet.add("one", server.cluster()).await;
+    for n in 0..schemas {
+        fleet.create(&format!("t{n}"), Isolation::Schema).await.unwrap();
+    }
+    let ops = ops_on(&fleet.catalog.url(), config(1)).await;
+    ops.derive_migrations().await.unwrap();
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    assert_eq!((report.applied.len(), report.failed.len()), (schemas + 1, 0));
+    server.kill();
+    server.restart();
+    let client = fleet.ops.catalog().client().await.unwrap();
+    let sql = "select name from tenant_database where kind = 'shared'";
+    let database: String = client.query_one(sql, &[]).await.unwrap().get(0);
+    let admin = server.connect(&database).await;
+    let sql = "select count(*) from tenantry_private.migration where version = 3";
+    let there: i64 = admin.query_one(sql, &[]).await.unwrap().get(0);
+    assert_eq!(there, schemas as i64 + 1);
+    let corrected = ops.reconcile_migrations(&operator()).await.unwrap();
+    assert!(corrected.iter().all(|line| line.corrected == 0), "{corrected:?}");
 }

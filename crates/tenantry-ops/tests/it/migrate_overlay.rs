@@ -1,10 +1,10 @@
-//! Files of single tenants on top of the fleet's, and a migration from a desired schema.
+//! Files of single tenants on top of the fleet's.
 
 use std::sync::Arc;
 
 use tenantry_core::Isolation;
 use tenantry_engine::migrate::Files;
-use tenantry_ops::{FleetConfig, MigrationError, Ops, TenantError, VerifiedSite, Verify};
+use tenantry_ops::{FleetConfig, MigrationError, Ops, TenantError, TenantPatch, VerifiedSite, Verify};
 
 use crate::fleet::{Fleet, config, files, operator, ops_on};
 
@@ -14,7 +14,11 @@ const OWN: (&str, &str) = (
 );
 
 /// The usual files, some more, and these of the tenant `special`.
-fn with(more: &[(&str, &str)], own: &[(&str, &str)]) -> FleetConfig {
+pub(crate) fn with(more: &[(&str, &str)], own: &[(&str, &str)]) -> FleetConfig {
+    with_own_of("special", more, own)
+}
+
+fn with_own_of(slug: &str, more: &[(&str, &str)], own: &[(&str, &str)]) -> FleetConfig {
     let all = files()
         .as_slice()
         .iter()
@@ -24,7 +28,7 @@ fn with(more: &[(&str, &str)], own: &[(&str, &str)]) -> FleetConfig {
     let all = Files::from_embedded(all.into_iter().chain(more)).unwrap();
     let mut config = config();
     config.migrations = Some(Arc::new(
-        all.with_overlay("special", Files::from_embedded(own.iter().copied()).unwrap()),
+        all.with_overlay(slug, Files::from_embedded(own.iter().copied()).unwrap()),
     ));
     config
 }
@@ -158,18 +162,74 @@ async fn a_file_says_what_it_was_written_for_and_a_new_tenant_gets_it_there() {
     }
     let fleet = Fleet::start().await;
     fleet.create("special", Isolation::Schema).await.unwrap();
-    for (more, own, expected) in [
-        ((RENAMED.0, "-- tenantry: after 2\nselect 1;"), OWN, "0003_body.sql"),
-        (
-            RENAMED,
-            ("0001_x.sql", "-- tenantry: after 9\nselect 1;"),
-            "tenants/special/0001_x.sql",
-        ),
-    ] {
-        let ops = ops_on(&fleet.catalog.url(), with(&[more], &[own])).await;
-        let refused = ops.apply_migrations(&operator()).await.unwrap_err().to_string();
-        assert!(refused.contains(expected), "{refused}");
+    let of_the_fleet = (RENAMED.0, "-- tenantry: after 2\nselect 1;");
+    let ops = ops_on(&fleet.catalog.url(), with(&[of_the_fleet], &[OWN])).await;
+    let refused = ops.apply_migrations(&operator()).await.unwrap_err().to_string();
+    assert!(refused.contains("0003_body.sql"), "{refused}");
+}
+
+/// It is one tenant's: whatever is wrong with it, the fleet is migrated, asked and compared.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_one_tenant_that_is_refused_keeps_nobody_else_back() {
+    let fleet = Fleet::start().await;
+    fleet.create("special", Isolation::Schema).await.unwrap();
+    fleet.create("usual", Isolation::Schema).await.unwrap();
+    let unknown = ("0001_x.sql", "-- tenantry: after 9\nselect 1;");
+    let forbidden = ("0001_x.sql", "create materialized view m as select 1 as x;");
+    let file = "tenants/special/0001_x.sql";
+    for (own, applied) in [(unknown, 2), (forbidden, 0)] {
+        let ops = ops_on(&fleet.catalog.url(), with(&[RENAMED], &[own])).await;
+        let rehearsals = ops.rehearse_migrations(&operator(), &|_, _| {}).await.unwrap();
+        let told = rehearsals.iter().find(|of| of.tenant.as_deref() == Some("special"));
+        let told = told.and_then(|of| of.error.clone()).unwrap_or_default();
+        assert!(told.contains(file), "{rehearsals:?}");
+        let report = ops.apply_migrations(&operator()).await.unwrap();
+        assert_eq!((report.applied.len(), report.failed.len()), (applied, 1), "{report:?}");
+        let status = ops.migration_status(&operator()).await.unwrap();
+        for site in &status {
+            let is_special = site.slug.as_deref() == Some("special");
+            let names_it = site.error.as_ref().is_some_and(|error| error.contains(file));
+            assert_eq!((site.error.is_some(), names_it), (is_special, is_special), "{site:?}");
+            assert_eq!(site.pending.contains(&file.to_owned()), is_special, "{site:?}");
+            assert_eq!(site.version, if is_special { 2 } else { 3 }, "{site:?}");
+        }
+        all_right(&ops).await;
     }
+    // Mended, it is as every other.
+    let ops = ops_on(&fleet.catalog.url(), with(&[RENAMED], &[OWN])).await;
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    assert_eq!((report.applied.len(), report.failed.len()), (1, 0), "{report:?}");
+    let status = ops.migration_status(&operator()).await.unwrap();
+    assert!(status.iter().all(|site| site.error.is_none()), "{status:?}");
+}
+
+/// Its folder is renamed with it, long after the files were written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_is_renamed_keeps_what_its_files_were_written_for() {
+    let fleet = Fleet::start().await;
+    let special = fleet.create("special", Isolation::Schema).await.unwrap();
+    let ops = ops_on(&fleet.catalog.url(), with(&[], &[ON_TEXT])).await;
+    assert_eq!(ops.apply_migrations(&operator()).await.unwrap().applied.len(), 1);
+    let patch = TenantPatch {
+        slug: Some("peculiar".parse().unwrap()),
+        ..TenantPatch::default()
+    };
+    ops.update_tenant(&operator(), &special.id.into(), &patch)
+        .await
+        .unwrap();
+
+    // On top of what the fleet has now it would not go.
+    let ops = ops_on(&fleet.catalog.url(), with_own_of("peculiar", &[RENAMED], &[ON_TEXT])).await;
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    assert_eq!((report.applied.len(), report.failed.len()), (2, 0), "{report:?}");
+    all_right(&ops).await;
+    let status = ops.migration_status(&operator()).await.unwrap();
+    assert!(
+        status
+            .iter()
+            .all(|site| site.error.is_none() && site.pending.is_empty()),
+        "{status:?}"
+    );
 }
 
 /// Where both have the same column, the plan says so before; and only this tenant stays behind.
@@ -245,112 +305,4 @@ async fn a_tenant_that_lives_in_shared_tables_already_stops_a_run_with_a_sentenc
     let refused = ops.apply_migrations(&operator()).await.unwrap_err();
     assert!(matches!(refused, MigrationError::SharedOverlay(_)), "{refused:?}");
     assert!(refused.to_string().contains("`schema` or `database`"), "{refused}");
-}
-
-const DESIRED: &str = "
-create type mood as enum ('sad', 'glad');
-create table contacts (
-  id uuid primary key default gen_random_uuid(),
-  email text unique,
-  name text not null default 'nobody',
-  phone text,
-  mood mood not null default 'glad',
-  constraint named check (name <> ''));
-create index contacts_name on contacts (lower(name));
-create table notes (id bigint generated always as identity primary key,
-                    contact uuid not null references contacts (id) on delete cascade, text varchar(100) not null);
-create table tags (id serial primary key, tag text not null unique, parent int references tags (id));
-create table tagged (tag int not null references tags (id), contact uuid not null references contacts (id), primary key (tag, contact));
-create view named as select id, name from contacts;
-comment on table tags is 'What contacts are about';
-";
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_desired_schema_becomes_a_migration_that_says_what_it_leaves_to_people() {
-    let fleet = Fleet::start().await;
-    fleet.create("acme", Isolation::Schema).await.unwrap();
-    let diffed = fleet.ops.diff_migrations(&operator(), DESIRED, "wanted").await.unwrap();
-    assert_eq!(diffed.name, "0003_wanted.sql");
-    let refused: Vec<_> = diffed
-        .statements
-        .iter()
-        .filter(|statement| statement.refused.is_some())
-        .map(|statement| statement.object.as_str())
-        .collect();
-    assert_eq!(
-        refused,
-        [
-            "column text of table notes",
-            "constraint notes_contact_fkey of table notes"
-        ],
-        "{}",
-        diffed.text
-    );
-    assert_eq!(diffed.remaining, Vec::<String>::new(), "{}", diffed.text);
-    assert!(!diffed.is_whole());
-    assert!(
-        diffed
-            .text
-            .contains("-- alter table \"notes\" alter column \"text\" type character varying(100);"),
-        "{}",
-        diffed.text
-    );
-
-    // The file is a migration like any other, and reaches the fleet.
-    let all = files()
-        .as_slice()
-        .iter()
-        .map(|file| (file.name.clone(), file.text.clone()))
-        .collect::<Vec<_>>();
-    let all = Files::from_embedded(all.into_iter().chain([(diffed.name.clone(), diffed.text.clone())])).unwrap();
-    let mut config = config();
-    config.migrations = Some(Arc::new(all));
-    let ops = ops_on(&fleet.catalog.url(), config).await;
-    let report = ops.apply_migrations(&operator()).await.unwrap();
-    assert!(report.failed.is_empty(), "{report:?}");
-    let again = ops.diff_migrations(&operator(), DESIRED, "again").await.unwrap();
-    let left: Vec<_> = again
-        .statements
-        .iter()
-        .map(|statement| statement.object.as_str())
-        .collect();
-    assert_eq!(left, refused, "{}", again.text);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_goes_is_dropped_where_no_row_goes_with_it_and_reference_tables_are_declared() {
-    let fleet = Fleet::start().await;
-    let same: String = files().as_slice()[0].text.clone();
-    let diffed = fleet.ops.diff_migrations(&operator(), &same, "same").await.unwrap();
-    assert!(diffed.is_empty() && diffed.is_whole(), "{}", diffed.text);
-    let less = "create table contacts (id uuid primary key default gen_random_uuid(), name text not null);";
-    let diffed = fleet.ops.diff_migrations(&operator(), less, "less").await.unwrap();
-    assert!(
-        diffed
-            .text
-            .contains("alter table \"contacts\" drop constraint \"contacts_email_key\";\n"),
-        "{}",
-        diffed.text
-    );
-    assert!(diffed.text.contains("-- drop table \"notes\";"), "{}", diffed.text);
-    assert!(
-        diffed
-            .text
-            .contains("-- alter table \"contacts\" drop column \"email\";"),
-        "{}",
-        diffed.text
-    );
-    let more = format!("-- tenantry: reference countries\n{same} create table countries (code text primary key);");
-    let diffed = fleet.ops.diff_migrations(&operator(), &more, "more").await.unwrap();
-    assert!(
-        diffed.text.starts_with("-- tenantry: reference countries\n"),
-        "{}",
-        diffed.text
-    );
-    assert!(diffed.is_whole(), "{:?}", diffed.remaining);
-    let wrong = fleet
-        .ops
-        .diff_migrations(&operator(), "create materialized view v as select 1 as a;", "no")
-        .await;
-    assert!(matches!(wrong, Err(MigrationError::Refused(_))), "{wrong:?}");
 }

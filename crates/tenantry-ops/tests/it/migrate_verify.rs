@@ -142,6 +142,70 @@ async fn drift_is_found_in_every_isolation_and_repaired_where_that_is_safe() {
     assert_eq!(audited, 6, "each schema, each time");
 }
 
+/// The repair's turn may come long after the comparison, behind a roll-out. What it runs then is what the new version makes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_does_not_undo_what_was_applied_while_it_waited() {
+    let fleet = Fleet::start().await;
+    let home = fleet
+        .create("acme", Isolation::Schema)
+        .await
+        .unwrap()
+        .placement
+        .unwrap();
+    let schema = &home.schema;
+    let newer = with(&[(
+        "0003_name.sql",
+        "alter table contacts alter column name set default 'new';",
+    )]);
+    let checksum = newer.migrations.as_ref().unwrap().as_slice()[2].checksum.clone();
+    let ops = ops_on(&fleet.catalog.url(), newer).await;
+    ops.derive_migrations().await.unwrap();
+    let admin = cluster().await.connect(&home.database).await;
+    let turn = format!("hashtextextended('tenantry migrate {schema}', 0)");
+    admin
+        .batch_execute(&format!(
+            "set search_path = {schema}; drop policy tenantry_floor on contacts; select pg_advisory_lock({turn})"
+        ))
+        .await
+        .unwrap();
+    let repair = tokio::spawn({
+        let ops = ops.clone();
+        let one = Verify {
+            only: vec!["acme".to_owned()],
+            repair: true,
+        };
+        async move { verified(&ops, &one).await }
+    });
+    let waiting = "select count(*) from pg_locks
+                   where locktype = 'advisory' and not granted
+                     and database = (select oid from pg_database where datname = current_database())";
+    fleet
+        .poll("the repair to wait for its turn", async || {
+            admin.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 1
+        })
+        .await;
+    admin
+        .batch_execute(&format!(
+            "alter table contacts alter column name set default 'new';
+             insert into tenantry_private.migration (schema, version, name, checksum, engine_version, duration_ms)
+             values ('{schema}', 3, '0003_name.sql', '{checksum}', 'test', 0)"
+        ))
+        .await
+        .unwrap();
+    // By itself: one batch is one transaction, and a turn that is given up in it comes before its commit.
+    admin
+        .batch_execute(&format!("select pg_advisory_unlock({turn})"))
+        .await
+        .unwrap();
+    let found = repair.await.unwrap();
+    assert_eq!((found[0].version, found[0].is_right()), (3, true), "{found:#?}");
+    assert_eq!(objects(&found[0]), ["policy tenantry_floor on table contacts"]);
+    let default = "select column_default from information_schema.columns
+                   where table_schema = $1 and table_name = 'contacts' and column_name = 'name'";
+    let default: Option<String> = admin.query_one(default, &[schema]).await.unwrap().get(0);
+    assert!(default.is_some_and(|default| default.contains("new")));
+}
+
 /// A schema that is behind is compared with what its own version makes; one that lives on is no drift.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_is_compared_with_its_own_version() {
@@ -233,6 +297,11 @@ async fn pending_files_are_rehearsed_on_a_copy_of_each_version_and_the_copies_go
     assert_eq!(lock(2, "contacts"), Some(("ShareUpdateExclusiveLock", None)));
     assert_eq!(files[2].scans, ["contacts"]);
     assert!(files[3].data && files[3].locks.is_empty());
+    assert!(
+        files[3].notes.iter().any(|note| note.text.starts_with("not run")),
+        "{:?}",
+        files[3]
+    );
     assert!(files[4].locks.is_empty() && files[4].scans.is_empty(), "{:?}", files[4]);
     assert_eq!(scratch_databases(&fleet).await, 0);
     // Nothing of the fleet was touched.
@@ -333,9 +402,10 @@ fn key(scopes: &[OperatorScope]) -> Authority {
     }
 }
 
-async fn ended(fleet: &Fleet, ops: &Ops, operation: &Operation) -> Operation {
+/// The operation, once it has ended.
+pub(crate) async fn ended(fleet: &Fleet, ops: &Ops, operation: &Operation) -> Operation {
     fleet
-        .poll("the roll-out to end", async || {
+        .poll("the operation to end", async || {
             let found = ops.get_operation(&operator(), operation.id).await.unwrap();
             found.state.is_final()
         })

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tenantry_catalog::server::{self, ServerState};
 use tenantry_core::{Isolation, TenantState, own_schema_name};
 use tenantry_engine::migrate::Files;
 use tenantry_ops::{FleetConfig, Ops, TenantError};
@@ -14,6 +15,21 @@ use crate::{
 fn with(spares: usize) -> FleetConfig {
     let mut config = config();
     config.spare_schemas = spares;
+    config
+}
+
+/// With one migration more.
+fn newer(mut config: FleetConfig) -> FleetConfig {
+    let mut all: Vec<(String, String)> = files()
+        .as_slice()
+        .iter()
+        .map(|file| (file.name.clone(), file.text.clone()))
+        .collect();
+    all.push((
+        "0003_more.sql".to_owned(),
+        "alter table contacts add column phone text".to_owned(),
+    ));
+    config.migrations = Some(Arc::new(Files::from_embedded(all).unwrap()));
     config
 }
 
@@ -70,18 +86,7 @@ async fn a_spare_that_is_behind_is_not_handed_out_and_is_brought_to_the_newest_v
     let fleet = Fleet::start_with(with(1)).await;
     fleet.ops.make_spare_schemas().await.unwrap();
     let spare = waiting(&fleet).await;
-    let mut newer = with(1);
-    let mut all: Vec<(String, String)> = files()
-        .as_slice()
-        .iter()
-        .map(|file| (file.name.clone(), file.text.clone()))
-        .collect();
-    all.push((
-        "0003_more.sql".to_owned(),
-        "alter table contacts add column phone text".to_owned(),
-    ));
-    newer.migrations = Some(Arc::new(Files::from_embedded(all).unwrap()));
-    let ops = ops_on(&fleet.catalog.url(), newer).await;
+    let ops = ops_on(&fleet.catalog.url(), newer(with(1))).await;
     let create = async |slug: &str| -> String {
         let made = ops
             .create_tenant(&operator(), &request(slug, Isolation::Schema), None)
@@ -97,6 +102,42 @@ async fn a_spare_that_is_behind_is_not_handed_out_and_is_brought_to_the_newest_v
         "select count(*) from information_schema.columns where column_name = 'phone' and table_schema in ($1, $2)";
     let row = fleet.shared_admin().await.query_one(columns, &[&first, &second]).await;
     assert_eq!(row.unwrap().get::<_, i64>(0), 2);
+}
+
+/// While the application is deployed, both keep spares: one that the other brought up is not made anew each second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_with_the_old_files_leaves_newer_spares_alone_until_they_are_nobodys() {
+    let fleet = Fleet::start_with(with(1)).await;
+    fleet.ops.make_spare_schemas().await.unwrap();
+    let spare = waiting(&fleet).await;
+    let ops = ops_on(&fleet.catalog.url(), newer(with(1))).await;
+    ops.make_spare_schemas().await.unwrap();
+    assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 0);
+    assert_eq!(waiting(&fleet).await, spare);
+    let version = "select max(version) from tenantry_private.migration where schema = $1";
+    let admin = fleet.shared_admin().await;
+    let found: i64 = admin.query_one(version, &[&spare[0].1]).await.unwrap().get(0);
+    assert_eq!(found, 3);
+    // Long after a deployment the newest migration was withdrawn: nobody else would make use of the spare.
+    let long_ago = "update tenantry_private.migration set applied_at = applied_at - interval '1 hour'";
+    admin.batch_execute(long_ago).await.unwrap();
+    assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 1);
+    assert_ne!(waiting(&fleet).await, spare);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_drains_gets_no_spares() {
+    let mut config = with(1);
+    config.spare_databases = 1;
+    let fleet = Fleet::start_with(config).await;
+    let client = fleet.ops.catalog().client().await.unwrap();
+    let one = server::find_by_name(&client, "one").await.unwrap().unwrap();
+    server::set_state(&client, one.id, ServerState::Draining).await.unwrap();
+    assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 0);
+    assert_eq!(fleet.ops.order_spare_databases().await.unwrap(), 0);
+    assert!(waiting(&fleet).await.is_empty());
+    server::set_state(&client, one.id, ServerState::Active).await.unwrap();
+    assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,6 +236,93 @@ async fn a_spare_database_becomes_the_next_tenants_own_and_two_never_get_the_sam
     assert_eq!(fleet.ops.order_spare_databases().await.unwrap(), 2);
     fleet.operations_end().await;
     runner.abort();
+}
+
+/// Orders what spare databases lack, and has it done by that process.
+async fn spare_databases(fleet: &Fleet, ops: &Ops) -> usize {
+    let ordered = ops.order_spare_databases().await.unwrap();
+    let runner = tokio::spawn({
+        let ops = ops.clone();
+        async move { ops.run_operations().await }
+    });
+    fleet.operations_end().await;
+    runner.abort();
+    ordered
+}
+
+async fn own_database(ops: &Ops, slug: &str) -> (String, String) {
+    let made = ops
+        .create_tenant(&operator(), &request(slug, Isolation::Database), None)
+        .await;
+    let home = made.unwrap().placement.unwrap();
+    (home.database, home.schema)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_database_that_is_behind_is_brought_to_the_newest_version_before_anybody_gets_it() {
+    let mut config = config();
+    config.spare_databases = 1;
+    let fleet = Fleet::start_with(config.clone()).await;
+    assert_eq!(spare_databases(&fleet, &fleet.ops).await, 1);
+    let client = fleet.ops.catalog().client().await.unwrap();
+    let spare = "select name from tenant_database as d where kind = 'own'
+                 and not exists (select from placement as p where p.tenant_database = d.id)";
+    let spare: String = client.query_one(spare, &[]).await.unwrap().get(0);
+    let ops = ops_on(&fleet.catalog.url(), newer(config)).await;
+    let (database, _) = own_database(&ops, "before").await;
+    assert_ne!(database, spare);
+
+    // A process that died over it left an operation, which another goes on with; and two that look at once order it once.
+    let other = ops_on(&fleet.catalog.url(), ops.fleet().clone()).await;
+    let (one, two) = tokio::join!(ops.order_spare_databases(), other.order_spare_databases());
+    assert_eq!(one.unwrap() + two.unwrap(), 1);
+    let kept = "select state from tenant_database where name = $1";
+    let state: String = client.query_one(kept, &[&spare]).await.unwrap().get(0);
+    assert_eq!(state, "preparing", "nobody gets it meanwhile");
+    assert_eq!(spare_databases(&fleet, &ops).await, 0);
+    // The old files are no reason to order it again.
+    assert_eq!(fleet.ops.order_spare_databases().await.unwrap(), 0);
+    assert_eq!(ops.order_spare_databases().await.unwrap(), 0);
+    let (database, schema) = own_database(&ops, "after").await;
+    assert_eq!(database, spare);
+    let admin = tenantry_testing::cluster().await.connect(&database).await;
+    let phones = "select count(*) from information_schema.columns where column_name = 'phone' and table_schema = $1";
+    let phones: i64 = admin.query_one(phones, &[&schema]).await.unwrap().get(0);
+    assert_eq!(phones, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_database_of_files_that_were_edited_is_made_anew_and_fails_no_tenant() {
+    let mut config = config();
+    config.spare_databases = 1;
+    let fleet = Fleet::start_with(config.clone()).await;
+    assert_eq!(spare_databases(&fleet, &fleet.ops).await, 1);
+    let there = async || -> Vec<String> {
+        let like = format!("tn_{}_spare_", fleet.ops.catalog().installation());
+        let sql = "select datname::text from pg_database where starts_with(datname::text, $1)";
+        let rows = fleet.shared_admin().await.query(sql, &[&like]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    let before = there().await;
+    let edited = files().as_slice().to_vec().into_iter().map(|file| {
+        let text = file.text.replace("email text unique", "email varchar unique");
+        (file.name, text)
+    });
+    config.migrations = Some(Arc::new(Files::from_embedded(edited).unwrap()));
+    let ops = ops_on(&fleet.catalog.url(), config).await;
+    let (database, _) = own_database(&ops, "before").await;
+    assert!(!before.contains(&database), "{database}");
+
+    assert_eq!(
+        spare_databases(&fleet, &ops).await,
+        1,
+        "it can't be brought up, and goes"
+    );
+    assert!(there().await.is_empty());
+    assert_eq!(spare_databases(&fleet, &ops).await, 1, "another takes its place");
+    let spares = there().await;
+    assert!(spares.len() == 1 && spares != before, "{spares:?}");
+    assert_eq!(own_database(&ops, "after").await.0, spares[0]);
 }
 
 /// The server of a spare that can't be made stays, with its tenants.

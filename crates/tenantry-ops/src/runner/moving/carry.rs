@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tenantry_engine::{
     Roles,
-    transfer::{self, Progress, Verified, stream::Applier},
+    transfer::{self, HistoryAhead, Progress, Verified, stream::Applier},
 };
 use tokio_postgres::Client;
 
@@ -15,11 +15,16 @@ use crate::runner::migrate::noting;
 
 impl Moving<'_> {
     /// All that is not at the new home yet. With an applier, the rows are, but for the last changes.
-    pub(super) async fn copy(&self, hands: &Hands, applier: Option<&mut Applier>) -> Result<(), Failure> {
+    pub(super) async fn copy(
+        &self,
+        hands: &Hands,
+        applier: Option<&mut Applier>,
+        history: Option<&HistoryAhead>,
+    ) -> Result<(), Failure> {
         let seen = Mutex::new(None);
         let estimate = self.estimate();
         let mut tell = |progress: Progress<'_>| *seen.lock() = Some(estimate.shown(progress));
-        let work = self.carry(hands, applier, &mut tell);
+        let work = self.carry(hands, applier, history, &mut tell);
         let news = || seen.lock().as_ref().map(|news| self.whole(&self.with_news(news)));
         let verified = noting(self.journal, work, news).await??;
         let last = seen.lock().take();
@@ -38,6 +43,7 @@ impl Moving<'_> {
         &self,
         hands: &Hands,
         applier: Option<&mut Applier>,
+        history: Option<&HistoryAhead>,
         tell: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<Option<Vec<Verified>>, Failure> {
         let (source, target) = (hands.source(), hands.target());
@@ -51,7 +57,7 @@ impl Moving<'_> {
                 None => drop(transfer::copy(from, to, tenant, None, tell).await?),
             }
             transfer::carry_jobs(source, target, tenant).await?;
-            transfer::carry_history(source, target, tenant).await?;
+            transfer::carry_history(source, target, tenant, history).await?;
             None
         };
         let schemas = (&*self.input.from.schema, &*self.input.to.schema);
@@ -59,6 +65,22 @@ impl Moving<'_> {
         sequences(self, source, target).await?;
         self.begin_way_back(hands).await?;
         Ok(verified)
+    }
+
+    /// Brings all but the last of the history while the tenant works, and its changes meanwhile.
+    pub(super) async fn bring_history(
+        &self,
+        hands: &Hands,
+        applier: &mut Applier,
+    ) -> Result<Option<HistoryAhead>, Failure> {
+        let (source, target, tenant) = (hands.source(), hands.target(), self.input.from.tenant);
+        let Some(mut ahead) = HistoryAhead::begin(source, target, tenant).await? else {
+            return Ok(None);
+        };
+        while ahead.bring(source, target, tenant).await? {
+            self.apply_now(hands, applier).await?;
+        }
+        Ok(Some(ahead))
     }
 
     /// How long a copy that begins now takes, as far as that can be told.

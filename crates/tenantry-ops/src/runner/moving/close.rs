@@ -52,6 +52,7 @@ impl Moving<'_> {
             if found.is_some_and(|found| found.epoch == from.epoch && found.state != self.state()) {
                 self.let_in(&client, from.tenant, from.epoch).await?;
             }
+            self.journal.relax();
         }
         Ok(standing)
     }

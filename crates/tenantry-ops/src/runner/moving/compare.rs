@@ -24,6 +24,8 @@ const NAMED: usize = 10;
 /// How long the comparison's snapshot may wait for transactions that write anywhere on the source's server. The source hears nothing of us
 /// meanwhile, and gives up who is silent for a minute.
 const SNAPSHOT: Duration = Duration::from_secs(30);
+/// How long is waited where the source has no slot left for it.
+const FULL: Duration = Duration::from_secs(2);
 /// Between two looks at what the tenant writes while both sides are compared.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -56,6 +58,12 @@ impl Moving<'_> {
             Ok(pair) => pair,
             // It waits for whoever writes anywhere on the server; the applier was not asked yet.
             Err(StreamError::Impatient { .. }) => return Ok(()),
+            // Others took what was left since the plan: what was copied is not thrown away for that.
+            Err(error) if error.is_full() => {
+                tracing::warn!(operation.id = %self.journal.operation.id, %error, "a move can't compare while its tenant works");
+                tokio::time::sleep(FULL).await;
+                return Ok(());
+            }
             Err(error) => return Err(self.broken(hands, error).await),
         };
         let compare = async { Ok(stream::compare(&pair, NAMED).await?) };
@@ -78,6 +86,24 @@ impl Moving<'_> {
             "tables": tables.len(), "tables_done": tables.len(), "rows": rows, "verified": tables,
         }))
         .await
+    }
+
+    /// Lets the planner know what the tables hold before rows are looked up while the tenant waits, and before its own queries come to the new
+    /// home. At the old one that is known, but for what it wrote of late.
+    pub(super) async fn renew_statistics(&self, hands: &Hands, applier: &mut Applier) -> Result<(), Failure> {
+        let (from, to) = (self.source.end(hands.source()), self.target.end(hands.target()));
+        for table in transfer::tables(to.client, to.schema).await? {
+            transfer::renew_statistics(to.client, &table).await?;
+            self.apply_now(hands, applier).await?;
+        }
+        for table in transfer::tables(from.client, from.schema).await? {
+            let is_written = |touched: &Touched| touched.tables().contains_key(&table.name);
+            if applier.touched().is_some_and(is_written) {
+                transfer::renew_statistics(from.client, &table).await?;
+                self.apply_now(hands, applier).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Does something else while the tenant's changes are brought on, so that they don't pile up and the source hears of us.

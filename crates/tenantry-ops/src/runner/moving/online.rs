@@ -1,7 +1,8 @@
 //! The copy while the tenant works: a snapshot, the stream of what has changed since, and the last of it behind the closed fence.
 //!
-//! The stream's position at the new home is written when the copy is whole, and thrown away before another one begins: where it is,
-//! whoever takes the operation over goes on behind it, otherwise it copies anew with a slot of its own.
+//! The stream's position at the new home is written before the first row, and thrown away before another copy begins: where it is,
+//! whoever takes the operation over goes on behind it, with the tables that are left where the copy was not whole; otherwise it copies
+//! anew with a slot of its own.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use tenantry_engine::{
     structure,
     transfer::{
         self, Progress,
-        stream::{self, Applied, Applier, Direction, Plan, StreamError, StreamName, Until},
+        stream::{self, Applied, Applier, Direction, Plan, Snapshot, StreamError, StreamName, Until},
     },
 };
 use tokio_postgres::Client;
@@ -30,8 +31,6 @@ const SLOT: Duration = Duration::from_secs(60);
 const NEAR: Duration = Duration::from_millis(200);
 /// ... so many times in a row.
 const NEAR_TIMES: u32 = 3;
-/// How long one try catches up. The next one goes on where it ended.
-const CATCH_UP: Duration = Duration::from_secs(3600);
 /// How long the tenant waits for its last changes before it is let in again.
 const LAST: Duration = Duration::from_secs(10);
 
@@ -58,8 +57,15 @@ impl Moving<'_> {
         }
         stream::prepare_target(hands.target(), self.target.site.installation()).await?;
         let structure = self.structure(hands).await?;
-        if !self.has_copied(hands, &structure).await? {
-            self.copy_followed(hands, structure).await?;
+        let was = |key: &str| self.told(key).is_some_and(|told| told == structure);
+        match (
+            self.is_kept(hands).await?,
+            was("followed_structure"),
+            was("copied_structure"),
+        ) {
+            (true, true, _) => {}
+            (true, false, true) => self.copy_the_rest(hands, structure).await?,
+            _ => self.copy_anew(hands, structure).await?,
         }
         self.start_applier(hands).await.map(Some)
     }
@@ -96,22 +102,24 @@ impl Moving<'_> {
         self.ops.held_because(&located).await
     }
 
-    /// Whether the rows are there as of a position from which the slot tells everything.
-    async fn has_copied(&self, hands: &Hands, structure: &str) -> Result<bool, Failure> {
+    /// Whether the tables that were copied are there as of a position from which the slot tells everything.
+    async fn is_kept(&self, hands: &Hands) -> Result<bool, Failure> {
         let name = self.stream();
         if stream::read_position(hands.target(), &name).await?.is_none() {
             return Ok(false);
         }
         let slots = stream::list_slots(hands.source(), self.source.site.installation()).await?;
-        let has_slot = slots
+        Ok(slots
             .iter()
-            .any(|slot| slot.stream == name && slot.database == self.input.from.database_name);
-        Ok(has_slot && self.told("followed_structure").as_deref() == Some(structure))
+            .any(|slot| slot.stream == name && slot.database == self.input.from.database_name))
     }
 
-    async fn copy_followed(&self, hands: &Hands, structure: String) -> Result<(), Failure> {
+    /// Copies every table, with a slot that tells what is changed meanwhile.
+    async fn copy_anew(&self, hands: &Hands, structure: String) -> Result<(), Failure> {
         let (source, target, name) = (hands.source(), hands.target(), self.stream());
         let tenant = self.input.from.tenant;
+        self.tell(json!({ "followed_structure": null, "copied_structure": null, "tables_kept": null }))
+            .await?;
         for kind in [ObjectKind::Publication, ObjectKind::Slot] {
             self.journal
                 .will_make(&self.stream_object(Direction::There, kind))
@@ -123,15 +131,46 @@ impl Moving<'_> {
         stream::make_publication(source, &name, &self.input.from.schema, tenant).await?;
         let snapshot = stream::make_slot(self.source.endpoint()?, source, &name, SLOT).await?;
         failpoint::pass("move.slot_made").await?;
+        // Before the first row: from here on a table that is there is so as of this position, or of a later one.
+        stream::begin_position(target, &name, snapshot.position, true).await?;
+        self.tell(json!({ "copied_structure": structure })).await?;
+        self.copy_from(hands, &snapshot, structure).await
+    }
+
+    /// Goes on with a copy that was broken off. A later moment is taken, the tables that are there are brought up to it, and the others are
+    /// copied as of it: so all of them are of one moment, and no row of one can be in the way of another's.
+    async fn copy_the_rest(&self, hands: &Hands, structure: String) -> Result<(), Failure> {
+        let (target, name) = (hands.target(), self.stream());
+        let kept = stream::read_copied(target, &name).await?;
+        let snapshot = stream::snapshot_beside(self.source.endpoint()?, &name, SLOT).await?;
+        let mut applier = self.start_applier(hands).await?;
+        applier.only(kept.iter().map(|one| one.table.clone()));
+        self.run(
+            hands,
+            &mut applier,
+            &Until::Position(snapshot.position),
+            self.ops.fleet().move_catch_up,
+        )
+        .await?;
+        applier.stop().await;
+        // Also where nothing was changed in those tables, which moves no position.
+        stream::begin_position(target, &name, snapshot.position, true).await?;
+        self.tell(json!({ "tables_kept": kept.len() })).await?;
+        self.copy_from(hands, &snapshot, structure).await
+    }
+
+    /// Copies the tables that are not there as of a moment.
+    async fn copy_from(&self, hands: &Hands, snapshot: &Snapshot, structure: String) -> Result<(), Failure> {
+        let name = self.stream();
+        let tenant = self.input.from.tenant;
         let began = Instant::now();
         let seen = Mutex::new(None);
         let estimate = self.estimate();
         let mut tell = |progress: Progress<'_>| *seen.lock() = Some(estimate.shown(progress));
-        let ends = (self.source.end(source), self.target.end(target));
-        let work = transfer::copy(ends.0, ends.1, tenant, Some(snapshot.name()), &mut tell);
+        let ends = (self.source.end(hands.source()), self.target.end(hands.target()));
+        let work = transfer::copy_rest(ends.0, ends.1, tenant, (snapshot.name(), &name), &mut tell);
         let news = || seen.lock().as_ref().map(|news| self.with_news(news));
         let copied = noting(self.journal, work, news).await??;
-        stream::begin_position(target, &name, snapshot.position, true).await?;
         let rows: u64 = copied.iter().map(|one| one.rows).sum();
         self.tell(json!({
             "followed_structure": structure, "copied_ms": began.elapsed().as_millis() as u64,
@@ -143,10 +182,10 @@ impl Moving<'_> {
 
     /// Applies what the tenant writes until the new home is near. The tenant works.
     pub(super) async fn catch_up(&self, hands: &Hands, applier: &mut Applier) -> Result<(), Failure> {
-        let began = Instant::now();
+        let (began, patience) = (Instant::now(), self.ops.fleet().move_catch_up);
         let mut near = 0;
         while near < NEAR_TIMES {
-            let left = CATCH_UP.saturating_sub(began.elapsed());
+            let left = patience.saturating_sub(began.elapsed());
             let asked = Instant::now();
             let applied = self.apply(hands, applier, left).await?;
             near = match asked.elapsed() <= NEAR {
@@ -167,13 +206,23 @@ impl Moving<'_> {
 
     /// Applies what the tenant has written until now, while it works.
     pub(super) async fn apply_now(&self, hands: &Hands, applier: &mut Applier) -> Result<Applied, Failure> {
-        self.apply(hands, applier, CATCH_UP).await
+        self.apply(hands, applier, self.ops.fleet().move_catch_up).await
     }
 
     /// Applies everything that was committed at the source until now.
     async fn apply(&self, hands: &Hands, applier: &mut Applier, patience: Duration) -> Result<Applied, Failure> {
         let marker = stream::emit_marker(hands.source(), &self.stream()).await?;
-        match tokio::time::timeout(patience, applier.run(&Until::Marker(marker))).await {
+        self.run(hands, applier, &Until::Marker(marker), patience).await
+    }
+
+    async fn run(
+        &self,
+        hands: &Hands,
+        applier: &mut Applier,
+        until: &Until,
+        patience: Duration,
+    ) -> Result<Applied, Failure> {
+        match tokio::time::timeout(patience, applier.run(until)).await {
             Ok(Ok(applied)) => Ok(applied),
             Ok(Err(error)) => Err(self.broken(hands, error).await),
             Err(_) => Err(Failure::retry(

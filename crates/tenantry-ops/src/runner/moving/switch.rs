@@ -93,6 +93,7 @@ impl Moving<'_> {
             }
             self.let_in(&client, to.tenant, to.epoch).await?;
         }
+        self.journal.relax();
         self.end(MoveStep::Open).await
     }
 }

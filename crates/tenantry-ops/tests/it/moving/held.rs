@@ -1,10 +1,12 @@
-//! What others do meanwhile: transactions that don't end, a second runner, a migration of the fleet.
+//! What others do meanwhile: transactions that don't end, a second runner, exports, new tenants.
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tenantry_core::Isolation;
-use tenantry_ops::OperationState;
+use tenantry_ops::{ArchiveError, ExportOptions, OperationState, PortError};
 
+use super::killed::LETTERS;
 use crate::{
     child::Process,
     fleet::{Fleet, config, operator, ops_on},
@@ -68,35 +70,41 @@ async fn by_force_the_sessions_that_hold_transactions_are_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_runners_of_one_move_end_in_one_home() {
     let fleet = Fleet::of_two().await;
-    for (number, place) in ["after_close", "after_copy", "before_switch", "after_switch"]
-        .into_iter()
-        .enumerate()
-    {
-        let slug = format!("two-{}", (b'a' + number as u8) as char);
+    let places = ["after_close", "after_copy", "before_switch", "after_switch"];
+    let stopped = join_all(places.into_iter().zip(LETTERS).map(async |(place, letter)| {
+        let slug = format!("two-{letter}");
         let tenant = fleet.filled(&slug, Isolation::Shared).await;
         let rows = fleet.rows(tenant.id).await;
         let stop = format!("move.{place}");
         let child = Process::start(&fleet.catalog.url(), "move-database@two", &slug, &format!("{stop}=nap"));
         let child = child.comes_to(&stop).await;
-        let id = child.id().to_string();
-        let signal = |name: &'static str| {
-            std::process::Command::new("kill")
-                .args([name, id.as_str()])
-                .status()
-                .unwrap()
-        };
-        assert!(signal("-STOP").success());
-        let ops = ops_on(&fleet.catalog.url(), config()).await;
-        let runner = tokio::spawn(async move { ops.run_operations().await });
+        signal("-STOP", &child);
+        (place, slug, tenant.id, rows, child)
+    }))
+    .await;
+    let runner = fleet.runner();
+    join_all(stopped.into_iter().map(async |(place, slug, tenant, rows, child)| {
         fleet.settled(&slug).await;
-        assert!(signal("-CONT").success());
-        assert_eq!(fleet.rows(tenant.id).await, rows, "{place}");
-        fleet.lives_once(tenant.id, place).await;
+        signal("-CONT", &child);
+        assert_eq!(fleet.rows(tenant).await, rows, "{place}");
+        fleet.lives_once(tenant, place).await;
         drop(child);
-        assert_eq!(fleet.place(tenant.id).await, "database@two");
-        fleet.lives_once(tenant.id, place).await;
-        runner.abort();
-    }
+        assert_eq!(fleet.place(tenant).await, "database@two");
+        fleet.lives_once(tenant, place).await;
+    }))
+    .await;
+    runner.abort();
+}
+
+fn signal(name: &str, child: &Process) {
+    let id = child.id().to_string();
+    assert!(
+        std::process::Command::new("kill")
+            .args([name, &id])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,4 +116,38 @@ async fn nothing_else_works_on_a_tenant_that_moves() {
     assert!(fleet.ops.delete_tenant(&operator(), &tenant.id.into()).await.is_err());
     let ended = fleet.ops.finish_move(&operator(), begun.id, &|_| ()).await.unwrap();
     assert_eq!(ended.state, OperationState::Done);
+}
+
+/// While a tenant waits for its move: nobody takes an archive of it, which would be of the home that it leaves, and others come and go.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_exports_is_told_to_try_again_and_who_comes_does_not_wait() {
+    let fleet = Fleet::of_two().await;
+    let tenant = fleet.filled("acme", Isolation::Shared).await;
+    let rows = fleet.rows(tenant.id).await;
+    let child = Process::start(&fleet.catalog.url(), "move-shared@two", "acme", "move.after_copy=stop");
+    let child = child.comes_to("move.after_copy").await;
+    let export = async || {
+        let file = tempfile::tempfile().unwrap();
+        let (by, options) = (operator(), ExportOptions::default());
+        fleet
+            .ops
+            .export_tenant(&by, &tenant.id.into(), file, options, &mut |_, _, _| {})
+            .await
+            .map(drop)
+    };
+    let error = export().await.unwrap_err();
+    assert!(matches!(error, PortError::Archive(ArchiveError::Moved)), "{error}");
+    // In the databases of both homes.
+    for (slug, isolation) in [("new-shared", Isolation::Shared), ("new-schema", Isolation::Schema)] {
+        let new = fleet.create(slug, isolation).await.unwrap();
+        assert!(fleet.enter(new.id).await.is_ok());
+    }
+    drop(child);
+    let ops = ops_on(&fleet.catalog.url(), config()).await;
+    let runner = tokio::spawn(async move { ops.run_operations().await });
+    fleet.settled("acme").await;
+    runner.abort();
+    assert_eq!(fleet.place(tenant.id).await, "shared@two");
+    assert_eq!(fleet.rows(tenant.id).await, rows);
+    export().await.unwrap();
 }

@@ -34,10 +34,14 @@ fn places(object: &str) -> Vec<String> {
     places
 }
 
-async fn a_killed_move_is_finished(isolation: Isolation, to: &str, object: &str) {
+/// At every third place, another one for each way: over the five ways each place comes up at least once. `TENANTRY_EVERY_KILL=1` takes them all
+/// for each.
+async fn a_killed_move_is_finished(isolation: Isolation, to: &str, object: &str, way: usize) {
     let fleet = Fleet::of_two().await;
+    let is_whole = std::env::var_os("TENANTRY_EVERY_KILL").is_some();
+    let places = places(object).into_iter().enumerate();
     let mut kills = Vec::new();
-    for (number, place) in places(object).into_iter().enumerate() {
+    for (number, place) in places.filter(|(number, _)| is_whole || number % 3 == way % 3) {
         let slug = format!("killed-{}", LETTERS[number]);
         let tenant = fleet.filled(&slug, isolation).await;
         let rows = fleet.rows(tenant.id).await;
@@ -92,30 +96,30 @@ async fn a_killed_move_is_finished(isolation: Isolation, to: &str, object: &str)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_within_a_database_killed_at_any_step_is_finished_by_another_process() {
-    a_killed_move_is_finished(Isolation::Shared, "schema", "schema").await;
+    a_killed_move_is_finished(Isolation::Shared, "schema", "schema", 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_back_into_shared_tables_killed_at_any_step_is_finished_by_another_process() {
-    a_killed_move_is_finished(Isolation::Schema, "shared", "rows").await;
+    a_killed_move_is_finished(Isolation::Schema, "shared", "rows", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_to_another_server_killed_at_any_step_is_finished_by_another_process() {
-    a_killed_move_is_finished(Isolation::Shared, "shared@two", "rows").await;
+    a_killed_move_is_finished(Isolation::Shared, "shared@two", "rows", 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_into_an_own_database_killed_at_any_step_is_finished_by_another_process() {
-    a_killed_move_is_finished(Isolation::Schema, "database@two", "database").await;
+    a_killed_move_is_finished(Isolation::Schema, "database@two", "database", 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_out_of_an_own_database_killed_at_any_step_is_finished_by_another_process() {
-    a_killed_move_is_finished(Isolation::Database, "schema@two", "schema").await;
+    a_killed_move_is_finished(Isolation::Database, "schema@two", "schema", 4).await;
 }
 
-/// Fails for good at each step before the switch, and is killed while it is undone.
+/// Fails for good at each step before the switch, at two of them each way, and is killed while it is undone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_that_fails_and_is_killed_while_it_is_undone_leaves_the_tenant_where_it_was() {
     let fleet = Fleet::of_two().await;
@@ -127,7 +131,7 @@ async fn a_move_that_fails_and_is_killed_while_it_is_undone_leaves_the_tenant_wh
     let failures = ["after_prepare", "after_close", "after_copy", "before_switch"];
     let mut all = Vec::new();
     for (way, (isolation, to, object)) in ways.into_iter().enumerate() {
-        for (number, place) in failures.into_iter().enumerate() {
+        for (number, place) in failures.into_iter().enumerate().skip(way % 2).step_by(2) {
             let slug = format!(
                 "undone-{}-{}",
                 (b'a' + way as u8) as char,

@@ -3,8 +3,14 @@
 mod directions;
 mod held;
 mod killed;
+mod left_behind;
+mod obstacles;
 mod online;
+mod outage;
 mod refused;
+mod resumed;
+mod rollout;
+mod slow;
 mod soak;
 mod steered;
 mod support;

@@ -369,7 +369,9 @@ async fn a_transaction_that_does_not_end_puts_it_off_and_the_copy_is_not_begun_a
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_new_homes_server_dies_the_tenant_goes_on_and_the_slot_is_dropped() {
     let mut own = own_cluster(OwnClusterOptions::default()).await;
-    let fleet = Fleet::empty(following()).await;
+    let mut config = following();
+    config.move_attempts_max = 1;
+    let fleet = Fleet::empty(config).await;
     fleet.add("one", logical_cluster().await).await;
     fleet.add("two", own.cluster()).await;
     let tenant = fleet.filled("acme", Isolation::Shared).await;

@@ -5,7 +5,7 @@ use tenantry_ops::{MoveError, OperationState};
 use tenantry_testing::{OwnClusterOptions, own_cluster};
 
 use super::support::request;
-use crate::fleet::{Fleet, operator};
+use crate::fleet::{Fleet, config, operator};
 
 fn codes(refused: Result<tenantry_ops::Operation, MoveError>) -> Vec<&'static str> {
     match refused {
@@ -65,6 +65,29 @@ async fn all_that_is_in_the_way_is_told_at_once() {
     assert!(matches!(there, Err(MoveError::AlreadyThere)));
 }
 
+/// Nobody is made to wait for minutes who did not say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_tenant_that_would_wait_is_moved_only_where_that_is_wanted() {
+    let mut config = config();
+    config.move_held_rows = 1;
+    let fleet = Fleet::start_with(config).await;
+    let tenant = fleet.filled("acme", Isolation::Shared).await;
+    fleet.shared_admin().await.batch_execute("analyze").await.unwrap();
+    assert_eq!(codes(fleet.begin_move(tenant.id, "schema").await), ["held"]);
+    let mut wish = request("schema");
+    wish.wait = true;
+    let begun = fleet
+        .ops
+        .move_tenant(&operator(), &tenant.id.into(), &wish, None)
+        .await
+        .unwrap();
+    let ended = fleet.ops.finish_move(&operator(), begun.id, &|_| ()).await.unwrap();
+    assert_eq!(ended.state, OperationState::Done, "{ended:?}");
+    // Nobody waits for one that is suspended.
+    fleet.ops.suspend_tenant(&operator(), &tenant.id.into()).await.unwrap();
+    fleet.moves(tenant.id, "shared").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_room_is_refused() {
     let fleet = Fleet::of_two().await;
@@ -81,7 +104,9 @@ async fn a_server_without_room_is_refused() {
 /// It goes down before the request, or between the request and the first step.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_to_a_server_that_is_down_fails_clearly_and_the_tenant_is_served() {
-    let fleet = Fleet::start().await;
+    let mut config = config();
+    config.move_attempts_max = 1;
+    let fleet = Fleet::start_with(config).await;
     let mut server = own_cluster(OwnClusterOptions::default()).await;
     fleet.add("three", server.cluster()).await;
     let tenant = fleet.filled("acme", Isolation::Shared).await;

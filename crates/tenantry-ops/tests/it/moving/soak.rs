@@ -47,7 +47,7 @@ impl Fleet {
         self.ops.finish_move(&operator(), id, &|_| ()).await.unwrap()
     }
 
-    fn runner(&self) -> tokio::task::JoinHandle<()> {
+    pub(super) fn runner(&self) -> tokio::task::JoinHandle<()> {
         let ops = self.ops.clone();
         tokio::spawn(async move { ops.run_operations().await })
     }

@@ -19,6 +19,7 @@ pub(crate) fn request(to: &str) -> MoveRequest {
         to: isolation.parse().unwrap(),
         server,
         force: false,
+        wait: false,
         soak: None,
     }
 }

@@ -1,0 +1,72 @@
+//! How long each migration took, as the ledgers beside the tables tell: the catalog's copy says only that it is there.
+
+use std::collections::HashMap;
+
+use futures_util::{StreamExt as _, stream};
+use tenantry_catalog::{
+    server,
+    tenant_database::{self, TenantDatabase},
+};
+use tenantry_core::OperatorScope;
+use tenantry_engine::{home, migrate};
+
+pub use tenantry_engine::migrate::TimedVersion;
+
+use super::MigrationError;
+use crate::{
+    Authority, Ops,
+    runner::{Failure, administer},
+};
+
+/// Databases that are asked at the same time.
+const AT_ONCE: usize = 8;
+
+/// The ledgers of one tenant database.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DatabaseLedgers {
+    /// The server's name.
+    pub server: String,
+    /// The database's name.
+    pub database: String,
+    /// Every migration of every schema there, or why it could not be asked.
+    pub found: Result<Vec<TimedVersion>, String>,
+}
+
+impl Ops {
+    /// Reads from every tenant database, by one query each, which migrations its schemas have and how long each took. That one can't be
+    /// asked is no error but an answer.
+    ///
+    /// # Errors
+    /// See [`MigrationError`].
+    ///
+    /// # Cancel safety
+    /// It only reads.
+    pub async fn migration_durations(&self, authority: &Authority) -> Result<Vec<DatabaseLedgers>, MigrationError> {
+        authority.require_operator(OperatorScope::Read)?;
+        let client = self.catalog().client().await?;
+        let servers = server::list(&client).await?;
+        let databases = tenant_database::list_ready(&client).await?;
+        drop(client);
+        let names: HashMap<_, _> = servers.into_iter().map(|server| (server.id, server.name)).collect();
+        let asked = databases.into_iter().map(|database| {
+            let server = names.get(&database.server).cloned().unwrap_or_default();
+            async move {
+                DatabaseLedgers {
+                    server,
+                    found: self.ledgers(&database).await.map_err(|failure| failure.message()),
+                    database: database.name,
+                }
+            }
+        });
+        Ok(stream::iter(asked).buffered(AT_ONCE).collect().await)
+    }
+
+    async fn ledgers(&self, database: &TenantDatabase) -> Result<Vec<TimedVersion>, Failure> {
+        let (admin, _) = administer(self, database.server).await?;
+        let connection = admin.connect(&database.name).await?;
+        let mut ledgers = migrate::read_timed(&connection).await?;
+        // A spare is nobody's placement.
+        ledgers.retain(|row| !row.schema.starts_with(home::SPARE_PREFIX));
+        Ok(ledgers)
+    }
+}
