@@ -1,6 +1,6 @@
 //! This process's share of the connections to each server, as the catalog divides them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tenantry_catalog::{
@@ -8,21 +8,18 @@ use tenantry_catalog::{
     connection_share::{self, Standing as CatalogStanding},
 };
 use tenantry_pool::{Share, ShareError, ShareSource, Standing};
-use uuid::Uuid;
+
+use crate::process::Process;
 
 /// Renews this process's leases in the catalog.
 pub(crate) struct CatalogShares {
     catalog: Catalog,
-    /// Made anew with each start: a row of an earlier one is not ours to go on with.
-    process: Uuid,
+    process: Arc<Process>,
 }
 
 impl CatalogShares {
-    pub(crate) fn new(catalog: Catalog) -> Self {
-        Self {
-            catalog,
-            process: Uuid::now_v7(),
-        }
+    pub(crate) fn new(catalog: Catalog, process: Arc<Process>) -> Self {
+        Self { catalog, process }
     }
 }
 
@@ -31,10 +28,11 @@ impl ShareSource for CatalogShares {
     async fn renew(&self, standing: Standing) -> Result<Share, ShareError> {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let standing = CatalogStanding {
-            process: self.process,
+            process: self.process.id(),
             server: standing.server,
             wanted: count(standing.wanted),
             held: count(standing.held),
+            serves: self.process.serves(),
             lease: standing.lease,
             grace: standing.grace,
         };
@@ -51,7 +49,7 @@ impl ShareSource for CatalogShares {
     async fn leave(&self) -> Result<(), ShareError> {
         let left = tokio::time::timeout(
             Duration::from_secs(5),
-            connection_share::leave(&self.catalog, self.process),
+            connection_share::leave(&self.catalog, self.process.id()),
         );
         match left.await {
             Ok(Ok(())) => Ok(()),

@@ -7,7 +7,10 @@ use tenantry_catalog::{Catalog, CatalogError, ChangeEvent, MasterKey, MasterKeyE
 use tenantry_core::Change;
 use tenantry_pool::{PoolConfig, Pools};
 
-use crate::{Resolver, ResolverConfig, Tenantry, catalog_shares::CatalogShares, catalog_source::CatalogSource, usage};
+use crate::{
+    Resolver, ResolverConfig, Tenantry, cache::Caches, catalog_shares::CatalogShares, catalog_source::CatalogSource,
+    process::Process, usage,
+};
 
 /// What an application has to say to reach its tenants.
 #[derive(Clone, Debug)]
@@ -116,33 +119,43 @@ impl Tenantry {
     ) -> Result<Self, ConnectError> {
         let resolver = Resolver::start(catalog.clone(), resolver).map_err(ConnectError::Resolver)?;
         let source = Arc::new(CatalogSource::new(catalog.clone(), schema_version_min));
-        let shares = Arc::new(CatalogShares::new(catalog.clone()));
+        let process = Arc::new(Process::new());
+        let shares = Arc::new(CatalogShares::new(catalog.clone(), process.clone()));
         let pools = Pools::with_shares(source.clone(), pool, shares);
-        let tenantry = Self::over_pools(pools, source).with_resolver(resolver);
+        let tenantry = Self::over_pools(pools, source, process.clone()).with_resolver(resolver);
         let (pools, meter) = (tenantry.pools().clone(), tenantry.meter().clone());
-        let processes = tenantry.inner.processes.clone();
+        let caches = tenantry.inner.caches.clone();
         let follower = tokio::spawn(async move {
             tokio::join!(
-                follow(catalog.clone(), pools.clone()),
+                follow(catalog.clone(), pools.clone(), caches),
                 usage::keep(catalog.clone(), meter),
-                usage::follow_processes(catalog, pools, processes),
+                usage::follow_processes(catalog, pools, process),
             );
         });
         Ok(tenantry.with_follower(follower))
     }
 }
 
-/// Forgets placements that changed. Until the notification is there, the fence refuses what is out of date.
-async fn follow(catalog: Catalog, pools: Pools) {
+/// Forgets placements that changed, and what is cached of their tenants. Until the notification is there, the fence refuses what is out
+/// of date.
+async fn follow(catalog: Catalog, pools: Pools, caches: Caches) {
     let mut follower = catalog.follower();
     // The follower alone keeps the changes coming; the catalog's pool may end with its last user.
     drop(catalog);
     loop {
         match follower.next().await {
-            ChangeEvent::Changed(Change::Tenant(tenant)) => pools.invalidate(tenant).await,
+            ChangeEvent::Changed(Change::Tenant(tenant)) => {
+                caches.forget(tenant);
+                pools.invalidate(tenant).await;
+            }
             ChangeEvent::Changed(Change::Shares) => pools.divide_anew(),
             ChangeEvent::Changed(Change::Plans) => pools.invalidate_all(),
-            ChangeEvent::Changed(Change::Servers) | ChangeEvent::Lost => {
+            ChangeEvent::Changed(Change::Servers) => {
+                pools.invalidate_all();
+                pools.divide_anew();
+            }
+            ChangeEvent::Lost => {
+                caches.forget_all();
                 pools.invalidate_all();
                 pools.divide_anew();
             }

@@ -49,7 +49,7 @@ impl Act {
 }
 
 /// One change of one row.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Entry {
     /// Its id.

@@ -21,6 +21,7 @@ mod index_name;
 pub mod jobs;
 mod limiter;
 mod meter;
+mod process;
 mod raw;
 mod read_only;
 mod resolve;

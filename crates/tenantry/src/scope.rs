@@ -206,7 +206,11 @@ impl Scope {
     /// As [`query`](Self::query).
     pub async fn begin(&self) -> Result<Transaction, Error> {
         let inner = self.pools().begin(self.caller().clone()).await?;
-        Ok(Transaction::new(inner, self.tenantry.inner.job_wakes.clone()))
+        Ok(Transaction::new(
+            inner,
+            self.tenantry.inner.job_wakes.clone(),
+            self.context().api_key(),
+        ))
     }
 
     /// Runs `work` in a transaction: committed when it gives `Ok`, undone when it gives `Err` or the future is dropped.

@@ -15,7 +15,9 @@ use crate::{Error, Row};
 
 /// The rows of [`Scope::query_stream`](crate::Scope::query_stream), read from the socket when they are asked for.
 ///
-/// Dropping it before its end stops the statement and closes the connection.
+/// It lasts for no longer than a transaction may, however slowly rows are asked for
+/// ([`transaction_timeout`](crate::PoolConfig::transaction_timeout)). Dropping it before its end stops the statement and closes the
+/// connection.
 pub struct RowStream(BoxStream<'static, Result<Row, Error>>);
 
 impl RowStream {
@@ -33,7 +35,7 @@ impl RowStream {
     ///
     /// # Errors
     ///
-    /// As [`Scope::query`](crate::Scope::query); the time-out is for each row.
+    /// As [`Scope::query`](crate::Scope::query); the time-out is for each row, and that of transactions for all.
     pub async fn next(&mut self) -> Result<Option<Row>, Error> {
         self.0.next().await.transpose()
     }
@@ -49,7 +51,9 @@ impl Stream for RowStream {
 
 /// The data of [`Scope::copy_out`](crate::Scope::copy_out), a piece for each row, read when it is asked for.
 ///
-/// Dropping it before its end stops the statement and closes the connection.
+/// It lasts for no longer than a transaction may, however slowly data is asked for
+/// ([`transaction_timeout`](crate::PoolConfig::transaction_timeout)). Dropping it before its end stops the statement and closes the
+/// connection.
 pub struct CopyOut(BoxStream<'static, Result<Bytes, Error>>);
 
 impl CopyOut {
@@ -67,7 +71,7 @@ impl CopyOut {
     ///
     /// # Errors
     ///
-    /// As [`Scope::query`](crate::Scope::query); the time-out is for each piece.
+    /// As [`Scope::query`](crate::Scope::query); the time-out is for each piece, and that of transactions for all.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         self.0.next().await.transpose()
     }

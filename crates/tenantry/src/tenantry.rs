@@ -1,20 +1,18 @@
 //! The application's handle.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use tenantry_core::{Actor, Context, Role, ServerId, TenantDatabaseId, TenantId};
 use tenantry_pool::{PlacementSource, PoolConfig, PoolStatus, Pools, ReplicaStatus, ServerStatus};
 
 use crate::{
-    Credentials, Error, Limiter, RecentUse, ResolveError, Resolver, Scope, Verified, cache::Cache, jobs::JobWakes,
-    meter::Meter, usage,
+    Credentials, Error, Limiter, RecentUse, ResolveError, Resolver, Scope, Verified,
+    cache::{Cache, Caches},
+    jobs::JobWakes,
+    meter::Meter,
+    process::Process,
+    usage,
 };
 
 /// The application's handle to all tenants: cheap to clone, made once.
@@ -45,8 +43,9 @@ pub(crate) struct Inner {
     pub(crate) job_wakes: JobWakes,
     pub(crate) meter: Arc<Meter>,
     pub(crate) limiter: Limiter,
-    /// How many processes divide what plans give.
-    pub(crate) processes: Arc<AtomicU32>,
+    pub(crate) process: Arc<Process>,
+    /// That of each handle, to be told of tenants that changed.
+    pub(crate) caches: Caches,
     #[cfg(feature = "sqlx")]
     pub(crate) sqlx: tenantry_pool::foreign::ForeignPools<crate::sqlx::PgDriver>,
     #[cfg(feature = "diesel")]
@@ -63,14 +62,16 @@ pub trait SystemAudit: Send + Sync + 'static {
 impl Tenantry {
     /// A handle over a source of placements of one's own; [`Tenantry::connect`] is the usual way.
     pub fn from_source(source: Arc<dyn PlacementSource>, audit: Arc<dyn SystemAudit>, pool: PoolConfig) -> Self {
-        Self::over_pools(Pools::new(source, pool), audit)
+        Self::over_pools(Pools::new(source, pool), audit, Arc::new(Process::new()))
     }
 
-    pub(crate) fn over_pools(pools: Pools, audit: Arc<dyn SystemAudit>) -> Self {
+    pub(crate) fn over_pools(pools: Pools, audit: Arc<dyn SystemAudit>, process: Arc<Process>) -> Self {
         if tokio::runtime::Handle::try_current().is_ok() {
             // Ends with the last handle.
             pools.spawn_shrinking();
         }
+        let (cache, caches) = (Cache::default(), Caches::default());
+        caches.add(&cache);
         Self {
             inner: Arc::new(Inner {
                 audit,
@@ -82,10 +83,11 @@ impl Tenantry {
                 job_wakes: JobWakes::default(),
                 meter: Arc::default(),
                 limiter: Limiter::new(),
-                processes: Arc::new(AtomicU32::new(1)),
+                process,
+                caches,
             }),
             resolver: None,
-            cache: Cache::default(),
+            cache,
             #[cfg(feature = "files")]
             files: None,
             _follower: None,
@@ -112,6 +114,7 @@ impl Tenantry {
     /// The same handle, whose scopes keep values in this cache.
     #[must_use]
     pub fn with_cache(self, cache: Cache) -> Self {
+        self.inner.caches.add(&cache);
         Self { cache, ..self }
     }
 
@@ -173,7 +176,15 @@ impl Tenantry {
 
     /// How many processes divide what plans give, as far as this one knows.
     pub(crate) fn processes(&self) -> u32 {
-        self.inner.processes.load(Ordering::Relaxed)
+        self.inner.process.among()
+    }
+
+    /// This process serves requests from now on: it has a part of what plans give, and the others that do have less.
+    pub(crate) fn serve_requests(&self) {
+        if self.inner.process.mark_serving() {
+            // The leases say so at once, where there are any.
+            self.pools().divide_anew();
+        }
     }
 
     pub(crate) fn meter(&self) -> &Arc<Meter> {

@@ -1,6 +1,6 @@
 //! Several statements that hold together.
 
-use tenantry_core::Role;
+use tenantry_core::{ApiKeyId, Role};
 use tenantry_pool::Grant;
 use tenantry_wire::Ahead;
 
@@ -12,15 +12,18 @@ use crate::{Error, ErrorKind, FromRow, Params, Row, jobs::JobWakes, whole::part}
 pub struct Transaction {
     inner: tenantry_pool::Transaction,
     job_wakes: JobWakes,
+    /// The API key that acts, if one does: what is enqueued belongs to it.
+    api_key: Option<ApiKeyId>,
     /// Workers of this process are told when it commits.
     enqueued: bool,
 }
 
 impl Transaction {
-    pub(crate) fn new(inner: tenantry_pool::Transaction, job_wakes: JobWakes) -> Self {
+    pub(crate) fn new(inner: tenantry_pool::Transaction, job_wakes: JobWakes, api_key: Option<ApiKeyId>) -> Self {
         Self {
             inner,
             job_wakes,
+            api_key,
             enqueued: false,
         }
     }
@@ -28,6 +31,11 @@ impl Transaction {
     /// A job was enqueued in it.
     pub(crate) fn enqueued(&mut self) {
         self.enqueued = true;
+    }
+
+    /// The API key that acts, if one does.
+    pub(crate) fn api_key(&self) -> Option<ApiKeyId> {
+        self.api_key
     }
 
     /// A call of the mechanism's own, with the next statement or the commit.

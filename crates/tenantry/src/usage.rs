@@ -1,12 +1,6 @@
 //! Counting what each tenant uses, and writing it to the catalog, minute by minute; and among how many processes plans are divided.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tenantry_catalog::{
     Catalog, CatalogError, ChangeEvent, connection_share,
@@ -15,7 +9,7 @@ use tenantry_catalog::{
 use tenantry_core::Change;
 use tenantry_pool::Pools;
 
-use crate::{Error, ErrorKind, meter::Meter};
+use crate::{Error, ErrorKind, meter::Meter, process::Process};
 
 /// How long a stretch of the count is.
 const EVERY: Duration = Duration::from_secs(60);
@@ -69,29 +63,32 @@ pub(crate) async fn flush(catalog: &Catalog, meter: &Arc<Meter>) -> Result<(), E
     Ok(())
 }
 
-/// Keeps up with how many processes there are, until it is dropped: each has its part of what plans give.
-pub(crate) async fn follow_processes(catalog: Catalog, pools: Pools, processes: Arc<AtomicU32>) {
+/// Keeps up with how many processes there are that do as this one does, until it is dropped: each has its part of what plans give.
+pub(crate) async fn follow_processes(catalog: Catalog, pools: Pools, process: Arc<Process>) {
     let mut changes = catalog.follower();
     loop {
-        match count(&catalog).await {
+        match count(&catalog, &process).await {
             Ok(number) => {
-                processes.store(number, Ordering::Relaxed);
+                process.divide_among(number);
                 pools.divide_among(number as usize);
             }
             // The part of before goes on: more than one process's part is never given by it.
             Err(error) => tracing::debug!(%error, "how many processes there are is not known"),
         }
-        // Dropping either arm loses nothing: it is counted anew after each. A killed process's lease ends without a word.
+        // Dropping any arm loses nothing: it is counted anew after each. A killed process's lease ends without a word.
         tokio::select! {
             () = until_shares_change(&mut changes) => {}
+            () = process.until_marked() => {}
             () = tokio::time::sleep(Duration::from_secs(5)) => {}
         }
     }
 }
 
-async fn count(catalog: &Catalog) -> Result<u32, CatalogError> {
+async fn count(catalog: &Catalog, process: &Process) -> Result<u32, CatalogError> {
     let client = catalog.client().await?;
-    Ok(connection_share::count_processes(&client).await?.max(1))
+    let others = connection_share::count_others(&client, process.id(), process.serves()).await?;
+    // With itself, whether or not its leases say so by now.
+    Ok(others.saturating_add(1))
 }
 
 async fn until_shares_change(changes: &mut tenantry_catalog::ChangeFollower) {

@@ -153,7 +153,7 @@ impl From<FileError> for Problem {
                 "The link is not valid, or not any more; ask for another.",
             ),
             FileError::WrongVerb => Self::new(Code::Forbidden, "The link is for something else."),
-            FileError::Store(_) | FileError::Folder(_) => {
+            FileError::Bucket(_) | FileError::Store(_) | FileError::Folder(_) => {
                 tracing::error!(%error, source = ?std::error::Error::source(&error), "the store of files failed");
                 Self::new(Code::Unavailable, "Files can't be reached right now; try again.")
                     .retry_after(Duration::from_secs(2))

@@ -1,6 +1,9 @@
 //! Which trace a request belongs to, as W3C's Trace Context (level 1) says it between programs.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use axum::http::HeaderMap;
 use uuid::Uuid;
@@ -8,6 +11,9 @@ use uuid::Uuid;
 use super::RequestId;
 
 const HEADER: &str = "traceparent";
+
+/// Whether somebody exports the spans of this process's requests, as there is one subscriber of them for all of it.
+static RECORDED: AtomicBool = AtomicBool::new(false);
 
 /// The trace that a request belongs to: its caller's, or one that begins with it.
 ///
@@ -19,13 +25,26 @@ pub struct TraceContext {
     span: u64,
     /// The caller's part, if the trace is a caller's.
     parent: Option<u64>,
-    /// Whether the caller records the trace.
+    /// Whether the caller records the trace, or this process where it begins here.
     sampled: bool,
 }
 
 impl TraceContext {
+    /// Says that the spans of this process's requests are exported: a trace that begins here is marked as sampled from now on, so that
+    /// the programs that are asked in it record their parts too, as most do only where the caller does. `tenantry serve` calls it where
+    /// it has a collector; a program with an exporter of its own calls it once, at its start.
+    ///
+    /// A caller's trace goes on as the caller marked it.
+    pub fn begin_sampled() {
+        RECORDED.store(true, Ordering::Relaxed);
+    }
+
     /// The caller's trace, else a new one, which has the digits of the request's own id.
     pub(super) fn of(headers: &HeaderMap, id: &RequestId) -> Self {
+        Self::of_recorded(headers, id, RECORDED.load(Ordering::Relaxed))
+    }
+
+    fn of_recorded(headers: &HeaderMap, id: &RequestId, recorded: bool) -> Self {
         let mut values = headers.get_all(HEADER).iter();
         let sent = match (values.next(), values.next()) {
             // Of two nobody knows which counts.
@@ -44,7 +63,7 @@ impl TraceContext {
                 trace: id.uuid().as_u128(),
                 span,
                 parent: None,
-                sampled: false,
+                sampled: recorded,
             },
         }
     }
@@ -169,5 +188,28 @@ mod tests {
         let mut twice = headers.clone();
         twice.append("traceparent", GOOD.parse().unwrap());
         assert_eq!(TraceContext::of(&twice, &id).trace, id.uuid().as_u128());
+    }
+
+    #[test]
+    fn what_begins_here_is_sampled_where_it_is_recorded_and_a_callers_trace_as_the_caller_says() {
+        let none = HeaderMap::new();
+        let not_sampled = GOOD.replace("-01", "-00");
+        for (sent, recorded, flags) in [
+            (None, false, "-00"),
+            (None, true, "-01"),
+            (Some(GOOD), false, "-01"),
+            (Some(&*not_sampled), true, "-00"),
+        ] {
+            let mut headers = none.clone();
+            if let Some(sent) = sent {
+                headers.insert(HEADER, sent.parse().expect("a header's value"));
+            }
+            let id = RequestId::of(&headers);
+            let context = TraceContext::of_recorded(&headers, &id, recorded);
+            assert!(
+                context.traceparent().ends_with(flags),
+                "{sent:?}, {recorded}: {context}"
+            );
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::{
     config::CacheConfig,
     entry::Entry,
     flight::{Flights, Seat},
-    shelf::{Gone, Shelves},
+    shelf::{Gone, Shelf, Shelves},
 };
 
 /// Names a value in this process.
@@ -163,10 +163,22 @@ impl Local {
         let Some(shelf) = self.shelves.find(tenant) else {
             return;
         };
+        self.clear(tenant, &shelf);
+        self.values.run_pending_tasks();
+    }
+
+    /// The same of every tenant.
+    pub(super) fn purge_all(&self) {
+        for (tenant, shelf) in self.shelves.all() {
+            self.clear(tenant, &shelf);
+        }
+        self.values.run_pending_tasks();
+    }
+
+    fn clear(&self, tenant: TenantId, shelf: &Shelf) {
         for gone in shelf.purge() {
             self.values.invalidate(&LocalRef { tenant, key: &gone.key });
         }
-        self.values.run_pending_tasks();
     }
 
     /// How many values there are, and their bytes.

@@ -42,6 +42,7 @@ mod scoped;
 mod shared;
 mod shelf;
 mod status;
+mod told;
 
 pub use config::CacheConfig;
 #[cfg(feature = "redis")]
@@ -51,3 +52,4 @@ pub use key::CacheKey;
 pub use scoped::{Reach, ScopedCache};
 pub use shared::Cache;
 pub use status::{CacheStatus, RedisState};
+pub(crate) use told::Caches;

@@ -316,7 +316,7 @@ impl ScopedCache<'_> {
         let text = match self.write(&**value) {
             Ok(text) => text,
             Err(error) => {
-                tracing::warn!(tenant = %self.tenant, key = &*seat.key().key, %error, "a computed value is not kept");
+                tracing::warn!(tenant.id = %self.tenant, key = &*seat.key().key, %error, "a computed value is not kept");
                 return;
             }
         };
@@ -363,7 +363,7 @@ impl ScopedCache<'_> {
             Ok(value) => Some((Arc::new(entry), value)),
             Err(error) => {
                 // Another release of the application may have written it: it counts as not there.
-                tracing::warn!(tenant = %self.tenant, key = &*seat.key().key, %error, "a cached value has another form");
+                tracing::warn!(tenant.id = %self.tenant, key = &*seat.key().key, %error, "a cached value has another form");
                 None
             }
         }

@@ -81,7 +81,7 @@ impl Cache {
     /// [`ScopedCache::purge`](super::ScopedCache::purge). It takes the tenant by its id because a purged tenant has no scope any more, and
     /// can do nothing but forget.
     ///
-    /// What other processes hold ends with their `local_ttl`.
+    /// Other processes forget what they hold of it when the catalog tells them that it is purged.
     ///
     /// # Cancel safety
     ///

@@ -130,6 +130,16 @@ impl Shelves {
         self.shard(tenant).lock().shelves.get(&tenant).cloned()
     }
 
+    /// Every shelf.
+    pub(super) fn all(&self) -> Vec<(TenantId, Arc<Shelf>)> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            all.extend(shard.shelves.iter().map(|(tenant, shelf)| (*tenant, Arc::clone(shelf))));
+        }
+        all
+    }
+
     /// The tenant's shelf.
     pub(super) fn get(&self, tenant: TenantId) -> Arc<Shelf> {
         let mut shard = self.shard(tenant).lock();

@@ -9,7 +9,7 @@ use diesel::{
     QueryResult,
     pg::{Pg, PgQueryBuilder},
     query_builder::{AsQuery, QueryBuilder, QueryFragment, QueryId},
-    result::Error as DieselError,
+    result::{DatabaseErrorKind, Error as DieselError},
 };
 use diesel_async::{AsyncConnectionCore, AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::{
@@ -38,13 +38,14 @@ impl Stream for Rows<'_> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Self { rows, call } = &mut *self;
-        let row = ready!(rows.poll_next_unpin(cx));
-        match &row {
-            None => call.ends(),
-            Some(Err(error)) => ended(call, error),
-            Some(Ok(_)) => {}
-        }
-        Poll::Ready(row)
+        Poll::Ready(match ready!(rows.poll_next_unpin(cx)) {
+            None => {
+                call.ends();
+                None
+            }
+            Some(Err(error)) => Some(Err(concluded(call, error))),
+            row => row,
+        })
     }
 }
 
@@ -60,6 +61,23 @@ fn ended(call: &mut Call, error: &DieselError) {
             call.ends();
         }
         None => {}
+    }
+}
+
+/// How a statement failed; where its connection was closed under it because the transaction had lasted for too long, that is what is
+/// told.
+fn concluded(call: &mut Call, error: DieselError) -> DieselError {
+    ended(call, &error);
+    let is_closed = matches!(
+        error,
+        DieselError::DatabaseError(
+            DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection,
+            _
+        )
+    );
+    match call.ended_for_its_age() {
+        Some(by_age) if is_closed => carried(by_age.into()),
+        _ => error,
     }
 }
 
@@ -113,10 +131,7 @@ impl AsyncConnectionCore for Transaction {
                     call.gives_rows();
                     Ok(Rows { rows, call })
                 }
-                Err(error) => {
-                    ended(call, &error);
-                    Err(error)
-                }
+                Err(error) => Err(concluded(call, error)),
             }
         })
     }
@@ -132,12 +147,13 @@ impl AsyncConnectionCore for Transaction {
         let executing = connection.execute_returning_count(source);
         Box::pin(async move {
             call.begins();
-            let result = executing.await;
-            match &result {
-                Ok(_) => call.ends(),
-                Err(error) => ended(call, error),
+            match executing.await {
+                Ok(count) => {
+                    call.ends();
+                    Ok(count)
+                }
+                Err(error) => Err(concluded(call, error)),
             }
-            result
         })
     }
 }

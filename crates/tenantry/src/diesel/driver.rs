@@ -71,8 +71,8 @@ impl Driver for DieselDriver {
     }
 }
 
-/// The one text of a statement of the call protocol.
-struct Answer(Option<String>);
+/// The one text of a statement of the call protocol, or of Tenantry's own.
+pub(super) struct Answer(pub(super) Option<String>);
 
 impl QueryableByName<Pg> for Answer {
     fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Self> {

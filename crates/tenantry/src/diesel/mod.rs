@@ -35,9 +35,12 @@
 //! # What differs from the scope's own queries
 //!
 //! - Four round trips and more instead of one.
-//! - Connections of their own, which count by themselves: a process opens up to
+//! - Connections of their own, out of the same budget of the server: a process opens up to
 //!   [`connections_max`](crate::PoolConfig::connections_max) to each tenant database for the scope's own queries, and up to
-//!   as many again for diesel, once diesel is used. Time-outs, ages and the queue are bounded as there.
+//!   as many again for diesel, once diesel is used. Turns, what a tenant may have, time-outs and ages are those of the scope's own
+//!   queries, and a transaction is ended when it has lasted for too long.
+//! - Each connection goes by a socket of this process, behind which the pool speaks to the server: so it can be ended
+//!   whatever its holder does, and what goes over the network is encrypted and verified as for the scope's own.
 //! - A connection stays with one schema for its life, because diesel keeps statements and types by name.
 //! - A migration that changes a statement's result type makes that statement fail once per process; every connection
 //!   from before is then replaced.
@@ -48,6 +51,7 @@
 
 mod connection;
 mod driver;
+mod enqueue;
 mod error;
 mod transaction;
 
@@ -69,7 +73,7 @@ impl Scope {
     /// Dropping the future undoes what it had begun, by closing the connection.
     pub async fn begin_diesel(&self) -> Result<Transaction, Error> {
         let pools = &self.tenantry().inner.diesel;
-        Ok(Transaction::new(pools.begin(self.caller()).await?))
+        Ok(Transaction::new(pools.begin(self.caller()).await?, self.clone()))
     }
 
     /// Runs `work` in a transaction for queries of diesel: committed when it gives `Ok`, undone when it gives `Err` or the

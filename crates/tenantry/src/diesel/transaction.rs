@@ -5,7 +5,7 @@ use std::fmt;
 use tenantry_pool::foreign::ForeignTransaction;
 
 use super::DieselDriver;
-use crate::{Error, whole::part};
+use crate::{Error, Scope, whole::part};
 
 /// Several queries of diesel in one tenant that take effect together: it is the connection that they take.
 ///
@@ -14,11 +14,19 @@ use crate::{Error, whole::part};
 /// go on without a context (where PostgreSQL shows nothing and refuses every write).
 pub struct Transaction {
     pub(super) inner: ForeignTransaction<DieselDriver>,
+    /// What it was begun on.
+    pub(super) scope: Scope,
+    /// Workers of this process are told when it commits.
+    pub(super) enqueued: bool,
 }
 
 impl Transaction {
-    pub(super) fn new(inner: ForeignTransaction<DieselDriver>) -> Self {
-        Self { inner }
+    pub(super) fn new(inner: ForeignTransaction<DieselDriver>, scope: Scope) -> Self {
+        Self {
+            inner,
+            scope,
+            enqueued: false,
+        }
     }
 
     /// Runs `work` as a part that can fail by itself: undone when it gives `Err`, and the transaction goes on.
@@ -44,7 +52,11 @@ impl Transaction {
     ///
     /// When dropped, it is not known whether the transaction was kept.
     pub async fn commit(self) -> Result<(), Error> {
-        Ok(self.inner.commit().await?)
+        self.inner.commit().await?;
+        if self.enqueued {
+            self.scope.wake_workers();
+        }
+        Ok(())
     }
 
     /// Undoes what the transaction did.

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    panic::AssertUnwindSafe,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use tenantry_catalog::{
     Catalog, CatalogError,
     audit_log::Record,
@@ -27,6 +29,10 @@ const AT_ONCE: u8 = 64;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// How long a handler may take: what asks other programs gives up earlier, and all tenants' events wait meanwhile.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// Characters of a handler's error that are kept.
+const ERROR_MAX: usize = 2000;
 
 /// Who is told of events; [`run`](Self::run) tells.
 #[must_use = "a consumer is told nothing before `run`"]
@@ -38,6 +44,7 @@ pub struct Consumer {
     lease: Duration,
     poll: Duration,
     pause: Duration,
+    time_limit: Duration,
 }
 
 /// What was delivered.
@@ -84,6 +91,7 @@ impl Consumer {
             lease: Duration::from_secs(15),
             poll: Duration::from_millis(500),
             pause: PAUSE,
+            time_limit: TIME_LIMIT,
         }
     }
 
@@ -117,6 +125,15 @@ impl Consumer {
         self
     }
 
+    /// How long the handler may take for an event, a minute where nothing else is said; then it is dropped and has failed. All tenants'
+    /// events wait while it works.
+    ///
+    /// One that blocks its thread, instead of waiting, can't be stopped by this.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = limit;
+        self
+    }
+
     /// Whose events wait, and why.
     ///
     /// # Errors
@@ -136,7 +153,8 @@ impl Consumer {
             .collect())
     }
 
-    /// Delivers until `stop` is ready; the event in hand may end. When the catalog can't be reached, it is tried again.
+    /// Delivers until `stop` is ready; the event in hand may end. When the catalog can't be reached, it is tried again. A handler that
+    /// panics, or takes longer than [`time_limit`](Self::time_limit), has failed.
     ///
     /// # Errors
     ///
@@ -329,11 +347,36 @@ where
         self.consumer.pause.saturating_mul(1 << doublings).min(PAUSE_MAX)
     }
 
-    /// Hands an event to the handler, while the lease goes on.
+    /// Hands an event to the handler, and counts what became of it.
     async fn tell(&mut self, entry: Record) -> Result<(), Untold> {
         let Some(event) = Event::of(entry) else { return Ok(()) };
         let (id, kind) = (event.id, event.kind);
-        let mut handled = pin!((self.handler)(event));
+        let told = self.handle(event).await;
+        match &told {
+            Ok(()) => self.report.delivered += 1,
+            Err(Untold::Failed(error)) => {
+                self.report.failed += 1;
+                tracing::warn!(
+                    consumer = self.consumer.name,
+                    event = id,
+                    ?kind,
+                    error,
+                    "an event could not be handled"
+                );
+            }
+            Err(Untold::Lost) => {}
+        }
+        told
+    }
+
+    /// Lets the handler have the event for so long as it may take, while the lease goes on. One that panics or does not end has failed as
+    /// one that says so: else this event would stop every process that takes over, and with it all tenants.
+    async fn handle(&self, event: Event) -> Result<(), Untold> {
+        let handler = &self.handler;
+        // Within the future, so that a panic of the call itself is caught too.
+        let handled = AssertUnwindSafe(async move { handler(event).await }).catch_unwind();
+        let limit = self.consumer.time_limit;
+        let mut handled = pin!(tokio::time::timeout(limit, handled));
         let mut beats = tokio::time::interval(self.consumer.lease / 3);
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let outcome = loop {
@@ -348,24 +391,21 @@ where
             }
         };
         match outcome {
-            Ok(()) => {
-                self.report.delivered += 1;
-                Ok(())
-            }
-            Err(error) => {
-                self.report.failed += 1;
-                let error = error.to_string();
-                tracing::warn!(
-                    consumer = self.consumer.name,
-                    event = id,
-                    ?kind,
-                    error,
-                    "an event could not be handled"
-                );
-                Err(Untold::Failed(error))
-            }
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(Untold::Failed(kept(&error))),
+            Ok(Err(_)) => Err(Untold::Failed("the handler panicked".to_owned())),
+            Err(_) => Err(Untold::Failed(format!(
+                "the handler took longer than {limit:?} and was stopped"
+            ))),
         }
     }
+}
+
+/// A handler's words as the catalog can keep them: PostgreSQL's text has no character zero, and an error that can't be noted would be met
+/// again at once, by every tenant's events.
+fn kept(error: &impl fmt::Display) -> String {
+    let text = error.to_string();
+    text.chars().filter(|c| *c != '\0').take(ERROR_MAX).collect()
 }
 
 /// Why an event was not delivered.

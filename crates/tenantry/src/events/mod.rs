@@ -6,7 +6,7 @@
 //!
 //! Delivery is at least once, in order per tenant: a handler has to stand being told twice, as after a crash between its work and
 //! the note of it. [`Event::id`] is the same each time and grows in the order in which things took effect. When a handler fails,
-//! its tenant's events wait, others' go on.
+//! panics or does not end, its tenant's events wait, others' go on.
 //!
 //! ```no_run
 //! use tenantry::{Tenantry, events::{Event, EventKind}};

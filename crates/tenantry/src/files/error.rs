@@ -1,5 +1,7 @@
 //! Why a file can't be kept or read.
 
+use tenantry_bucket::BucketError;
+
 use crate::Error;
 
 /// Why a file can't be kept or read.
@@ -53,6 +55,9 @@ pub enum FileError {
     /// The tenant's database.
     #[error(transparent)]
     Database(#[from] Error),
+    /// The bucket can't be used as it is configured.
+    #[error(transparent)]
+    Bucket(BucketError),
     /// The store can't be reached, or refuses.
     #[error("the store of files failed")]
     Store(#[from] object_store::Error),
@@ -68,6 +73,15 @@ pub enum FileError {
     /// The link is for something else.
     #[error("the link is not for this")]
     WrongVerb,
+}
+
+impl From<BucketError> for FileError {
+    fn from(error: BucketError) -> Self {
+        match error {
+            BucketError::Store(error) => Self::Store(error),
+            error => Self::Bucket(error),
+        }
+    }
 }
 
 /// Why a text is no path of a file.

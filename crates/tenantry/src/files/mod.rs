@@ -43,3 +43,4 @@ pub use path::FilePath;
 pub use recount::Recount;
 pub use scoped::ScopedFiles;
 pub use shared::Files;
+pub use tenantry_bucket::BucketError;

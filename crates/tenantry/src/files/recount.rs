@@ -78,7 +78,7 @@ impl ScopedFiles {
             if state == State::Stored && index::is_stored(&self.scope, id).await? {
                 let opened = store.open(tenant, id).await?;
                 if opened.is_none_or(|opened| opened.meta.size != bytes) {
-                    tracing::error!(tenant = %tenant, file = %id, "a file that is listed is not in the store as it was kept");
+                    tracing::error!(tenant.id = %tenant, file = %id, "a file that is listed is not in the store as it was kept");
                     recount.missing += 1;
                 }
             }

@@ -3,6 +3,7 @@
 use std::{fmt, path::Path, sync::Arc};
 
 use object_store::ObjectStore;
+use tenantry_bucket::Bucket;
 use tenantry_core::TenantId;
 
 use super::{FileError, FilesConfig, store::Store};
@@ -40,17 +41,52 @@ impl Files {
     }
 
     /// Where a text says: in a folder, or with the feature `s3` in `s3://bucket/prefix`, with what the environment says of it
-    /// (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT` and the like). Let the bucket remove uploads of several parts that were
-    /// never completed: they are seen nowhere else.
+    /// (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT` and the like).
     ///
     /// # Errors
     ///
-    /// [`FileError::Location`] for anything else, and as [`in_folder`](Self::in_folder).
+    /// As [`in_bucket`](Self::in_bucket) for a text with `://`, else as [`in_folder`](Self::in_folder).
     pub fn at(location: &str, config: FilesConfig) -> Result<Self, FileError> {
         if location.contains("://") {
-            return in_bucket(location, config);
+            return Self::in_bucket(location, tenantry_bucket::environment(), config);
         }
         Self::in_folder(location, config)
+    }
+
+    /// In `s3://bucket/prefix`, with settings of the program's own instead of the environment's, under the same names. Parts of
+    /// uploads are 5 MiB or larger there. Let the bucket remove uploads of several parts that were never completed: they are seen
+    /// nowhere else.
+    ///
+    /// Nothing is sent yet: whether the bucket lets this program in, the first call shows.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::Location`] for another text, and in a program without the feature `s3`; [`FileError::Bucket`] where a setting
+    /// can't be used, and for an endpoint without TLS that `AWS_ALLOW_HTTP` does not allow.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), tenantry::files::FileError> {
+    /// use tenantry::files::{Files, FilesConfig};
+    ///
+    /// let settings = [
+    ///     ("AWS_ENDPOINT", "https://objects.example.com"),
+    ///     ("AWS_ACCESS_KEY_ID", "files"),
+    ///     ("AWS_SECRET_ACCESS_KEY", "secret"),
+    /// ];
+    /// let files = Files::in_bucket("s3://files/production", settings, FilesConfig::default())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn in_bucket<K: AsRef<str>, V: Into<String>>(
+        location: &str,
+        settings: impl IntoIterator<Item = (K, V)>,
+        config: FilesConfig,
+    ) -> Result<Self, FileError> {
+        let bucket = Bucket::open(location, settings)?.ok_or(FileError::Location)?;
+        let store = Store::in_bucket(bucket);
+        Ok(Self(Arc::new(Inner { store, config })))
     }
 
     /// In any object store, below a prefix that nothing else uses.
@@ -66,7 +102,7 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// [`FileError::Folder`], [`FileError::Store`].
+    /// [`FileError::Folder`], [`FileError::Bucket`], [`FileError::Store`].
     ///
     /// # Cancel safety
     ///
@@ -79,7 +115,7 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// [`FileError::Folder`], [`FileError::Store`].
+    /// [`FileError::Folder`], [`FileError::Bucket`], [`FileError::Store`].
     ///
     /// # Cancel safety
     ///
@@ -87,24 +123,6 @@ impl Files {
     pub async fn count_tenant(&self, tenant: TenantId) -> Result<usize, FileError> {
         Ok(self.0.store.list(tenant).await?.len())
     }
-}
-
-#[cfg(feature = "s3")]
-fn in_bucket(location: &str, config: FilesConfig) -> Result<Files, FileError> {
-    let url = url::Url::parse(location).map_err(|_| FileError::Location)?;
-    let bucket = url
-        .host_str()
-        .filter(|_| url.scheme() == "s3")
-        .ok_or(FileError::Location)?;
-    let store = object_store::aws::AmazonS3Builder::from_env()
-        .with_bucket_name(bucket)
-        .build()?;
-    Ok(Files::over(Arc::new(store), url.path().trim_matches('/'), config))
-}
-
-#[cfg(not(feature = "s3"))]
-fn in_bucket(_: &str, _: FilesConfig) -> Result<Files, FileError> {
-    Err(FileError::Location)
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::{
     GetResult, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem,
     path::Path as ObjectPath,
 };
+use tenantry_bucket::{Bucket, BucketError, PART_BYTES_MIN};
 use tenantry_core::TenantId;
 use uuid::Uuid;
 
@@ -26,6 +27,8 @@ pub(super) struct Store {
     objects: Arc<dyn ObjectStore>,
     prefix: ObjectPath,
     folder: Option<Folder>,
+    /// What messages call the bucket, if it is one that a text named.
+    bucket: Option<Arc<str>>,
 }
 
 /// Something of a tenant's in the store.
@@ -46,6 +49,7 @@ impl Store {
             objects: Arc::new(objects),
             prefix: ObjectPath::default(),
             folder: Some(folder),
+            bucket: None,
         })
     }
 
@@ -54,6 +58,40 @@ impl Store {
             objects,
             prefix: ObjectPath::from(prefix),
             folder: None,
+            bucket: None,
+        }
+    }
+
+    pub(super) fn in_bucket(bucket: Bucket) -> Self {
+        Self {
+            objects: bucket.objects,
+            prefix: bucket.prefix,
+            folder: None,
+            bucket: Some(bucket.name.into()),
+        }
+    }
+
+    /// The size of an upload's parts: a bucket takes the parts as they come and says at the end that they were too small.
+    pub(super) fn part_bytes(&self, wanted: usize) -> usize {
+        match self.bucket {
+            Some(_) => wanted.max(PART_BYTES_MIN),
+            None => wanted.max(1),
+        }
+    }
+
+    /// What a failure of the store means.
+    pub(super) fn failed(&self, error: object_store::Error) -> FileError {
+        match &self.bucket {
+            Some(bucket) => BucketError::of(bucket, error).into(),
+            None => error.into(),
+        }
+    }
+
+    /// Nothing, where all that failed is that the object is not there. That its bucket is not is another matter.
+    fn unless_absent(&self, error: object_store::Error) -> Result<(), FileError> {
+        match self.failed(error) {
+            FileError::Store(object_store::Error::NotFound { .. }) => Ok(()),
+            error => Err(error),
         }
     }
 
@@ -87,14 +125,15 @@ impl Store {
     /// Begins a file of several parts.
     pub(super) async fn begin(&self, tenant: TenantId, id: Uuid) -> Result<Box<dyn MultipartUpload>, FileError> {
         self.check(tenant, id).await?;
-        Ok(self.objects.put_multipart(&self.object(tenant, id)).await?)
+        let begun = self.objects.put_multipart(&self.object(tenant, id)).await;
+        begun.map_err(|error| self.failed(error))
     }
 
     /// Keeps a file of one part.
     pub(super) async fn put(&self, tenant: TenantId, id: Uuid, data: PutPayload) -> Result<(), FileError> {
         self.check(tenant, id).await?;
-        self.objects.put(&self.object(tenant, id), data).await?;
-        Ok(())
+        let kept = self.objects.put(&self.object(tenant, id), data).await;
+        kept.map(drop).map_err(|error| self.failed(error))
     }
 
     /// Opens a file; `None` where there is none.
@@ -102,8 +141,7 @@ impl Store {
         self.check(tenant, id).await?;
         let opened = match self.objects.get(&self.object(tenant, id)).await {
             Ok(opened) => opened,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Err(error) => return self.unless_absent(error).map(|()| None),
         };
         if let GetResultPayload::File(file, _) = &opened.payload {
             let same = file.try_clone().map_err(FileError::Folder)?;
@@ -124,10 +162,8 @@ impl Store {
         if removed.is_some() {
             return Ok(());
         }
-        match self.objects.delete(&self.object(tenant, id)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        let deleted = self.objects.delete(&self.object(tenant, id)).await;
+        deleted.or_else(|error| self.unless_absent(error))
     }
 
     /// What the store holds of a tenant.
@@ -144,7 +180,7 @@ impl Store {
         let mut held = Vec::new();
         let mut listed = self.objects.list(Some(&self.tenant(tenant)));
         while let Some(object) = listed.next().await {
-            let object = object?;
+            let object = object.map_err(|error| self.failed(error))?;
             let name = object.location.filename().unwrap_or_default().to_owned();
             held.push(Held {
                 id: id_of(&name).filter(|id| self.object(tenant, *id) == object.location),
@@ -170,16 +206,15 @@ impl Store {
         }
         // With the separator behind it: one id never begins another, but nothing here should rest on that.
         let own = format!("{}/", self.tenant(tenant));
-        let mut listed = self.objects.list(Some(&self.tenant(tenant)));
-        while let Some(object) = listed.next().await {
-            let location = object?.location;
-            if !location.as_ref().starts_with(&own) {
-                continue;
-            }
-            match self.objects.delete(&location).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+        let listed = self.objects.list(Some(&self.tenant(tenant)));
+        let locations = listed.try_filter_map(move |object| {
+            let is_own = object.location.as_ref().starts_with(&own);
+            std::future::ready(Ok(is_own.then_some(object.location)))
+        });
+        // A bucket takes a thousand names at once: a request for each would be hours for a tenant of a million files.
+        let mut deleted = self.objects.delete_stream(locations.boxed());
+        while let Some(location) = deleted.next().await {
+            location.map(drop).or_else(|error| self.unless_absent(error))?;
         }
         Ok(())
     }

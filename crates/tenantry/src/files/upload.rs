@@ -5,6 +5,7 @@ use std::{error::Error as StdError, mem, pin::pin};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use object_store::{MultipartUpload, PutPayload};
+use tenantry_core::Excess;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -12,6 +13,7 @@ use super::{
     FileError, FilePath, ScopedFiles, StoredFile,
     index::{self, Placed, Room},
 };
+use crate::Error;
 
 const CONTENT_TYPE_LEN_MAX: usize = 200;
 /// How often two who put files at one path at once may be in each other's way.
@@ -27,7 +29,8 @@ impl ScopedFiles {
     /// # Errors
     ///
     /// Any [`FileError`] but those of links. A role that may not write has
-    /// [`ErrorKind::ReadOnlyRole`](crate::ErrorKind::ReadOnlyRole).
+    /// [`ErrorKind::ReadOnlyRole`](crate::ErrorKind::ReadOnlyRole), and a tenant that has as many bytes as its plan gives
+    /// [`ErrorKind::PlanLimit`](crate::ErrorKind::PlanLimit).
     ///
     /// # Cancel safety
     ///
@@ -45,6 +48,7 @@ impl ScopedFiles {
     {
         let path = FilePath::parse(path)?;
         let content_type = check_content_type(content_type)?;
+        self.require_room().await?;
         let id = Uuid::now_v7();
         // From before the row is there: what is dropped while it is being made may have been made.
         let mut upload = Upload {
@@ -63,6 +67,23 @@ impl ScopedFiles {
         }
         upload.send_all(data).await?;
         upload.place(&path).await
+    }
+
+    /// Refuses a file where the tenant has as many bytes as its plan gives, as it was measured last: also behind a link, where no layer
+    /// has asked.
+    async fn require_room(&self) -> Result<(), FileError> {
+        let grant = self
+            .scope
+            .pools()
+            .grant(self.scope.caller())
+            .await
+            .map_err(Error::from)?;
+        match grant.excess.iter().find(|excess| excess.limit == Excess::STORAGE) {
+            Some(excess) => {
+                Err(Error::plan_limit(excess, "it can keep files again when some, or rows, are removed").into())
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -95,19 +116,24 @@ impl Upload {
     where
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let part_bytes = self.files.inner().config.part_bytes.max(1);
+        let store = self.files.inner().store.clone();
+        let part_bytes = store.part_bytes(self.files.inner().config.part_bytes);
         let (mut part, mut part_len) = (Vec::new(), 0);
         let mut data = pin!(data);
         while let Some(piece) = data.next().await {
-            let piece = piece.map_err(|error| FileError::Source(error.into()))?;
-            part_len += piece.len();
-            part.push(piece);
-            if part_len >= part_bytes {
-                self.send(mem::take(&mut part), mem::take(&mut part_len)).await?;
+            let mut piece = piece.map_err(|error| FileError::Source(error.into()))?;
+            // To the byte: some stores take an upload only if all of its parts but the last have one size.
+            while part_len + piece.len() >= part_bytes {
+                part.push(piece.split_to(part_bytes - part_len));
+                part_len = 0;
+                self.send(mem::take(&mut part), part_bytes).await?;
+            }
+            if !piece.is_empty() {
+                part_len += piece.len();
+                part.push(piece);
             }
         }
         let tenant = self.files.scope.context().tenant;
-        let store = self.files.inner().store.clone();
         match &mut self.multipart {
             None => {
                 self.make_room(part_len).await?;
@@ -123,8 +149,15 @@ impl Upload {
                 self.make_room(0).await?;
                 match self.multipart.take() {
                     Some(mut multipart) => {
-                        self.finish(async move { Ok(multipart.complete().await.map(drop)?) })
-                            .await
+                        self.finish(async move {
+                            let Err(error) = multipart.complete().await else {
+                                return Ok(());
+                            };
+                            // Nobody else knows the parts: they would stay for ever where the store has no rule that removes them.
+                            let _ = multipart.abort().await;
+                            Err(store.failed(error))
+                        })
+                        .await
                     }
                     None => Ok(()),
                 }
@@ -150,7 +183,8 @@ impl Upload {
             self.multipart = Some(self.files.inner().store.begin(tenant, self.id).await?);
         }
         if let Some(multipart) = &mut self.multipart {
-            multipart.put_part(PutPayload::from_iter(part)).await?;
+            let sent = multipart.put_part(PutPayload::from_iter(part)).await;
+            sent.map_err(|error| self.files.inner().store.failed(error))?;
         }
         Ok(())
     }
@@ -187,7 +221,7 @@ impl Upload {
                         && let Err(error) = self.files.remove(replaced).await
                     {
                         // It is not listed any more; the next recount removes it.
-                        tracing::warn!(tenant = %self.files.scope.context().tenant, %error, "a replaced file could not be removed yet");
+                        tracing::warn!(tenant.id = %self.files.scope.context().tenant, %error, "a replaced file could not be removed yet");
                     }
                     return Ok(file);
                 }
@@ -233,7 +267,7 @@ impl Drop for Upload {
             };
             if let Err(error) = removed.await {
                 tracing::warn!(
-                    tenant = %files.scope.context().tenant, %error,
+                    tenant.id = %files.scope.context().tenant, %error,
                     "what an upload left could not be removed yet; a recount will"
                 );
             }

@@ -4,20 +4,23 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use tenantry_core::{Actor, Context};
+use tracing::{Instrument as _, Span};
 
 use super::{
     Failure, Run,
     claim::{Claimed, Source},
     failure::Again,
     handler::Handlers,
+    job_log,
+    over::Over,
 };
-use crate::{Scope, Tenantry, Verified};
+use crate::{ResolveError, Scope, Tenantry, Verified};
 
 /// The first pause; each later one is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest one.
 const PAUSE_MAX: Duration = Duration::from_secs(3600);
-/// How long a job waits when the catalog can't say whether its account is still a member.
+/// How long a job waits when the catalog can't say whether its account is still a member, or its API key still good.
 const DIRECTORY_PAUSE: Duration = Duration::from_secs(5);
 
 /// What became of an attempt.
@@ -43,18 +46,30 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    pub(super) async fn run(self, source: Arc<Source>, job: Claimed) -> Ended {
-        let outcome = match AssertUnwindSafe(self.attempt(job.clone())).catch_unwind().await {
+    /// One attempt, in a span of its own: each line that its handler logs says whose job it is.
+    pub(super) async fn run(self, source: Arc<Source>, job: Claimed, over: Over) -> Ended {
+        let span = job_log::span(&job);
+        self.run_in(span.clone(), source, job, over).instrument(span).await
+    }
+
+    async fn run_in(self, span: Span, source: Arc<Source>, job: Claimed, over: Over) -> Ended {
+        let attempt = self.attempt(&span, job.clone(), over.clone());
+        let outcome = match AssertUnwindSafe(attempt).catch_unwind().await {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::retry("the handler panicked")),
         };
         match outcome {
             Ok(()) => Ended::Done,
+            // What ended the job holds, and there is nothing left to try again.
+            Err(failure) if over.is_done() => {
+                tracing::warn!(error = %failure, "a handler failed after its job was over");
+                Ended::Done
+            }
             Err(failure) => settle(&source, &job, &failure).await,
         }
     }
 
-    async fn attempt(&self, job: Claimed) -> Result<(), Failure> {
+    async fn attempt(&self, span: &Span, job: Claimed, over: Over) -> Result<(), Failure> {
         let Some(handler) = self.handlers.find(&job.kind) else {
             return Err(Failure::new(
                 "no handler for this kind",
@@ -63,8 +78,11 @@ impl Attempts {
         };
         let scope = self.scope(&job).await?;
         let payload = job.payload.clone();
-        let run = Run::new(scope, job);
-        let handled = handler(run.clone(), &payload);
+        let run = Run::new(scope, job, over);
+        let handled = async {
+            job_log::note_placement(span, run.scope()).await;
+            handler(run.clone(), &payload).await
+        };
         match tokio::time::timeout(self.timeout, handled).await {
             Ok(handled) => handled?,
             Err(_) => {
@@ -77,19 +95,26 @@ impl Attempts {
         Ok(run.end().await?)
     }
 
-    /// The account's role is the one it has now, and never more than it had when it enqueued the job.
+    /// The role of an account or an API key is the one it has now, and never more than it had when it enqueued the job.
     async fn scope(&self, job: &Claimed) -> Result<Scope, Failure> {
-        let (actor, role) = match job.account {
-            None => {
+        let unknown = |error: ResolveError| Failure::new(error, Again::Uncounted(DIRECTORY_PAUSE));
+        let (actor, role) = match (job.account, job.api_key) {
+            (None, None) => {
                 let reason = format!("job {}", job.kind);
                 (Actor::System { reason }, job.role)
             }
-            Some(account) => {
-                let unknown = |error| Failure::new(error, Again::Uncounted(DIRECTORY_PAUSE));
+            (Some(account), _) => {
                 let resolver = self.tenantry.resolver().map_err(unknown)?;
                 let role = resolver.role_of(job.tenant, account).await.map_err(unknown)?;
                 let role = role.ok_or_else(|| Failure::never("who enqueued it is no member of the tenant any more"))?;
                 (Actor::Account(account), role.min(job.role))
+            }
+            (None, Some(key)) => {
+                let resolver = self.tenantry.resolver().map_err(unknown)?;
+                let role = resolver.role_of_key(job.tenant, key).await.map_err(unknown)?;
+                let role = role
+                    .ok_or_else(|| Failure::never("the API key that enqueued it was revoked, or its time is over"))?;
+                (Actor::ApiKey(key), role.min(job.role))
             }
         };
         if !role.may_write() {
@@ -117,7 +142,7 @@ async fn settle(source: &Source, job: &Claimed, failure: &Failure) -> Ended {
     };
     told.unwrap_or_else(|error| {
         // Its lease ends, and then it is another worker's.
-        tracing::warn!(job = %job.id, error = %error, "a job failed, and its database can't be told");
+        tracing::warn!(error = %error, "a job failed, and its database can't be told");
         Ended::Lost
     })
 }
@@ -129,7 +154,8 @@ async fn failed(
     again: Option<Duration>,
 ) -> Result<Ended, crate::Error> {
     let dead = again.is_none() || job.attempt >= job.attempts_max;
-    tracing::warn!(job = %job.id, kind = job.kind, tenant = %job.tenant, attempt = job.attempt, dead, "a job failed");
+    // The span says which job of which tenant.
+    tracing::warn!(dead, "a job failed");
     let ours = source.failed(job, &failure.to_string(), again).await?;
     Ok(if ours { Ended::Failed } else { Ended::Lost })
 }
@@ -161,6 +187,7 @@ mod tests {
             kind: "k".to_owned(),
             payload: "{}".to_owned(),
             account: None,
+            api_key: None,
             role: Role::Owner,
             attempt,
             attempts_max: 25,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use tenantry_core::{AccountId, Actor, Context, Role, TenantDatabaseId, TenantId};
+use tenantry_core::{AccountId, Actor, ApiKeyId, Context, Role, TenantDatabaseId, TenantId};
 use tenantry_pool::{Caller, Pools};
 use tenantry_wire::Outcome;
 use uuid::Uuid;
@@ -20,6 +20,7 @@ pub(super) struct Claimed {
     pub(super) kind: String,
     pub(super) payload: String,
     pub(super) account: Option<AccountId>,
+    pub(super) api_key: Option<ApiKeyId>,
     /// The rights of who enqueued it, as the seal said.
     pub(super) role: Role,
     pub(super) attempt: i16,
@@ -65,8 +66,8 @@ pub(super) struct Source {
     pools: Pools,
 }
 
-const CLAIM: &str = "select id, tenant, kind, payload, account, role, attempt, attempts_max, lease, enqueued_at, lane \
-    from tenantry.job_take($1, $2, $3, $4, $5, $6, $7, $8, pg_catalog.make_interval(secs => $9), $10, $11)";
+const CLAIM: &str = "select id, tenant, kind, payload, account, role, attempt, attempts_max, lease, enqueued_at, lane, api_key \
+    from tenantry.job_take($1, $2, $3, $4, $5, $6, $7, $8, pg_catalog.make_interval(secs => $9), $10, $11, true)";
 const BEAT: &str = "select tenantry.job_beat($1, $2, $3, $4, $5, pg_catalog.make_interval(secs => $6))";
 const FAILED: &str = "select tenantry.job_failed($1, $2, $3, $4, $5, $6, pg_catalog.make_interval(secs => $7))";
 const RELEASE: &str = "select tenantry.job_release($1, $2, $3, $4, $5, pg_catalog.make_interval(secs => $6))";
@@ -138,6 +139,7 @@ impl Source {
     fn claimed(&self, row: &Row) -> Result<Claimed, Error> {
         let role: i16 = row.get(5)?;
         let account: Option<Uuid> = row.get(4)?;
+        let api_key: Option<Uuid> = row.get(11)?;
         Ok(Claimed {
             database: self.database,
             id: JobId::from_uuid(row.get(0)?),
@@ -145,6 +147,7 @@ impl Source {
             kind: row.get(2)?,
             payload: row.get(3)?,
             account: account.map(AccountId::from_uuid),
+            api_key: api_key.map(ApiKeyId::from_uuid),
             role: Role::ALL
                 .into_iter()
                 .find(|known| i16::from(*known as u8) == role)

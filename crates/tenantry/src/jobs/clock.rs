@@ -11,7 +11,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tenantry_core::{Role, TenantDatabaseId};
 use tokio::{
     sync::watch,
@@ -29,7 +29,7 @@ const DECLARE: Duration = Duration::from_secs(30);
 /// Schedules per call, and rows: each is one short transaction.
 const BATCH: i32 = 200;
 const ROWS: i32 = 1000;
-/// No longer than this: a database that hangs must not keep the others' schedules.
+/// No longer than this: what has not come to its end by then begins anew, with another connection.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A schedule that a program declares for every tenant.
@@ -49,33 +49,43 @@ pub(super) struct Clock {
 }
 
 /// When a database is looked at.
+#[derive(Clone)]
 struct Face {
     source: Arc<Source>,
     look: Instant,
     declare: Instant,
+    /// It is being looked at.
+    busy: bool,
+    /// A schedule was set meanwhile.
+    again: bool,
 }
 
 impl Clock {
     /// Goes on until whoever names the databases is gone.
     pub(super) async fn run(self, mut sources: watch::Receiver<Vec<Arc<Source>>>) {
         let mut faces: HashMap<TenantDatabaseId, Face> = HashMap::new();
+        // Each database by itself: one that hangs does not keep the others' schedules.
+        let mut looks = FuturesUnordered::new();
         loop {
             follow(&mut faces, &sources.borrow_and_update());
             let now = Instant::now();
-            let due = faces.values_mut().filter(|face| face.look <= now);
-            join_all(due.map(|face| self.look(face))).await;
-            let next = faces.values().map(|face| face.look).min();
+            for face in faces.values_mut().filter(|face| !face.busy && face.look <= now) {
+                (face.busy, face.again) = (true, false);
+                looks.push(self.look(face.clone()));
+            }
+            let next = faces.values().filter(|face| !face.busy).map(|face| face.look).min();
             let next = next.unwrap_or_else(|| Instant::now() + LOOK_MAX);
             tokio::select! {
                 changed = sources.changed() => if changed.is_err() { return },
-                () = self.wakes.scheduled() => faces.values_mut().for_each(|face| face.look = Instant::now()),
+                Some(looked) = looks.next() => looked_at(&mut faces, &looked),
+                () = self.wakes.scheduled() => faces.values_mut().for_each(Face::look_again),
                 () = sleep_until(next.into()) => {}
             }
         }
     }
 
-    async fn look(&self, face: &mut Face) {
-        let wait = match timeout(PATIENCE, self.turn(face)).await {
+    async fn look(&self, mut face: Face) -> Face {
+        let wait = match timeout(PATIENCE, self.turn(&mut face)).await {
             Ok(Ok(wait)) => wait,
             Ok(Err(error)) => {
                 tracing::warn!(error = %error, database = %face.source.database, "the schedules of a database can't be looked at");
@@ -87,6 +97,7 @@ impl Clock {
             }
         };
         face.look = Instant::now() + wait;
+        face
     }
 
     /// Makes what is due, a batch at most; tells how long there is nothing to do.
@@ -119,6 +130,25 @@ impl Clock {
     }
 }
 
+impl Face {
+    fn look_again(&mut self) {
+        self.look = Instant::now();
+        self.again = true;
+    }
+}
+
+/// A database was looked at, if it is one of them still.
+fn looked_at(faces: &mut HashMap<TenantDatabaseId, Face>, looked: &Face) {
+    let Some(face) = faces.get_mut(&looked.source.database) else {
+        return;
+    };
+    face.busy = false;
+    face.declare = looked.declare;
+    if !face.again {
+        face.look = looked.look;
+    }
+}
+
 fn follow(faces: &mut HashMap<TenantDatabaseId, Face>, sources: &[Arc<Source>]) {
     faces.retain(|database, _| sources.iter().any(|source| source.database == *database));
     for source in sources {
@@ -127,6 +157,8 @@ fn follow(faces: &mut HashMap<TenantDatabaseId, Face>, sources: &[Arc<Source>]) 
             source: source.clone(),
             look: now,
             declare: now,
+            busy: false,
+            again: false,
         });
         // By another tenant, should the one from before be gone.
         face.source = source.clone();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Serialize, de::DeserializeOwned};
-use tenantry_core::{Excess, JobId};
+use tenantry_core::{Excess, JobId, Role};
 use tenantry_pool::Grant;
 use tenantry_wire::Ahead;
 use uuid::Uuid;
@@ -21,9 +21,9 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
 #[must_use = "it says how a job is enqueued, and enqueues none"]
 pub struct Enqueue {
     delay: Duration,
-    priority: i16,
-    attempts_max: i16,
-    unique_key: Option<String>,
+    pub(super) priority: i16,
+    pub(super) attempts_max: i16,
+    pub(super) unique_key: Option<String>,
 }
 
 impl Default for Enqueue {
@@ -70,19 +70,19 @@ impl Enqueue {
     }
 }
 
-const ENQUEUE: &str = "select tenantry.enqueue($1, $2, $3, pg_catalog.make_interval(secs => $4), $5, $6, $7)";
+const ENQUEUE: &str = "select tenantry.enqueue($1, $2, $3, pg_catalog.make_interval(secs => $4), $5, $6, $7, $8)";
 
 const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 
 /// What stands in the statement.
-struct Row {
-    id: Uuid,
-    payload: String,
-    delay_s: f64,
+pub(super) struct Row {
+    pub(super) id: Uuid,
+    pub(super) payload: String,
+    pub(super) delay_s: f64,
 }
 
 impl Row {
-    fn of<J: Job>(job: &J, how: &Enqueue) -> Result<Self, Error> {
+    pub(super) fn of<J: Job>(job: &J, how: &Enqueue) -> Result<Self, Error> {
         let payload = to_json(job)?;
         if payload.len() > PAYLOAD_BYTES_MAX {
             let text = format!("a job's JSON has {PAYLOAD_BYTES_MAX} bytes at most: put what is large into a table");
@@ -97,13 +97,24 @@ impl Row {
 }
 
 /// Refuses a job more than the tenant's plan gives, as it was measured last.
-fn has_room(grant: &Grant) -> Result<(), Error> {
+pub(super) fn has_room(grant: &Grant) -> Result<(), Error> {
     match grant.excess.iter().find(|excess| excess.limit == Excess::JOBS) {
         Some(excess) => Err(Error::plan_limit(
             excess,
             "it can enqueue again when some are done or taken out",
         )),
         None => Ok(()),
+    }
+}
+
+/// Refuses who may not write, without asking the database.
+pub(super) fn may_enqueue(role: Role) -> Result<(), Error> {
+    match role.may_write() {
+        true => Ok(()),
+        false => {
+            let text = "the role viewer may not write, so it enqueues nothing";
+            Err(Error::new(ErrorKind::ReadOnlyRole, text))
+        }
     }
 }
 
@@ -119,8 +130,9 @@ pub(super) fn to_json<J: Job>(job: &J) -> Result<String, Error> {
 
 /// With one's answer: which job it is.
 macro_rules! enqueue {
-    ($on:expr, $row:expr, $how:ident, $kind:expr) => {{
+    ($on:expr, $row:expr, $how:ident, $kind:expr, $api_key:expr) => {{
         let row = $row;
+        let api_key = $api_key.map(|key| *key.as_uuid());
         let found = $on
             .query_one(
                 ENQUEUE,
@@ -132,6 +144,7 @@ macro_rules! enqueue {
                     &$how.priority,
                     &$how.attempts_max,
                     &$how.unique_key,
+                    &api_key,
                 ],
             )
             .await?;
@@ -167,17 +180,18 @@ impl Transaction {
     ///
     /// As [`query`](Self::query).
     pub async fn enqueue_with<J: Job>(&mut self, job: &J, how: Enqueue) -> Result<JobId, Error> {
-        if !self.role().may_write() {
-            let text = "the role viewer may not write, so it enqueues nothing";
-            return Err(Error::new(ErrorKind::ReadOnlyRole, text));
-        }
+        may_enqueue(self.role())?;
         has_room(self.grant())?;
         let row = Row::of(job, &how)?;
         let id = if how.unique_key.is_some() {
-            enqueue!(self, row, how, J::KIND)
+            enqueue!(self, row, how, J::KIND, self.api_key())
         } else {
             let Row { id, payload, delay_s } = row;
             let call = Ahead::enqueue(id.as_bytes(), J::KIND, payload, delay_s, how.priority, how.attempts_max);
+            let call = match self.api_key() {
+                Some(key) => call.by_api_key(key.as_uuid().as_bytes()),
+                None => call,
+            };
             self.put_ahead(call).await?;
             JobId::from_uuid(id)
         };
@@ -208,10 +222,15 @@ impl Scope {
     /// As [`enqueue`](Self::enqueue).
     pub async fn enqueue_with<J: Job>(&self, job: &J, how: Enqueue) -> Result<JobId, Error> {
         has_room(&*self.pools().grant(self.caller()).await?)?;
-        let id = enqueue!(self, Row::of(job, &how)?, how, J::KIND);
+        let id = enqueue!(self, Row::of(job, &how)?, how, J::KIND, self.context().api_key());
+        self.wake_workers();
+        Ok(id)
+    }
+
+    /// Tells the workers of this process that a job was enqueued.
+    pub(crate) fn wake_workers(&self) {
         if let Some(database) = self.pools().database_of(self.caller()) {
             self.tenantry().inner.job_wakes.wake(database);
         }
-        Ok(id)
     }
 }

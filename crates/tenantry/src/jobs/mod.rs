@@ -2,7 +2,7 @@
 //!
 //! A job belongs to the tenant of the scope it was enqueued in, stands in that tenant's own database, and appears only if the
 //! transaction commits. A [`Worker`] takes jobs by turns among tenants and hands each to its handler with a [`Scope`] of its
-//! tenant: the account that asked, with the role it has *now*, and never more rights than it had then.
+//! tenant: the account or the API key that asked, with the role it has *now*, and never more rights than it had then.
 //!
 //! Delivery is at least once: a worker that dies is replaced when its lease ends. A handler that does its work in
 //! [`Run::transaction`] has exactly one effect, because the job ends in that same transaction.
@@ -52,8 +52,12 @@ mod clock;
 mod counts;
 mod enqueue;
 mod failure;
+#[cfg(any(feature = "sqlx", feature = "diesel"))]
+pub(crate) mod foreign;
 mod handler;
+mod job_log;
 mod list;
+mod over;
 mod run;
 mod schedule;
 mod shift;
@@ -61,7 +65,7 @@ mod times;
 mod wakes;
 mod worker;
 
-pub use counts::JobCounts;
+pub use counts::{Durations, JobCounts, JobDurations};
 pub use enqueue::{Enqueue, Job};
 pub use failure::Failure;
 pub use list::ListedJob;

@@ -1,14 +1,11 @@
 //! One attempt at a job, as its handler sees it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use tenantry_wire::Ahead;
 
-use super::{JobId, claim::Claimed};
+use super::{JobId, claim::Claimed, over::Over};
 use crate::{Error, Params, Scope, Transaction, whole::whole};
 
 /// One attempt at a job: whose it is, and access to that tenant.
@@ -16,22 +13,21 @@ use crate::{Error, Params, Scope, Transaction, whole::whole};
 pub struct Run {
     scope: Scope,
     job: Arc<Claimed>,
-    /// A transaction that ends the job was committed.
-    done: Arc<AtomicBool>,
+    over: Over,
 }
 
 const DONE: &str = "select tenantry.job_done($1, $2)";
 
 impl Run {
-    pub(super) fn new(scope: Scope, job: Claimed) -> Self {
+    pub(super) fn new(scope: Scope, job: Claimed, over: Over) -> Self {
         Self {
             scope,
             job: Arc::new(job),
-            done: Arc::default(),
+            over,
         }
     }
 
-    /// Access to the job's tenant, as who enqueued it, with the rights that person has now.
+    /// Access to the job's tenant, as who enqueued it, with the rights that person or API key has now.
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
@@ -59,6 +55,9 @@ impl Run {
     /// Runs `work` in a transaction in which the job ends: what it did holds if and only if the job is over, whatever dies in
     /// between. A job that another worker has by now is refused with the first statement.
     ///
+    /// What the handler does after the commit is no longer the job's: it goes on for as long as an attempt may take, and where it
+    /// fails that is logged, and tried again by nobody.
+    ///
     /// # Errors
     ///
     /// What `work` gives, or the failure to begin or to commit.
@@ -71,11 +70,12 @@ impl Run {
         F: AsyncFnOnce(&mut Transaction) -> Result<T, E>,
         E: From<Error>,
     {
+        let ending = self.over.ending();
         let mut transaction = self.scope.begin().await?;
         // Before the first statement, in its round trip: its lock on the job keeps a second worker waiting.
         transaction.put_ahead(self.ending()).await?;
         let value = whole!(transaction, work)?;
-        self.done.store(true, Ordering::Release);
+        ending.committed();
         Ok(value)
     }
 
@@ -91,11 +91,12 @@ impl Run {
     /// As [`Scope::execute`].
     pub async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
         let scope = &self.scope;
+        let ending = self.over.ending();
         let outcome = scope
             .pools()
             .query_after(scope.caller(), self.ending(), sql, params)
             .await?;
-        self.done.store(true, Ordering::Release);
+        ending.committed();
         Ok(outcome.affected)
     }
 
@@ -105,10 +106,12 @@ impl Run {
 
     /// Ends a job whose handler did not do it in a transaction.
     pub(super) async fn end(&self) -> Result<(), Error> {
-        if !self.done.load(Ordering::Acquire) {
+        if !self.over.is_done() {
+            let ending = self.over.ending();
             self.scope
                 .execute(DONE, &[self.job.id.as_uuid(), &self.job.lease])
                 .await?;
+            ending.committed();
         }
         Ok(())
     }

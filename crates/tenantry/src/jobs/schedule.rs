@@ -158,12 +158,13 @@ pub(super) fn missed(stored: i16) -> Missed {
     }
 }
 
-const SET: &str = "select tenantry.schedule_set($1, $2, $3, $4, $5, $6, $7, $8)";
+const SET: &str = "select tenantry.schedule_set($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 /// The same on a scope and in a transaction.
 macro_rules! set {
-    ($on:expr, $name:ident, $schedule:ident, $job:ident, $kind:expr) => {{
+    ($on:expr, $name:ident, $schedule:ident, $job:ident, $kind:expr, $api_key:expr) => {{
         let payload = to_json($job)?;
+        let api_key = $api_key.map(|key| *key.as_uuid());
         $on.execute(
             SET,
             &[
@@ -175,6 +176,7 @@ macro_rules! set {
                 &payload,
                 &$schedule.priority,
                 &$schedule.attempts_max,
+                &api_key,
             ],
         )
         .await?;
@@ -193,7 +195,7 @@ impl Scope {
     ///
     /// As [`query`](Self::query): dropped, it is not known whether it was set, and setting it again does no harm.
     pub async fn set_schedule<J: Job>(&self, name: &str, schedule: &Schedule, job: &J) -> Result<(), Error> {
-        set!(self, name, schedule, job, J::KIND);
+        set!(self, name, schedule, job, J::KIND, self.context().api_key());
         self.tenantry().inner.job_wakes.wake_clock();
         Ok(())
     }
@@ -226,7 +228,7 @@ impl Transaction {
     ///
     /// As [`Scope::set_schedule`].
     pub async fn set_schedule<J: Job>(&mut self, name: &str, schedule: &Schedule, job: &J) -> Result<(), Error> {
-        set!(self, name, schedule, job, J::KIND);
+        set!(self, name, schedule, job, J::KIND, self.api_key());
         Ok(())
     }
 }

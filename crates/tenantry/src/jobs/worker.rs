@@ -27,7 +27,7 @@ pub struct Worker {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct WorkerReport {
-    /// Jobs that are over.
+    /// Jobs that are over, whatever their handlers did after that.
     pub done: u64,
     /// Attempts that failed.
     pub failed: u64,
@@ -129,7 +129,8 @@ impl Worker {
 
     /// Works until `stop` is ready, then lets running jobs end.
     ///
-    /// A database that can't be reached is tried again; its jobs wait, others' don't.
+    /// A database that can't be reached, or hangs, is tried again; its jobs wait, others' don't. While the catalog does not answer, the
+    /// worker goes on with the databases that it knows.
     ///
     /// # Cancel safety
     ///

@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tenantry_catalog::{Catalog, CatalogError, ChangeEvent, Client, Look, directory, membership, signing_key};
-use tenantry_core::{AccountId, Change, TenantId, TenantState};
+use tenantry_catalog::{Catalog, CatalogError, ChangeEvent, Client, Look, api_key, directory, membership, signing_key};
+use tenantry_core::{AccountId, ApiKeyId, Change, TenantId, TenantState};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
@@ -45,6 +45,8 @@ struct Shared {
     slugs: Cache<String, TenantId>,
     emails: Cache<String, AccountId>,
     api_keys: Cache<[u8; 32], directory::ApiKey>,
+    // The same by their ids, for the work that they left behind.
+    api_keys_by_id: Cache<(TenantId, ApiKeyId), directory::ApiKey>,
     operator_keys: Cache<[u8; 32], directory::OperatorKey>,
     signing_keys: Cache<(), Vec<signing_key::PublicKey>>,
     // Grows when signing keys change: what was verified with a removed key is verified again.
@@ -73,6 +75,7 @@ impl Directory {
             slugs: Cache::new(FOUND_MAX, ABSENT_MAX),
             emails: Cache::new(FOUND_MAX, ABSENT_MAX),
             api_keys: Cache::new(FOUND_MAX, ABSENT_MAX),
+            api_keys_by_id: Cache::new(FOUND_MAX, ABSENT_MAX),
             operator_keys: Cache::new(1000, ABSENT_MAX),
             signing_keys: Cache::new(16, 16),
             signing_keys_version: AtomicU64::new(0),
@@ -190,6 +193,24 @@ impl Directory {
         self.known(&self.shared.api_keys, hash, query).await
     }
 
+    /// The tenant's API key with this id, whose text nobody shows: for the work that it left behind.
+    pub(super) async fn api_key_by_id(
+        &self,
+        tenant: TenantId,
+        id: ApiKeyId,
+    ) -> Result<Option<Arc<directory::ApiKey>>, ResolveError> {
+        let query = async |client: &Client| {
+            let found = api_key::get(client, tenant, id).await?;
+            Ok(found.map(|key| directory::ApiKey {
+                id: key.id,
+                tenant,
+                role: key.role,
+                expires_at: key.expires_at,
+            }))
+        };
+        self.known(&self.shared.api_keys_by_id, &(tenant, id), query).await
+    }
+
     /// Keeps a tenant that another look-up has brought along: it is asked for next, and that is one question less.
     fn keep_tenant(&self, tickets: Tickets, tenant: directory::Tenant) -> TenantId {
         let id = tenant.id;
@@ -276,7 +297,10 @@ impl Shared {
                 self.accounts.invalidate(&id);
                 self.emails.invalidate_absent();
             }
-            Change::ApiKey(id) => self.api_keys.invalidate_if(|key| key.id == id),
+            Change::ApiKey(id) => {
+                self.api_keys.invalidate_if(|key| key.id == id);
+                self.api_keys_by_id.invalidate_if(|key| key.id == id);
+            }
             Change::OperatorKey(id) => self.operator_keys.invalidate_if(|key| key.operator.key == id),
             Change::SigningKeys => self.drop_signing_keys(),
             Change::Servers | Change::Shares | Change::Plans => {}
@@ -295,6 +319,7 @@ impl Shared {
         self.slugs.clear();
         self.emails.clear();
         self.api_keys.clear();
+        self.api_keys_by_id.clear();
         self.operator_keys.clear();
         self.drop_signing_keys();
     }

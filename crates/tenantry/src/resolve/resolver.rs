@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tenantry_catalog::{Catalog, directory};
 use tenantry_core::{
-    AccountId, Actor, CLOCK_LEEWAY_S, Context, CredentialKind, Role, TenantId, TenantState, seal::sha256,
+    AccountId, Actor, ApiKeyId, CLOCK_LEEWAY_S, Context, CredentialKind, Role, TenantId, TenantState, seal::sha256,
 };
 
 use super::{
@@ -180,6 +180,13 @@ impl Resolver {
         Ok(account
             .filter(|account| account.active)
             .and_then(|account| account.active_role(tenant)))
+    }
+
+    /// The role that the tenant's API key gives at this moment; `None` where it is revoked or its time is over.
+    pub(crate) async fn role_of_key(&self, tenant: TenantId, key: ApiKeyId) -> Result<Option<Role>, ResolveError> {
+        self.0.directory.require_current()?;
+        let key = self.0.directory.api_key_by_id(tenant, key).await?;
+        Ok(key.filter(|key| is_before(key.expires_at)).map(|key| key.role))
     }
 
     /// The public halves of our signing keys, as a JWK set.

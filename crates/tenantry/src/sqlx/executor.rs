@@ -84,6 +84,18 @@ fn ended<T>(call: &mut Call, result: &Result<T, SqlxError>) {
     }
 }
 
+/// How a statement ended; where its connection was closed under it because the transaction had lasted for too long, that is what is
+/// told.
+fn concluded<T>(call: &mut Call, result: Result<T, SqlxError>) -> Result<T, SqlxError> {
+    ended(call, &result);
+    match result {
+        Err(error @ (SqlxError::Io(_) | SqlxError::Tls(_) | SqlxError::Protocol(_))) => {
+            Err(call.ended_for_its_age().map_or(error, |by_age| carried(by_age.into())))
+        }
+        result => result,
+    }
+}
+
 /// Rows on their way: the statement has ended when they have.
 struct Rows<'e> {
     rows: BoxStream<'e, Step>,
@@ -97,16 +109,14 @@ impl Stream for Rows<'_> {
         let Self { rows, call } = &mut *self;
         call.begins();
         let step = poll_ready!(rows.poll_next_unpin(cx));
-        match &step {
-            None => call.ends(),
-            Some(Err(_)) => {
-                if let Some(result) = &step {
-                    ended(call, result);
-                }
+        Poll::Ready(match step {
+            None => {
+                call.ends();
+                None
             }
-            Some(Ok(_)) => {}
-        }
-        Poll::Ready(step)
+            Some(Err(error)) => Some(concluded(call, Err(error))),
+            row => row,
+        })
     }
 }
 
@@ -142,8 +152,7 @@ impl<'c> Executor<'c> for &'c mut Transaction {
             let (connection, call) = self.call(&looked.sql)?;
             call.begins();
             let result = connection.fetch_optional(looked).await;
-            ended(call, &result);
-            result
+            concluded(call, result)
         })
     }
 
@@ -159,8 +168,7 @@ impl<'c> Executor<'c> for &'c mut Transaction {
             let (connection, call) = self.call(&sql)?;
             call.begins();
             let result = connection.prepare_with(sql, parameters).await;
-            ended(call, &result);
-            result
+            concluded(call, result)
         })
     }
 
@@ -172,8 +180,7 @@ impl<'c> Executor<'c> for &'c mut Transaction {
             let (connection, call) = self.call(&sql)?;
             call.begins();
             let result = connection.describe(sql).await;
-            ended(call, &result);
-            result
+            concluded(call, result)
         })
     }
 }

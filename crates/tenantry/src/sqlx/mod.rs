@@ -33,20 +33,23 @@
 //! # What differs from the scope's own queries
 //!
 //! - Four round trips instead of one: sqlx does not pipeline.
-//! - Connections of their own, which count by themselves: a process opens up to
+//! - Connections of their own, out of the same budget of the server: a process opens up to
 //!   [`connections_max`](crate::PoolConfig::connections_max) to each tenant database for the scope's own queries, and up to
-//!   as many again for sqlx, once sqlx is used. Time-outs, ages and the queue are bounded as there.
+//!   as many again for sqlx, once sqlx is used. Turns, what a tenant may have, time-outs and ages are those of the scope's own
+//!   queries, and a transaction is ended when it has lasted for too long.
+//! - Each connection goes by a socket of this process, behind which the pool speaks to the server: so it can be ended
+//!   whatever its holder does, and what goes over the network is encrypted and verified as for the scope's own.
 //! - A connection stays with one schema for its life, because sqlx keeps statements and types by name. Tenants in shared
 //!   tables share connections; many tenants with a schema of their own in one database make them come and go.
 //! - A migration that changes a statement's result type makes that statement fail once per process; every connection
 //!   from before is then replaced.
 //! - A stream that is dropped before its end, as any future that is, loses its transaction: the connection is closed.
-//! - With TLS, sqlx accepts the public authorities (`webpki-roots`) beside the endpoint's own, and it may send the
-//!   password in the clear to a server that asks for it so.
+//! - sqlx sends the password in the clear to a server that asks for it so: encrypted on the way, but told to that server.
 //!
 //! Errors are sqlx's where sqlx runs the statement; `?` into [`tenantry::Error`](crate::Error) tells what they mean.
 
 mod driver;
+mod enqueue;
 mod error;
 mod executor;
 mod transaction;
@@ -68,7 +71,7 @@ impl Scope {
     /// Dropping the future undoes what it had begun, by closing the connection.
     pub async fn begin_sqlx(&self) -> Result<Transaction, Error> {
         let pools = &self.tenantry().inner.sqlx;
-        Ok(Transaction::new(pools.begin(self.caller()).await?))
+        Ok(Transaction::new(pools.begin(self.caller()).await?, self.clone()))
     }
 
     /// Runs `work` in a transaction for queries of sqlx: committed when it gives `Ok`, undone when it gives `Err` or the

@@ -78,6 +78,7 @@ impl Fixture {
             to,
             server: None,
             force: false,
+            wait: false,
             soak,
         };
         let begun = self.ops.move_tenant(&system(), &tenant.into(), &request, None).await;
@@ -211,6 +212,7 @@ async fn moves_are_told_when_they_took_effect_with_both_homes() {
         to: Isolation::Shared,
         server: None,
         force: false,
+        wait: false,
         soak: None,
     };
     let refused = fixture.ops.move_tenant(&system(), &acme.into(), &same, None).await;
@@ -324,6 +326,84 @@ async fn a_tenant_whose_event_fails_waits_and_the_others_go_on() {
     ];
     assert_eq!(told.kinds_of(acme), expected);
     assert_eq!(fixture.consumer().parked().await.unwrap(), []);
+}
+
+/// What a handler does with the events of one tenant.
+#[derive(Clone, Copy)]
+enum Fault {
+    PanicsAtOnce,
+    PanicsLater,
+    NeverEnds,
+    SaysWhatCanNotBeKept,
+}
+
+/// That a handler with this fault stops one tenant, and nobody else; and what is noted of it.
+async fn stops_one_tenant(fault: Fault) -> String {
+    let fixture = Fixture::new().await;
+    let (told, broken) = (Told::default(), Arc::new(Mutex::new(None)));
+    let acme = fixture.tenant("acme").await;
+    let other = fixture.tenant("other").await;
+    *broken.lock() = Some(acme);
+    let consumer = fixture
+        .consumer()
+        .from_the_first()
+        .time_limit(Duration::from_millis(100));
+    let running = Running::start(consumer, {
+        let (told, broken) = (told.clone(), Arc::clone(&broken));
+        move |event: Event| {
+            let fault = (event.tenant.is_some() && event.tenant == *broken.lock()).then_some(fault);
+            if matches!(fault, Some(Fault::PanicsAtOnce)) {
+                panic!("at once");
+            }
+            let told = told.clone();
+            async move {
+                match fault {
+                    None => told.add(event),
+                    Some(Fault::NeverEnds) => std::future::pending().await,
+                    Some(Fault::SaysWhatCanNotBeKept) => return Err(format!("no\0{}", "x".repeat(100_000))),
+                    Some(Fault::PanicsAtOnce | Fault::PanicsLater) => panic!("later"),
+                }
+                Ok(())
+            }
+        }
+    });
+    // The other's two, and one more that comes while acme's wait.
+    told.until(2).await;
+    fixture.member(other, "oz@other.example").await;
+    told.until(3).await;
+    assert_eq!(told.kinds_of(acme), []);
+    let parked = fixture.consumer().parked().await.unwrap();
+    assert_eq!(parked.len(), 1, "{parked:?}");
+    assert_eq!(parked[0].tenant, Some(acme));
+
+    *broken.lock() = None;
+    told.until(5).await;
+    let report = running.stop().await;
+    assert!(report.failed >= 1 && report.delivered == 5, "{report:?}");
+    assert_eq!(
+        told.kinds_of(acme),
+        [EventKind::TenantCreated, EventKind::TenantActivated]
+    );
+    parked[0].error.clone()
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_stops_one_tenant_only() {
+    for fault in [Fault::PanicsAtOnce, Fault::PanicsLater] {
+        assert_eq!(stops_one_tenant(fault).await, "the handler panicked");
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_never_ends_stops_one_tenant_only() {
+    let error = stops_one_tenant(Fault::NeverEnds).await;
+    assert_eq!(error, "the handler took longer than 100ms and was stopped");
+}
+
+#[tokio::test]
+async fn a_handlers_error_that_can_not_be_kept_whole_stops_one_tenant_only() {
+    let error = stops_one_tenant(Fault::SaysWhatCanNotBeKept).await;
+    assert!(error.starts_with("nox") && error.len() == 2000, "{error}");
 }
 
 #[tokio::test]

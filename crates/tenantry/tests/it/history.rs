@@ -5,9 +5,14 @@ use tenantry::{
     Error, Role, Scope,
     history::{Act, Entry, EntryFilter},
 };
+use tenantry_core::Isolation;
 use tenantry_engine::home;
 
-use crate::world::{MIGRATION, World};
+use crate::{
+    jobs::fleet::Fleet,
+    moves::moved,
+    world::{MIGRATION, World},
+};
 
 const ASKED: &str = "
 -- tenantry: history project, visit
@@ -266,4 +271,48 @@ async fn a_later_migration_ends_it_and_a_purge_takes_it() {
     let admin = &world.databases[0].admin;
     assert_eq!(home::delete_history(admin, world.tenants[0]).await.unwrap(), 1);
     assert_eq!(all(&scope).await.len(), 0);
+}
+
+const NOTED: &str = "
+-- tenantry: history note
+create table note (id int primary key, text text not null);
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_follows_its_tenant_from_home_to_home_and_goes_on_there() {
+    let cluster = tenantry_testing::cluster().await;
+    let fleet = Fleet::with(cluster, &[("0001_note.sql", NOTED)]).await;
+    let tenant = fleet.tenants[0];
+    let scope = fleet.scope(0).await;
+    let write = async |sql: &str| scope.execute(sql, &[]).await.unwrap();
+    // A neighbour in the same database, whose history stays as it is.
+    let neighbour = fleet.scope(1).await;
+    neighbour
+        .execute("insert into note (id, text) values (1, 'of the neighbour')", &[])
+        .await
+        .unwrap();
+    let of_neighbour = all(&neighbour).await;
+    write("insert into note (id, text) values (1, 'new')").await;
+    write("update note set text = 'newer'").await;
+    let mut told = all(&scope).await;
+    assert_eq!(told.len(), 2);
+    for (number, to) in [Isolation::Schema, Isolation::Database, Isolation::Shared]
+        .into_iter()
+        .enumerate()
+    {
+        moved(&fleet, tenant, to).await;
+        // Nothing is lost, doubled or written anew: the move itself is nobody's change of a row.
+        assert_eq!(all(&scope).await, told, "{to}");
+        write(&format!("update note set text = 'in home {number}'")).await;
+        let now = all(&scope).await;
+        assert_eq!(now.len(), told.len() + 1, "{to}");
+        assert_eq!(now[1..], told, "{to}");
+        let new = json(now[0].new.as_ref());
+        assert_eq!(new, Some(json!({ "text": format!("in home {number}") })), "{to}");
+        told = now;
+    }
+    // Of a row that is gone, too.
+    write("delete from note").await;
+    assert_eq!(all(&scope).await[0].act, Act::Delete);
+    assert_eq!(all(&neighbour).await, of_neighbour);
 }

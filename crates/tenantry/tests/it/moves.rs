@@ -81,11 +81,12 @@ async fn scope(tenantry: &Tenantry, tenant: TenantId) -> Scope {
     tenantry.system_context(tenant, "test").await.unwrap()
 }
 
-async fn moved(fleet: &Fleet, tenant: TenantId, to: Isolation) {
+pub(crate) async fn moved(fleet: &Fleet, tenant: TenantId, to: Isolation) {
     let request = MoveRequest {
         to,
         server: None,
         force: false,
+        wait: false,
         soak: None,
     };
     let begun = fleet

@@ -38,6 +38,14 @@ fn system() -> Authority {
 }
 
 impl Fleet {
+    /// The catalog's address by way of a proxy that can fail.
+    async fn behind_a_proxy(&self) -> (FaultProxy, String) {
+        let server = cluster().await;
+        let proxy = FaultProxy::start(server.host(), server.port()).await;
+        let (there, here) = (format!(":{}/", server.port()), format!(":{}/", proxy.port()));
+        (proxy, self.catalog.url().replace(&there, &here))
+    }
+
     async fn new() -> Self {
         let database = database().await;
         let catalog = Catalog::connect(&database.url(), &MasterKey::from_bytes(KEY))
@@ -180,16 +188,20 @@ struct Process {
     load: Vec<JoinHandle<()>>,
 }
 
+async fn connect(url: &str) -> Tenantry {
+    let mut config = Config::new(url.to_owned(), MasterKey::from_bytes(KEY));
+    config.pool = PoolConfig {
+        share_lease: LEASE,
+        connections_max: 12,
+        wait_timeout: Duration::from_secs(30),
+        ..PoolConfig::default()
+    };
+    Tenantry::connect(config).await.unwrap()
+}
+
 impl Process {
     async fn at(url: &str, tenant: TenantId) -> Self {
-        let mut config = Config::new(url.to_owned(), MasterKey::from_bytes(KEY));
-        config.pool = PoolConfig {
-            share_lease: LEASE,
-            connections_max: 12,
-            wait_timeout: Duration::from_secs(30),
-            ..PoolConfig::default()
-        };
-        let tenantry = Tenantry::connect(config).await.unwrap();
+        let tenantry = connect(url).await;
         let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let scope = Arc::new(tenantry.system_context(tenant, "test").await.unwrap());
         let load = (0..12)
@@ -319,12 +331,7 @@ async fn the_share_of_a_process_that_was_killed_returns_after_its_lease() {
 async fn a_process_that_is_cut_off_from_the_catalog_gives_its_connections_up_before_others_take_them() {
     let fleet = Fleet::new().await;
     let watch = fleet.watch().await;
-    let server = cluster().await;
-    let proxy = FaultProxy::start(server.host(), server.port()).await;
-    let url = fleet
-        .catalog
-        .url()
-        .replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port()));
+    let (proxy, url) = fleet.behind_a_proxy().await;
     let alone = Process::at(&url, fleet.tenant).await;
     let stays = fleet.process().await;
     fleet.until_held(&[4, 4]).await;
@@ -344,6 +351,49 @@ async fn a_process_that_is_cut_off_from_the_catalog_gives_its_connections_up_bef
     watch.until_there_are(8).await;
     alone.until_it_serves().await;
     alone.end().await;
+    stays.end().await;
+    watch.assert_within_the_budget();
+}
+
+#[cfg(all(feature = "sqlx", feature = "diesel"))]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_of_other_drivers_are_given_up_with_the_share_whatever_their_holders_do() {
+    use diesel_async::RunQueryDsl as _;
+    use futures_util::TryStreamExt as _;
+
+    let fleet = Fleet::new().await;
+    let watch = fleet.watch().await;
+    let (proxy, url) = fleet.behind_a_proxy().await;
+    let alone = connect(&url).await;
+    let scope = alone.system_context(fleet.tenant, "test").await.unwrap();
+    // Its whole share of later: two that do nothing, one that computes, one of whose rows nobody reads.
+    let mut idle_sqlx = scope.begin_sqlx().await.unwrap();
+    let mut idle_diesel = scope.begin_diesel().await.unwrap();
+    let mut busy = scope.begin_sqlx().await.unwrap();
+    let busy = tokio::spawn(async move { sqlx::query("select pg_sleep(60)").execute(&mut busy).await.map(|_| ()) });
+    let mut rows = sqlx::query("select repeat('x', 1000) from generate_series(1, 1000000)").fetch(&scope);
+    rows.try_next().await.unwrap().unwrap();
+    watch.until_there_are(4).await;
+    let stays = fleet.process().await;
+    fleet.until_held(&[4, 4]).await;
+    watch.until_there_are(8).await;
+    proxy.stall();
+    fleet.until_held(&[8]).await;
+    watch.until_there_are(8).await;
+    let open: usize = alone.server_status().iter().map(|(_, status)| status.open).sum();
+    assert_eq!(open, 0, "what others have is given up");
+    // Their holders learn of it when they go on.
+    assert!(busy.await.unwrap().is_err());
+    assert!(sqlx::query("select 1").execute(&mut idle_sqlx).await.is_err());
+    assert!(diesel::sql_query("select 1").execute(&mut idle_diesel).await.is_err());
+    while let Ok(row) = rows.try_next().await {
+        assert!(row.is_some(), "it ended as if that were all");
+    }
+    drop(rows);
+    proxy.heal();
+    fleet.until_held(&[4, 4]).await;
+    sqlx::query("select 1").execute(&scope).await.unwrap();
+    alone.close().await;
     stays.end().await;
     watch.assert_within_the_budget();
 }

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ::redis::{Pipeline, RedisResult, aio::MultiplexedConnection, cmd, pipe};
+use ::redis::{RedisError, RedisResult, aio::MultiplexedConnection, cmd};
 
 use super::{
+    DELETION_TTL,
     names::{Names, fresh},
-    scripts::{DELETE, REMOVE, STORE},
+    scripts::{DELETE, PURGE, REMOVE, STORE, WRITE},
 };
 use crate::cache::remote::Seen;
 
@@ -37,13 +38,9 @@ pub(super) enum Sent {
 
 /// Says which connection of this process is the present one.
 pub(super) async fn take_line(connection: &mut MultiplexedConnection, line: &Line) -> RedisResult<()> {
-    cmd("SET")
-        .arg(&*line.name)
-        .arg(&*line.token)
-        .arg("EX")
-        .arg(GENERATION_TTL_S)
-        .query_async(connection)
-        .await
+    let mut write = WRITE.prepare_invoke();
+    write.key(&*line.name).arg(&*line.token).arg(GENERATION_TTL_S);
+    write.invoke_async(connection).await
 }
 
 /// Value, generation and deletion; empty where there is none.
@@ -66,7 +63,12 @@ pub(super) async fn keep(
         .arg(&seen.generation[..])
         .arg(&seen.raw[..])
         .arg(&seen.deletion[..]);
-    store.invoke_async(&mut connection).await
+    let kept: RedisResult<()> = store.invoke_async(&mut connection).await;
+    match kept {
+        // Nothing was written, and nothing is wrong with the connection.
+        Err(error) if is_full(&error) => Ok(()),
+        kept => kept,
+    }
 }
 
 pub(super) async fn set(
@@ -77,8 +79,19 @@ pub(super) async fn set(
 ) -> RedisResult<Sent> {
     let mut store = store("set", names, new, &line);
     store.arg(&*line.token);
-    let stored: i64 = store.invoke_async(&mut connection).await?;
-    Ok(if stored < 0 { Sent::TooLate } else { Sent::InTime })
+    let stored: RedisResult<i64> = store.invoke_async(&mut connection).await;
+    match stored {
+        Ok(stored) if stored < 0 => Ok(Sent::TooLate),
+        Ok(_) => Ok(Sent::InTime),
+        // What stands there is older: where there is no room for the new value there is none.
+        Err(error) if is_full(&error) => delete(connection, names, DELETION_TTL).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether Redis refused to write because it is full, and evicts nothing.
+fn is_full(error: &RedisError) -> bool {
+    error.to_string().contains("used memory > 'maxmemory'")
 }
 
 fn store(mode: &str, names: &Names, new: &Value<'_>, line: &Line) -> ::redis::ScriptInvocation<'static> {
@@ -121,11 +134,14 @@ pub(super) async fn remove(mut connection: MultiplexedConnection, names: &Names,
 
 /// From here on no value counts that was written before.
 pub(super) async fn begin_purge(mut connection: MultiplexedConnection, names: &Names) -> RedisResult<Sent> {
-    let mut both = pipe();
-    both.atomic();
-    set_generation(&mut both, &names.generation);
-    both.cmd("UNLINK").arg(&names.ends).arg(&names.sizes).ignore();
-    let () = both.query_async(&mut connection).await?;
+    let mut purge = PURGE.prepare_invoke();
+    purge
+        .key(&names.generation)
+        .key(&names.ends)
+        .key(&names.sizes)
+        .arg(fresh())
+        .arg(GENERATION_TTL_S);
+    let () = purge.invoke_async(&mut connection).await?;
     Ok(Sent::InTime)
 }
 
@@ -165,11 +181,13 @@ pub(super) async fn count_some(
 
 /// Makes new generations for tenants whose values are in doubt.
 pub(super) async fn renew(connection: &mut MultiplexedConnection, generations: &[String]) -> RedisResult<()> {
-    let mut all = pipe();
+    let mut write = WRITE.prepare_invoke();
     for name in generations {
-        set_generation(&mut all, name);
+        write.key(name);
+        write.arg(fresh());
     }
-    all.query_async(connection).await
+    write.arg(GENERATION_TTL_S);
+    write.invoke_async(connection).await
 }
 
 /// Forgets generations of a part of the key space: no value of any of these tenants counts any more.
@@ -181,14 +199,4 @@ pub(super) async fn renew_some(connection: &mut MultiplexedConnection, cursor: u
         let _: u64 = cmd("UNLINK").arg(found).query_async(connection).await?;
     }
     Ok(next)
-}
-
-fn set_generation(pipeline: &mut Pipeline, name: &str) {
-    pipeline
-        .cmd("SET")
-        .arg(name)
-        .arg(fresh())
-        .arg("EX")
-        .arg(GENERATION_TTL_S)
-        .ignore();
 }

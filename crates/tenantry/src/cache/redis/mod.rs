@@ -106,7 +106,7 @@ impl Remote {
             Bad::Mangled => &self.0.counters.mangled,
         });
         tracing::error!(
-            tenant = %tenant, key, bad = ?bad,
+            tenant.id = %tenant, key, bad = ?bad,
             "a value in Redis is not what was written for this tenant and key; it is removed and counts as not there"
         );
         let _ = self

@@ -1,4 +1,7 @@
 //! What Redis does in one step, in its own language.
+//!
+//! A Redis that is full and evicts nothing refuses a script whose first write takes room; after another write it lets it end. So what
+//! has to be written for nothing to be wrong comes after something that gives room up, if there is any, and values come first.
 
 use std::sync::LazyLock;
 
@@ -75,6 +78,32 @@ if size > 0 then
   redis.call('zrem', KEYS[3], KEYS[1])
   redis.call('hincrby', KEYS[4], '', -size)
 end
+return 1
+",
+    )
+});
+
+/// Writes texts, also where Redis is full. Keys: where. Arguments: a text for each, in the same order, and for how many seconds all of
+/// them stay.
+pub(super) static WRITE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+for n, key in ipairs(KEYS) do
+  redis.call('unlink', key)
+  redis.call('set', key, ARGV[n], 'EX', ARGV[#KEYS + 1])
+end
+return 1
+",
+    )
+});
+
+/// From here on no value of a tenant counts that was written before; also where Redis is full. Keys: generation, ends, sizes. Arguments:
+/// a fresh generation, and for how many seconds it stays.
+pub(super) static PURGE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+redis.call('unlink', KEYS[2], KEYS[3])
+redis.call('set', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return 1
 ",
     )

@@ -10,8 +10,8 @@ use tenantry_core::{Actor, Context, Role};
 use super::{FileError, FilePath, ScopedFiles};
 use crate::{Error, ErrorKind, Tenantry, Verified};
 pub use keys::{LinkKey, LinkKeyError, LinkKeys};
-use token::Claims;
 pub use token::LinkVerb;
+use token::{Claims, Signer};
 
 /// The longest life of a link.
 const LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -32,7 +32,8 @@ impl ScopedFiles {
     /// [`tenantry::axum::file_links`](crate::axum::file_links) takes in the query as `link`.
     ///
     /// It lives a week at most. It ends sooner when its key is given up, when the tenant is suspended or deleted, or when
-    /// the person who signed it is no member any more. Whoever has it can pass it on: it is a credential.
+    /// the person who signed it is no member any more, or the API key that did is revoked or over. Whoever has it can pass it on: it
+    /// is a credential.
     ///
     /// # Errors
     ///
@@ -69,7 +70,7 @@ impl ScopedFiles {
         let context = self.scope.context();
         let claims = Claims {
             tenant: context.tenant,
-            account: context.account(),
+            signer: Signer::of(context),
             role: context.role.min(verb.role()),
             verb,
             ends_at_s: seconds(SystemTime::now() + life.min(LIFE_MAX)),
@@ -95,7 +96,8 @@ impl Tenantry {
     ///
     /// # Errors
     ///
-    /// [`FileError::BadLink`] for one that is not signed here, or changed, or over, or whose signer is no member any more;
+    /// [`FileError::BadLink`] for one that is not signed here, or changed, or over, or whose signer is no member any more, is an API
+    /// key that is revoked or over, or may not do by now what the link is for;
     /// [`FileError::WrongVerb`]; [`FileError::NotConfigured`], [`FileError::NoLinkKeys`]; [`FileError::Database`] where the
     /// catalog can't be asked. That the tenant is suspended or gone is told by what is done with the files.
     ///
@@ -112,19 +114,28 @@ impl Tenantry {
         if claims.verb != verb {
             return Err(FileError::WrongVerb);
         }
-        let (actor, role) = match claims.account {
-            Some(account) => {
-                let unknown = |error: crate::ResolveError| Error::new(ErrorKind::Unavailable, error.to_string());
+        let unknown = |error: crate::ResolveError| Error::new(ErrorKind::Unavailable, error.to_string());
+        let (actor, role_now) = match claims.signer {
+            Signer::Account(account) => {
                 let resolver = self.resolver().map_err(unknown)?;
                 let role = resolver.role_of(claims.tenant, account).await.map_err(unknown)?;
-                let role = role.ok_or(FileError::BadLink)?;
-                (Actor::Account(account), role.min(claims.role))
+                (Actor::Account(account), role)
             }
-            None => {
+            Signer::ApiKey(key) => {
+                let resolver = self.resolver().map_err(unknown)?;
+                let role = resolver.role_of_key(claims.tenant, key).await.map_err(unknown)?;
+                (Actor::ApiKey(key), role)
+            }
+            Signer::Application => {
                 let reason = "signed link to a file".to_owned();
-                (Actor::System { reason }, claims.role)
+                (Actor::System { reason }, Some(claims.role))
             }
         };
+        let role = role_now.ok_or(FileError::BadLink)?.min(claims.role);
+        // A link to write gives nobody who may only read by now the right to read either: it is refused as a whole.
+        if role < verb.role() {
+            return Err(FileError::BadLink);
+        }
         let context = Context {
             tenant: claims.tenant,
             actor,

@@ -1,7 +1,7 @@
 //! A link as text: everything it says, and the signature over all of it.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use tenantry_core::{AccountId, Role, TenantId};
+use tenantry_core::{AccountId, ApiKeyId, Context, Role, TenantId};
 use uuid::Uuid;
 
 use super::LinkKeys;
@@ -17,12 +17,22 @@ pub enum LinkVerb {
     Upload,
 }
 
+/// Who signed a link, and so whose end is the link's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Signer {
+    /// The application itself.
+    Application,
+    /// A person.
+    Account(AccountId),
+    /// A program.
+    ApiKey(ApiKeyId),
+}
+
 /// What a link says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Claims {
     pub(super) tenant: TenantId,
-    /// Who signed it, where a person did.
-    pub(super) account: Option<AccountId>,
+    pub(super) signer: Signer,
     pub(super) role: Role,
     pub(super) verb: LinkVerb,
     pub(super) ends_at_s: u64,
@@ -33,10 +43,38 @@ pub(super) struct Claims {
 /// Begins what is signed, so that no other signature of these keys is ever one of a link.
 const FORMAT: &[u8; 16] = b"tenantry file 1\0";
 const SIGNATURE_LEN: usize = 32;
-/// Before the path: format, key, verb, role, whether a person signed, account, tenant, end, bytes.
+/// Before the path: format, key, verb, role, what kind of signer, its id, tenant, end, bytes.
 const HEAD_LEN: usize = 16 + 4 + 16 + 16 + 8 + 8;
 /// No link is longer.
 const TEXT_LEN_MAX: usize = (HEAD_LEN + 1024 + SIGNATURE_LEN).div_ceil(3) * 4;
+
+impl Signer {
+    pub(super) fn of(context: &Context) -> Self {
+        match (context.account(), context.api_key()) {
+            (Some(account), _) => Self::Account(account),
+            (None, Some(key)) => Self::ApiKey(key),
+            (None, None) => Self::Application,
+        }
+    }
+
+    /// As it stands in a link. A program from before links of API keys takes the key for an account that is no member.
+    fn parts(self) -> (u8, Uuid) {
+        match self {
+            Self::Application => (0, Uuid::nil()),
+            Self::Account(account) => (1, *account.as_uuid()),
+            Self::ApiKey(key) => (2, *key.as_uuid()),
+        }
+    }
+
+    fn from_parts(kind: u8, id: Uuid) -> Option<Self> {
+        match kind {
+            0 => Some(Self::Application),
+            1 => Some(Self::Account(AccountId::from_uuid(id))),
+            2 => Some(Self::ApiKey(ApiKeyId::from_uuid(id))),
+            _ => None,
+        }
+    }
+}
 
 impl Claims {
     pub(super) fn sign(&self, keys: &LinkKeys) -> String {
@@ -44,11 +82,11 @@ impl Claims {
             LinkVerb::Download => 1,
             LinkVerb::Upload => 2,
         };
-        let account = self.account.map_or(Uuid::nil(), |account| *account.as_uuid());
+        let (kind, id) = self.signer.parts();
         let mut text = Vec::with_capacity(HEAD_LEN + self.path.as_str().len() + SIGNATURE_LEN);
         text.extend(FORMAT);
-        text.extend([keys.current(), verb, self.role as u8, u8::from(self.account.is_some())]);
-        text.extend(account.as_bytes());
+        text.extend([keys.current(), verb, self.role as u8, kind]);
+        text.extend(id.as_bytes());
         text.extend(self.tenant.as_uuid().as_bytes());
         text.extend(self.ends_at_s.to_be_bytes());
         text.extend(self.bytes_max.to_be_bytes());
@@ -80,10 +118,7 @@ impl Claims {
                 _ => return None,
             },
             role: Role::ALL.into_iter().find(|role| *role as u8 == rest[2])?,
-            account: match rest[3] {
-                0 => None,
-                _ => Some(AccountId::from_uuid(uuid(4)?)),
-            },
+            signer: Signer::from_parts(rest[3], uuid(4)?)?,
             tenant: TenantId::from_uuid(uuid(20)?),
             ends_at_s: number(36)?,
             bytes_max: number(44)?,
@@ -105,7 +140,7 @@ mod tests {
     fn claims() -> Claims {
         Claims {
             tenant: TenantId::from_uuid(Uuid::from_u128(1)),
-            account: Some(AccountId::from_uuid(Uuid::from_u128(2))),
+            signer: Signer::Account(AccountId::from_uuid(Uuid::from_u128(2))),
             role: Role::Viewer,
             verb: LinkVerb::Download,
             ends_at_s: 1_000_000,
@@ -120,9 +155,13 @@ mod tests {
         for claims in [
             claims(),
             Claims {
-                account: None,
+                signer: Signer::Application,
                 verb: LinkVerb::Upload,
                 role: Role::Member,
+                ..claims()
+            },
+            Claims {
+                signer: Signer::ApiKey(ApiKeyId::from_uuid(Uuid::from_u128(2))),
                 ..claims()
             },
         ] {

@@ -2,9 +2,11 @@
 
 mod cancel;
 mod diesel;
+mod enqueue;
 mod fence;
 mod limits;
 mod pool;
+mod silent;
 mod sqlx;
 mod tls;
 

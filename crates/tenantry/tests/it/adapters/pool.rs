@@ -110,3 +110,58 @@ async fn a_changed_schema_spoils_a_statement_once() {
         }
     }
 }
+
+#[tokio::test]
+async fn callers_of_sqlx_wait_by_turns_of_their_tenants() {
+    let world = Arc::new(World::with(small(1)).await);
+    let waiting = |world: &World| -> usize {
+        let status = world.tenantry.pool_status();
+        status.iter().map(|(_, status)| status.waiting).sum()
+    };
+    let held = world.scope(0).await.begin_sqlx().await.unwrap();
+    let order = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let mut tasks = Vec::new();
+    // Five of one tenant, then one of another.
+    for n in 0..6 {
+        let tenant = usize::from(n == 5);
+        let (own, order) = (world.clone(), order.clone());
+        tasks.push(tokio::spawn(async move {
+            let scope = own.scope(tenant).await;
+            let transaction = scope.begin_sqlx().await.unwrap();
+            order.lock().push(tenant);
+            transaction.commit().await.unwrap();
+        }));
+        // Each stands in the queue before the next comes.
+        while waiting(&world) <= n {
+            tokio::task::yield_now().await;
+        }
+    }
+    held.commit().await.unwrap();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(order.lock().iter().position(|tenant| *tenant == 1), Some(1));
+}
+
+/// A backend that computes does not notice for a while that nobody reads any more; until it has ended, it counts.
+#[tokio::test]
+async fn what_is_given_up_in_the_middle_counts_until_its_backend_has_ended() {
+    let world = World::with(PoolConfig {
+        server_connections_max: 2,
+        ..small(2)
+    })
+    .await;
+    let scope = world.scope(0).await;
+    for _ in 0..5 {
+        let mut given_up = scope.begin_sqlx().await.unwrap();
+        let long = sqlx::query("select pg_sleep(60)").execute(&mut given_up);
+        let ended = tokio::time::timeout(Duration::from_millis(20), long).await;
+        assert!(ended.is_err(), "it can't have ended");
+        drop(given_up);
+        sqlx::query("select 1").execute(&scope).await.unwrap();
+        let diesel = scope.begin_diesel().await.unwrap();
+        let (open, _) = world.sessions().await;
+        assert!(open <= 2, "{open} connections");
+        diesel.commit().await.unwrap();
+    }
+}

@@ -4,6 +4,7 @@
 mod faults;
 mod flights;
 mod in_process;
+mod purged;
 #[cfg(feature = "redis")]
 mod redis;
 

@@ -25,6 +25,7 @@ struct Two {
     one: Process,
     other: Process,
     look: MultiplexedConnection,
+    config: CacheConfig,
     _redis: Redis,
 }
 
@@ -35,6 +36,7 @@ impl Two {
             one: Process::new(config(redis.url())),
             other: Process::new(config(redis.url())),
             look: look(&redis).await,
+            config: config(redis.url()),
             _redis: redis,
         })
     }
@@ -157,6 +159,66 @@ async fn what_one_process_computes_or_changes_the_others_see_in_time() {
     assert_eq!(one.cache().get::<i32>("n").await, None);
     tokio::time::sleep(Duration::from_millis(250)).await;
     assert_eq!(other.cache().get::<i32>("n").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_full_makes_things_slower_and_never_wrong() {
+    let Some(mut two) = Two::start().await else { return };
+    let (one, other) = (two.one.scope(1).await, two.other.scope(1).await);
+    for key in ["changed", "deleted"] {
+        assert_eq!(one.cache().set(key, &1).await.unwrap(), Reach::Everywhere);
+        assert_eq!(other.cache().get::<i32>(key).await.as_deref(), Some(&1));
+    }
+    // Not a byte more.
+    let mut limit = cmd("CONFIG");
+    limit.arg("SET").arg("maxmemory");
+    limit.clone().arg(1).query_async::<()>(&mut two.look).await.unwrap();
+
+    // A deletion is told still, and what was computed before it is not stored.
+    let begun = Arc::new(Notify::new());
+    let go_on = Arc::new(Notify::new());
+    let computing = {
+        let (scope, begun, go_on) = (two.other.scope(1).await, begun.clone(), go_on.clone());
+        tokio::spawn(async move {
+            let compute = async || {
+                begun.notify_one();
+                go_on.notified().await;
+                Ok::<_, ()>(1)
+            };
+            *scope.cache().get_or_compute("computed", compute).await.unwrap()
+        })
+    };
+    begun.notified().await;
+    assert_eq!(one.cache().delete("computed").await, Reach::Everywhere);
+    assert_eq!(one.cache().delete("deleted").await, Reach::Everywhere);
+    assert_eq!(one.cache().set("changed", &2).await.unwrap(), Reach::Everywhere);
+    // There is room again before it is stored.
+    limit.clone().arg(0).query_async::<()>(&mut two.look).await.unwrap();
+    go_on.notify_one();
+    assert_eq!(computing.await.unwrap(), 1);
+    limit.clone().arg(1).query_async::<()>(&mut two.look).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    for key in ["changed", "deleted", "computed"] {
+        assert_eq!(two.other.scope(1).await.cache().get::<i32>(key).await, None, "{key}");
+    }
+
+    // What is computed is given and not stored, which is no failure; who comes now finds Redis too, and a purge is one.
+    let computed = other.cache().get_or_compute("more", async || Ok::<_, ()>(3)).await;
+    assert_eq!(*computed.unwrap(), 3);
+    let third = Process::new(two.config.clone());
+    assert_eq!(third.scope(1).await.cache().get::<i32>("more").await, None);
+    assert_eq!(one.cache().purge().await, Reach::Everywhere);
+    for process in [&two.one, &two.other, &third] {
+        let status = process.cache().status();
+        assert_eq!(
+            (status.redis, status.redis_failures),
+            (RedisState::Connected, 0),
+            "{status:?}"
+        );
+    }
+    limit.arg(0).query_async::<()>(&mut two.look).await.unwrap();
+    assert_eq!(one.cache().set("changed", &4).await.unwrap(), Reach::Everywhere);
+    assert_eq!(other.cache().get::<i32>("changed").await.as_deref(), Some(&4));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,9 +4,9 @@ use diesel::sql_types::Integer;
 use diesel_async::RunQueryDsl as _;
 use futures_util::TryStreamExt as _;
 use sqlx::{Executor as _, SqlSafeStr as _};
-use tenantry::{Error, Scope};
+use tenantry::{Error, Scope, jobs::Enqueue};
 
-use super::programs::programs;
+use super::programs::{Nothing, programs};
 
 programs! {
     sqlx_query covers [];
@@ -14,11 +14,15 @@ programs! {
     sqlx_fail covers [];
     sqlx_look covers [];
     sqlx_transaction covers ["sqlx::Scope::transaction_sqlx", "sqlx::Transaction::savepoint"];
-    sqlx_commit covers ["sqlx::Scope::begin_sqlx", "sqlx::Transaction::commit"];
+    sqlx_commit covers [
+        "sqlx::Scope::begin_sqlx", "sqlx::Transaction::commit", "sqlx::Transaction::enqueue", "sqlx::Transaction::enqueue_with"
+    ];
     sqlx_rollback covers ["sqlx::Scope::begin_sqlx", "sqlx::Transaction::rollback"];
     diesel_transaction covers ["diesel::Scope::transaction_diesel", "diesel::Transaction::savepoint"];
     diesel_stream covers ["diesel::Scope::transaction_diesel"];
-    diesel_commit covers ["diesel::Scope::begin_diesel", "diesel::Transaction::commit"];
+    diesel_commit covers [
+        "diesel::Scope::begin_diesel", "diesel::Transaction::commit", "diesel::Transaction::enqueue", "diesel::Transaction::enqueue_with"
+    ];
     diesel_rollback covers ["diesel::Scope::begin_diesel", "diesel::Transaction::rollback"];
 }
 
@@ -82,6 +86,9 @@ async fn sqlx_transaction(scope: Scope, id: i32) {
 async fn sqlx_commit(scope: Scope, id: i32) {
     let mut transaction = scope.begin_sqlx().await.unwrap();
     sqlx::query(INSERT).bind(id).execute(&mut transaction).await.unwrap();
+    transaction.enqueue(&Nothing {}).await.unwrap();
+    let unique = Enqueue::new().unique_key("one");
+    transaction.enqueue_with(&Nothing {}, unique).await.unwrap();
     transaction.commit().await.unwrap();
 }
 
@@ -137,6 +144,9 @@ async fn diesel_commit(scope: Scope, id: i32) {
         .execute(&mut transaction)
         .await
         .unwrap();
+    transaction.enqueue(&Nothing {}).await.unwrap();
+    let unique = Enqueue::new().unique_key("one");
+    transaction.enqueue_with(&Nothing {}, unique).await.unwrap();
     transaction.commit().await.unwrap();
 }
 

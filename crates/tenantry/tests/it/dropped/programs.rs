@@ -65,7 +65,7 @@ programs! {
 
 /// Nobody works on it.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Nothing {}
+pub(super) struct Nothing {}
 
 impl Job for Nothing {
     const KIND: &'static str = "nothing";

@@ -1,9 +1,12 @@
 //! Files: a tenant's own, whole or not there, within their bounds, and gone when they should be.
 
+#[cfg(feature = "s3")]
+mod bucket;
 mod folder;
 mod links;
 mod quota;
 mod transfer;
+mod usage;
 
 use std::{
     collections::BTreeSet,

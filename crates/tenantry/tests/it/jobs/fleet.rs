@@ -5,13 +5,14 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
 use tenantry::{
-    AccountId, Catalog, Credentials, MasterKey, PoolConfig, ResolverConfig, Role, Scope, TenantId, Tenantry,
+    AccountId, Actor, Catalog, Credentials, MasterKey, PoolConfig, ResolverConfig, Role, Scope, TenantId, Tenantry,
     jobs::{Failure, Job, JobState, Run, Schedule, Worker},
 };
-use tenantry_core::{Email, Isolation};
+use tenantry_core::{ApiKeyId, Email, Isolation};
 use tenantry_engine::migrate::Files;
 use tenantry_ops::{
-    Authority, FleetConfig, IdentityConfig, Login, NewMember, Ops, Origin, Password, ServerRequest, TenantRequest,
+    ApiKeyRequest, Authority, FleetConfig, IdentityConfig, Login, NewMember, Ops, Origin, Password, ServerRequest,
+    TenantRequest,
 };
 use tenantry_testing::{TestCluster, TestDatabase};
 
@@ -53,11 +54,16 @@ impl Fleet {
     }
 
     pub(crate) async fn on(cluster: &TestCluster) -> Self {
-        let catalog = tenantry_testing::database_on(cluster).await;
-        let mut config = FleetConfig::default();
         let migration =
             "create table done (n bigint generated always as identity primary key, job int not null, note text);";
-        config.migrations = Some(Arc::new(Files::from_embedded([("0001_done.sql", migration)]).unwrap()));
+        Self::with(cluster, &[("0001_done.sql", migration)]).await
+    }
+
+    /// With an application's own tables.
+    pub(crate) async fn with(cluster: &TestCluster, migrations: &[(&'static str, &'static str)]) -> Self {
+        let catalog = tenantry_testing::database_on(cluster).await;
+        let mut config = FleetConfig::default();
+        config.migrations = Some(Arc::new(Files::from_embedded(migrations.iter().copied()).unwrap()));
         let ops = Ops::with_fleet(
             catalog_at(&catalog.url()).await,
             IdentityConfig::new(ISSUER, ISSUER),
@@ -115,7 +121,27 @@ impl Fleet {
             origin: Origin::default(),
         };
         let token = self.ops.login(&login).await.unwrap().access_token;
-        let bearer = format!("Bearer {}", token.expose_secret());
+        (account, self.scope_of(token.expose_secret()).await)
+    }
+
+    /// An API key, and its scope.
+    async fn api_key(&self, n: usize, name: &str, role: Role) -> (ApiKeyId, Scope) {
+        let request = ApiKeyRequest {
+            name: name.to_owned(),
+            role,
+            expires_at: None,
+        };
+        let (key, text) = self
+            .ops
+            .create_api_key(&system(), self.tenants[n], &request)
+            .await
+            .unwrap();
+        (key.id, self.scope_of(text.expose_secret()).await)
+    }
+
+    /// As whoever shows this.
+    async fn scope_of(&self, credential: &str) -> Scope {
+        let bearer = format!("Bearer {credential}");
         let credentials = Credentials {
             authorization: Some(bearer.as_str()).into(),
             host: None::<&str>.into(),
@@ -124,7 +150,18 @@ impl Fleet {
             peer: None,
         };
         let verified = self.tenantry.resolve(&credentials).await.unwrap();
-        (account, self.tenantry.scope(verified))
+        self.tenantry.scope(verified)
+    }
+
+    /// Makes every schedule of a tenant's database due a second ago.
+    async fn make_due(&self, n: usize) {
+        let scope = self.scope(n).await;
+        let row = scope.query_one("select current_database()", &[]).await.unwrap();
+        let database: String = row.get(0).unwrap();
+        let admin = tenantry_testing::cluster().await.connect(&database).await;
+        let sql = "update tenantry_private.schedule
+                      set next_at = clock_timestamp() - interval '1 s', dealt_at = clock_timestamp() - interval '2 s'";
+        admin.execute(sql, &[]).await.unwrap();
     }
 }
 
@@ -202,29 +239,105 @@ async fn a_schedule_goes_on_as_who_set_it_until_that_person_leaves() {
     of_ann.set_schedule("nightly", &nightly, &Whoami {}).await.unwrap();
     let scope = fleet.scope(0).await;
     assert_eq!(scope.schedules().await.unwrap()[0].account, Some(ann));
-    let database = scope
-        .query_one("select current_database()", &[])
-        .await
-        .unwrap()
-        .get::<String>(0)
-        .unwrap();
-    let admin = tenantry_testing::cluster().await.connect(&database).await;
-    let due = async || {
-        let sql = "update tenantry_private.schedule
-                      set next_at = clock_timestamp() - interval '1 s', dealt_at = clock_timestamp() - interval '2 s'";
-        admin.execute(sql, &[]).await.unwrap();
-    };
     let seen = Seen::default();
-    due().await;
+    fleet.make_due(0).await;
     work(who(&fleet.tenantry, &seen), async || seen.lock().len() == 1).await;
     assert_eq!(*seen.lock(), [(Some(ann), Role::Admin)]);
     fleet.ops.remove_member(&system(), fleet.tenants[0], ann).await.unwrap();
     fleet.tenantry.resolver().unwrap().catch_up().await.unwrap();
     tokio::time::sleep(Duration::from_millis(1010)).await;
-    due().await;
+    fleet.make_due(0).await;
     work(who(&fleet.tenantry, &seen), async || {
         jobs_left(&scope, &[JobState::Dead]).await == 1
     })
     .await;
     assert_eq!(seen.lock().len(), 1);
+}
+
+/// Says as whom it was done, where keys ask.
+fn whom(tenantry: &Tenantry, seen: &Arc<Mutex<Vec<(Actor, Role)>>>) -> Worker {
+    let seen = seen.clone();
+    worker(tenantry).handle(move |run: Run, _: Whoami| {
+        let context = run.scope().context();
+        seen.lock().push((context.actor.clone(), context.role));
+        async { Ok::<(), Failure>(()) }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_an_api_key_runs_with_the_role_that_the_key_has_by_then() {
+    let fleet = Fleet::start().await;
+    for n in 0..3 {
+        let (kept, of_kept) = fleet.api_key(n, "kept", Role::Admin).await;
+        let (lowered, of_lowered) = fleet.api_key(n, "lowered", Role::Admin).await;
+        let (revoked, of_revoked) = fleet.api_key(n, "revoked", Role::Admin).await;
+        let (expired, of_expired) = fleet.api_key(n, "expired", Role::Admin).await;
+        of_kept.enqueue(&Whoami {}).await.unwrap();
+        of_lowered.enqueue(&Whoami {}).await.unwrap();
+        of_expired.enqueue(&Whoami {}).await.unwrap();
+        // Travels with the commit, and so by another statement.
+        of_revoked
+            .transaction::<_, tenantry::Error, _>(async |tx| tx.enqueue(&Whoami {}).await)
+            .await
+            .unwrap();
+        fleet
+            .ops
+            .revoke_api_key(&system(), fleet.tenants[n], revoked)
+            .await
+            .unwrap();
+        let catalog = fleet.catalog.connect().await;
+        let lower = "update tenantry_catalog.api_key set role = 'member' where id = $1";
+        assert_eq!(catalog.execute(lower, &[lowered.as_uuid()]).await.unwrap(), 1);
+        let expire = "update tenantry_catalog.api_key set expires_at = now() - interval '1 s' where id = $1";
+        assert_eq!(catalog.execute(expire, &[expired.as_uuid()]).await.unwrap(), 1);
+        fleet.tenantry.resolver().unwrap().catch_up().await.unwrap();
+
+        let scope = fleet.scope(n).await;
+        let seen = Arc::default();
+        work(whom(&fleet.tenantry, &seen), async || {
+            jobs_left(&scope, &[JobState::Dead]).await == 2 && seen.lock().len() == 2
+        })
+        .await;
+        let seen = seen.lock().clone();
+        for expected in [
+            (Actor::ApiKey(kept), Role::Admin),
+            (Actor::ApiKey(lowered), Role::Member),
+        ] {
+            assert!(seen.contains(&expected), "{expected:?} is not among {seen:?}");
+        }
+        for dead in scope.jobs(&[JobState::Dead], None, 10).await.unwrap() {
+            let error = dead.error.unwrap();
+            assert!(error.contains("the API key that enqueued it was revoked"), "{error}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_of_an_api_key_ends_with_the_key() {
+    let fleet = Fleet::start().await;
+    let (key, of_key) = fleet.api_key(0, "nightly", Role::Admin).await;
+    let nightly = Schedule::new("0 3 * * *").unwrap();
+    of_key.set_schedule("nightly", &nightly, &Whoami {}).await.unwrap();
+    let scope = fleet.scope(0).await;
+    let seen = Arc::default();
+    fleet.make_due(0).await;
+    work(whom(&fleet.tenantry, &seen), async || seen.lock().len() == 1).await;
+    assert_eq!(*seen.lock(), [(Actor::ApiKey(key), Role::Admin)]);
+    // The key was asked after once, so what was kept of it has to go.
+    fleet
+        .ops
+        .revoke_api_key(&system(), fleet.tenants[0], key)
+        .await
+        .unwrap();
+    fleet.tenantry.resolver().unwrap().catch_up().await.unwrap();
+    // A due time has whole seconds, and each makes one job.
+    tokio::time::sleep(Duration::from_millis(1010)).await;
+    fleet.make_due(0).await;
+    work(whom(&fleet.tenantry, &seen), async || {
+        jobs_left(&scope, &[JobState::Dead]).await == 1
+    })
+    .await;
+    assert_eq!(seen.lock().len(), 1);
+    let dead = scope.jobs(&[JobState::Dead], None, 10).await.unwrap().remove(0);
+    assert!(dead.error.unwrap().contains("the API key that enqueued it was revoked"));
 }

@@ -1,9 +1,14 @@
 //! Jobs: enqueued with what they belong to, done once, by turns, by nobody's rights but their own.
 
+mod claims;
 mod dropped;
 mod enqueued;
 pub(crate) mod fleet;
+mod hung;
 mod killed;
+mod logged;
+mod moved;
+mod over;
 mod schedules;
 
 use std::{
@@ -179,6 +184,50 @@ async fn tenants_take_turns() {
         jobs_left(&busy, &[JobState::Waiting]).await > 200,
         "it did not wait for the others"
     );
+}
+
+/// What a claim has room for is shared by all who have something waiting, and none is claimed twice.
+#[tokio::test]
+async fn a_claim_is_shared_by_who_waits() {
+    let world = World::new().await;
+    for n in [0, 1, 2] {
+        let scope = world.scope(n).await;
+        scope
+            .transaction::<_, Error, _>(async |tx| {
+                for id in 1000..1020 {
+                    tx.enqueue(&Add { id }).await?;
+                }
+                Ok(())
+            })
+            .await
+            .unwrap();
+    }
+    let begun: Arc<Mutex<Vec<TenantId>>> = Arc::default();
+    let seen = begun.clone();
+    let handler = move |run: Run, job: Add| {
+        let seen = seen.clone();
+        async move {
+            seen.lock().push(run.scope().context().tenant);
+            add(run, job).await
+        }
+    };
+    // The first one asks for as many as it has hands.
+    let report = work(worker(&world.tenantry).concurrency(16).handle(handler), async || {
+        let mut done = 0;
+        for n in [0, 1, 2] {
+            done += by_jobs(&world.scope(n).await).await;
+        }
+        done == 60
+    })
+    .await;
+    assert_eq!((report.done, report.failed, report.lost), (60, 0, 0), "{report:?}");
+    let begun = begun.lock();
+    assert_eq!(begun.len(), 60, "each once");
+    for n in [0, 1, 2] {
+        let first = &begun[..16];
+        let of_them = first.iter().filter(|tenant| **tenant == world.tenants[n]).count();
+        assert!((4..=7).contains(&of_them), "of the first 16, tenant {n} had {of_them}");
+    }
 }
 
 #[tokio::test]
@@ -524,6 +573,8 @@ async fn hostile_sql_gets_nowhere() {
         format!(
             "select tenantry.schedule_move('', '', '{{{tenant}}}', '{{f}}', '{{x}}', '{{null}}', '{{now}}', '{{null}}', '{{null}}', '{{{id}}}')"
         ),
+        "select * from tenantry.job_take('', '', 'x', '{add}', 0::int2, null, null, 1, '1 s', null, true, true)".to_owned(),
+        "select tenantry_private.job_pick(0::int2, null, '{add}', 1, '{}', true)".to_owned(),
         "select tenantry_private.schedule_put(null)".to_owned(),
         "select tenantry_private.job_sign_again(0, 0)".to_owned(),
         "select tenantry_private.require_admin()".to_owned(),
