@@ -1,11 +1,13 @@
 //! The process's metrics, in Prometheus' format.
 //!
 //! The number of series is bounded: labels come from our routes, a fixed list of methods, the statuses and kinds that we know, and
-//! from the fleet's servers up to [`SERVERS_MAX`]. No label is what a client sent. Which tenants use most is shown to
+//! from so many of the fleet's servers: see [`servers`]. No label is what a client sent. Which tenants use most is shown to
 //! operators only, as so many tenants and all others together: see [`busiest`].
 
 mod busiest;
 mod fleet;
+mod jobs;
+mod servers;
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -16,6 +18,8 @@ use tokio::task::JoinHandle;
 
 pub(crate) use busiest::busiest;
 pub(crate) use fleet::FleetFigures;
+pub(crate) use jobs::jobs;
+pub(crate) use servers::servers;
 
 use crate::layer::describe_metrics;
 
@@ -27,10 +31,6 @@ const SECONDS: &[f64] = &[
 /// How often recorded durations are sorted into their buckets; they wait in memory until then.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Servers with series of their own, those with the most connections; the others are summed.
-const SERVERS_MAX: usize = 50;
-/// What is shown of a replica that gives no answer.
-const SILENT: f64 = -1.0;
 /// The label of what is summed because it is not among those with series of their own.
 const OTHER: &str = "other";
 
@@ -40,11 +40,8 @@ const OPENED: &str = "tenantry_pool_opened_total";
 const OPEN_FAILURES: &str = "tenantry_pool_open_failures_total";
 const WAITS: &str = "tenantry_pool_waits_total";
 const WAITED: &str = "tenantry_pool_wait_milliseconds_total";
-const SHARE: &str = "tenantry_server_share";
-const SERVER_CONNECTIONS: &str = "tenantry_server_connections";
 const READS: &str = "tenantry_reads_total";
 const REPLICA_FAILURES: &str = "tenantry_replica_failures_total";
-const REPLICA_LAG: &str = "tenantry_replica_lag_seconds";
 const SLOW: &str = "tenantry_slow_statements_total";
 const JOBS: &str = "tenantry_jobs_total";
 const FENCE_REFUSALS: &str = "tenantry_fence_refusals_total";
@@ -86,17 +83,10 @@ fn describe() {
     );
     describe_counter!(WAITS, "Callers that had to wait for a connection to a tenant database.");
     describe_counter!(WAITED, Unit::Milliseconds, "How long they waited, all together.");
-    describe_gauge!(SHARE, "Connections to a server that this process may have.");
-    describe_gauge!(SERVER_CONNECTIONS, "Connections to a server that this process has.");
     describe_counter!(READS, "Reads that a replica may answer, by where they were answered.");
     describe_counter!(
         REPLICA_FAILURES,
         "Reads that failed at a replica for what it is, and were repeated at its primary."
-    );
-    describe_gauge!(
-        REPLICA_LAG,
-        Unit::Seconds,
-        "How old what a replica shows is at most; -1 where it gives no answer, NaN while nobody reads there."
     );
     describe_counter!(SLOW, "Statements of tenants that took longer than slow_statement_ms.");
     describe_counter!(
@@ -147,8 +137,6 @@ pub(crate) fn note(tenantry: &Tenantry, draining: bool) {
     gauge!(CONNECTIONS, "state" => "idle").set(idle);
     gauge!(CONNECTIONS, "state" => "busy").set(open - idle);
     gauge!(WAITING).set(sum(|status| status.waiting));
-    note_servers(tenantry);
-    note_replicas(tenantry);
 
     let counts = PoolCounts::now();
     for (name, count) in [
@@ -182,42 +170,6 @@ pub(crate) fn note(tenantry: &Tenantry, draining: bool) {
     }
     gauge!(DRAINING).set(f64::from(u8::from(draining)));
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-}
-
-fn note_servers(tenantry: &Tenantry) {
-    let mut servers = tenantry.server_status();
-    // By id among equals, so that a server does not come and go.
-    servers.sort_unstable_by_key(|(id, status)| (std::cmp::Reverse(status.open), *id));
-    let (mut share, mut open) = (0, 0);
-    for (n, (id, status)) in servers.iter().enumerate() {
-        if n < SERVERS_MAX {
-            gauge!(SHARE, "server" => id.to_string()).set(status.share as f64);
-            gauge!(SERVER_CONNECTIONS, "server" => id.to_string()).set(status.open as f64);
-        } else {
-            (share, open) = (share + status.share, open + status.open);
-        }
-    }
-    gauge!(SHARE, "server" => OTHER).set(share as f64);
-    gauge!(SERVER_CONNECTIONS, "server" => OTHER).set(open as f64);
-}
-
-/// The first by id have series, as many as servers; of the others, the one that is furthest behind.
-fn note_replicas(tenantry: &Tenantry) {
-    let mut replicas = tenantry.replica_status();
-    replicas.sort_unstable_by_key(|replica| replica.id);
-    let mut others = 0.0_f64;
-    for (n, replica) in replicas.iter().enumerate() {
-        let lag = match replica.lag {
-            Some(lag) => lag.as_secs_f64(),
-            None if replica.asked => SILENT,
-            None => f64::NAN,
-        };
-        match n < SERVERS_MAX {
-            true => gauge!(REPLICA_LAG, "replica" => replica.id.to_string()).set(lag),
-            false => others = others.max(lag),
-        }
-    }
-    gauge!(REPLICA_LAG, "replica" => OTHER).set(others);
 }
 
 /// Everything recorded so far.

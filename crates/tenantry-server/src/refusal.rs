@@ -117,9 +117,12 @@ pub(crate) fn of_backup(error: BackupError) -> Problem {
     match error {
         BackupError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
         BackupError::NotFound | BackupError::None => Problem::not_found(),
-        BackupError::NoStore | BackupError::KeyErased | BackupError::Busy | BackupError::OtherVersion => {
-            Problem::new(Code::Conflict, sentence(&error))
-        }
+        BackupError::Interval => Problem::field(Code::InvalidField, "interval_h", sentence(&error)),
+        BackupError::NoStore
+        | BackupError::KeyErased
+        | BackupError::Busy
+        | BackupError::OtherVersion
+        | BackupError::InUse { .. } => Problem::new(Code::Conflict, sentence(&error)),
         // Where backups stand is nobody's business.
         BackupError::Store(error) => {
             tracing::error!(error = %chain(&error), "the store of backups can't be used");

@@ -10,8 +10,8 @@ use crate::{
     layer::{self, Cut},
     life::Life,
     routes::{
-        api_keys, auth, backups, balance, erasure, health, jobs, jwks, members, metrics, migrations, moves,
-        openapi as document, operations, password_resets, plans, servers, size, tenants, usage,
+        api_keys, auth, backup_schedule, backups, balance, erasure, health, jobs, jwks, members, metrics, migrations,
+        moves, openapi as document, operations, password_resets, plans, servers, size, tenants, usage,
     },
 };
 
@@ -37,6 +37,11 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(moves::move_tenant))
         .routes(routes!(erasure::get_erasure))
         .routes(routes!(backups::list_backups, backups::create_backup))
+        .routes(routes!(
+            backup_schedule::get_backup_schedule,
+            backup_schedule::set_backup_schedule,
+            backup_schedule::remove_backup_schedule
+        ))
         .routes(routes!(backups::restore_backup))
         .routes(routes!(backups::export_tenant))
         .routes(routes!(servers::list_servers))

@@ -98,6 +98,7 @@ pub async fn start(config: Config, services: Services, application: Application)
                 ops.run_operations(),
                 ops.keep_spares(),
                 ops.keep_measuring(),
+                ops.keep_counting_jobs(),
                 ops.keep_backups()
             );
         }

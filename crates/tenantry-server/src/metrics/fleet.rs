@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use metrics::{describe_gauge, gauge};
+use metrics::{Unit, describe_gauge, gauge};
 use tenantry_ops::{FleetCounts, Ops};
 use tokio::sync::Mutex;
 
@@ -11,6 +11,10 @@ const OPERATIONS: &str = "tenantry_operations";
 const FAILED_OPERATIONS: &str = "tenantry_operations_failed_last_day";
 const BEHIND: &str = "tenantry_migration_behind";
 const MIGRATION_FAILURES: &str = "tenantry_migration_failures";
+const JOBS_WAITING: &str = "tenantry_jobs_waiting";
+const JOBS_OLDEST: &str = "tenantry_jobs_oldest_waiting_seconds";
+const JOBS_DEAD: &str = "tenantry_jobs_dead";
+const JOBS_COUNTED: &str = "tenantry_jobs_counted_seconds_ago";
 const COUNTED: &str = "tenantry_fleet_counted_seconds_ago";
 
 /// The catalog is asked no more often than this, however many ask for the metrics.
@@ -29,6 +33,21 @@ pub(super) fn describe() {
     describe_gauge!(
         MIGRATION_FAILURES,
         "Schemas that could not be migrated at the last attempt."
+    );
+    describe_gauge!(
+        JOBS_WAITING,
+        "Jobs of the fleet that are due and that no worker has taken."
+    );
+    describe_gauge!(
+        JOBS_OLDEST,
+        Unit::Seconds,
+        "For how long the first of these has been due."
+    );
+    describe_gauge!(JOBS_DEAD, "Jobs of the fleet that are dead.");
+    describe_gauge!(
+        JOBS_COUNTED,
+        Unit::Seconds,
+        "How long ago the tenant database was counted that these figures of jobs know least about."
     );
     describe_gauge!(COUNTED, "How old these figures of the fleet are.");
 }
@@ -63,6 +82,10 @@ impl FleetFigures {
         }
         gauge!(BEHIND).set(counts.behind as f64);
         gauge!(MIGRATION_FAILURES).set(counts.migration_failures as f64);
+        gauge!(JOBS_WAITING).set(counts.jobs.waiting as f64);
+        gauge!(JOBS_OLDEST).set(counts.jobs.oldest.as_secs_f64());
+        gauge!(JOBS_DEAD).set(counts.jobs.dead as f64);
+        gauge!(JOBS_COUNTED).set(counts.jobs_counted_ago.as_secs_f64());
         gauge!(COUNTED).set(at.elapsed().as_secs_f64());
     }
 }

@@ -6,7 +6,7 @@ use axum::{
     http::{header, request::Parts},
     response::IntoResponse,
 };
-use tenantry::axum::Problem;
+use tenantry::{axum::Problem, jobs::JobDurations};
 use tenantry_core::OperatorScope;
 
 use crate::{Services, caller::Caller, life::Life};
@@ -36,9 +36,12 @@ pub(crate) async fn get_metrics(
 ) -> impl IntoResponse {
     crate::metrics::note(&services.tenantry, life.is_draining());
     life.fleet().note(&services.ops).await;
+    let tenantry = &services.tenantry;
     let mut text = crate::metrics::render();
+    text += &crate::metrics::jobs(&JobDurations::now());
+    text += &crate::metrics::servers(&tenantry.server_status(), &tenantry.replica_status());
     if by_operator {
-        text += &crate::metrics::busiest(&services.tenantry.recent_use());
+        text += &crate::metrics::busiest(&tenantry.recent_use());
     }
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],

@@ -80,7 +80,7 @@ pub(crate) async fn retry_rollout(
 }
 
 /// Run what is pending on copies without rows, as the operation that is answered: its progress tells the locks that each file
-/// takes, what it writes anew and what it reads whole. It fails where a file does.
+/// takes, what it writes anew, what it reads whole, what isolation makes of it and what the linter says. It fails where a file does.
 #[utoipa::path(post, path = "/v1/migrations/plan", tag = "migrations", request_body = NewPlanSchema,
     responses((status = 202, body = OperationBody), (status = 409)))]
 pub(crate) async fn plan_migrations(

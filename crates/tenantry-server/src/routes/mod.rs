@@ -2,6 +2,7 @@
 
 pub(crate) mod api_keys;
 pub(crate) mod auth;
+pub(crate) mod backup_schedule;
 pub(crate) mod backups;
 pub(crate) mod balance;
 pub(crate) mod erasure;

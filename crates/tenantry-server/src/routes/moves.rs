@@ -29,6 +29,8 @@ pub(crate) struct MoveSchema {
     server: Option<String>,
     /// Ends transactions that don't end in time, instead of trying later.
     force: Option<bool>,
+    /// Moves it also where its calls wait while many rows are copied, since they can't be copied while it works.
+    wait: Option<bool>,
     /// For how many seconds the old home is kept in step with the new one, so that the tenant can be taken back; 30 days at most.
     /// Without, it is removed at once.
     soak_s: Option<u64>,
@@ -47,6 +49,7 @@ impl FromFields for MoveBody {
         let to = fields.required::<Isolation>("to");
         let server = fields.text("server");
         let force = fields.optional::<bool>("force").unwrap_or_default();
+        let wait = fields.optional::<bool>("wait").unwrap_or_default();
         let soak = fields.optional::<u64>("soak_s").map(Duration::from_secs);
         let dry_run = fields.optional::<bool>("dry_run").unwrap_or_default();
         Some(Self {
@@ -54,6 +57,7 @@ impl FromFields for MoveBody {
                 to: to?,
                 server,
                 force,
+                wait,
                 soak,
             },
             dry_run,
@@ -77,6 +81,8 @@ pub(crate) struct PlanBody {
     obstacles: Vec<ObstacleBody>,
     /// Why the tenant would wait while its rows are copied; `null` where it would work meanwhile.
     held_because: Option<String>,
+    /// What is in nobody's way and somebody should know: what it takes of disks, and text that is ordered otherwise.
+    notes: Vec<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -131,6 +137,7 @@ impl From<MovePlan> for PlanBody {
             complete: plan.complete,
             obstacles: plan.obstacles.into_iter().map(Into::into).collect(),
             held_because: plan.held_because,
+            notes: plan.notes,
         }
     }
 }

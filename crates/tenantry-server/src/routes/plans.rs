@@ -61,6 +61,7 @@ pub(crate) struct NewLimitsSchema {
     /// Waiting, running, for later and dead.
     #[schema(minimum = 1)]
     jobs: Option<u32>,
+    /// Of tables, indexes and files.
     #[schema(minimum = 1)]
     storage_bytes: Option<u64>,
     /// Rows by table.

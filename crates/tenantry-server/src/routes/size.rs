@@ -19,6 +19,8 @@ pub(crate) struct SizeBody {
     rows: i64,
     /// The bytes of its tables and indexes; with a database of its own, of all of that.
     bytes: i64,
+    /// The bytes of its files, which stand outside of PostgreSQL; null where the server's administrator may not read their count.
+    files_bytes: Option<i64>,
     /// Whether the bytes are estimated too: in shared tables they are the part that its rows make up.
     bytes_estimated: bool,
     /// Whether the server has statistics about every table; the sums leave out the others.
@@ -52,6 +54,7 @@ impl From<TenantSize> for SizeBody {
             isolation: size.isolation.as_str(),
             rows: size.rows,
             bytes: size.bytes,
+            files_bytes: size.files_bytes,
             bytes_estimated: size.bytes_estimated,
             complete: size.complete,
             tables: size.tables.into_iter().map(Into::into).collect(),

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use chrono::NaiveDate;
 use serde::Serialize;
 use tenantry::axum::{Fields, FromFields, Path, Problem, Query};
-use tenantry_core::PlanLimits;
+use tenantry_core::{Measure, PlanLimits};
 use tenantry_ops::{TenantUsage, Usage};
 use utoipa::ToSchema;
 
@@ -27,6 +27,8 @@ pub(crate) struct UsageBody {
     /// What it has as much of as its plan gives, or more: it can't add anything.
     exceeded: Vec<ExceededBody>,
     members: i64,
+    /// What it has at the moment, whether its plan limits that or not.
+    measures: Vec<MeasureBody>,
     /// The last days with any use, the newest first; in UTC.
     days: Vec<DayBody>,
 }
@@ -56,6 +58,18 @@ pub(crate) struct ExceededBody {
     used: u64,
 }
 
+/// How much of something a tenant has.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Measure)]
+pub(crate) struct MeasureBody {
+    /// `members`, `jobs`, `storage_bytes`, `files_bytes` (which are part of those), or `rows.` and the table.
+    name: String,
+    /// Null where the tenant's server does not say.
+    used: Option<u64>,
+    /// Null where the plan limits nothing.
+    limit: Option<u64>,
+}
+
 /// What was used on a day.
 #[derive(Serialize, ToSchema)]
 #[schema(as = UsageOfDay)]
@@ -68,7 +82,7 @@ pub(crate) struct DayBody {
     failed: i64,
     /// How long the requests took, all together.
     busy_ms: i64,
-    /// As last measured on that day; null where the plan limits nothing that has to be measured.
+    /// As last measured on that day, those of files included; null where the plan limits nothing that has to be measured.
     bytes: Option<i64>,
     /// By table, of the tables that the plan limits.
     rows: Option<BTreeMap<String, u64>>,
@@ -104,6 +118,16 @@ impl From<Usage> for DayBody {
     }
 }
 
+impl From<Measure> for MeasureBody {
+    fn from(measure: Measure) -> Self {
+        Self {
+            name: measure.name,
+            used: measure.used,
+            limit: measure.limit,
+        }
+    }
+}
+
 impl From<TenantUsage> for UsageBody {
     fn from(usage: TenantUsage) -> Self {
         let exceeded = usage.excess.into_iter().map(|excess| ExceededBody {
@@ -116,6 +140,7 @@ impl From<TenantUsage> for UsageBody {
             limits: usage.limits.into(),
             exceeded: exceeded.collect(),
             members: usage.members,
+            measures: usage.measures.into_iter().map(Into::into).collect(),
             days: usage.days.into_iter().map(Into::into).collect(),
         }
     }
@@ -140,7 +165,7 @@ impl FromFields for UsageQuery {
     }
 }
 
-/// Tell what a tenant uses by the day, and what its plan gives.
+/// Tell what a tenant has and uses by the day, and what its plan gives.
 #[utoipa::path(get, path = "/v1/tenants/{id}/usage", tag = "tenants",
     params(("id" = String, Path, description = "Id or slug"),
         ("days" = Option<i64>, Query, description = "How many days, 1 to 400; 30 where it is left out.")),

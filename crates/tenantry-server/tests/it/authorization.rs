@@ -55,6 +55,9 @@ pub(crate) const ACCESS: &[(&str, &str, Access)] = &[
     ("GET", "/v1/tenants/{id}/erasure", Operator),
     ("GET", "/v1/tenants/{id}/backups", Operator),
     ("POST", "/v1/tenants/{id}/backups", Operator),
+    ("GET", "/v1/tenants/{id}/backup-schedule", Operator),
+    ("PUT", "/v1/tenants/{id}/backup-schedule", Operator),
+    ("DELETE", "/v1/tenants/{id}/backup-schedule", Operator),
     ("POST", "/v1/tenants/{id}/exports", Operator),
     ("POST", "/v1/backups/{backup}/restore", Operator),
     ("GET", "/v1/servers", Operator),
@@ -238,6 +241,7 @@ impl<'a> Victim<'a> {
         Some(match (method, path) {
             ("POST", "/v1/tenants") => json!({ "slug": "planted", "name": "Planted" }),
             ("PUT", "/v1/tenants/{id}/legal-hold") => json!({ "reason": "planted" }),
+            ("PUT", "/v1/tenants/{id}/backup-schedule") => json!({ "interval_h": 0 }),
             ("PATCH", "/v1/tenants/{id}") => json!({ "name": "Stolen" }),
             ("POST", "/v1/tenants/{id}/moves") => json!({ "to": "database" }),
             ("POST", "/v1/tenants/{id}/members") => json!({ "email": "spy@example.net", "role": "viewer" }),

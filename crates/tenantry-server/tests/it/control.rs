@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tenantry_ops::{Authority, ServerRequest};
+use tenantry_testing::{FaultProxy, second_cluster};
 
 use crate::harness::{App, Client, PASSWORD, Tenant};
 
@@ -553,6 +555,49 @@ async fn health_looks_for_the_place_of_each_tenant() {
         (&"degraded".into(), &0.into()),
         "{health}"
     );
+}
+
+#[tokio::test]
+async fn a_placement_that_stalls_is_told_in_time_beside_those_that_answer() {
+    let app = App::start().await;
+    let cluster = second_cluster().await;
+    let proxy = FaultProxy::start(cluster.host(), cluster.port()).await;
+    let through = (format!(":{}/", cluster.port()), format!(":{}/", proxy.port()));
+    let second = ServerRequest {
+        name: "second".to_owned(),
+        region: None,
+        capacity: None,
+        connections: None,
+        admin_url: cluster.admin_url("postgres").replace(&through.0, &through.1).into(),
+    };
+    app.ops.add_server(&Authority::system("test"), &second).await.unwrap();
+    let there = json!({ "slug": "there", "name": "There", "isolation": "database", "server": "second" });
+    app.operator.post("/v1/tenants", there).await.expect(201);
+    let health = app.operator.get("/health/tenants").await.expect(200);
+    assert_eq!(health["status"], "ok", "{health}");
+
+    proxy.stall();
+    let asked = std::time::Instant::now();
+    let health = app.operator.get("/health/tenants").await.expect(200);
+    let took = asked.elapsed();
+    // So that the tenant can be served again, and its database be removed.
+    proxy.heal();
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert_eq!(
+        (&health["status"], &health["tenants"], &health["tenants_reachable"]),
+        (&"degraded".into(), &4.into(), &3.into()),
+        "{health}"
+    );
+    for item in health["items"].as_array().unwrap() {
+        assert_eq!(item["reachable"], item["server"] != "second", "{health}");
+    }
+    // The others were looked at as if nothing were wrong.
+    let others = app.tenants.iter().map(|tenant| tenant.client.get("/app/contacts"));
+    for answer in futures_util::future::join_all(others).await {
+        answer.expect(200);
+    }
+    let health = app.operator.get("/health/tenants").await.expect(200);
+    assert_eq!(health["status"], "ok", "{health}");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::{
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tenantry::axum::TenantLayer;
 use tenantry_core::{JobState, PlanLimits};
 
 use crate::harness::{Answer, App, Marked, PASSWORD};
@@ -86,6 +87,7 @@ async fn processes_divide_what_a_plan_gives() {
     assert!((12..=13).contains(&let_through(client, 30).await));
     // Another one comes, and serves tenants too.
     let second = app.another_process();
+    drop(TenantLayer::new(second.clone()));
     let tenant = app.tenants[0].id.parse().unwrap();
     let scope = second.system_context(tenant, "another process").await.unwrap();
     let policy = |answer: &Answer| header(answer, "ratelimit").to_owned();
@@ -109,6 +111,36 @@ async fn processes_divide_what_a_plan_gives() {
         policy(&client.get("/app/contacts").await).contains(";r=11;")
     };
     app.within_seconds(15, whole).await;
+}
+
+#[tokio::test]
+async fn a_process_that_serves_no_requests_takes_nothing_from_those_that_do() {
+    let app = App::start_with(|options| {
+        options.isolations = &["shared"];
+        options.pool.share_lease = Duration::from_secs(2);
+    })
+    .await;
+    app.limit_plan(&rate(1000, 12)).await;
+    let client = &app.tenants[0].client;
+    let left = async || {
+        // Until what was used is paid.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        header(&client.get("/app/contacts").await, "ratelimit").to_owned()
+    };
+    let worker = app.another_process();
+    let tenant = app.tenants[0].id.parse().unwrap();
+    let scope = worker.system_context(tenant, "works on jobs").await.unwrap();
+    app.within_seconds(10, async || scope.query("select 1 as one", &[]).await.is_ok())
+        .await;
+    // It has a lease by now, of which the others have heard by then.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let alone = left().await;
+    assert!(alone.contains(";r=11;"), "{alone}");
+    // It serves too, from now on.
+    drop(TenantLayer::new(worker.clone()));
+    app.within_seconds(3, async || left().await.contains(";r=5;")).await;
+    drop(scope);
+    worker.close().await;
 }
 
 #[tokio::test]
@@ -229,6 +261,140 @@ async fn a_tenant_that_has_as_much_as_its_plan_gives_adds_nothing_and_may_make_r
             .await
             .expect(201);
     }
+}
+
+#[tokio::test]
+async fn a_tenant_with_as_many_bytes_as_its_plan_gives_adds_nothing_and_sees_what_it_has() {
+    let app = App::start().await;
+    for tenant in &app.tenants {
+        app.limit_plan(&PlanLimits::default()).await;
+        let add = async || tenant.client.post("/app/contacts", json!({ "name": "one" })).await;
+        add().await.expect(201);
+        let (admin, schema) = app.tables_of(tenant).await;
+        admin
+            .batch_execute(&format!("analyze {schema}.contacts"))
+            .await
+            .unwrap();
+        let path = format!("/v1/tenants/{}/usage", tenant.id);
+        let measure = async |name: &str| -> Value {
+            let usage = tenant.client.get(&path).await.expect(200);
+            let measures = usage["measures"].as_array().unwrap();
+            let found = measures.iter().find(|measure| measure["name"] == name);
+            found
+                .unwrap_or_else(|| panic!("nothing is said of {name}: {usage}"))
+                .clone()
+        };
+        // Nothing is limited, and everything is told.
+        for (name, used) in [("members", 1), ("jobs", 0), ("files_bytes", 0), ("rows.contacts", 1)] {
+            let expected = json!({ "name": name, "used": used, "limit": null });
+            assert_eq!(measure(name).await, expected, "{}", tenant.isolation);
+        }
+        let storage = measure("storage_bytes").await;
+        assert!(
+            storage["used"].as_u64() > Some(1000) && storage["limit"].is_null(),
+            "{storage}"
+        );
+
+        let limits = PlanLimits {
+            storage_bytes: 1000.try_into().ok(),
+            ..PlanLimits::default()
+        };
+        app.limit_plan(&limits).await;
+        // A request brings the tenant among those that are measured.
+        tenant.client.get("/app/contacts").await.expect(200);
+        assert!(app.measure().await > 0);
+        let problem = add().await.refused(402, "plan-limit-reached");
+        let hit = &problem["limit"];
+        assert_eq!(
+            (&hit["name"], &hit["quota"]),
+            (&json!("storage_bytes"), &json!(1000)),
+            "{problem}"
+        );
+        assert!(hit["used"].as_u64() > Some(1000), "{problem}");
+        assert_eq!(measure("storage_bytes").await["limit"], 1000);
+        let usage = tenant.client.get(&path).await.expect(200);
+        assert_eq!(usage["days"][0]["bytes"], hit["used"], "{usage}");
+        let more = PlanLimits {
+            storage_bytes: 1_000_000_000_000.try_into().ok(),
+            ..PlanLimits::default()
+        };
+        app.limit_plan(&more).await;
+        app.within_a_second(async || add().await.status == 201).await;
+    }
+}
+
+#[tokio::test]
+async fn usage_is_told_while_the_tenants_server_is_away() {
+    let app = App::small().await;
+    let path = format!("/v1/tenants/{}/usage", app.tenants[0].id);
+    app.tenant_server.cut();
+    let usage = app.operator.get(&path).await.expect(200);
+    app.tenant_server.heal();
+    let measures = usage["measures"].as_array().unwrap();
+    let of = |name: &str| measures.iter().find(|measure| measure["name"] == name).unwrap();
+    assert_eq!(
+        (&of("members")["used"], &of("storage_bytes")["used"]),
+        (&json!(1), &Value::Null),
+        "{usage}"
+    );
+}
+
+#[tokio::test]
+async fn a_tenant_whose_plan_no_longer_limits_what_it_has_too_much_of_opens_within_a_second() {
+    let app = App::small().await;
+    let tenant = &app.tenants[0];
+    let path = format!("/v1/tenants/{}", tenant.id);
+    let of_rows = |quota: u64| PlanLimits {
+        rows: BTreeMap::from([("contacts".to_owned(), quota)]),
+        ..PlanLimits::default()
+    };
+    let add = async || tenant.client.post("/app/contacts", json!({ "name": "more" })).await;
+    let opens = async || add().await.status == 201;
+    add().await.expect(201);
+    add().await.expect(201);
+    let (admin, schema) = app.tables_of(tenant).await;
+    admin
+        .batch_execute(&format!("analyze {schema}.contacts"))
+        .await
+        .unwrap();
+    let fill = async || {
+        app.limit_plan(&of_rows(2)).await;
+        assert!(app.measure().await > 0);
+        add().await.refused(402, "plan-limit-reached");
+    };
+
+    // Another plan, which limits something else.
+    fill().await;
+    let gold = json!({ "requests_per_s": 1000 }).to_string();
+    let set = app.operator.send(Method::PUT, "/v1/plans/gold", Some(gold)).await;
+    set.expect(200);
+    app.operator.patch(&path, json!({ "plan": "gold" })).await.expect(200);
+    app.within_a_second(&opens).await;
+    let usage = app.operator.get(&format!("{path}/usage")).await.expect(200);
+    assert_eq!(usage["exceeded"], json!([]), "{usage}");
+    app.operator.patch(&path, json!({ "plan": "free" })).await.expect(200);
+
+    // The same plan, which gives less: it is too much still, of what is given now.
+    fill().await;
+    app.limit_plan(&of_rows(1)).await;
+    let problem = add().await.refused(402, "plan-limit-reached");
+    assert_eq!(problem["limit"]["quota"], 1, "{problem}");
+    // Which gives more.
+    let more = json!({ "rows": { "contacts": 1000 } }).to_string();
+    let set = app.operator.send(Method::PUT, "/v1/plans/free", Some(more)).await;
+    set.expect(200);
+    app.within_a_second(&opens).await;
+
+    // Of which nothing is said any more.
+    fill().await;
+    app.operator.delete("/v1/plans/free").await.expect(204);
+    app.within_a_second(&opens).await;
+
+    // What an older program left over is gone with the next measuring.
+    fill().await;
+    app.in_catalog("delete from plan_limit").await;
+    app.measure().await;
+    app.within_a_second(&opens).await;
 }
 
 #[tokio::test]

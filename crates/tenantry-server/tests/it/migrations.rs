@@ -178,6 +178,9 @@ async fn a_plan_is_an_operation_that_tells_what_pending_files_do() {
         "{done}"
     );
     assert_eq!(copy["files"].as_array().unwrap().len(), 1, "{done}");
+    // What isolation makes of it, and what the linter says.
+    assert!(copy["files"][0]["notes"].is_array(), "{done}");
+    assert!(done["progress"]["lint"].is_array(), "{done}");
     let refused = app.operator.post("/v1/migrations/plan", json!({ "sql": true })).await;
     assert_eq!(refused.refused_fields(422, "unknown-field"), ["/sql"]);
 }

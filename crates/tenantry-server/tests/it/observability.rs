@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use serde_json::{Value, json};
+use tenantry_ops::{Authority, TenantRef};
 
-use crate::harness::{App, Log};
+use crate::harness::{App, Log, Marked};
 
 #[tokio::test]
 async fn a_line_of_a_requests_work_says_whose_it_is_and_where() {
@@ -159,6 +160,79 @@ async fn what_becomes_of_jobs_is_counted() {
 }
 
 #[tokio::test]
+async fn how_long_jobs_take_is_a_histogram_of_few_series() {
+    let app = App::small().await;
+    let series = async || -> Vec<(String, f64)> {
+        let text = app.anonymous.get("/metrics").await.text;
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("tenantry_job_duration_seconds_"));
+        let split = lines.map(|line| line.rsplit_once(' ').unwrap());
+        split
+            .map(|(name, figure)| (name.to_owned(), figure.parse().unwrap()))
+            .collect()
+    };
+    let figure = |series: &[(String, f64)], end: &str| -> f64 {
+        let name = format!("tenantry_job_duration_seconds_{end}");
+        let found = series.iter().find(|(found, _)| *found == name);
+        found.unwrap_or_else(|| panic!("{name}: {series:?}")).1
+    };
+    let before = series().await;
+    app.dead_job(&app.tenants[0], "unlucky").await;
+    let after = series().await;
+    let (count, sum) = (r#"count{outcome="failed"}"#, r#"sum{outcome="failed"}"#);
+    assert!(figure(&after, count) > figure(&before, count), "{after:?}");
+    assert!(figure(&after, sum) > figure(&before, sum), "{after:?}");
+    for outcome in ["done", "failed", "given_back", "lost"] {
+        let bucket = format!("tenantry_job_duration_seconds_bucket{{outcome=\"{outcome}\",");
+        let buckets: Vec<f64> = after
+            .iter()
+            .filter(|(name, _)| name.starts_with(&bucket))
+            .map(|(_, figure)| *figure)
+            .collect();
+        assert!(buckets.len() > 10 && buckets.is_sorted(), "{outcome}: {after:?}");
+        let all = figure(&after, &format!("bucket{{outcome=\"{outcome}\",le=\"+Inf\"}}"));
+        assert_eq!(all, figure(&after, &format!("count{{outcome=\"{outcome}\"}}")));
+    }
+    // Nothing of it is a tenant's, a kind's or a job's.
+    assert_eq!(after.len(), before.len());
+    assert!(after.len() < 100, "{after:?}");
+}
+
+#[tokio::test]
+async fn jobs_that_wait_and_are_dead_are_counted_over_the_fleet_whoever_works_on_them() {
+    let app = App::start().await;
+    for tenant in &app.tenants {
+        app.dead_job(tenant, "unlucky").await;
+    }
+    for tenant in &app.tenants {
+        let scope = app.tenantry.system_context(tenant.id.parse().unwrap(), "test").await;
+        let waits = Marked {
+            mark: "waits".to_owned(),
+        };
+        scope.unwrap().enqueue(&waits).await.unwrap();
+    }
+    // What nobody may take waits for no worker; what is dead there has to be looked at all the same.
+    let suspended = TenantRef::Id(app.tenants[2].id.parse().unwrap());
+    let system = Authority::system("test");
+    app.ops.suspend_tenant(&system, &suspended).await.unwrap();
+    assert!(app.ops.count_job_backlog().await.unwrap() >= 2);
+    let text = app.anonymous.get("/metrics").await.text;
+    let figure = |name: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("{name}: {text}")).parse().unwrap()
+    };
+    assert_eq!(
+        (figure("tenantry_jobs_waiting"), figure("tenantry_jobs_dead")),
+        (2.0, 3.0)
+    );
+    let oldest = figure("tenantry_jobs_oldest_waiting_seconds");
+    assert!(oldest > 0.0 && oldest < 60.0, "{oldest}");
+    // Another process that comes round asks nobody again.
+    assert_eq!(app.ops.count_job_backlog().await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn dashboard_alerts_and_documentation_name_metrics_that_are_exported() {
     let app = App::small().await;
     app.tenants[0].client.get("/app/contacts").await.expect(200);
@@ -193,6 +267,12 @@ async fn dashboard_alerts_and_documentation_name_metrics_that_are_exported() {
     let missing: Vec<_> = series.difference(&explained).collect();
     assert!(missing.is_empty(), "docs/observability.md says nothing of {missing:?}");
     let dashboard: Value = serde_json::from_str(&read("ops/grafana-dashboard.json")).unwrap();
+    for shown in [
+        "tenantry_job_duration_seconds_bucket",
+        "tenantry_http_request_duration_seconds_bucket",
+    ] {
+        assert!(named(&dashboard.to_string()).contains(shown), "no panel shows {shown}");
+    }
     let panels = dashboard["panels"].as_array().unwrap();
     assert!(panels.len() >= 12 && panels.iter().all(|panel| panel["title"].is_string()));
 }

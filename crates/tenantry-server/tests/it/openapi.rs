@@ -48,6 +48,7 @@ async fn every_promised_route_stands_in_the_contract() {
         POST /v1/tenants/{id}/moves
         GET /v1/tenants/{id}/erasure
         POST GET /v1/tenants/{id}/backups
+        GET PUT DELETE /v1/tenants/{id}/backup-schedule
         POST /v1/tenants/{id}/exports
         POST /v1/backups/{backup}/restore
         GET /v1/servers

@@ -205,8 +205,17 @@ async fn replicas_are_listed_checked_and_seen_in_health() {
         seen["reachable"] == false && seen["read_from"] == false && seen["lag_ms"].is_null()
     })
     .await;
+    let silent = format!("{label} -1");
+    let shown = async |line: &str| {
+        read().await;
+        app.anonymous.get("/metrics").await.text.contains(line)
+    };
+    assert!(shown(&silent).await, "an alert tells of it");
     set(&keeper, "two", &[]).await.expect(200);
     assert_eq!(obstacles().await, json!([]));
     let health = reader.get("/health/tenants").await.expect(200);
     assert_eq!(health["replicas"], json!([]));
+    // And of what is off the list it tells no more, without a restart.
+    app.within_seconds(5, async || !shown(seen["id"].as_str().unwrap()).await)
+        .await;
 }
