@@ -9,6 +9,7 @@ mod cpu;
 mod create;
 mod crowd;
 mod fleet;
+mod folder;
 mod homes;
 mod http;
 mod jobs;
@@ -23,7 +24,9 @@ mod report;
 mod resolve;
 mod run;
 mod scale;
+mod script;
 mod sealing;
+mod servers;
 mod tails;
 #[cfg(feature = "bench-sqlx")]
 mod usual_sqlx;

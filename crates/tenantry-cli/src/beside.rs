@@ -10,7 +10,10 @@ use tenantry::{
 };
 use tenantry_ops::{BackupStore, Beside};
 
-use crate::{config::Config, failure::Failure};
+use crate::{
+    config::Config,
+    failure::{Failure, chain},
+};
 
 /// The cache that the configuration names; one of this process where it names none.
 ///
@@ -35,7 +38,7 @@ pub(crate) fn files(config: &Config) -> Result<Option<Files>, Failure> {
             return Err(Failure::usage(format!("files: there is no folder {place}")));
         }
         Files::at(place, FilesConfig::default())
-            .map_err(|error| Failure::usage(format!("files: {:#}", anyhow::Error::new(error))))
+            .map_err(|error| Failure::usage(format!("files: {}", chain(&anyhow::Error::new(error)))))
     };
     config.files.as_ref().map(open).transpose()
 }
@@ -51,7 +54,8 @@ pub(crate) fn backups(config: &Config) -> Result<Option<BackupStore>, Failure> {
         if !place.contains("://") && !Path::new(place).is_dir() {
             return Err(Failure::usage(format!("backups: there is no folder {place}")));
         }
-        BackupStore::at(place).map_err(|error| Failure::usage(format!("backups: {error}")))
+        BackupStore::at(place)
+            .map_err(|error| Failure::usage(format!("backups: {}", chain(&anyhow::Error::new(error)))))
     };
     config.backups.as_ref().map(open).transpose()
 }

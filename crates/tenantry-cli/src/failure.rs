@@ -64,7 +64,7 @@ impl fmt::Display for Failure {
 }
 
 /// The error and its sources, each once: some libraries repeat the source in their own text.
-fn chain(error: &anyhow::Error) -> String {
+pub(crate) fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if text.is_empty() {

@@ -103,7 +103,7 @@ pub(super) async fn schema(run: &Run, name: &'static str, before: Before) -> Res
         what,
         "its final isolated DDL (by pg_dump) in one message on a new connection, time to time",
         Spread::of(ratios),
-        Target::AtMost(1.5),
+        Target::AtMost(1.3),
     )
     .detail(format!(
         "{:.0} ms against {:.0} ms",

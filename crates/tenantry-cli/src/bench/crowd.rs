@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tenantry_core::TenantId;
+use tenantry_wire::Connection;
 use uuid::Uuid;
 
 use super::world::World;
@@ -80,6 +81,17 @@ pub(super) struct Crowd<'a> {
 /// Puts the crowd into the shared tables of this database: catalog, fences, and contacts by Zipf's law. The tenants, the
 /// largest first.
 pub(super) async fn settle(world: &World, place: &Place, crowd: Crowd<'_>) -> Result<Vec<TenantId>> {
+    let admin = world.admin(&place.database).await?;
+    settle_by(world, place, crowd, admin).await
+}
+
+/// The same in a database of another server than the world's, by a connection of its superuser.
+pub(super) async fn settle_by(
+    world: &World,
+    place: &Place,
+    crowd: Crowd<'_>,
+    mut admin: Connection,
+) -> Result<Vec<TenantId>> {
     let client = world.ops.catalog().client().await?;
     client
         .execute(
@@ -105,7 +117,6 @@ pub(super) async fn settle(world: &World, place: &Place, crowd: Crowd<'_>) -> Re
         i64::try_from(ids.len())? == crowd.tenants,
         "the catalog has other tenants"
     );
-    let mut admin = world.admin(&place.database).await?;
     admin
         .query(
             "select count(tenantry.fence_register(id, 1, 0::int2)) from unnest($1::uuid[]) id",

@@ -6,7 +6,6 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
-    path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
         Arc,
@@ -26,6 +25,7 @@ use tenantry::{
 use tokio::sync::{Notify, oneshot};
 
 use super::{
+    folder::Folder,
     measure::{Caller, Crowd, Spread, compare},
     report::{Finding, Target},
     run::Run,
@@ -384,7 +384,8 @@ struct Graphile {
     child: Child,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
-    folder: PathBuf,
+    /// Of the process: after it.
+    _folder: Folder,
 }
 
 #[derive(Deserialize)]
@@ -394,18 +395,13 @@ struct Answered {
 
 impl Graphile {
     async fn start(world: &World) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("tenantry-graphile-{}", uuid::Uuid::now_v7().simple()));
-        fs::create_dir_all(&folder)?;
-        let (there, fetched) = (folder.clone(), folder.clone());
-        let installed = tokio::task::spawn_blocking(move || install(&fetched)).await?;
-        if let Err(error) = installed {
-            let _ = fs::remove_dir_all(&there);
-            return Err(error);
-        }
-        fs::write(folder.join("graphile.js"), include_str!("jobs/graphile.js"))?;
+        let folder = Folder::make("tenantry-graphile")?;
+        let there = folder.path().to_owned();
+        tokio::task::spawn_blocking(move || install(&there)).await??;
+        fs::write(folder.path().join("graphile.js"), include_str!("jobs/graphile.js"))?;
         let mut child = Command::new("node")
-            .arg(folder.join("graphile.js"))
-            .current_dir(&folder)
+            .arg(folder.path().join("graphile.js"))
+            .current_dir(folder.path())
             .env("JOBS_DATABASE", world.cluster.admin_url(&world.shared[0].database))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -418,7 +414,7 @@ impl Graphile {
             child,
             orders,
             answers: BufReader::new(answers),
-            folder,
+            _folder: folder,
         };
         peer.order(&json!({ "do": "prepare" }))?;
         Ok(peer)
@@ -434,10 +430,9 @@ impl Graphile {
 
 impl Drop for Graphile {
     fn drop(&mut self) {
-        // It ends by itself when its orders end; a temporary folder that stays harms nobody.
+        // It ends by itself when its orders end.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

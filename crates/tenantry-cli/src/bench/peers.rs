@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
@@ -22,9 +22,11 @@ use tenantry_ops::{Ops, Rollout};
 
 use super::{
     create,
+    folder::Folder,
     measure::Spread,
     report::{Finding, Target},
     run::Run,
+    script,
     world::{self, World, authority, ops_with},
 };
 
@@ -249,23 +251,7 @@ impl<'a> Fleet<'a> {
                  create index on {schema}.contacts (tenant_id, {column}); commit;\n"
             );
         }
-        let mut psql = self
-            .world
-            .cluster
-            .binaries()
-            .command("psql")
-            .args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1"])
-            .arg(self.world.cluster.admin_url(&self.world.schema.database))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .context("psql does not run; this line needs PostgreSQL's client programs")?;
-        let begun = Instant::now();
-        let mut stdin = psql.stdin.take().context("psql has no stdin")?;
-        stdin.write_all(text.as_bytes())?;
-        drop(stdin);
-        ensure!(psql.wait()?.success(), "psql failed");
-        Ok(begun.elapsed())
+        script::by_psql(self.world, &self.world.schema.database, &text)
     }
 
     fn ops(&self) -> Result<Ops> {
@@ -332,7 +318,8 @@ struct Peer {
     child: Child,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
-    folder: PathBuf,
+    /// Of the process: after it.
+    _folder: Folder,
     /// Beyond the application's own.
     migrations: usize,
 }
@@ -345,13 +332,14 @@ struct Answered {
 
 impl Peer {
     fn start(world: &World, python: &Path, database: &str, clones: bool) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("tenantry-{database}-{}", uuid::Uuid::now_v7().simple()));
+        let folder = Folder::make(&format!("tenantry-{database}"))?;
+        let there = folder.path();
         for module in ["customers", "crm", "crm/migrations"] {
-            fs::create_dir_all(folder.join(module))?;
-            fs::write(folder.join(module).join("__init__.py"), "")?;
+            fs::create_dir_all(there.join(module))?;
+            fs::write(there.join(module).join("__init__.py"), "")?;
         }
-        fs::write(folder.join("peer.py"), include_str!("peers/peer.py"))?;
-        fs::write(folder.join("customers/models.py"), include_str!("peers/customers.py"))?;
+        fs::write(there.join("peer.py"), include_str!("peers/peer.py"))?;
+        fs::write(there.join("customers/models.py"), include_str!("peers/customers.py"))?;
         let url: tokio_postgres::Config = world.cluster.admin_url(database).parse()?;
         let address = json!({
             "NAME": database,
@@ -361,7 +349,7 @@ impl Peer {
             "PORT": url.get_ports().first(),
         });
         let mut child = Command::new(python)
-            .arg(folder.join("peer.py"))
+            .arg(there.join("peer.py"))
             .env("PEER_DATABASE", address.to_string())
             .env("PEER_CLONES", if clones { "1" } else { "0" })
             .env("PYTHONWARNINGS", "ignore")
@@ -376,7 +364,7 @@ impl Peer {
             child,
             orders,
             answers: BufReader::new(answers),
-            folder,
+            _folder: folder,
             migrations: 0,
         })
     }
@@ -404,9 +392,8 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // It ends by itself when its orders end; a temporary folder that stays harms nobody.
+        // It ends by itself when its orders end.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -15,7 +15,7 @@ use super::{
     memory, moves, peers,
     placed::Placed,
     report::{Finding, Machine, Report},
-    resolve, scale, sealing, tails,
+    resolve, scale, sealing, servers, tails,
     world::{CROWD, World},
 };
 
@@ -83,10 +83,11 @@ pub(crate) const NAMES: &[&str] = &[
     "skew",
     "jobs",
     "moves",
+    "servers",
 ];
 
 /// Lines that take minutes, or something that is not there: only where they are named.
-const ON_DEMAND: &[&str] = &["peers", "million", "schemas", "skew", "jobs", "moves"];
+const ON_DEMAND: &[&str] = &["peers", "million", "schemas", "skew", "jobs", "moves", "servers"];
 
 /// Lines in which one caller calls one connection.
 const ONE_CONNECTION: &[&str] = &[
@@ -105,7 +106,12 @@ const ONE_CONNECTION: &[&str] = &[
 /// # Errors
 ///
 /// When a line can't be measured.
-pub(crate) async fn run(binaries: Binaries, wanted: &Wanted, progress: impl Fn(&str)) -> Result<Report> {
+pub(crate) async fn run(
+    binaries: Binaries,
+    wanted: &Wanted,
+    progress: impl Fn(&str),
+    stop: impl Future<Output = ()>,
+) -> Result<Report> {
     let postgres = binaries.version().to_string();
     progress("making a PostgreSQL with tenants in each isolation");
     let world = World::build(binaries).await?;
@@ -115,33 +121,11 @@ pub(crate) async fn run(binaries: Binaries, wanted: &Wanted, progress: impl Fn(&
         plan: Plan::new(wanted.rounds),
         sizes: if wanted.small { Sizes::SMALL } else { Sizes::PROMISED },
     };
-    let mut findings = Vec::new();
-    for name in NAMES.iter().copied().filter(|name| wanted.has(name)) {
-        progress(name);
-        match name {
-            "costs" => findings.extend(homes::costs(&run).await?),
-            "limiter" => findings.extend(limiter::all(run.plan)?),
-            "fleet" => findings.extend(fleet::all(&run).await?),
-            "million" => findings.extend(scale::million(&run, &progress).await?),
-            "schemas" => findings.extend(scale::schemas(&run, &progress).await?),
-            "jobs" => findings.extend(jobs::all(&run, wanted.small, &progress).await?),
-            "moves" => findings.extend(moves::all(&run, wanted.small, &progress).await?),
-            "skew" => findings.extend(tails::many_databases(&run, &progress).await?),
-            "peers" => {
-                let python = wanted.python.as_deref();
-                let python = python.context("`peers` needs `--python`: `cargo xtask bench fleet` makes one")?;
-                findings.extend(peers::all(&run, python).await?);
-            }
-            _ => {
-                let postmaster = run.world.cluster.pid();
-                let _placed = match name {
-                    "sealing" => Some(Placed::together(postmaster)),
-                    _ => ONE_CONNECTION.contains(&name).then(|| Placed::apart(postmaster)),
-                };
-                findings.push(run.line(name).await?);
-            }
-        }
-    }
+    // Dropped where it stands, a line stops what it has started; so does what it is measured on.
+    let findings = tokio::select! {
+        found = run.lines(wanted, &progress) => found?,
+        () = stop => anyhow::bail!("stopped: nothing was written"),
+    };
     run.world.end().await?;
     Ok(Report {
         machine: Machine::here(postgres),
@@ -150,6 +134,38 @@ pub(crate) async fn run(binaries: Binaries, wanted: &Wanted, progress: impl Fn(&
 }
 
 impl Run {
+    async fn lines(&self, wanted: &Wanted, progress: &dyn Fn(&str)) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for name in NAMES.iter().copied().filter(|name| wanted.has(name)) {
+            progress(name);
+            match name {
+                "costs" => findings.extend(homes::costs(self).await?),
+                "limiter" => findings.extend(limiter::all(self.plan)?),
+                "fleet" => findings.extend(fleet::all(self).await?),
+                "million" => findings.extend(scale::million(self, progress).await?),
+                "schemas" => findings.extend(scale::schemas(self, progress).await?),
+                "jobs" => findings.extend(jobs::all(self, wanted.small, progress).await?),
+                "moves" => findings.extend(moves::all(self, wanted.small, progress).await?),
+                "servers" => findings.push(servers::two(self, progress).await?),
+                "skew" => findings.extend(tails::many_databases(self, progress).await?),
+                "peers" => {
+                    let python = wanted.python.as_deref();
+                    let python = python.context("`peers` needs `--python`: `cargo xtask bench fleet` makes one")?;
+                    findings.extend(peers::all(self, python).await?);
+                }
+                _ => {
+                    let postmaster = self.world.cluster.pid();
+                    let _placed = match name {
+                        "sealing" => Some(Placed::together(postmaster)),
+                        _ => ONE_CONNECTION.contains(&name).then(|| Placed::apart(postmaster)),
+                    };
+                    findings.push(self.line(name).await?);
+                }
+            }
+        }
+        Ok(findings)
+    }
+
     async fn line(&self, name: &'static str) -> Result<Finding> {
         match name {
             "point-1" => access::point(self, name, 1).await,

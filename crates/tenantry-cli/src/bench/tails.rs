@@ -37,7 +37,7 @@ const QUERY: &str = "select name, phone from contacts where email = 'person-1@ex
 /// A handle with one budget of connections over all tenant databases of a server.
 ///
 /// This is the only place that knows how it is set.
-fn budgeted(world: &World, connections: usize) -> Result<Tenantry> {
+pub(super) fn budgeted(world: &World, connections: usize) -> Result<Tenantry> {
     let pool = PoolConfig {
         connections_max: connections,
         server_connections_max: connections,
@@ -235,13 +235,13 @@ async fn databases(world: &World, databases: usize, progress: &dyn Fn(&str)) -> 
 }
 
 /// Whom a call is for.
-struct Callee {
+pub(super) struct Callee {
     scope: Scope,
     /// How many rows it finds.
     expects: usize,
 }
 
-async fn targets(handle: &Tenantry, tenants: &[TenantId]) -> Result<Vec<Arc<Callee>>> {
+pub(super) async fn targets(handle: &Tenantry, tenants: &[TenantId]) -> Result<Vec<Arc<Callee>>> {
     let mut targets = Vec::new();
     for tenant in tenants {
         let scope = handle.system_context(*tenant, "benchmark").await?;
@@ -259,7 +259,7 @@ impl Callee {
 }
 
 /// Calls per second where each of so many callers begins the next when the last has ended.
-async fn saturation(targets: &[Arc<Callee>], callers: usize, time: Duration) -> Result<f64> {
+pub(super) async fn saturation(targets: &[Arc<Callee>], callers: usize, time: Duration) -> Result<f64> {
     let mut all = JoinSet::new();
     let begun = Instant::now();
     for number in 0..callers {
@@ -282,13 +282,13 @@ async fn saturation(targets: &[Arc<Callee>], callers: usize, time: Duration) -> 
     Ok(calls as f64 / begun.elapsed().as_secs_f64())
 }
 
-struct Arrived {
-    p99_ms: f64,
-    failed: usize,
+pub(super) struct Arrived {
+    pub(super) p99_ms: f64,
+    pub(super) failed: usize,
 }
 
 /// Calls at random moments, so many a second.
-async fn arrive(
+pub(super) async fn arrive(
     rate: f64,
     time: Duration,
     pick: impl Fn(&mut rand::rngs::ThreadRng) -> Arc<Callee>,

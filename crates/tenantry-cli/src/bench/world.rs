@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
     sync::Arc,
 };
 
@@ -18,6 +17,8 @@ use tenantry_ops::{Authority, FirstOwner, FleetConfig, IdentityConfig, Login, Op
 use tenantry_postgres::{Binaries, Cluster, ClusterOptions};
 use tenantry_wire::{Connection, Endpoint, Options};
 use uuid::Uuid;
+
+use super::folder::Folder;
 
 /// Tenants in shared tables: as many as there are connections in the busy case.
 pub(crate) const CROWD: usize = 16;
@@ -42,8 +43,9 @@ pub(crate) struct World {
     pub(crate) catalog_url: String,
     catalog: Catalog,
     pub(crate) cluster: Cluster,
-    folder: PathBuf,
     plain_password: String,
+    /// Of the server: after it.
+    _folder: Folder,
 }
 
 /// A tenant with its rows.
@@ -68,8 +70,8 @@ impl World {
     ///
     /// When there is no PostgreSQL, or a step fails.
     pub(crate) async fn build(binaries: Binaries) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("tenantry-bench-{}", Uuid::now_v7().simple()));
-        let mut options = ClusterOptions::new(&folder, binaries);
+        let folder = Folder::make("tenantry-bench")?;
+        let mut options = ClusterOptions::new(folder.path(), binaries);
         options.settings.push(("max_connections".to_owned(), "300".to_owned()));
         // A checkpoint or a vacuum that starts in the slice of one side would be counted against it.
         options
@@ -123,8 +125,8 @@ impl World {
             catalog_url,
             catalog,
             cluster,
-            folder,
             plain_password: Uuid::new_v4().simple().to_string(),
+            _folder: folder,
         };
         world.copy_plain().await?;
         Ok(world)
@@ -132,7 +134,6 @@ impl World {
 
     /// Stops PostgreSQL and removes its folder.
     pub(crate) async fn end(self) -> Result<()> {
-        let folder = self.folder.clone();
         drop((
             self.tenantry,
             self.ops,
@@ -141,8 +142,7 @@ impl World {
             self.schema,
             self.database,
         ));
-        self.cluster.stop().await?;
-        std::fs::remove_dir_all(&folder).with_context(|| format!("can't remove {}", folder.display()))
+        Ok(self.cluster.stop().await?)
     }
 
     /// A handle whose pools hold this many connections.

@@ -1,5 +1,7 @@
 //! `tenantry backup`: copies of single tenants in an object store, and back.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -16,6 +18,8 @@ use crate::{
     progress::Progress,
 };
 
+const HOUR_S: f64 = 3600.0;
+
 /// What to do with backups.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
@@ -29,6 +33,8 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Prove that a tenant's newest backup restores: into a tenant that is removed again
     Drill(Named),
+    /// Show how often `serve` backs a tenant up, or have it do so as often as this tenant wants
+    Schedule(Schedule),
     /// Remove the backups that the retention keeps no more, and what failed ones left
     Prune,
 }
@@ -76,6 +82,44 @@ pub(crate) struct Restore {
     /// Do not ask: what the tenant wrote since the backup is lost
     #[arg(long)]
     yes: bool,
+}
+
+/// How often a tenant is backed up.
+#[derive(Args, Debug)]
+pub(crate) struct Schedule {
+    /// The tenant's slug or id
+    tenant: String,
+    /// How old its newest backup gets before another is made, in hours or parts of one; 0 for never
+    #[arg(long, value_name = "HOURS", value_parser = parse_hours)]
+    interval_h: Option<Duration>,
+    /// As often as the fleet again (`backup_interval_h`)
+    #[arg(long, conflicts_with = "interval_h")]
+    as_fleet: bool,
+}
+
+fn parse_hours(text: &str) -> Result<Duration, String> {
+    let hours: Option<f64> = text.parse().ok();
+    hours
+        .and_then(|hours| Duration::try_from_secs_f64(hours * HOUR_S).ok())
+        .ok_or_else(|| "hours or parts of one, as 0.5; 0 for never".to_owned())
+}
+
+#[derive(Serialize)]
+struct Scheduled {
+    tenant: String,
+    interval_h: f64,
+    own: bool,
+}
+
+impl Answer for Scheduled {
+    fn text(&self) -> String {
+        let whose = if self.own { "its own" } else { "the fleet's" };
+        let every = match self.interval_h {
+            0.0 => "never by the clock".to_owned(),
+            hours => format!("every {hours} h"),
+        };
+        format!("{} is backed up {every} ({whose} interval)", self.tenant)
+    }
 }
 
 #[derive(Serialize)]
@@ -168,6 +212,18 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
                 json: serde_json::json!({
                     "backup": drilled.backup.id, "rows": drilled.rows, "took_ms": took_ms, "taken_at": drilled.backup.taken_at
                 }),
+            })?)
+        }
+        Command::Schedule(asked) => {
+            let tenant = TenantRef::parse(&asked.tenant);
+            let schedule = match asked.interval_h {
+                None if !asked.as_fleet => ops.get_backup_schedule(&by, &tenant).await,
+                interval => ops.set_backup_schedule(&by, &tenant, interval).await,
+            }?;
+            Ok(output.answer(&Scheduled {
+                tenant: asked.tenant,
+                interval_h: schedule.interval.as_secs_f64() / HOUR_S,
+                own: schedule.own,
             })?)
         }
         Command::Prune => {

@@ -11,6 +11,7 @@ use crate::{
     failure::Failure,
     output::{Answer, Output, table},
     progress::Progress,
+    shutdown,
 };
 
 /// What to measure, and how often.
@@ -40,6 +41,7 @@ pub(crate) struct Arguments {
 
 /// Measures on a private PostgreSQL, which is gone afterwards.
 pub(super) async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
+    let mut stop = shutdown::Signals::listen()?;
     let progress = Progress::start(output);
     let binaries = private::binaries(&arguments.postgres, output, &progress).await?;
     let wanted = Wanted {
@@ -48,7 +50,7 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<(), Fail
         python: arguments.python,
         only: arguments.only,
     };
-    let report = bench::run(binaries, &wanted, |step| progress.step(step)).await?;
+    let report = bench::run(binaries, &wanted, |step| progress.step(step), stop.received()).await?;
     progress.end();
     if let Some(file) = &arguments.write {
         let text = std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;

@@ -1,15 +1,19 @@
 //! `tenantry migrate`: every tenant to the application's newest migration.
 
 mod diff;
+mod durations;
 mod options;
 mod plan;
 mod verify;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use tenantry_ops::{MigrationError, MigrationReport, Ops, Reconciled, Rollout, SiteStatus};
+use tenantry_ops::{MigrationError, MigrationReport, Ops, Rollout, SiteStatus};
 
-use self::options::RolloutOptions;
+use self::{
+    durations::{Silent, TimedMigration},
+    options::RolloutOptions,
+};
 use crate::{
     config::Config,
     connect::{self, authority},
@@ -45,12 +49,15 @@ pub(crate) struct Require {
     migration: i64,
 }
 
-/// What to believe.
+/// What to ask beside the catalog.
 #[derive(Args, Debug)]
 pub(crate) struct Status {
     /// Ask every tenant database and correct the catalog's copy first: after a restore, or work by hand
     #[arg(long)]
     reconcile: bool,
+    /// Ask every tenant database how long each migration took there
+    #[arg(long)]
+    durations: bool,
 }
 
 /// A schema with the application's tables.
@@ -64,6 +71,9 @@ struct Site {
     version: i64,
     pending: Vec<String>,
     error: Option<String>,
+    /// Which migrations it has, and how long each took, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    migrations: Option<Vec<TimedMigration>>,
 }
 
 impl From<SiteStatus> for Site {
@@ -76,6 +86,7 @@ impl From<SiteStatus> for Site {
             version: site.version,
             pending: site.pending,
             error: site.error,
+            migrations: None,
         }
     }
 }
@@ -104,10 +115,14 @@ impl Site {
 
 impl Answer for List<Site> {
     fn text(&self) -> String {
-        table(
+        let mut text = table(
             ["tenant", "server", "version", "lacks", "error"],
             self.items.iter().map(Site::row),
-        )
+        );
+        if self.items.iter().any(|site| site.migrations.is_some()) {
+            text.push_str(&format!("\n\n{}", durations::text(&self.items)));
+        }
+        text
     }
 }
 
@@ -168,7 +183,7 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
     let progress = Progress::start(output);
     progress.step("working out what the migrations become");
     match command {
-        Command::Plan(options) => plan::run(&ops, config, &options, output, &progress).await,
+        Command::Plan(options) => plan::run(&ops, &options, output, &progress).await,
         Command::Apply(options) => run_apply(&ops, &options.rollout()?, output, &progress).await,
         Command::Retry(options) => {
             let mut rollout = options.rollout()?;
@@ -178,40 +193,45 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
         Command::Require(require) => run_require(&ops, require.migration, output, &progress).await,
         Command::Diff(options) => diff::run(&ops, config, &options, output, &progress).await,
         Command::Verify(options) => verify::run(&ops, options, output, &progress).await,
-        Command::Status(status) => run_status(&ops, status.reconcile, output, &progress).await,
+        Command::Status(status) => run_status(&ops, &status, output, &progress).await,
     }
 }
 
-async fn run_status(ops: &Ops, reconcile: bool, output: Output, progress: &Progress) -> Result<(), Failure> {
+async fn run_status(ops: &Ops, status: &Status, output: Output, progress: &Progress) -> Result<(), Failure> {
     let mut silent = Vec::new();
-    if reconcile {
+    if status.reconcile {
         progress.step("asking every tenant database");
-        let answers = ops.reconcile_migrations(&authority()).await?;
-        for answer in answers.iter().filter(|answer| answer.corrected > 0) {
-            let (database, corrected) = (&answer.database, answer.corrected);
-            progress.note(format!(
-                "{database}: the catalog was wrong about {corrected} migrations"
-            ));
+        for answer in ops.reconcile_migrations(&authority()).await? {
+            let (database, corrected) = (answer.database, answer.corrected);
+            if corrected > 0 {
+                progress.note(format!(
+                    "{database}: the catalog was wrong about {corrected} migrations"
+                ));
+            }
+            silent.extend(answer.error.map(|reason| Silent { database, reason }));
         }
-        silent = answers.into_iter().filter(|answer| answer.error.is_some()).collect();
     }
     let sites = ops.migration_status(&authority()).await;
+    let mut items: Vec<Site> = sites?.into_iter().map(Site::from).collect();
+    if status.durations {
+        progress.step("asking every tenant database how long it took");
+        let ledgers = ops.migration_durations(&authority()).await?;
+        let told = durations::tell(&mut items, ledgers);
+        if silent.is_empty() {
+            silent = told;
+        }
+    }
     progress.end();
-    output.answer(&List {
-        items: sites?.into_iter().map(Site::from).collect(),
-    })?;
+    output.answer(&List { items })?;
     match silent.first() {
         None => Ok(()),
         Some(first) => Err(Failure::failed(unanswered(first, silent.len()))),
     }
 }
 
-fn unanswered(first: &Reconciled, count: usize) -> String {
-    let reason = first.error.as_deref().unwrap_or_default();
-    format!(
-        "{count} tenant databases did not answer, `{}` among them: {reason}",
-        first.database
-    )
+fn unanswered(first: &Silent, count: usize) -> String {
+    let Silent { database, reason } = first;
+    format!("{count} tenant databases did not answer, `{database}` among them: {reason}")
 }
 
 async fn run_require(ops: &Ops, version: i64, output: Output, progress: &Progress) -> Result<(), Failure> {

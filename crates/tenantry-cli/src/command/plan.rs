@@ -57,7 +57,7 @@ pub(crate) struct Set {
     /// Jobs: waiting, running, for later and dead
     #[arg(long, value_name = "NUMBER")]
     jobs: Option<NonZeroU32>,
-    /// Bytes of tables and indexes
+    /// Bytes of tables, indexes and files
     #[arg(long, value_name = "BYTES")]
     storage_bytes: Option<NonZeroU64>,
     /// Rows of a table; may be named several times

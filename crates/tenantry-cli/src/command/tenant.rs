@@ -4,6 +4,7 @@ mod copy;
 mod diff;
 mod erasure;
 mod export;
+mod ids;
 mod import;
 mod moves;
 
@@ -18,9 +19,9 @@ use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tenantry_core::{
-    Email, Epoch, Excess, Isolation, PersonName, Plan, PlanLimits, Slug, TenantId, TenantName, TenantState,
+    Email, Epoch, Excess, Isolation, Measure, PersonName, Plan, PlanLimits, Slug, TenantId, TenantName, TenantState,
 };
-use tenantry_ops::{FirstOwner, Ops, Tenant, TenantCursor, TenantFilter, TenantRef, TenantRequest};
+use tenantry_ops::{FirstOwner, IdPlan, Ops, Tenant, TenantCursor, TenantFilter, TenantRef, TenantRequest};
 
 use crate::{
     command::operation,
@@ -179,6 +180,9 @@ struct Shown {
     legal_hold: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<Admin>,
+    /// Of a tenant that was just made of others' rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_ids: Option<IdPlan>,
 }
 
 #[derive(Serialize)]
@@ -229,6 +233,7 @@ impl From<Tenant> for Shown {
             purge_after: tenant.purge_after,
             legal_hold: tenant.legal_hold,
             admin: None,
+            new_ids: None,
         }
     }
 }
@@ -301,6 +306,7 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
     let ops = connect::ops(config).await?;
     let by = authority();
     let changed = matches!(command, Command::Suspend(_) | Command::Delete(_));
+    let mut new_ids = None;
     let tenant = match command {
         Command::Create(create) => return run_create(&ops, create, output).await,
         Command::List(list) => return run_list(&ops, list, output).await,
@@ -311,8 +317,16 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
         Command::Usage(named) => return run_usage(&ops, &named, output).await,
         Command::Export(export) => return export::run(&ops, &export, output).await,
         Command::Diff(diff) => return diff::run(&ops, &diff, output).await,
-        Command::Import(import) => import::run(&ops, import, output).await?,
-        Command::Clone(clone) => copy::run(&ops, clone, output).await?,
+        Command::Import(import) => {
+            let (imported, plan) = import::run(&ops, import, output).await?;
+            new_ids = plan;
+            imported
+        }
+        Command::Clone(clone) => {
+            let (cloned, plan) = copy::run(&ops, clone, output).await?;
+            new_ids = plan;
+            cloned
+        }
         Command::Show(named) => ops.get_tenant(&by, &named.tenant()).await?,
         Command::Hold(hold) => ops.hold_tenant(&by, &hold.named.tenant(), &hold.reason).await?,
         Command::Release(named) => ops.release_tenant(&by, &named.tenant()).await?,
@@ -324,7 +338,9 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
         }
     };
     let (id, slug, refused) = (tenant.id, tenant.slug.clone(), tenant.state);
-    output.answer(&Shown::from(tenant))?;
+    let mut shown = Shown::from(tenant);
+    shown.new_ids = new_ids;
+    output.answer(&shown)?;
     match refused {
         TenantState::Suspended | TenantState::Deleted if changed => fence_is_closed(&ops, id, &slug).await,
         _ => Ok(()),
@@ -420,6 +436,7 @@ struct Size {
     isolation: Isolation,
     rows: i64,
     bytes: i64,
+    files_bytes: Option<i64>,
     bytes_estimated: bool,
     complete: bool,
     tables: Vec<SizeOfTable>,
@@ -440,6 +457,9 @@ impl Answer for Size {
             ("rows", format!("about {}", self.rows)),
             ("bytes", format!("{about}{}", self.bytes)),
         ];
+        if let Some(bytes) = self.files_bytes.filter(|bytes| *bytes > 0) {
+            shown.push(("files", bytes.to_string()));
+        }
         if !self.complete {
             shown.push(("not counted", "tables without statistics: run `analyze`".to_owned()));
         }
@@ -464,6 +484,7 @@ async fn run_size(ops: &Ops, named: &Named, output: Output) -> Result<(), Failur
         isolation: size.isolation,
         rows: size.rows,
         bytes: size.bytes,
+        files_bytes: size.files_bytes,
         bytes_estimated: size.bytes_estimated,
         complete: size.complete,
         tables: tables.collect(),
@@ -477,6 +498,7 @@ struct Used {
     limits: PlanLimits,
     exceeded: Vec<Excess>,
     members: i64,
+    measures: Vec<Measure>,
     days: Vec<UsedOnDay>,
 }
 
@@ -493,7 +515,7 @@ struct UsedOnDay {
 
 impl Answer for Used {
     fn text(&self) -> String {
-        let mut shown = vec![("plan", self.plan.to_string()), ("members", self.members.to_string())];
+        let mut shown = vec![("plan", self.plan.to_string())];
         for excess in &self.exceeded {
             shown.push((
                 "reached",
@@ -511,7 +533,18 @@ impl Answer for Used {
             ]
         });
         let days = table(["day", "requests", "limited", "failed", "busy s", "bytes"], rows);
-        format!("{}\n\n{days}", fields(shown))
+        let said = |figure: Option<u64>, otherwise: &str| {
+            figure.map_or_else(|| otherwise.to_owned(), |figure| figure.to_string())
+        };
+        let measures = self.measures.iter().map(|measure| {
+            [
+                measure.name.clone(),
+                said(measure.used, "?"),
+                said(measure.limit, "none"),
+            ]
+        });
+        let measures = table(["has", "used", "limit"], measures);
+        format!("{}\n\n{measures}\n\n{days}", fields(shown))
     }
 }
 
@@ -533,6 +566,7 @@ async fn run_usage(ops: &Ops, named: &Named, output: Output) -> Result<(), Failu
         limits: usage.limits,
         exceeded: usage.excess,
         members: usage.members,
+        measures: usage.measures,
         days: days.collect(),
     })?)
 }

@@ -53,6 +53,7 @@ impl Spans {
         let dropped = Arc::<AtomicU64>::default();
         let address = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
         tokio::spawn(send(address, waiting, dropped.clone()));
+        tenantry::axum::TraceContext::begin_sampled();
         Self { queue, dropped }
     }
 }

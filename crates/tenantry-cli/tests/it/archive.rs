@@ -71,6 +71,26 @@ async fn a_tenant_goes_into_a_file_and_comes_back_and_is_cloned_and_compared() {
     );
     let same = installation.json(&["tenant", "diff", "acme", "acme-two"]);
     assert_eq!((&same["same"], &same["tables"][0]["same"]), (&true.into(), &2.into()));
+    let renewed = installation.json(&["tenant", "import", file, "--slug", "renewed", "--new-ids"]);
+    assert_eq!(renewed["new_ids"]["renewed"], serde_json::json!(["notes.id"]));
+    let apart = installation.run(&["tenant", "diff", "acme", "renewed", "--json"]);
+    let apart: Value = serde_json::from_str(&apart.stdout).unwrap();
+    assert_eq!(
+        (&apart["tables"][0]["only_in_a"], &apart["tables"][0]["only_in_b"]),
+        (&2.into(), &2.into())
+    );
+    let wrong = [
+        "tenant",
+        "clone",
+        "acme",
+        "--slug",
+        "wrong",
+        "--new-ids",
+        "--also-new",
+        "notes.title",
+    ];
+    let wrong = installation.run(&wrong);
+    assert!(wrong.fails(1).contains("notes.title is text"), "{wrong:?}");
     let taken = installation.run(&["tenant", "import", file]);
     assert!(taken.fails(1).contains("slug"), "{taken:?}");
     let broken = folder.path().join("broken");
@@ -149,4 +169,76 @@ async fn a_tenant_is_backed_up_drilled_and_restored() {
     let same = installation.json(&["tenant", "diff", "acme", "acme-before"]);
     assert_eq!(same["same"], true);
     assert_eq!(with(&["backup", "prune"])["removed"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_backup_schedule_is_shown_and_set() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "acme"]);
+    let schedule = |arguments: &[&str]| {
+        let shown =
+            installation.json(&[&["backup", "schedule", "acme", "--backup-interval-h", "24"], arguments].concat());
+        (shown["interval_h"].as_f64().unwrap(), shown["own"].as_bool().unwrap())
+    };
+    assert_eq!(schedule(&[]), (24.0, false));
+    assert_eq!(schedule(&["--interval-h", "0.5"]), (0.5, true));
+    assert_eq!(schedule(&[]), (0.5, true));
+    let text = installation.run(&["backup", "schedule", "acme"]).stdout;
+    assert_eq!(text.trim(), "acme is backed up every 0.5 h (its own interval)");
+    assert_eq!(schedule(&["--interval-h", "0"]), (0.0, true));
+    assert_eq!(schedule(&["--as-fleet"]), (24.0, false));
+    let seconds = installation.run(&["backup", "schedule", "acme", "--interval-h", "0.001"]);
+    assert!(seconds.fails(1).contains("30 seconds to 10 years"), "{seconds:?}");
+    installation
+        .run(&["backup", "schedule", "acme", "--interval-h", "-1"])
+        .fails(2);
+    installation.run(&["backup", "schedule", "nobody"]).fails(1);
+}
+
+/// As an operator sets it up: the place in an option, what opens it in the environment.
+#[cfg(feature = "s3")]
+#[tokio::test(flavor = "multi_thread")]
+async fn backups_stand_in_a_bucket_that_the_environment_opens() {
+    let (installation, s3) = tokio::join!(Installation::with_server(), tenantry_testing::s3());
+    let place = s3.place("backups");
+    let run = |settings: Vec<(&'static str, String)>, arguments: &[&str]| {
+        let mut command = installation.command(&[arguments, &["--backups", place.as_str(), "--json"]].concat());
+        // Nothing of who runs the tests.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"AWS_") {
+                command.env_remove(name);
+            }
+        }
+        let output = command.envs(settings).output().unwrap();
+        let said = if output.status.success() {
+            output.stdout
+        } else {
+            output.stderr
+        };
+        (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+    };
+    let acme = installation.json(&["tenant", "create", "acme"]);
+    note(&acme, "kept").await;
+    let (code, made) = run(s3.settings(), &["backup", "create", "acme"]);
+    assert_eq!(code, 0, "{made}");
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let object = format!(
+        "backups/b/{}/{}",
+        acme["id"].as_str().unwrap(),
+        made["id"].as_str().unwrap()
+    );
+    assert_eq!(s3.objects(), std::collections::BTreeSet::from([object]));
+    let (code, drilled) = run(s3.settings(), &["backup", "drill", "acme"]);
+    assert_eq!(code, 0, "{drilled}");
+
+    let (code, refused) = run(s3.settings_of_a_stranger(), &["backup", "create", "acme"]);
+    assert_eq!(code, 1, "{refused}");
+    assert!(
+        refused.contains("s3://tenantry") && refused.contains("AWS_SECRET_ACCESS_KEY"),
+        "{refused}"
+    );
+    // Before anything is sent.
+    let (code, plain) = run(vec![("AWS_ENDPOINT", s3.endpoint())], &["backup", "create", "acme"]);
+    assert_eq!(code, 2, "{plain}");
+    assert!(plain.contains("AWS_ALLOW_HTTP=true"), "{plain}");
 }

@@ -39,6 +39,8 @@ const COMMANDS: &[&[&str]] = &[
         "other",
     ],
     &["backup", "drill", "acme"],
+    &["backup", "schedule", "acme"],
+    &["backup", "schedule", "acme", "--interval-h", "6"],
     &["backup", "prune"],
     &["member", "list", "acme"],
     &["member", "add", "acme", "a@example.com", "--role", "member"],

@@ -32,7 +32,7 @@ impl Installation {
         installation
     }
 
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let installation = Self::empty().await;
         installation
             .folder
@@ -494,6 +494,18 @@ async fn a_migration_reaches_every_tenant_and_one_that_fails_is_told() {
         "{status}"
     );
 
+    // How long it took is told where it is asked for; what a home was made with took no time of its own.
+    assert!(status["items"][0]["migrations"].is_null(), "{status}");
+    let timed = installation.json(&["migrate", "status", "--durations"]);
+    for site in timed["items"].as_array().unwrap() {
+        let migrations = site["migrations"].as_array().unwrap();
+        let names: Vec<_> = migrations.iter().map(|of| of["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["0001_notes.sql", "0002_body.sql"], "{timed}");
+        assert!(migrations[1]["duration_ms"].as_i64().is_none_or(|ms| ms > 0), "{timed}");
+        assert!(migrations[1]["applied_at"].is_string(), "{timed}");
+    }
+    as_if_it_took_long(&installation, "0002_body.sql").await;
+
     // Something stands in one tenant's way only.
     let schema = installation.json(&["tenant", "show", "a-schema"])["placement"].clone();
     let client = cluster().await.connect(schema["database"].as_str().unwrap()).await;
@@ -531,6 +543,26 @@ async fn a_migration_reaches_every_tenant_and_one_that_fails_is_told() {
             .iter()
             .all(|site| site["version"] == 3 && site["error"].is_null()),
         "{status}"
+    );
+}
+
+/// As if it had taken more than a second in every schema.
+async fn as_if_it_took_long(installation: &Installation, name: &str) {
+    let catalog = installation.catalog().await;
+    let databases = catalog
+        .query("select name from tenantry_catalog.tenant_database", &[])
+        .await
+        .unwrap();
+    for row in databases {
+        let client = cluster().await.connect(row.get(0)).await;
+        let longer = "update tenantry_private.migration set duration_ms = 1234 where name = $1";
+        client.execute(longer, &[&name]).await.unwrap();
+    }
+    let run = installation.run(&["migrate", "status", "--durations"]);
+    let mut lines = run.stdout.lines();
+    assert!(
+        lines.any(|line| line.contains(name) && line.contains("1234 ms")),
+        "{run:?}"
     );
 }
 
@@ -938,6 +970,13 @@ async fn plans_are_set_listed_and_removed_and_usage_is_shown() {
         (&1.into(), &2.into()),
         "{usage}"
     );
+    // What the plan does not limit is shown too.
+    let measures = usage["measures"].as_array().unwrap();
+    let of = |name: &str| measures.iter().find(|measure| measure["name"] == name).unwrap();
+    assert_eq!((&of("jobs")["used"], &of("jobs")["limit"]), (&0.into(), &Value::Null));
+    assert!(of("storage_bytes")["used"].is_u64(), "{usage}");
+    let shown = installation.run(&["tenant", "usage", "acme"]).stdout;
+    assert!(shown.contains("storage_bytes") && shown.contains("none"), "{shown}");
     installation.json(&["member", "add", "acme", "bob@a.example", "--role", "member"]);
     let third = installation.run(&["member", "add", "acme", "cy@a.example", "--role", "member"]);
     assert!(third.fails(1).contains("gives 2 members"), "{third:?}");

@@ -291,5 +291,10 @@ async fn a_collector_gets_the_span_of_each_request() {
     }
     let nanoseconds = |name: &str| span[name].as_str().unwrap().parse::<u64>().unwrap();
     assert!(nanoseconds("endTimeUnixNano") > nanoseconds("startTimeUnixNano"));
+    // A trace that begins here goes on as one that is recorded.
+    let request = api.request(Method::GET, "/v1/tenants", operator["key"].as_str().unwrap());
+    let answer = request.send().await.unwrap();
+    let told = answer.headers()["traceresponse"].to_str().unwrap().to_owned();
+    assert!(told.ends_with("-01"), "{told}");
     assert_eq!(serve.terminate(), 0);
 }

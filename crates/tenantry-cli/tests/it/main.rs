@@ -18,6 +18,7 @@ mod beside;
 mod completions;
 mod configuration;
 mod dev;
+mod doctor;
 mod fleet;
 mod init;
 mod job;

@@ -96,6 +96,67 @@ fn readiness_is_asked_without_any_tool() {
 }
 
 #[test]
+fn the_service_can_write_where_the_guide_puts_files_and_backups() {
+    let read = |file: &str| std::fs::read_to_string(packaging().join(file)).unwrap();
+    let unit = read("tenantry.service");
+    assert!(unit.lines().any(|line| line == "ProtectSystem=strict"));
+    // What makes `/var/lib/tenantry`, and the only hole in the line above.
+    assert!(unit.lines().any(|line| line == "StateDirectory=tenantry"), "{unit}");
+    let guide = read("../docs/operations/install.md");
+    let folders: Vec<&str> = guide
+        .lines()
+        .map(str::trim)
+        .filter_map(|line| {
+            line.strip_prefix("files = \"")
+                .or_else(|| line.strip_prefix("backups = \""))
+        })
+        .collect();
+    assert_eq!(folders.len(), 2, "{folders:?}");
+    assert!(
+        folders.iter().all(|folder| folder.starts_with("/var/lib/tenantry/")),
+        "{folders:?}"
+    );
+}
+
+/// What `systemd-analyze verify` says against a unit, or nothing where it is not there to say it.
+fn verified(folder: &Folder, unit: &str) -> Option<String> {
+    let path = folder.write("tenantry.service", unit);
+    let mut verify = Command::new("systemd-analyze");
+    let verified = verify.args(["verify", "--man=no"]).arg(path).output().ok()?;
+    // It ends well where it ignores a line, and names other units of the machine too.
+    let said = String::from_utf8_lossy(&verified.stderr);
+    let ours: Vec<_> = said.lines().filter(|line| line.contains("tenantry.service")).collect();
+    Some(ours.join("\n"))
+}
+
+#[test]
+fn systemd_understands_every_line_of_the_unit() {
+    let folder = Folder::new();
+    let unit = std::fs::read_to_string(packaging().join("tenantry.service")).unwrap();
+    // It looks for the program that is started, which is installed nowhere here.
+    let ours = folder.command();
+    let program = ours.get_program().to_str().unwrap();
+    let unit = unit.replace("/usr/local/bin/tenantry", program);
+    assert!(unit.contains(&format!("ExecStart={program} serve")), "{unit}");
+    let Some(said) = verified(&folder, &unit) else {
+        eprintln!("SKIPPED: packaging/tenantry.service was not verified, there is no `systemd-analyze` here");
+        return;
+    };
+    assert_eq!(said, "", "packaging/tenantry.service");
+    // Else it would say nothing of anything.
+    let spoilt = unit.replace("ProtectSystem=", "ProtectSytem=");
+    let said = verified(&folder, &spoilt).unwrap();
+    assert!(said.contains("ProtectSytem"), "{said}");
+}
+
+#[test]
+fn the_packaged_redis_evicts_nothing() {
+    // A deletion's mark that is evicted makes an old value stay: docs/cache.md.
+    let compose = std::fs::read_to_string(packaging().join("compose.yaml")).unwrap();
+    assert!(compose.contains("--maxmemory-policy, noeviction]"), "{compose}");
+}
+
+#[test]
 fn compose_accepts_its_file() {
     let compose = |arguments: &[&str]| Command::new("docker").arg("compose").args(arguments).output();
     if !compose(&["version"]).is_ok_and(|version| version.status.success()) {

@@ -1,5 +1,7 @@
 //! Several `serve` on one catalog, under load, while one after the other is killed.
 
+mod beside;
+
 use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader},
@@ -162,6 +164,9 @@ async fn no_request_fails_but_on_the_killed_processs_connections() {
     let token = installation.run(&["token", "access", "ann@acme.example"]);
     assert_eq!(token.code, 0, "{token:?}");
     let token = Arc::new(token.stdout.trim().to_owned());
+    let operator = installation.json(&["token", "create", "test"]);
+    let operator_key = operator["key"].as_str().unwrap().to_owned();
+    let tenant = created["id"].as_str().unwrap().parse().unwrap();
 
     let processes: Arc<Vec<Process>> = Arc::new((0..PROCESSES).map(|_| Process::start(&installation)).collect());
     let (seen, stop) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)));
@@ -176,6 +181,18 @@ async fn no_request_fails_but_on_the_killed_processs_connections() {
             ))
         })
         .collect();
+    let creating = tokio::spawn(beside::create_tenants(
+        operator_key,
+        Arc::clone(&processes),
+        Arc::clone(&seen),
+        Arc::clone(&stop),
+    ));
+    let jobs = tokio::spawn(beside::work_on_jobs(
+        installation.catalog_url(),
+        tenant,
+        Arc::clone(&seen),
+        Arc::clone(&stop),
+    ));
     let begun = Instant::now();
     for kill in 0..KILLS {
         tokio::time::sleep(Duration::from_millis(700)).await;
@@ -186,6 +203,8 @@ async fn no_request_fails_but_on_the_killed_processs_connections() {
     for client in clients {
         client.await.unwrap();
     }
+    jobs.await.unwrap();
+    let tenants = creating.await.unwrap();
 
     assert_eq!(
         *seen.wrong.lock().unwrap(),
@@ -222,5 +241,30 @@ async fn no_request_fails_but_on_the_killed_processs_connections() {
         distinct.is_subset(&allowed),
         "nobody made {:?}",
         distinct.difference(&allowed)
+    );
+    each_operation_ran_once(&installation, tenants).await;
+}
+
+/// Every tenant that was answered for is there, whole, and made by one operation, and no operation is left over.
+async fn each_operation_ran_once(installation: &Installation, mut tenants: BTreeSet<String>) {
+    assert!(!tenants.is_empty(), "no tenant was created");
+    tenants.insert("acme".to_owned());
+    let listed = installation.json(&["tenant", "list"]);
+    let items = listed["items"].as_array().unwrap();
+    let there: BTreeSet<String> = items
+        .iter()
+        .map(|item| item["slug"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(there, tenants);
+    assert!(items.iter().all(|item| item["state"] == "active"), "{listed}");
+    let sql = "select count(*), count(*) filter (where state = 'done'), count(distinct tenant)
+               from tenantry_catalog.operation where kind = 'provision'";
+    let row = installation.catalog().await.query_one(sql, &[]).await.unwrap();
+    let counts: (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+    let all = i64::try_from(tenants.len()).unwrap();
+    assert_eq!(
+        counts,
+        (all, all, all),
+        "operations, those that are done, and their tenants"
     );
 }

@@ -32,7 +32,7 @@ pub(super) async fn export(site: &Site<'_>, rounds: u32, progress: &dyn Fn(&str)
     for round in 0..rounds {
         progress(&format!("moves: exporting, round {} of {rounds}", round + 1));
         if let Some(psql) = &psql {
-            let file = site.folder.join("plain.copy");
+            let file = site.folder.path().join("plain.copy");
             let copy = format!(
                 "copy (select {COLUMNS} from {TABLE} where tenant_id = '{}') to stdout",
                 site.large.as_uuid()
@@ -41,7 +41,7 @@ pub(super) async fn export(site: &Site<'_>, rounds: u32, progress: &dyn Fn(&str)
             bytes.0 = std::fs::metadata(&file)?.len();
             std::fs::remove_file(&file)?;
         }
-        let file = site.folder.join("large.tenantry");
+        let file = site.folder.path().join("large.tenantry");
         let exported = Exported::run(site, &file).await?;
         ours.push(exported.took.as_secs_f64());
         memory_mb.push(exported.memory_kb as f64 / 1024.0);
@@ -94,7 +94,7 @@ impl Exported {
         let process = Command::new(std::env::current_exe()?)
             .args(["tenant", "export", &site.large.to_string(), "--to"])
             .arg(file)
-            .current_dir(&site.folder)
+            .current_dir(site.folder.path())
             .env("TENANTRY_CATALOG_URL", &site.world.catalog_url)
             .env("TENANTRY_MASTER_KEY", "07".repeat(32))
             .env("TENANTRY_LOG", "warn")

@@ -107,6 +107,7 @@ async fn carry_out(ops: &Ops, order: &Order) -> Result<Operation> {
         to: order.to.isolation,
         server: Some(order.to.server.to_owned()),
         force: false,
+        wait: false,
         soak: None,
     };
     let begun = ops

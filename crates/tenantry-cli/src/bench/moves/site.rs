@@ -1,7 +1,5 @@
 //! Where it happens: two servers with fsync on, a large tenant among neighbours in shared tables of the first one.
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result, ensure};
 use secrecy::SecretString;
 use tenantry::TenantId;
@@ -9,10 +7,12 @@ use tenantry_core::Isolation;
 use tenantry_ops::{BackupStore, Ops, ServerRequest, TenantRequest};
 use tenantry_postgres::{Cluster, ClusterOptions};
 use tenantry_wire::{Connection, Endpoint, Options};
-use uuid::Uuid;
 
 use super::{
-    super::world::{self, World, authority},
+    super::{
+        folder::Folder,
+        world::{self, World, authority},
+    },
     Sizes,
     mover::{Home, Mover},
 };
@@ -39,8 +39,8 @@ pub(super) struct Site<'a> {
     pub(super) mover: Mover,
     pub(super) large: TenantId,
     pub(super) neighbours: Vec<TenantId>,
-    /// For what lines write; gone at the end.
-    pub(super) folder: PathBuf,
+    /// For what lines write, and the servers: after those.
+    pub(super) folder: Folder,
 }
 
 /// Where the large tenant is at home.
@@ -56,27 +56,15 @@ pub(super) const AWAY: Home = Home {
 
 impl<'a> Site<'a> {
     pub(super) async fn start(world: &'a World, sizes: Sizes) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("tenantry-bench-moves-{}", Uuid::now_v7().simple()));
-        match Self::start_in(world, sizes, folder.clone()).await {
-            Ok(site) => Ok(site),
-            Err(error) => {
-                // The servers have stopped: they are dropped. Why it failed is what counts.
-                let _ = std::fs::remove_dir_all(&folder);
-                Err(error)
-            }
-        }
-    }
-
-    async fn start_in(world: &'a World, sizes: Sizes, folder: PathBuf) -> Result<Self> {
-        std::fs::create_dir_all(&folder)?;
-        let backups = BackupStore::in_folder(&folder.join("backups"))?;
+        let folder = Folder::make("tenantry-bench-moves")?;
+        let backups = BackupStore::in_folder(&folder.path().join("backups"))?;
         let ops = world::ops_of(world, |fleet| {
             fleet.move_online_rows = sizes.online_rows;
             fleet.backups = Some(backups);
         });
         let (one, two) = tokio::try_join!(
-            place(world, &ops, &folder, AT_HOME.server),
-            place(world, &ops, &folder, AWAY.server)
+            place(world, &ops, folder.path(), AT_HOME.server),
+            place(world, &ops, folder.path(), AWAY.server)
         )?;
         let mover = Mover::start(world.catalog_url.clone(), ops.identity().clone(), ops.fleet().clone()).await?;
         let mut neighbours = Vec::new();
@@ -102,8 +90,7 @@ impl<'a> Site<'a> {
     pub(super) async fn end(self) -> Result<()> {
         drop((self.mover, self.ops));
         self.one.cluster.stop().await?;
-        self.two.cluster.stop().await?;
-        std::fs::remove_dir_all(&self.folder).with_context(|| format!("can't remove {}", self.folder.display()))
+        Ok(self.two.cluster.stop().await?)
     }
 
     /// Another tenant in shared tables of the first server.

@@ -1,4 +1,4 @@
-//! `tenantry migrate diff`: a new migration from a desired schema.
+//! `tenantry migrate diff`: new migrations from a desired schema.
 
 use std::path::PathBuf;
 
@@ -22,22 +22,33 @@ pub(crate) struct Options {
     /// The desired schema, as for a single customer: all of its `create` statements
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
-    /// What the migration is called after its number
+    /// What the migrations are called after their number
     #[arg(long, default_value = "diff", value_name = "NAME")]
     name: String,
-    /// Show it and write no file
+    /// Show them and write no file
     #[arg(long)]
     dry_run: bool,
 }
 
 #[derive(Serialize)]
 struct Report {
-    /// The file that was written.
+    /// The first file that was written.
     file: Option<PathBuf>,
+    /// All files in their order.
+    files: Vec<File>,
+    /// All of them as one text.
     sql: String,
     statements: Vec<Statement>,
     /// What differs still, although nothing of it was refused.
     remaining: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct File {
+    name: String,
+    /// Where it was written.
+    path: Option<PathBuf>,
+    sql: String,
 }
 
 #[derive(Serialize)]
@@ -46,18 +57,22 @@ struct Statement {
     sql: Vec<String>,
     /// Why it is left to you.
     refused: Option<String>,
+    /// What is to be known before it runs.
+    note: Option<String>,
 }
 
 impl Report {
-    fn new(diffed: &DiffedMigration, file: Option<PathBuf>) -> Self {
+    fn new(diffed: &DiffedMigration, files: Vec<File>) -> Self {
         let statements = diffed.statements.iter().map(|statement| Statement {
             object: statement.object.clone(),
             sql: statement.sql.clone(),
             refused: statement.refused.clone(),
+            note: statement.note.clone(),
         });
         Self {
-            file,
-            sql: diffed.text.clone(),
+            file: files.first().and_then(|file| file.path.clone()),
+            files,
+            sql: diffed.text(),
             statements: statements.collect(),
             remaining: diffed.remaining.clone(),
         }
@@ -69,9 +84,11 @@ impl Answer for Report {
         if self.statements.is_empty() {
             return "the migrations make this schema already".to_owned();
         }
-        match &self.file {
-            Some(file) => format!("{}\nwritten to {}", self.sql, file.display()),
-            None => self.sql.clone(),
+        let paths = self.files.iter().filter_map(|file| file.path.as_ref());
+        let paths: Vec<_> = paths.map(|path| path.display().to_string()).collect();
+        match paths.as_slice() {
+            [] => self.sql.clone(),
+            paths => format!("{}\nwritten to {}", self.sql, paths.join(", ")),
         }
     }
 }
@@ -94,19 +111,20 @@ pub(super) async fn run(
     let diffed = ops.diff_migrations(&authority(), &desired, &options.name).await;
     progress.end();
     let diffed = diffed?;
-    let folder = config
-        .migrations
-        .as_ref()
-        .filter(|_| !options.dry_run && !diffed.is_empty());
-    let file = match folder {
-        Some(folder) => {
-            let file = folder.join(&diffed.name);
-            std::fs::write(&file, &diffed.text)?;
-            Some(file)
+    let folder = config.migrations.as_ref().filter(|_| !options.dry_run);
+    let mut files = Vec::new();
+    for file in &diffed.files {
+        let path = folder.map(|folder| folder.join(&file.name));
+        if let Some(path) = &path {
+            std::fs::write(path, &file.text)?;
         }
-        None => None,
-    };
-    output.answer(&Report::new(&diffed, file))?;
+        files.push(File {
+            name: file.name.clone(),
+            path,
+            sql: file.text.clone(),
+        });
+    }
+    output.answer(&Report::new(&diffed, files))?;
     if diffed.is_whole() {
         return Ok(());
     }
@@ -116,7 +134,7 @@ pub(super) async fn run(
         .filter(|statement| statement.refused.is_some())
         .count();
     Err(Failure::failed(format!(
-        "{} of {} changes are left to you: the file has them as comments, with the reason",
+        "{} of {} changes are left to you: the files have them as comments, with the reason",
         left + diffed.remaining.len(),
         diffed.statements.len() + diffed.remaining.len()
     )))

@@ -3,16 +3,14 @@
 use clap::Args;
 use serde::Serialize;
 use tenantry_engine::{
-    isolate::{Act, Derived, Grantee, Version},
-    migrate::{self, LintFinding as Finding},
+    isolate::{Act, Derived, Grantee, Note, Version},
+    migrate::LintFinding as Finding,
     structure::Rehearsed,
 };
 use tenantry_ops::{MigrationError, Ops, Rehearsal, SiteStatus};
 
 use super::Site;
 use crate::{
-    application,
-    config::Config,
     connect::authority,
     failure::Failure,
     output::{Answer, Output, table},
@@ -79,13 +77,19 @@ impl Planned {
     }
 }
 
-impl PlannedVersion {
-    fn new(version: &Version, sql: bool) -> Self {
-        let notes = version.notes.iter().map(|note| PlannedNote {
+impl From<&Note> for PlannedNote {
+    fn from(note: &Note) -> Self {
+        Self {
             line: note.line,
             object: note.object.clone(),
             text: note.text.clone(),
-        });
+        }
+    }
+}
+
+impl PlannedVersion {
+    fn new(version: &Version, sql: bool) -> Self {
+        let notes = version.notes.iter().map(PlannedNote::from);
         let steps = version.steps.iter().map(|step| PlannedStep {
             line: step.line,
             sql: text_of(&step.act),
@@ -177,6 +181,7 @@ struct PlannedFile {
     name: String,
     /// It holds rows, and was not run.
     data: bool,
+    notes: Vec<PlannedNote>,
     locks: Vec<PlannedLock>,
     rewrites: Vec<String>,
     scans: Vec<String>,
@@ -212,6 +217,7 @@ impl From<Rehearsed> for PlannedFile {
         Self {
             name: file.name,
             data: file.data,
+            notes: file.notes.iter().map(PlannedNote::from).collect(),
             locks: locks.collect(),
             rewrites: file.rewrites,
             scans: file.scans,
@@ -230,6 +236,10 @@ impl PlannedRehearsal {
         };
         for file in &self.files {
             text.push_str(&file.text());
+            // What the fleet's become stands above.
+            for note in file.notes.iter().filter(|_| file.is_a_tenants_own()) {
+                text.push_str(&format!("\n    line {}: {}: {}", note.line, note.object, note.text));
+            }
         }
         if let Some(error) = &self.error {
             text.push_str(&format!("\n  it fails: {error}"));
@@ -239,10 +249,15 @@ impl PlannedRehearsal {
 }
 
 impl PlannedFile {
+    /// The fleet's files stand in no folder.
+    fn is_a_tenants_own(&self) -> bool {
+        self.name.contains('/')
+    }
+
     fn text(&self) -> String {
         let mut text = format!("\n  {}", self.name);
         if self.data {
-            text.push_str("\n    holds rows: how long it takes depends on them");
+            text.push_str("\n    was not run: it holds rows, and how long it takes depends on them");
         }
         for lock in &self.locks {
             let waits = lock
@@ -295,30 +310,18 @@ impl From<Finding> for LintFinding {
     }
 }
 
-pub(super) async fn run(
-    ops: &Ops,
-    config: &Config,
-    options: &Plan,
-    output: Output,
-    progress: &Progress,
-) -> Result<(), Failure> {
+pub(super) async fn run(ops: &Ops, options: &Plan, output: Output, progress: &Progress) -> Result<(), Failure> {
     let derived = ops.derive_migrations().await?.ok_or(MigrationError::NoMigrations)?;
     let sites = ops.migration_status(&authority()).await?;
-    let pending: Vec<String> = sites.iter().flat_map(|site| site.pending.iter().cloned()).collect();
+    let lint = options.lint.then(|| ops.lint_pending(&sites));
     progress.step("running what is pending on a copy");
     let done = |done, total| progress.step(format!("running what is pending on copies: {done} of {total}"));
     let rehearsals = ops.rehearse_migrations(&authority(), &done).await?;
     progress.end();
     let failed = rehearsals.iter().find_map(|rehearsal| rehearsal.error.clone());
     let mut planned = Planned::new(&derived, sites, rehearsals, options.sql);
-    let mut found = 0;
-    if options.lint {
-        let files = application::migrations(config)?;
-        let files = files.as_slice().iter().filter(|file| pending.contains(&file.name));
-        let findings: Vec<_> = files.flat_map(migrate::lint).map(LintFinding::from).collect();
-        found = findings.len();
-        planned.lint = Some(findings);
-    }
+    let found = lint.as_ref().map_or(0, Vec::len);
+    planned.lint = lint.map(|findings| findings.into_iter().map(LintFinding::from).collect());
     output.answer(&planned)?;
     match failed {
         Some(error) => Err(Failure::failed(format!("a pending migration fails on a copy: {error}"))),

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use tenantry_core::{Isolation, Slug, TenantName};
-use tenantry_ops::{CloneRequest, Masks, Ops, Tenant, TenantRef};
+use tenantry_ops::{CloneRequest, IdPlan, Masks, Ops, RowIds, Tenant, TenantRef};
 
+use super::ids;
 use crate::{connect::authority, failure::Failure, output::Output, progress::Progress};
 
 /// The tenant to clone.
@@ -30,9 +31,11 @@ pub(crate) struct Clone {
     /// "email", "name" or { fixed = "…" }
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
+    #[command(flatten)]
+    ids: ids::NewIds,
 }
 
-pub(super) async fn run(ops: &Ops, clone: Clone, output: Output) -> Result<Tenant, Failure> {
+pub(super) async fn run(ops: &Ops, clone: Clone, output: Output) -> Result<(Tenant, Option<IdPlan>), Failure> {
     let mut request = CloneRequest::new(clone.slug);
     request.name = clone.name;
     request.isolation = clone.isolation;
@@ -40,13 +43,20 @@ pub(super) async fn run(ops: &Ops, clone: Clone, output: Output) -> Result<Tenan
     if let Some(file) = &clone.mask {
         request.masks = masks(file)?;
     }
+    request.ids = clone.ids.wanted();
+    let tenant = TenantRef::parse(&clone.tenant);
+    let plan = match request.ids {
+        RowIds::Kept => None,
+        _ => ops.plan_clone_ids(&authority(), &tenant, &request).await?,
+    };
+    if let Some(plan) = &plan {
+        ids::tell(plan);
+    }
     let progress = Progress::start(output);
     progress.step(format!("cloning {} as {}", clone.tenant, request.slug));
-    let cloned = ops
-        .clone_tenant(&authority(), &TenantRef::parse(&clone.tenant), &request)
-        .await;
+    let cloned = ops.clone_tenant(&authority(), &tenant, &request).await;
     progress.end();
-    Ok(cloned?)
+    Ok((cloned?, plan))
 }
 
 fn masks(file: &Path) -> Result<Masks, Failure> {

@@ -69,6 +69,16 @@ impl Answer for Shown {
             format!("{} to {}", time(shown.begun_at), time(shown.ended_at)),
         ));
         head.push(("asked by", shown.asked_by.clone()));
+        if let Some(removed) = &shown.removed {
+            let history = removed.history.map_or_else(
+                || "history that nobody counted".to_owned(),
+                |entries| format!("{entries} entries of history"),
+            );
+            head.push((
+                "dropped",
+                format!("{} jobs, {} schedules, {history}", removed.jobs, removed.schedules),
+            ));
+        }
         let rows = shown.places.iter().flat_map(|place| {
             let name = format!("{} {}", place.kind, place.name);
             let looked: Vec<String> = place

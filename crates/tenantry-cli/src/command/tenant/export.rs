@@ -66,6 +66,14 @@ impl Answer for Written {
             let left = format!("{} jobs, {} schedules", self.left_out.jobs, self.left_out.schedules);
             shown.push(("left out", left));
         }
+        match self.left_out.history {
+            Some(0) => {}
+            Some(entries) => shown.push(("left out", format!("{entries} entries of the rows' history"))),
+            None => shown.push((
+                "left out",
+                "the rows' history, which this administrator may not count".to_owned(),
+            )),
+        }
         for list in &self.left_out.lists_of_files {
             shown.push(("left out", format!("the bytes of the files that {list} names")));
         }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use tenantry_core::{Isolation, Plan, Slug, TenantName};
-use tenantry_ops::{ImportRequest, Ops, Signer, Tenant};
+use tenantry_ops::{IdPlan, ImportRequest, Ops, RowIds, Signer, Tenant};
 
+use super::ids;
 use crate::{connect::authority, failure::Failure, output::Output, progress::Progress};
 
 /// The archive to import.
@@ -37,12 +38,14 @@ pub(crate) struct Import {
     /// Give it the id that it had, if nobody has it here
     #[arg(long)]
     same_id: bool,
+    #[command(flatten)]
+    ids: ids::NewIds,
     /// Trust this signer too: the public key that `tenant export` printed where the archive was made
     #[arg(long, value_name = "KEY")]
     signed_by: Vec<Signer>,
 }
 
-pub(super) async fn run(ops: &Ops, import: Import, output: Output) -> Result<Tenant, Failure> {
+pub(super) async fn run(ops: &Ops, import: Import, output: Output) -> Result<(Tenant, Option<IdPlan>), Failure> {
     let mut request = ImportRequest::new(import.file);
     request.slug = import.slug;
     request.name = import.name;
@@ -51,10 +54,18 @@ pub(super) async fn run(ops: &Ops, import: Import, output: Output) -> Result<Ten
     request.region = import.region;
     request.plan = import.plan;
     request.same_id = import.same_id;
+    request.ids = import.ids.wanted();
     request.signed_by = import.signed_by;
+    let plan = match request.ids {
+        RowIds::Kept => None,
+        _ => ops.plan_import_ids(&authority(), &request).await?,
+    };
+    if let Some(plan) = &plan {
+        ids::tell(plan);
+    }
     let progress = Progress::start(output);
     progress.step(format!("importing {}", request.path.display()));
     let imported = ops.import_tenant(&authority(), &request).await;
     progress.end();
-    Ok(imported?)
+    Ok((imported?, plan))
 }

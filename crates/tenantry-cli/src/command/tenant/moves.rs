@@ -32,6 +32,9 @@ pub(crate) struct Move {
     /// End transactions that do not end in time, instead of trying again later
     #[arg(long)]
     force: bool,
+    /// Move it also where it waits while many rows are copied (`--dry-run` says why)
+    #[arg(long)]
+    wait: bool,
     /// Keep the old home in step for so long (30m, 12h, 7d), so that the tenant can be taken back with `operation rollback`
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     soak: Option<Duration>,
@@ -62,6 +65,7 @@ struct Plan {
     complete: bool,
     obstacles: Vec<InTheWay>,
     held_because: Option<String>,
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -103,6 +107,7 @@ impl From<MovePlan> for Plan {
             complete: plan.complete,
             obstacles: plan.obstacles.into_iter().map(in_the_way).collect(),
             held_because: plan.held_because,
+            notes: plan.notes,
         }
     }
 }
@@ -120,13 +125,17 @@ impl Answer for Plan {
             None => "the tenant works while its rows are copied".to_owned(),
             Some(why) => format!("the tenant waits while its rows are copied: {why}"),
         };
-        let shown = fields([
+        let mut shown = fields([
             ("from", self.from.text()),
             ("to", self.to.text()),
             ("rows", format!("{least}{}", self.rows)),
             ("bytes", format!("{least}{}", self.bytes)),
             ("meanwhile", meanwhile),
         ]);
+        for note in &self.notes {
+            shown.push_str("\n\nNote: ");
+            shown.push_str(note);
+        }
         if self.obstacles.is_empty() {
             return format!("{shown}\n\nNothing is in the way.");
         }
@@ -171,6 +180,7 @@ pub(super) async fn run(ops: &Ops, wish: Move, output: Output) -> Result<(), Fai
         to: wish.to,
         server: wish.server,
         force: wish.force,
+        wait: wish.wait,
         soak: wish.soak,
     };
     if wish.dry_run {
