@@ -16,6 +16,14 @@ pub(crate) fn run() -> Result<()> {
     let mut gone = Vec::new();
     for list in LISTS {
         let text = std::fs::read_to_string(root.join(list)).with_context(|| format!("{list} can't be read"))?;
+        for (number, line) in text.lines().enumerate() {
+            if line.matches('`').count() % 2 == 1 {
+                gone.push(format!(
+                    "{list}:{}: a code mark is open, which hides the names behind it",
+                    number + 1
+                ));
+            }
+        }
         for name in named_tests(&text) {
             if !exists(&root, &name)? {
                 gone.push(format!("{list}: {name}"));
@@ -25,15 +33,18 @@ pub(crate) fn run() -> Result<()> {
     if gone.is_empty() {
         return Ok(());
     }
-    bail!("these lists name tests that do not exist:\n{}", gone.join("\n"))
+    bail!(
+        "these lists name tests that do not exist, or hide them:\n{}",
+        gone.join("\n")
+    )
 }
 
 /// Names of the form `crate::module::test` in code marks.
 fn named_tests(text: &str) -> BTreeSet<String> {
-    text.split('`')
-        .skip(1)
-        .step_by(2)
-        .filter(|code| code.split("::").count() == 3 && !code.contains([' ', '\n', '<']))
+    // Line by line: a code mark that is left open would turn all that follows inside out.
+    text.lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .filter(|code| code.split("::").count() == 3 && !code.contains([' ', '<']))
         .map(str::to_owned)
         .collect()
 }
@@ -104,6 +115,8 @@ mod tests {
     fn a_name_that_is_gone_is_found() {
         let named = named_tests("| S1 | x | `tenantry-engine::seal::no_such_test`, `tenantry dev` |");
         assert_eq!(named.len(), 1);
+        let behind_an_open_mark = named_tests("| `S1 |\n| S2 | `tenantry-engine::seal::no_such_test` |");
+        assert_eq!(behind_an_open_mark.len(), 1);
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         assert!(!exists(&root, "tenantry-engine::seal::no_such_test").expect("reads"));
         assert!(exists(&root, "tenantry-engine::adopt_schema::a_missing_schema_is_refused").expect("reads"));

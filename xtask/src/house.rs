@@ -40,6 +40,11 @@ const HOUSE: &[Room] = &[
         must_not_see: IO,
     },
     Room {
+        name: "tenantry-bucket",
+        may_import: &[],
+        must_not_see: &["axum", "http"],
+    },
+    Room {
         name: "tenantry-wire",
         may_import: &["tenantry-core"],
         must_not_see: &["axum", "http", "tokio-postgres"],
@@ -62,6 +67,7 @@ const HOUSE: &[Room] = &[
     Room {
         name: "tenantry-ops",
         may_import: &[
+            "tenantry-bucket",
             "tenantry-core",
             "tenantry-catalog",
             "tenantry-engine",
@@ -73,7 +79,13 @@ const HOUSE: &[Room] = &[
     },
     Room {
         name: "tenantry",
-        may_import: &["tenantry-core", "tenantry-catalog", "tenantry-pool", "tenantry-wire"],
+        may_import: &[
+            "tenantry-bucket",
+            "tenantry-core",
+            "tenantry-catalog",
+            "tenantry-pool",
+            "tenantry-wire",
+        ],
         must_not_see: &[],
     },
     Room {

@@ -7,8 +7,8 @@ use crate::cargo::{cargo, finish};
 /// Passed on to `tenantry bench`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Measure only these: `noisy`, `million`, `schemas`, `skew`.
-    #[arg(long, value_delimiter = ',', default_values_t = ["noisy", "million", "schemas", "skew"].map(str::to_owned))]
+    /// Measure only these: `noisy`, `million`, `schemas`, `skew`, `servers`.
+    #[arg(long, value_delimiter = ',', default_values_t = ["noisy", "million", "schemas", "skew", "servers"].map(str::to_owned))]
     only: Vec<String>,
     /// Write the table into docs/scale.md.
     #[arg(long)]

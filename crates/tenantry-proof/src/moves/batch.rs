@@ -297,7 +297,7 @@ impl Member {
         drop(client);
         let levels = match batch.fault {
             Fault::Stale => Level::ALL.to_vec(),
-            _ => vec![Level::ALL[(batch.number % 3) as usize]],
+            _ => vec![batch.level],
         };
         for level in levels {
             let held = Held::start(located.clone(), self.history.clone(), session(), level.name());

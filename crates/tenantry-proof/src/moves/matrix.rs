@@ -201,7 +201,8 @@ impl Batch {
         Self {
             number,
             fault,
-            level: Level::ALL[(number % 3) as usize],
+            // Of the turn as well: the number of faults may be a multiple of three, and each fault would meet one level only.
+            level: Level::ALL[((number + turn) % 3) as usize],
             runs,
             seed: rng.next(),
         }
@@ -323,6 +324,16 @@ mod tests {
         assert_eq!(steps.len(), Fault::ALL.len() * MoveStep::STRAIGHT.len(), "{steps:?}");
         // Nine pairs between servers, six within one.
         assert_eq!(ways.len(), 15);
+    }
+
+    #[test]
+    fn each_fault_is_met_at_each_isolation_level() {
+        let mut met = BTreeSet::new();
+        for number in 0..3 * Fault::ALL.len() as u64 {
+            let batch = Batch::of(1, number, &Fault::ALL);
+            met.insert((batch.fault, batch.level.name()));
+        }
+        assert_eq!(met.len(), Fault::ALL.len() * Level::ALL.len(), "{met:?}");
     }
 
     #[test]

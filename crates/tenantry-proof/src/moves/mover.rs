@@ -44,6 +44,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         to: options.to,
         server: Some(options.server.clone()),
         force: false,
+        wait: false,
         soak: None,
     };
     let tenant = TenantRef::Slug(options.tenant.clone());

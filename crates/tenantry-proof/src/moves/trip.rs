@@ -231,6 +231,7 @@ async fn trip(site: &Site, number: u64, tables: &[Table], online: bool) -> Resul
             to: isolation,
             server: Some(server.name().to_owned()),
             force: false,
+            wait: false,
             soak: None,
         };
         let begun = ops.move_tenant(&operator(), &tenant.into(), &request, None).await?;
