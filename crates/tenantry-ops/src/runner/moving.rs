@@ -8,6 +8,7 @@ mod carry;
 mod certified;
 mod close;
 mod compare;
+mod held;
 mod homes;
 mod online;
 mod prepare;
@@ -15,8 +16,6 @@ mod remove;
 mod soak;
 mod steered;
 mod switch;
-
-use std::time::Instant;
 
 use chrono::Utc;
 use futures_util::FutureExt as _;
@@ -34,6 +33,7 @@ use tenantry_engine::transfer::{
 };
 
 use self::{
+    held::Held,
     homes::{Hands, Home},
     soak::Soaked,
 };
@@ -63,6 +63,8 @@ pub(super) struct Moving<'a> {
     progress: Mutex<Map<String, Value>>,
     /// On the way back, what the rest of it says.
     outer: Map<String, Value>,
+    /// What the tenant waits for, once its home is closed.
+    held: Mutex<Held>,
 }
 
 /// Where an operation's progress keeps what concerns the way back.
@@ -89,15 +91,15 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
     if epoch == Some(input.reversed().to.epoch) {
         return settle_back(ops, journal, None).boxed().await;
     }
-    let closed = match standing_at(epoch, &input)? {
+    let held = match standing_at(epoch, &input)? {
         Standing::Source => Some(cross(ops, journal, Direction::There).boxed().await?),
         Standing::Target => None,
     };
-    settle(ops, journal, closed).boxed().await
+    settle(ops, journal, held).boxed().await
 }
 
-/// From one home to the other, up to the switch. Tells when the first one was closed.
-async fn cross(ops: &Ops, journal: &Journal, direction: Direction) -> Result<Instant, Failure> {
+/// From one home to the other, up to the switch. Tells since when the first one was closed.
+async fn cross(ops: &Ops, journal: &Journal, direction: Direction) -> Result<Held, Failure> {
     let mut moving = Moving::new(ops, journal, direction).await?;
     moving.let_in_after_another().boxed().await?;
     let crossed = tokio::select! {
@@ -108,33 +110,33 @@ async fn cross(ops: &Ops, journal: &Journal, direction: Direction) -> Result<Ins
         crossed = moving.towards_switch().boxed() => Ok(crossed),
     };
     match crossed {
-        Ok(Ok(closed)) => Ok(closed),
+        Ok(Ok(held)) => Ok(held),
         Ok(Err(failure)) => Err(moving.reopened_after(failure).await),
         Err(wish) => Err(moving.stop(wish).await),
     }
 }
 
 /// What comes after the switch.
-async fn settle(ops: &Ops, journal: &Journal, closed: Option<Instant>) -> Result<(), Failure> {
+async fn settle(ops: &Ops, journal: &Journal, held: Option<Held>) -> Result<(), Failure> {
     let moving = Moving::new(ops, journal, Direction::There).await?;
     if moving.recorded.is_none_or(|recorded| recorded < MoveStep::Soak) {
         moving.open().await?;
-        moving.certify(closed).boxed().await?;
+        moving.certify(held).boxed().await?;
     }
     match moving.soak().boxed().await? {
         Soaked::Over => moving.remove_source().boxed().await,
         Soaked::Back => match cross(ops, journal, Direction::Back).boxed().await {
-            Ok(closed) => settle_back(ops, journal, Some(closed)).boxed().await,
+            Ok(held) => settle_back(ops, journal, Some(held)).boxed().await,
             Err(failure) => Err(moving.stays(failure).await),
         },
     }
 }
 
 /// What comes after the switch back.
-async fn settle_back(ops: &Ops, journal: &Journal, closed: Option<Instant>) -> Result<(), Failure> {
+async fn settle_back(ops: &Ops, journal: &Journal, held: Option<Held>) -> Result<(), Failure> {
     let moving = Moving::new(ops, journal, Direction::Back).await?;
     moving.open().await?;
-    moving.certify(closed).boxed().await?;
+    moving.certify(held).boxed().await?;
     moving.remove_source().boxed().await
 }
 
@@ -226,6 +228,7 @@ impl<'a> Moving<'a> {
             recorded: MoveStep::of(&now.step),
             progress: Mutex::new(progress.cloned().unwrap_or_default()),
             outer: now.progress.as_object().cloned().unwrap_or_default(),
+            held: Mutex::new(Held::begin()),
             direction,
             input,
             source,
@@ -287,8 +290,8 @@ impl<'a> Moving<'a> {
         self.progress.lock().get(key)?.as_str().map(str::to_owned)
     }
 
-    /// Tells when the home that the tenant leaves was closed.
-    async fn towards_switch(&mut self) -> Result<Instant, Failure> {
+    /// Tells since when the home that the tenant leaves was closed, and what was done since.
+    async fn towards_switch(&mut self) -> Result<Held, Failure> {
         if self.direction == Direction::There && self.recorded.is_none_or(|recorded| recorded <= MoveStep::Preflight) {
             self.begin(MoveStep::Preflight).await?;
             self.preflight().await?;
@@ -334,7 +337,7 @@ impl<'a> Moving<'a> {
         }
         self.end(MoveStep::Compare).await?;
         self.tell(json!({ "closed_at": Utc::now() })).await?;
-        let closed = Instant::now();
+        *self.held.lock() = Held::begin();
         let has_little_to_do = applier.as_ref().is_some_and(|applier| applier.touched().is_some());
         let over = self.cut_over(&hands, applier.as_mut(), history.as_ref()).boxed();
         match has_little_to_do {
@@ -351,7 +354,7 @@ impl<'a> Moving<'a> {
                 })??;
             }
         }
-        Ok(closed)
+        Ok(self.held.lock().clone())
     }
 
     /// Opens the home that an earlier try may have left closed: what comes before the next cut-over can take as long as there are rows.
@@ -376,6 +379,7 @@ impl<'a> Moving<'a> {
         self.begin(MoveStep::Close).await?;
         self.close_source(hands).await?;
         self.end(MoveStep::Close).await?;
+        self.held_for("close");
         self.begin(MoveStep::Copy).await?;
         self.copy(hands, applier.as_deref_mut(), history).boxed().await?;
         self.end(MoveStep::Copy).await?;
@@ -383,9 +387,17 @@ impl<'a> Moving<'a> {
         let touched = applier.as_deref().and_then(Applier::touched);
         self.verify(hands, touched).boxed().await?;
         self.end(MoveStep::Verify).await?;
+        self.held_for("compare");
         self.journal.arrive(self.named(MoveStep::Switch).as_str()).await?;
         self.switch(hands).await?;
-        self.end(MoveStep::Switch).await
+        self.end(MoveStep::Switch).await?;
+        self.held_for("switch");
+        Ok(())
+    }
+
+    /// What the tenant has waited for since the part before.
+    fn held_for(&self, part: &'static str) {
+        self.held.lock().was_for(part);
     }
 
     async fn preflight(&self) -> Result<(), Failure> {

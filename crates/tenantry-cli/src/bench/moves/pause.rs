@@ -28,6 +28,8 @@ const HELD: Duration = Duration::from_millis(50);
 struct Pause {
     longest: Duration,
     certified: Duration,
+    /// What the tenant waited for, by the move's progress: milliseconds of each part.
+    held_for: Vec<(String, u64)>,
     whole: Duration,
     writes: usize,
     held: usize,
@@ -104,6 +106,10 @@ fn finding(name: &'static str, what: String, figure_ms: f64, target_ms: f64, fou
         sum(|pause| pause.begun_again),
         failed.len(),
     );
+    if let Some(pause) = found.iter().max_by_key(|pause| pause.certified) {
+        let parts: Vec<_> = pause.held_for.iter().map(|(part, ms)| format!("{part} {ms}")).collect();
+        detail += &format!("; ms of the longest by its certificate: {}", parts.join(", "));
+    }
     if let Some(why) = failed.first() {
         detail += &format!(": {why}");
     }
@@ -153,14 +159,23 @@ async fn one(site: &Site<'_>, tenant: TenantId, to: Home, writes: &Writes) -> Re
     writes.check(&calls).await?;
     let held_ms = operation.progress["certificate"]["certificate"]["held_ms"].as_u64();
     let held_ms = held_ms.context("the move does not say how long its tenant waited")?;
-    Ok((
-        Pause::of(&calls, begun, ended, Duration::from_millis(held_ms)),
-        operation,
-    ))
+    let parts = operation.progress["held_for_ms"].as_object();
+    let held_for = parts.into_iter().flatten();
+    let held_for = held_for
+        .map(|(part, ms)| (part.clone(), ms.as_u64().unwrap_or_default()))
+        .collect();
+    let held = Duration::from_millis(held_ms);
+    Ok((Pause::of(&calls, begun, ended, held, held_for), operation))
 }
 
 impl Pause {
-    fn of(calls: &[Call], begun: Instant, ended: Instant, certified: Duration) -> Self {
+    fn of(
+        calls: &[Call],
+        begun: Instant,
+        ended: Instant,
+        certified: Duration,
+        held_for: Vec<(String, u64)>,
+    ) -> Self {
         let during: Vec<_> = calls.iter().filter(|call| call.is_within(begun, ended)).collect();
         let begun_again = |call: &&Call| matches!(call.answer, Answer::Served { begun_again } if begun_again > 0);
         let failed = |call: &Call| match &call.answer {
@@ -170,6 +185,7 @@ impl Pause {
         Self {
             longest: during.iter().map(|call| call.took).max().unwrap_or_default(),
             certified,
+            held_for,
             whole: ended - begun,
             writes: calls.len(),
             held: during.iter().filter(|call| call.took > HELD).count(),

@@ -50,20 +50,28 @@ impl Moving<'_> {
         let tenant = self.input.from.tenant;
         let (from, to) = (self.source.end(source), self.target.end(target));
         let verified = if self.input.within_a_database() {
-            Some(transfer::copy_within(from, to, tenant, tell).await?)
+            let verified = transfer::copy_within(from, to, tenant, tell).await?;
+            self.held_for("rows");
+            Some(verified)
         } else {
             match applier {
                 Some(applier) => self.bring_last(hands, applier).await?,
                 None => drop(transfer::copy(from, to, tenant, None, tell).await?),
             }
+            self.held_for("rows");
             transfer::carry_jobs(source, target, tenant).await?;
+            self.held_for("jobs");
             transfer::carry_history(source, target, tenant, history).await?;
+            self.held_for("history");
             None
         };
         let schemas = (&*self.input.from.schema, &*self.input.to.schema);
         transfer::carry_ledger((source, schemas.0), (target, schemas.1), tenant).await?;
+        self.held_for("ledger");
         sequences(self, source, target).await?;
+        self.held_for("sequences");
         self.begin_way_back(hands).await?;
+        self.held_for("way_back");
         Ok(verified)
     }
 

@@ -1,23 +1,21 @@
 //! What the move proves, written down and signed once the tenant is served again.
 
-use std::time::Instant;
-
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tenantry_catalog::server;
 use tenantry_core::Placement;
 use tenantry_engine::transfer::stream::Direction;
 
-use super::{Failure, Moving, moves};
+use super::{Failure, Held, Moving, moves};
 use crate::{
     Authority,
     audit::{self, Act},
 };
 
 impl Moving<'_> {
-    /// Notes how long the tenant waited, and signs what was proved. `closed` is when its old home was closed, where this process did it;
+    /// Notes how long the tenant waited and for what, and signs what was proved. `held` is that of the process which closed the old home;
     /// otherwise the time that was recorded then counts.
-    pub(super) async fn certify(&self, closed: Option<Instant>) -> Result<(), Failure> {
+    pub(super) async fn certify(&self, held: Option<Held>) -> Result<(), Failure> {
         if self.progress.lock().contains_key("certificate") {
             return Ok(());
         }
@@ -25,8 +23,12 @@ impl Moving<'_> {
         let closed_at = self
             .told("closed_at")
             .and_then(|text| text.parse::<DateTime<Utc>>().ok());
-        let held_ms = match (closed, closed_at) {
-            (Some(closed), _) => Some(closed.elapsed().as_millis() as u64),
+        let held = held.map(|mut held| {
+            held.was_for("open");
+            held
+        });
+        let held_ms = match (&held, closed_at) {
+            (Some(held), _) => Some(held.so_far().as_millis() as u64),
             (None, Some(closed_at)) => (opened_at - closed_at).num_milliseconds().try_into().ok(),
             (None, None) => None,
         };
@@ -49,7 +51,9 @@ impl Moving<'_> {
             "closed_at": told("closed_at"), "opened_at": opened_at, "held_ms": held_ms,
         });
         let certificate = moves::certify(self.ops, certificate);
-        let progress = self.with_news(&json!({ "held_ms": held_ms, "certificate": certificate }));
+        let progress = self.with_news(&json!({
+            "held_ms": held_ms, "held_for_ms": held.as_ref().map(Held::shown), "certificate": certificate,
+        }));
         let mut client = self.ops.catalog().client().await?;
         let transaction = client.transaction().await?;
         self.journal.hold(&transaction).await?;

@@ -164,6 +164,11 @@ async fn a_tenant_writes_while_it_moves_and_every_row_arrives_once() {
             figure("held_ms") > 0 && figure("copied_ms") > 0,
             "{to}: both are measured"
         );
+        let parts = ended.progress["held_for_ms"].as_object().unwrap();
+        let parts: Vec<_> = ["close", "rows", "jobs", "history", "sequences", "compare", "switch", "open"]
+            .map(|part| parts[part].as_u64().unwrap())
+            .into();
+        assert!(parts.iter().sum::<u64>() <= figure("held_ms"), "{to}: {parts:?}");
         assert_eq!(ended.progress["held_because"], serde_json::Value::Null);
         assert!(figure("compared_ms") > 0, "{to}: it was compared while it wrote");
         assert!(figure("compared_again") > 0, "{to}: and what it wrote since, again");
