@@ -52,7 +52,7 @@ pub enum Replayed {
 pub async fn prepare_replay(client: &Client) -> Result<(), ApplyError> {
     // Planned under the path that it is executed under: another one would have it planned again.
     let text = format!(
-        "begin; {PATH}; prepare {NOTE} (text, int, text, text, text, text) as \
+        "begin; {PATH}; prepare {NOTE} (text, int8, text, text, text, text) as \
          insert into tenantry_private.migration (schema, version, name, checksum, engine_version, duration_ms) \
          values ($1, $2, $3, $4, $5, {TOOK_MS} + {IS_EXPECTED}); commit",
         IS_EXPECTED = is_expected("$6", "$1")

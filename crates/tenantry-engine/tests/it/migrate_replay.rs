@@ -65,6 +65,20 @@ async fn two_versions_go_in_one_message_and_are_as_if_applied() {
     );
 }
 
+/// Many number their files by the time, for which four bytes are too few.
+#[tokio::test]
+async fn a_file_that_is_numbered_by_its_time_goes_in_one_message_too() {
+    let world = World::new().await;
+    let all = of(&[ONE, ("20260115093000_two.sql", TWO.1)]).await;
+    world.migrate(&[ONE]).await;
+    assert_eq!(replayed(&world, &all, 1).await, Replayed::Applied);
+    assert_eq!(
+        world.all(LEDGER).await,
+        "1 0001_one.sql,20260115093000 20260115093000_two.sql"
+    );
+    assert!(settle(&world.admin, "app", 20_260_115_093_000).await.unwrap());
+}
+
 #[tokio::test]
 async fn settling_tells_whether_a_version_is_there() {
     let world = World::new().await;
