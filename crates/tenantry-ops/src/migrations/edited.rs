@@ -1,9 +1,8 @@
 //! How a file that was edited after it had been applied differs from what was applied.
 
 use similar::TextDiff;
-use tenantry_catalog::{CatalogError, app_text};
-use tenantry_core::TenantDatabaseId;
-use tenantry_engine::migrate::Files;
+use tenantry_catalog::{CatalogError, app_text, placement::Site};
+use tenantry_engine::migrate::{self, File, Files};
 
 use crate::Ops;
 
@@ -13,34 +12,45 @@ const LINES_MAX: usize = 60;
 const AROUND: usize = 2;
 
 impl Ops {
-    /// Keeps the texts of the configured files for whoever edits one.
+    /// Keeps the texts of the configured files, those of single tenants too, for whoever edits one.
     pub(crate) async fn keep_texts(&self, files: &Files) -> Result<(), CatalogError> {
-        let texts = files.as_slice().iter().map(|file| (&*file.checksum, &*file.text));
+        let own: Vec<Files> = files.overlay_slugs().filter_map(|slug| files.overlay(slug)).collect();
+        let all = std::iter::once(files).chain(&own).flat_map(Files::as_slice);
+        let texts: Vec<_> = all.map(|file| (&*file.checksum, &*file.text)).collect();
         let client = self.catalog().client().await?;
-        app_text::keep(&client, &texts.collect::<Vec<_>>()).await
+        app_text::keep(&client, &texts).await
     }
 
-    /// The difference of the first file that the schema had otherwise, as `diff -u` writes it; `None` where there is none, or nobody kept how it
-    /// was.
-    pub(super) async fn edited_difference(
-        &self,
-        database: TenantDatabaseId,
-        schema: &str,
-    ) -> Result<Option<String>, CatalogError> {
+    /// The difference of the first file that the schema had otherwise, the fleet's before the tenant's own, as `diff -u` writes it; `None` where
+    /// there is none, or nobody kept how it was.
+    pub(super) async fn edited_difference(&self, site: &Site) -> Result<Option<String>, CatalogError> {
         let Some(files) = &self.fleet().migrations else {
             return Ok(None);
         };
         let client = self.catalog().client().await?;
-        let applied = app_text::list_applied(&client, database, schema).await?;
-        let edited = applied.iter().find_map(|(version, checksum, text)| {
-            let file = files.as_slice().iter().find(|file| file.version == *version)?;
-            (file.checksum != *checksum).then_some((file, text.as_deref()))
-        });
-        Ok(match edited {
-            Some((file, Some(was))) => Some(difference(&file.name, was, &file.text)),
-            _ => None,
-        })
+        let applied = app_text::list_applied(&client, site.database.id, &site.schema).await?;
+        if let Some((file, was)) = first_edited(files, &applied) {
+            return Ok(was.map(|was| difference(&file.name, was, &file.text)));
+        }
+        let Some(own) = site.slug.as_ref().and_then(|slug| files.overlay(slug)) else {
+            return Ok(None);
+        };
+        let ledger = migrate::overlay_name(&site.schema);
+        let applied = app_text::list_applied(&client, site.database.id, &ledger).await?;
+        let edited = first_edited(&own, &applied);
+        Ok(edited.and_then(|(file, was)| Some(difference(&file.name, was?, &file.text))))
     }
+}
+
+/// The first of these files that was applied with another text, and that text where it was kept.
+fn first_edited<'a>(
+    files: &'a Files,
+    applied: &'a [(i64, String, Option<String>)],
+) -> Option<(&'a File, Option<&'a str>)> {
+    applied.iter().find_map(|(version, checksum, text)| {
+        let file = files.as_slice().iter().find(|file| file.version == *version)?;
+        (file.checksum != *checksum).then_some((file, text.as_deref()))
+    })
 }
 
 fn difference(name: &str, was: &str, is: &str) -> String {

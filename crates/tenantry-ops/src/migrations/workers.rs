@@ -357,7 +357,7 @@ impl<'a> Workers<'a> {
         let site = &state.site;
         let is_edited = failure.has_code(EDITED);
         let mut message = failure.message();
-        if is_edited && let Some(difference) = self.ops.edited_difference(site.database.id, &site.schema).await? {
+        if is_edited && let Some(difference) = self.ops.edited_difference(site).await? {
             message.push('\n');
             message.push_str(&difference);
         }

@@ -103,6 +103,8 @@ async fn one_tenant_is_customised_and_stays_so_across_the_fleets_migrations() {
         assert_eq!(report.failed.len(), 1, "{report:?}");
         let error = report.failed[0].error.as_ref().unwrap();
         assert!(error.contains("tenants/special/0001_fax.sql"), "{error}");
+        let has = |start: &str, end: &str| error.lines().any(|line| line.starts_with(start) && line.contains(end));
+        assert!(has("-alter", "fax text") && has("+alter", "fax int"), "{error}");
     }
 }
 
