@@ -225,6 +225,7 @@ pub(crate) fn of_migration(error: MigrationError) -> Problem {
         MigrationError::Field(field) => Problem::field(Code::InvalidField, field.field, field.reason.clone()),
         MigrationError::Rollout(refused) => match refused {
             RolloutError::NoSuchSite(_) => Problem::field(Code::InvalidReference, "tenants", refused.to_string()),
+            RolloutError::NoSuchCanary(_) => Problem::field(Code::InvalidReference, "canaries", refused.to_string()),
             RolloutError::Waves(_) => Problem::field(Code::InvalidField, "waves", refused.to_string()),
             _ => Problem::new(Code::InvalidField, sentence(refused)),
         },

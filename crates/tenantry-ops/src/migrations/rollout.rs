@@ -147,6 +147,11 @@ pub enum RolloutError {
         "no tenant `{0}` has a schema or a database of its own: tenants in shared tables are migrated together, as the last wave"
     )]
     NoSuchSite(String),
+    /// The same of one that is to go first.
+    #[error(
+        "no tenant `{0}` has a schema or a database of its own, so it can't go first: tenants in shared tables are migrated together, as the last wave"
+    )]
+    NoSuchCanary(String),
     /// Waves have to grow.
     #[error("the waves {0:?} don't grow from 1 to 100 percent")]
     Waves(Vec<u8>),
@@ -233,10 +238,12 @@ fn check(all: &[SiteState], rollout: &Rollout) -> Result<(), RolloutError> {
     if rollout.per_server == 0 || rollout.connections_max == 0 {
         return Err(RolloutError::NoConnection);
     }
-    for name in rollout.only.iter().chain(&rollout.canaries) {
-        if !all.iter().any(|state| slug(state) == Some(name)) {
-            return Err(RolloutError::NoSuchSite(name.clone()));
-        }
+    let is_nobody = |name: &&String| !all.iter().any(|state| slug(state) == Some(name.as_str()));
+    if let Some(nobody) = rollout.only.iter().find(is_nobody) {
+        return Err(RolloutError::NoSuchSite(nobody.clone()));
+    }
+    if let Some(nobody) = rollout.canaries.iter().find(is_nobody) {
+        return Err(RolloutError::NoSuchCanary(nobody.clone()));
     }
     Ok(())
 }
@@ -387,10 +394,15 @@ mod tests {
     fn what_makes_no_sense_is_refused() {
         let refused = |rollout: Rollout| waves(fleet(), |_| true, &rollout).unwrap_err();
         let unknown = refused(Rollout {
-            canaries: vec!["nobody".to_owned()],
+            only: vec!["t1".to_owned(), "nobody".to_owned()],
             ..Rollout::default()
         });
         assert_eq!(unknown, RolloutError::NoSuchSite("nobody".to_owned()));
+        let unknown = refused(Rollout {
+            canaries: vec!["nobody".to_owned()],
+            ..Rollout::default()
+        });
+        assert_eq!(unknown, RolloutError::NoSuchCanary("nobody".to_owned()));
         for waves in [vec![50, 10], vec![0], vec![101], vec![5, 5]] {
             let error = refused(Rollout {
                 waves: waves.clone(),

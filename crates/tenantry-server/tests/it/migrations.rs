@@ -50,6 +50,7 @@ async fn a_rollout_that_can_not_be_is_refused_by_its_field() {
             "/pause_seconds",
         ),
         (json!({ "tenants": ["nobody"] }), 422, "invalid-reference", "/tenants"),
+        (json!({ "canaries": ["nobody"] }), 422, "invalid-reference", "/canaries"),
         (json!({ "force": true }), 422, "unknown-field", "/force"),
     ] {
         let refused = app.operator.post("/v1/migrations", body).await;
