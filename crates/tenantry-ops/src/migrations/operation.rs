@@ -1,5 +1,7 @@
 //! A roll-out as an operation: asked for by one process, run by any, resumed where one was killed.
 
+use std::num::NonZeroU16;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tenantry_catalog::operation::{self, NewOperation, Operation, OperationKind};
@@ -37,6 +39,12 @@ pub struct RolloutRequest {
     pub pause_seconds: u32,
     /// How many failures are too many: a number or a share, `1%`.
     pub max_failures: Option<String>,
+    /// Connections to one server; the usual number where nothing is said, which an older program understands too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_server: Option<NonZeroU16>,
+    /// The same in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<NonZeroU16>,
 }
 
 /// A comparison that is asked for, as it is stored with its operation.
@@ -91,6 +99,12 @@ impl RolloutRequest {
         }
         if let Some(text) = &self.max_failures {
             rollout.budget = text.parse().map_err(|error| field("max_failures", error))?;
+        }
+        if let Some(connections) = self.per_server {
+            rollout.per_server = connections.get().into();
+        }
+        if let Some(connections) = self.connections {
+            rollout.connections_max = connections.get().into();
         }
         Ok(rollout)
     }
@@ -310,4 +324,49 @@ fn difference_of(difference: &SiteDifference) -> Value {
         "state": state,
         "reason": reason,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FailureBudget;
+
+    #[test]
+    fn a_request_says_all_that_the_command_line_can_say() {
+        let request: RolloutRequest = serde_json::from_value(json!({
+            "tenants": ["a", "b"],
+            "only_failed": true,
+            "canaries": ["a"],
+            "wave_of": ["plan=free"],
+            "waves": [5, 25],
+            "pause_seconds": 600,
+            "max_failures": "1%",
+            "per_server": 3,
+            "connections": 5,
+        }))
+        .unwrap();
+        let expected = Rollout {
+            only: vec!["a".to_owned(), "b".to_owned()],
+            only_failed: true,
+            canaries: vec!["a".to_owned()],
+            labels: vec!["plan=free".parse().unwrap()],
+            waves: vec![5, 25],
+            pause: std::time::Duration::from_secs(600),
+            budget: FailureBudget::Percent(1.0),
+            per_server: 3,
+            connections_max: 5,
+        };
+        assert_eq!(request.rollout(), Ok(expected));
+        assert_eq!(RolloutRequest::default().rollout(), Ok(Rollout::default()));
+    }
+
+    /// While a deployment goes on, a process with the release before may run it.
+    #[test]
+    fn what_is_left_out_is_not_written_down() {
+        let written = serde_json::to_value(RolloutRequest::default()).unwrap();
+        assert!(
+            written.get("per_server").is_none() && written.get("connections").is_none(),
+            "{written}"
+        );
+    }
 }

@@ -29,6 +29,12 @@ pub(crate) struct NewRolloutSchema {
     pause_seconds: Option<u32>,
     /// Stop when more fail: a number, or a share like `1%`.
     max_failures: Option<String>,
+    /// Connections to one server; 2 where it is left out.
+    #[schema(minimum = 1)]
+    per_server: Option<u16>,
+    /// Connections in all; 16 where it is left out.
+    #[schema(minimum = 1)]
+    connections: Option<u16>,
 }
 
 /// What is read of [`NewRolloutSchema`].
@@ -47,6 +53,8 @@ impl FromFields for NewRolloutBody {
             waves: fields.optional("waves").unwrap_or_default(),
             pause_seconds: fields.optional("pause_seconds").unwrap_or_default(),
             max_failures: fields.text("max_failures"),
+            per_server: fields.optional("per_server"),
+            connections: fields.optional("connections"),
         };
         if request.pause_seconds > PAUSE_SECONDS_MAX {
             fields.invalid("pause_seconds", format!("at most {PAUSE_SECONDS_MAX} seconds"));

@@ -13,7 +13,7 @@ async fn a_rollout_is_started_and_followed_by_its_operation() {
         .operator
         .post(
             "/v1/migrations",
-            json!({ "canaries": ["schema-ltd"], "max_failures": "1%" }),
+            json!({ "canaries": ["schema-ltd"], "max_failures": "1%", "per_server": 1, "connections": 4 }),
         )
         .await
         .expect(202);
@@ -51,6 +51,8 @@ async fn a_rollout_that_can_not_be_is_refused_by_its_field() {
         ),
         (json!({ "tenants": ["nobody"] }), 422, "invalid-reference", "/tenants"),
         (json!({ "canaries": ["nobody"] }), 422, "invalid-reference", "/canaries"),
+        (json!({ "per_server": 0 }), 422, "invalid-field", "/per_server"),
+        (json!({ "connections": -1 }), 422, "invalid-field", "/connections"),
         (json!({ "force": true }), 422, "unknown-field", "/force"),
     ] {
         let refused = app.operator.post("/v1/migrations", body).await;
