@@ -15,7 +15,7 @@ use super::{
     scratch::{Scratch, SnapshotError, TWIN, line_of},
     snapshot::{Oid, Snapshot},
 };
-use crate::migrate::{self, File, Files, Mode, Refusal, Statement};
+use crate::migrate::{self, File, Files, Mode, Reference, Refusal, Statement};
 
 /// Why migrations could not be isolated.
 #[derive(Debug, thiserror::Error)]
@@ -237,6 +237,7 @@ impl Deriver<'_> {
                 }),
             }
         }
+        self.examine_reference(file);
         let last = statements.last().map_or(1, |statement| statement.line);
         let mut out = Outcome::new(last);
         let reference = &self.reference;
@@ -308,6 +309,23 @@ impl Deriver<'_> {
             only_filled: false,
             act: Act::Sql(statement.text.clone()),
         });
+    }
+
+    /// A misspelt name would leave to each tenant what was to be the same for all.
+    fn examine_reference(&mut self, file: &File) {
+        let Reference::Named(names) = &file.header.reference else {
+            return;
+        };
+        for name in names {
+            if self.now.tables.values().all(|table| table.name != *name) {
+                self.refusals.push(Refusal {
+                    file: file.name.clone(),
+                    line: 1,
+                    reason: format!("`{name}` is declared a reference table, and there is no table of this name"),
+                    mend: "write the name as PostgreSQL keeps it: in lower case, unless it was made in quotes".into(),
+                });
+            }
+        }
     }
 
     /// A file of tenants' data.

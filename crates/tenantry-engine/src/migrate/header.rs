@@ -73,6 +73,16 @@ impl Reference {
             Self::Named(names) => names.iter().any(|name| name == table),
         }
     }
+
+    /// One more declaration of them. Without names all are meant, whatever else is named.
+    fn add(&mut self, names: Vec<String>) {
+        match self {
+            _ if names.is_empty() => *self = Self::All,
+            Self::None => *self = Self::Named(names),
+            Self::Named(known) => known.extend(names),
+            Self::All => {}
+        }
+    }
 }
 
 impl Header {
@@ -151,13 +161,8 @@ impl Header {
             self.lock_timeout = Some(time_of(declaration, time)?);
         } else if let Some(time) = declaration.strip_prefix("statement timeout ") {
             self.statement_timeout = Some(time_of(declaration, time)?);
-        } else if let Some(names) = declaration.strip_prefix("reference") {
-            let names = names_of(names);
-            self.reference = if names.is_empty() {
-                Reference::All
-            } else {
-                Reference::Named(names)
-            };
+        } else if let Some(names) = reference_names(declaration) {
+            self.reference.add(names);
         } else if let Some((names, kept)) = wish_for_history(declaration) {
             self.history
                 .extend(names_of(names).into_iter().map(|table| HistoryOf { table, kept, line }));
@@ -173,6 +178,12 @@ impl Header {
         }
         Ok(())
     }
+}
+
+/// The tables of `reference …`; none where all are meant.
+fn reference_names(declaration: &str) -> Option<Vec<String>> {
+    let names = declaration.strip_prefix("reference")?;
+    (names.is_empty() || names.starts_with(char::is_whitespace)).then(|| names_of(names))
 }
 
 /// The tables of `history …` and `no history …`, and which of the two it is.
@@ -228,6 +239,24 @@ mod tests {
         assert!(header.reference.covers("a") && header.reference.covers("b"));
         assert!(!header.reference.covers("c"));
         assert_eq!(header.mode, Mode::Schema);
+    }
+
+    #[test]
+    fn declarations_of_reference_tables_add_up() {
+        let reference = |text: &str| Header::parse(text).expect("parses").reference;
+        let named = ["a", "b", "c"].map(str::to_owned).into();
+        assert_eq!(
+            reference("-- tenantry: reference a\n-- tenantry: reference b, c\n"),
+            Reference::Named(named)
+        );
+        assert_eq!(
+            reference("-- tenantry: reference\n-- tenantry: reference a\n"),
+            Reference::All
+        );
+        // No table named `s`.
+        let (line, sentence) = Header::parse("-- tenantry: references a\n").unwrap_err();
+        assert_eq!(line, 1);
+        assert!(sentence.contains("references a"), "{sentence}");
     }
 
     #[test]

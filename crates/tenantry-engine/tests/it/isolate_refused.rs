@@ -1,6 +1,6 @@
 //! What is refused is refused with its line, its reason and its mend.
 
-use crate::support::refused;
+use crate::support::{derived, files, refused};
 
 /// The refusal of a text whose only fault stands in line 2.
 async fn in_line_two(sql: &str) -> String {
@@ -74,6 +74,22 @@ async fn data_without_a_declaration_is_refused() {
     }
     let reason = in_line_two("copy a from stdin;").await;
     assert!(reason.contains("no data stream"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_reference_table_that_there_is_not_is_refused() {
+    let countries = "create table countries (code text primary key);";
+    let refusals = refused(&format!("-- tenantry: reference countrys\n{countries}")).await;
+    assert_eq!(refusals.len(), 1, "{refusals:#?}");
+    assert!(refusals[0].reason.contains("`countrys`"), "{refusals:#?}");
+    // A file that fills one may name it.
+    let reference = "-- tenantry: reference countries\n";
+    let (made, filled) = (
+        format!("{reference}{countries}"),
+        format!("{reference}insert into countries values ('at');"),
+    );
+    let both = files(&[("0001_a.sql", made.as_str()), ("0002_b.sql", filled.as_str())]);
+    derived(&both).await.expect("derives");
 }
 
 #[tokio::test]
