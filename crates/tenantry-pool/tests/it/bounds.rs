@@ -1,9 +1,15 @@
 //! Limits of number, time and age.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tenantry_pool::{Error, PoolConfig};
-use tokio::sync::Mutex;
+use tokio::{net::TcpListener, sync::Mutex};
 
 use crate::support::{Fixture, small};
 
@@ -207,6 +213,47 @@ async fn an_unreachable_database_is_an_error_for_all_who_wait_and_heals() {
     fixture.source.home.lock().endpoint = right;
     pools.invalidate_all();
     assert_eq!(fixture.names(&pools, 0).await, ["Ada"]);
+}
+
+/// Connections are opened for those who wait, and not by each of them: a server that comes back is not met by a crowd.
+#[tokio::test]
+async fn however_many_wait_a_few_connections_are_opened_at_the_same_time() {
+    let fixture = Fixture::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    fixture.through(listener.local_addr().unwrap().port());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let says_nothing = tokio::spawn({
+        let asked = asked.clone();
+        async move {
+            let mut held = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                held.push(stream);
+                asked.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    let pools = fixture.pools(PoolConfig {
+        connect_timeout: Duration::from_secs(60),
+        ..small(16)
+    });
+    let calls: Vec<_> = (0..40)
+        .map(|_| {
+            let (pools, caller) = (pools.clone(), fixture.caller(0));
+            tokio::spawn(async move { pools.query(&caller, "select 1", &[]).await.map(|_| ()) })
+        })
+        .collect();
+    let all_wait = async {
+        while asked.load(Ordering::Relaxed) < 4 || pools.status()[0].1.waiting < 40 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), all_wait).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 4);
+    for call in calls {
+        call.abort();
+    }
+    says_nothing.abort();
 }
 
 #[tokio::test]
