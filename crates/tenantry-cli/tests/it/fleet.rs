@@ -515,6 +515,13 @@ async fn a_migration_reaches_every_tenant_and_one_that_fails_is_told() {
         "migrations/0003_labels.sql",
         "create table labels (id uuid primary key);\n",
     );
+    // It goes first, and one failure is one too many.
+    let first = "migrate apply --json --canary a-schema --max-failures 0";
+    let stopped = installation.run(&first.split(' ').collect::<Vec<_>>());
+    assert_eq!(stopped.code, 1, "{stopped:?}");
+    let report: Value = serde_json::from_str(&stopped.stdout).unwrap();
+    let counts = ["applied", "failed"].map(|of| report[of].as_array().unwrap().len());
+    assert_eq!((counts, &report["left"]), ([0, 1], &2.into()), "{report}");
     let failed = installation.run(&["migrate", "apply", "--json"]);
     assert_eq!(failed.code, 1, "{failed:?}");
     let report: Value = serde_json::from_str(&failed.stdout).unwrap();
