@@ -1,5 +1,7 @@
 //! `tenantry migrate verify`: drift, as SQL.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use clap::Args;
 use serde::Serialize;
 use tenantry_engine::structure::Change;
@@ -150,9 +152,16 @@ pub(super) async fn run(ops: &Ops, options: Options, output: Output, progress: &
         repair: options.repair,
     };
     progress.step("reading every schema");
-    let verified = ops
-        .verify_migrations(&authority(), &verify, &|schema| progress.step(format!("read {schema}")))
-        .await;
+    let total = match verify.only.len() {
+        0 => ops.migration_status(&authority()).await?.len(),
+        named => named,
+    };
+    let done = AtomicUsize::new(0);
+    let show = |schema: &str| {
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        progress.step(format!("read {schema}: {done} of {total}"));
+    };
+    let verified = ops.verify_migrations(&authority(), &verify, &show).await;
     progress.end();
     let verified = match verified {
         Err(MigrationError::Rollout(error)) => return Err(Failure::usage(error.to_string())),
