@@ -80,6 +80,26 @@ async fn a_file_that_is_numbered_by_its_time_goes_in_one_message_too() {
 }
 
 #[tokio::test]
+async fn the_ledger_tells_how_long_a_file_took_whichever_way_it_went() {
+    let slow = (
+        "0002_slow.sql",
+        "-- tenantry: reference\ncreate table seen (id int primary key);\ninsert into seen select 1 from pg_sleep(0.2);",
+    );
+    let all = of(&[ONE, slow]).await;
+    for in_one_message in [true, false] {
+        let world = World::new().await;
+        world.migrate(&[ONE]).await;
+        if in_one_message {
+            assert_eq!(replayed(&world, &all, 1).await, Replayed::Applied);
+        } else {
+            world.apply(&all).await.expect("applies");
+        }
+        let took = "select duration_ms >= 200 from tenantry_private.migration where version = 2";
+        assert_eq!(world.all(took).await, "true", "in one message: {in_one_message}");
+    }
+}
+
+#[tokio::test]
 async fn settling_tells_whether_a_version_is_there() {
     let world = World::new().await;
     let all = of(&[ONE, TWO]).await;
