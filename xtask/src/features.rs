@@ -1,4 +1,4 @@
-//! `docs/features.md` and `docs/mistakes.md` name tests; a name that is gone would claim what nothing shows.
+//! `docs/features.md`, `docs/mistakes.md` and other pages name tests; a name that is gone would claim what nothing shows.
 
 use std::{
     collections::BTreeSet,
@@ -10,12 +10,25 @@ use anyhow::{Context, Result, bail};
 /// The lists that name tests.
 const LISTS: [&str; 2] = ["docs/features.md", "docs/mistakes.md"];
 
-/// Fails with every test that a list names and no crate has.
+/// Pages that name some beside their text and their examples.
+const PAGES: [&str; 8] = [
+    "docs/benchmarks.md",
+    "docs/cache.md",
+    "docs/erasure.md",
+    "docs/events.md",
+    "docs/exports.md",
+    "docs/moves.md",
+    "docs/replicas.md",
+    "docs/search.md",
+];
+
+/// Fails with every test that a list or a page names and no crate has.
 pub(crate) fn run() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |page: &str| std::fs::read_to_string(root.join(page)).with_context(|| format!("{page} can't be read"));
     let mut gone = Vec::new();
     for list in LISTS {
-        let text = std::fs::read_to_string(root.join(list)).with_context(|| format!("{list} can't be read"))?;
+        let text = read(list)?;
         for (number, line) in text.lines().enumerate() {
             if line.matches('`').count() % 2 == 1 {
                 gone.push(format!(
@@ -30,11 +43,22 @@ pub(crate) fn run() -> Result<()> {
             }
         }
     }
+    for page in PAGES {
+        // Others are names of somebody else's code.
+        let ours = named_tests(&read(page)?)
+            .into_iter()
+            .filter(|name| name.starts_with("tenantry"));
+        for name in ours {
+            if !exists(&root, &name)? {
+                gone.push(format!("{page}: {name}"));
+            }
+        }
+    }
     if gone.is_empty() {
         return Ok(());
     }
     bail!(
-        "these lists name tests that do not exist, or hide them:\n{}",
+        "these pages name tests that do not exist, or hide them:\n{}",
         gone.join("\n")
     )
 }

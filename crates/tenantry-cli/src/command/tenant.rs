@@ -516,6 +516,25 @@ struct UsedOnDay {
 impl Answer for Used {
     fn text(&self) -> String {
         let mut shown = vec![("plan", self.plan.to_string())];
+        let PlanLimits {
+            requests_per_s,
+            burst,
+            concurrent,
+            statement_ms,
+            ..
+        } = &self.limits;
+        // The others stand below, beside what the tenant has.
+        let rates = [
+            ("requests/s", requests_per_s),
+            ("burst", burst),
+            ("at a time", concurrent),
+            ("statement ms", statement_ms),
+        ];
+        for (name, limit) in rates {
+            if let Some(limit) = limit {
+                shown.push((name, limit.to_string()));
+            }
+        }
         for excess in &self.exceeded {
             shown.push((
                 "reached",

@@ -984,6 +984,10 @@ async fn plans_are_set_listed_and_removed_and_usage_is_shown() {
     assert!(of("storage_bytes")["used"].is_u64(), "{usage}");
     let shown = installation.run(&["tenant", "usage", "acme"]).stdout;
     assert!(shown.contains("storage_bytes") && shown.contains("none"), "{shown}");
+    for (name, limit) in [("requests/s", "10"), ("burst", "30")] {
+        let told = |line: &str| line.starts_with(name) && line.ends_with(limit);
+        assert!(shown.lines().any(told), "{name}: {shown}");
+    }
     installation.json(&["member", "add", "acme", "bob@a.example", "--role", "member"]);
     let third = installation.run(&["member", "add", "acme", "cy@a.example", "--role", "member"]);
     assert!(third.fails(1).contains("gives 2 members"), "{third:?}");

@@ -58,3 +58,38 @@ pub(crate) fn busiest(recent: &RecentUse) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn twenty_tenants_have_series_of_their_own_and_all_others_are_one() {
+        let tenant = |n: u64| TenantId::from_uuid(Uuid::from_u128(u128::from(n)));
+        let mut recent = RecentUse::default();
+        recent.over = Duration::from_secs(60);
+        let uses = (1..=23).map(|n| {
+            let mut used = Use::default();
+            used.requests = 60 * n;
+            used.busy = Duration::from_secs(n);
+            (tenant(n), used)
+        });
+        recent.tenants = uses.collect();
+        let text = busiest(&recent);
+        for (name, _, _) in FIGURES {
+            let series = format!("{name}{{");
+            let shown = text.lines().filter(|line| line.starts_with(&series)).count();
+            assert_eq!(shown, TENANTS_MAX + 1, "{text}");
+        }
+        let figure = |tenant: &str| {
+            let series = format!("tenantry_tenant_requests_per_second{{tenant=\"{tenant}\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(&series))
+        };
+        // The three that the least time was spent for, together.
+        assert_eq!(figure(OTHER), Some("6"));
+        assert_eq!(figure(&tenant(3).to_string()), None);
+        assert_eq!(figure(&tenant(4).to_string()), Some("4"));
+    }
+}

@@ -164,6 +164,12 @@ async fn a_statement_may_take_as_long_as_the_plan_gives_and_others_as_ever() {
     let mut transaction = scope.begin().await.unwrap();
     let in_transaction = transaction.query(slow, &[]).await.expect_err("it takes too long");
     assert_eq!(in_transaction.kind(), tenantry::ErrorKind::Timeout);
+    let streamed = async {
+        let mut rows = scope.query_stream(slow, &[]).await?;
+        rows.next().await
+    };
+    let in_stream = streamed.await.expect_err("it takes too long");
+    assert_eq!(in_stream.kind(), tenantry::ErrorKind::Timeout);
     app.limit_plan(&PlanLimits::default()).await;
     scope
         .query("select count(*) from generate_series(1, 3000000)", &[])
@@ -520,6 +526,29 @@ async fn what_is_used_is_counted_by_the_day_once_and_by_tenant() {
         .await
         .refused(422, "invalid-field");
     app.tenants[1].client.get(&path).await.refused(404, "not-found");
+}
+
+#[tokio::test]
+async fn what_was_refused_and_what_failed_is_counted_by_the_day_too() {
+    let app = App::small().await;
+    let tenant = &app.tenants[0];
+    app.limit_plan(&rate(1, 2)).await;
+    let asked = 6;
+    let served = let_through(&tenant.client, asked).await;
+    assert!(served < asked, "nothing was refused");
+    app.limit_plan(&PlanLimits::default()).await;
+    app.tenant_server.cut();
+    tenant.client.get("/app/contacts").await.refused(503, "unavailable");
+    app.tenant_server.heal();
+    app.tenantry.flush_usage().await.unwrap();
+    let path = format!("/v1/tenants/{}/usage?days=1", tenant.id);
+    let day = app.operator.get(&path).await.expect(200)["days"][0].clone();
+    assert_eq!(
+        (&day["requests"], &day["limited"], &day["failed"]),
+        (&json!(asked + 1), &json!(asked - served), &json!(1)),
+        "{day}"
+    );
+    assert!(day["busy_ms"].as_u64() > Some(0), "{day}");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod faults;
 mod harness;
 mod history;
 mod isolation;
+mod jobs;
 mod limits;
 mod migrations;
 mod moves;

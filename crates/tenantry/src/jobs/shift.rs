@@ -120,6 +120,10 @@ impl Shift {
             self.refresh();
             self.give_up_room();
             self.give_back_late();
+            // Before anybody is asked: where one database always has more, there is room at this moment only.
+            if self.asks() {
+                self.look_at(&wakes.take());
+            }
             self.ask();
             let next = self.next_look();
             let asks = self.asks();

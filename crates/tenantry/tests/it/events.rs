@@ -7,13 +7,13 @@ use std::{
 
 use parking_lot::Mutex;
 use tenantry::{
-    Catalog, MasterKey, PoolConfig, ResolverConfig, Role, TenantId, Tenantry,
+    AccountId, Catalog, MasterKey, PoolConfig, ResolverConfig, Role, TenantId, Tenantry,
     events::{Consumer, ConsumerReport, Event, EventKind},
 };
 use tenantry_core::Isolation;
 use tenantry_ops::{
-    Authority, FleetConfig, IdentityConfig, MoveRequest, NewMember, Operation, OperationState, Ops, ServerRequest,
-    Steer, TenantRef, TenantRequest,
+    ApiKeyRequest, Authority, FleetConfig, IdentityConfig, MoveRequest, NewMember, Operation, OperationState, Ops,
+    Origin, ServerRequest, Steer, TenantPatch, TenantRef, TenantRequest,
 };
 use tenantry_testing::{TestCluster, TestDatabase, cluster, database, logical_cluster};
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -63,14 +63,14 @@ impl Fixture {
         self.ops.create_tenant(&system(), &request, None).await.unwrap().id
     }
 
-    async fn member(&self, tenant: TenantId, email: &str) {
+    async fn member(&self, tenant: TenantId, email: &str) -> AccountId {
         let new = NewMember {
             email: email.parse().unwrap(),
             password: None,
             name: None,
             role: Role::Member,
         };
-        self.ops.add_member(&system(), tenant, &new).await.unwrap();
+        self.ops.add_member(&system(), tenant, &new).await.unwrap().account
     }
 
     async fn moves(&self, tenant: TenantId, to: Isolation, soak: Option<Duration>) -> Operation {
@@ -262,6 +262,49 @@ async fn moves_are_told_when_they_took_effect_with_both_homes() {
         (EventKind::TenantMovedBack, "database", "shared"),
     ];
     assert_eq!(seen, way.map(|(kind, from, to)| (kind, from.to_owned(), to.to_owned())));
+}
+
+#[tokio::test]
+async fn what_changes_of_members_keys_and_the_tenant_itself_is_told() {
+    let fixture = Fixture::new().await;
+    let (acme, other) = (fixture.tenant("acme").await, fixture.tenant("other").await);
+    let expected = [
+        EventKind::MemberAdded,
+        EventKind::MemberAccepted,
+        EventKind::MemberRoleChanged,
+        EventKind::MemberRemoved,
+        EventKind::ApiKeyCreated,
+        EventKind::ApiKeyRevoked,
+        EventKind::TenantUpdated,
+    ];
+    let told = Told::default();
+    let running = Running::telling(fixture.consumer().from_the_first().only(&expected), &told);
+    let (ops, system) = (&fixture.ops, system());
+    // Whoever has an account by then is invited, and accepts.
+    fixture.member(other, "ann@acme.example").await;
+    let ann = fixture.member(acme, "ann@acme.example").await;
+    ops.accept_from_outside(ann, None, "acme", &Origin::default())
+        .await
+        .unwrap();
+    ops.set_member_role(&system, acme, ann, Role::Viewer).await.unwrap();
+    ops.remove_member(&system, acme, ann).await.unwrap();
+    let request = ApiKeyRequest {
+        name: "key".to_owned(),
+        role: Role::Viewer,
+        expires_at: None,
+    };
+    let (key, _) = ops.create_api_key(&system, acme, &request).await.unwrap();
+    ops.revoke_api_key(&system, acme, key.id).await.unwrap();
+    let patch = TenantPatch {
+        name: Some("Acme".parse().unwrap()),
+        ..TenantPatch::default()
+    };
+    ops.update_tenant(&system, &acme.into(), &patch).await.unwrap();
+    told.until(8).await;
+    running.stop().await;
+    assert_eq!(told.kinds_of(acme), expected);
+    assert_eq!(told.kinds_of(other), [EventKind::MemberAdded]);
+    told.are_in_order();
 }
 
 #[tokio::test]

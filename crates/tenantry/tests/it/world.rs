@@ -9,8 +9,8 @@ use std::{
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tenantry::{
-    Home, Incarnation, LocateError, PlacementSource, PlanLimits, PoolConfig, Replica, Scope, Served, SystemAudit,
-    Tenantry,
+    Excess, Home, Incarnation, LocateError, PlacementSource, PlanLimits, PoolConfig, Replica, Scope, Served,
+    SystemAudit, Tenantry,
 };
 use tenantry_core::{
     Epoch, InstallationId, Isolation, Placement, ServerId, TenantDatabaseId, TenantId, own_schema_name,
@@ -72,6 +72,8 @@ pub(crate) struct Source {
     pub(crate) homes: Mutex<HashMap<TenantId, Home>>,
     /// What everybody's plan gives.
     pub(crate) limits: Mutex<PlanLimits>,
+    /// What everybody has as much of as it gives.
+    pub(crate) excess: Mutex<Vec<Excess>>,
     /// Where the server's standbys are.
     pub(crate) replicas: Mutex<Vec<Address>>,
 }
@@ -84,7 +86,7 @@ impl PlacementSource for Source {
 
     async fn locate_served(&self, tenant: TenantId) -> Result<Served, LocateError> {
         let served = Served::from(self.locate(tenant).await?);
-        let limits = self.limits.lock().clone();
+        let (limits, excess) = (self.limits.lock().clone(), self.excess.lock().clone());
         let replicas = self
             .replicas
             .lock()
@@ -100,6 +102,7 @@ impl PlacementSource for Source {
             });
         Ok(Served {
             limits,
+            excess,
             replicas: replicas.collect(),
             ..served
         })

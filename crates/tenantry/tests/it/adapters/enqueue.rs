@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diesel::sql_types::Integer;
 use diesel_async::RunQueryDsl as _;
-use tenantry::{Error, ErrorKind, Role, jobs::Enqueue};
+use tenantry::{Error, ErrorKind, Excess, Role, jobs::Enqueue};
 
 use crate::{
     jobs::{ALL, Add, add, by_jobs, jobs_left, work, worker},
@@ -115,4 +115,40 @@ async fn a_job_appears_with_the_transaction_of_diesel_and_never_without() {
         let refused = reads.enqueue(&Add { id: 40 }).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ReadOnlyRole);
     }
+}
+
+#[tokio::test]
+async fn a_tenant_with_as_many_jobs_as_its_plan_gives_enqueues_none_by_another_driver_either() {
+    let world = World::new().await;
+    let scope = world.scope(0).await;
+    let jobs = Excess {
+        limit: Excess::JOBS.to_owned(),
+        quota: 1,
+        used: 1,
+    };
+    world.source.excess.lock().push(jobs);
+    world.tenantry.forget_placement(world.tenants[0]).await;
+    let by_sqlx: Result<(), Error> = scope
+        .transaction_sqlx(async |tx| {
+            sqlx::query(INSERT).bind(20_i32).execute(&mut *tx).await?;
+            tx.enqueue(&Add { id: 21 }).await?;
+            Ok(())
+        })
+        .await;
+    let by_diesel: Result<(), Error> = scope
+        .transaction_diesel(async |tx| {
+            diesel::sql_query(INSERT).bind::<Integer, _>(30).execute(tx).await?;
+            tx.enqueue(&Add { id: 31 }).await?;
+            Ok(())
+        })
+        .await;
+    for refused in [by_sqlx, by_diesel] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PlanLimit, "{error}");
+        assert_eq!(error.limit().map(|hit| hit.limit.as_str()), Some(Excess::JOBS));
+    }
+    assert_eq!(jobs_left(&scope, &ALL).await, 0);
+    // Nothing else is refused.
+    sqlx::query(INSERT).bind(40_i32).execute(&scope).await.unwrap();
+    assert_eq!(world.names(0).await, ["contact of 0", "by hand"]);
 }

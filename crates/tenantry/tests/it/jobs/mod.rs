@@ -4,6 +4,7 @@ mod claims;
 mod dropped;
 mod enqueued;
 pub(crate) mod fleet;
+mod found_by;
 mod hung;
 mod killed;
 mod logged;
@@ -144,11 +145,21 @@ async fn the_signed_tier_has_jobs_too() {
     assert_eq!(report.done, 3);
 }
 
-/// Who has many waiting delays another's first by one job.
 #[tokio::test]
 async fn tenants_take_turns() {
+    they_take_turns(0, 1).await;
+}
+
+/// Also where the other's database had nothing for a while, and so is looked at seldom.
+#[tokio::test]
+async fn databases_take_turns() {
+    they_take_turns(4, 0).await;
+}
+
+/// Who has many waiting delays another's first by one job.
+async fn they_take_turns(busy: usize, quiet: usize) {
     let world = World::new().await;
-    let (busy, quiet) = (world.scope(0).await, world.scope(1).await);
+    let (other, busy, quiet) = (world.tenants[quiet], world.scope(busy).await, world.scope(quiet).await);
     let many: Vec<i32> = (1000..1300).collect();
     busy.transaction::<_, Error, _>(async |tx| {
         for id in &many {
@@ -168,8 +179,11 @@ async fn tenants_take_turns() {
         }
     };
     let asked: Arc<Mutex<Option<usize>>> = Arc::default();
-    work(worker(&world.tenantry).concurrency(1).handle(handler), async || {
-        if order.lock().len() > 20 && asked.lock().is_none() {
+    let worker = worker(&world.tenantry)
+        .concurrency(1)
+        .poll(Duration::from_millis(5), Duration::from_secs(5));
+    work(worker.handle(handler), async || {
+        if order.lock().len() > 40 && asked.lock().is_none() {
             quiet.enqueue(&Add { id: 1 + 100 }).await.unwrap();
             *asked.lock() = Some(order.lock().len());
         }
@@ -177,7 +191,7 @@ async fn tenants_take_turns() {
     })
     .await;
     let (order, asked) = (order.lock().clone(), asked.lock().unwrap());
-    let place = order.iter().position(|tenant| *tenant == world.tenants[1]).unwrap();
+    let place = order.iter().position(|tenant| *tenant == other).unwrap();
     // What was begun while the other one was being enqueued counts to it; one more is what is allowed.
     assert!(place <= asked + 2, "asked for at {asked}, begun at {place}");
     assert!(
@@ -493,6 +507,61 @@ async fn jobs_of_a_suspended_tenant_wait() {
     })
     .await;
     assert_eq!(report.done, 1);
+}
+
+/// Which is no fault of the job's: even one with a single attempt waits, and has it still.
+#[tokio::test]
+async fn a_job_whose_tenant_is_suspended_while_it_runs_is_given_back_with_its_attempt() {
+    let world = World::new().await;
+    for (n, database) in [(0, 0), (2, 0), (4, 1)] {
+        let scope = world.scope(n).await;
+        let once = Enqueue::new().attempts_max(1);
+        let id = scope.enqueue_with(&Add { id: 100 }, once).await.unwrap();
+        let (runs, begun) = oneshot::channel::<()>();
+        let (go_on, goes_on) = oneshot::channel::<()>();
+        let gate = Mutex::new(Some((runs, goes_on)));
+        let handler = move |run: Run, job: Add| {
+            let gate = gate.lock().take();
+            async move {
+                let (runs, goes_on) = gate.expect("the job is tried once");
+                runs.send(()).unwrap();
+                goes_on.await.unwrap();
+                add(run, job).await
+            }
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let one = worker(&world.tenantry).lease(Duration::from_secs(60)).handle(handler);
+        let running = tokio::spawn(one.run(async {
+            let _ = stopped.await;
+        }));
+        begun.await.unwrap();
+        let (admin, tenant) = (&world.databases[database].admin, world.tenants[n]);
+        fence::close(admin, tenant, Epoch::FIRST, fence::Closed::Suspended)
+            .await
+            .unwrap();
+        go_on.send(()).unwrap();
+        // Its admins are refused as everybody is.
+        let sql = "select state = 1 from tenantry_private.job where tenant = $1";
+        let runs = async || -> bool { admin.query_one(sql, &[tenant.as_uuid()]).await.unwrap().get(0) };
+        let begun = Instant::now();
+        while runs().await {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{n}: it runs still");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.send(()).unwrap();
+        let report = running.await.unwrap();
+        assert_eq!((report.given_back, report.failed, report.lost), (1, 0, 0), "{report:?}");
+        fence::open(admin, tenant, Epoch::FIRST).await.unwrap();
+        let left = scope.jobs(&ALL, None, 10).await.unwrap();
+        assert_eq!(left.len(), 1, "{n}: {left:?}");
+        assert_eq!(
+            (left[0].id, left[0].state, left[0].attempt),
+            (id, JobState::Later, 0),
+            "{n}"
+        );
+        assert_eq!(by_jobs(&scope).await, 0, "{n}");
+        assert!(scope.remove_job(id).await.unwrap());
+    }
 }
 
 /// What was enqueued under an old key is done under the new one; what was changed by hand never.
