@@ -28,6 +28,8 @@ use super::{
 /// How long they are measured without a move.
 const ALONE: Duration = Duration::from_secs(6);
 const ALONE_SMALL: Duration = Duration::from_millis(500);
+/// Calls before that count for neither: their connections are opened, and their statements prepared.
+const WARM_UP: Duration = Duration::from_secs(1);
 /// One of so many calls writes.
 const WRITE_OF: u64 = 4;
 const READ: &str = "select name, phone from contacts where email = 'person-1@example.com'";
@@ -111,6 +113,7 @@ fn calls(site: &Site<'_>, scopes: &Arc<[Scope]>) -> Calls {
 
 async fn quiet(site: &Site<'_>, scopes: &Arc<[Scope]>) -> Result<Tails> {
     let calls = calls(site, scopes);
+    tokio::time::sleep(WARM_UP).await;
     let begun = Instant::now();
     tokio::time::sleep(if site.sizes.rows < 100_000 { ALONE_SMALL } else { ALONE }).await;
     Tails::of(&calls.stop().await?, begun, Instant::now())
@@ -130,6 +133,7 @@ async fn during_a_copy(site: &Site<'_>, scopes: &Arc<[Scope]>) -> Result<Tails> 
             }
         }
     };
+    tokio::time::sleep(WARM_UP).await;
     let moved = site.mover.moves(site.large, AWAY, told).await;
     let calls = calls.stop().await?;
     moved?;

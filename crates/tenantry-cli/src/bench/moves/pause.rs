@@ -133,6 +133,7 @@ async fn pauses(
     let mut found = Vec::new();
     for (number, home) in (0..site.sizes.moves).zip(homes.iter().cycle()) {
         progress(&format!("moves: {way}, {} of {}", number + 1, site.sizes.moves));
+        site.settle().await?;
         let writes = Writes::of(&application, tenant, format!("{way}-{number}")).await?;
         let (pause, operation) = one(site, tenant, *home, &writes).await?;
         let certificate = &operation.progress["certificate"]["certificate"];
