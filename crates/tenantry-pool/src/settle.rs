@@ -104,21 +104,33 @@ impl ServerPool {
                 lane.waiting.sweep();
             }
         }
-        let Some(need) = database.need(self, now) else {
+        let Some(mut need) = database.need(self, now) else {
             database.hungry_since = None;
             return Served::Enough;
         };
         if need != Need::Place(Lane::Foreign) && database.is_full(&self.config) {
             // Its own bound. The raw lane's turn is made by one of its own that lies idle.
-            database.hungry_since = None;
-            if need == Need::Place(Lane::Raw) && database.closing + database.lanes[Lane::Raw as usize].closing == 0 {
+            let makes_room =
+                need == Need::Place(Lane::Raw) && database.closing + database.lanes[Lane::Raw as usize].closing == 0;
+            let others_wait = database.lanes[Lane::Foreign as usize].waiting.len() > 0;
+            if !others_wait {
+                database.hungry_since = None;
+            }
+            if makes_room {
                 self.evict(inner, slot);
             }
-            return Served::Enough;
+            if !others_wait {
+                return Served::Enough;
+            }
+            // Other drivers have a bound of their own: who waits for room within this one stands in nobody's way there.
+            need = Need::Place(Lane::Foreign);
         }
         if !has_place {
             return Served::Nothing;
         }
+        let Some(database) = &mut inner.databases[slot] else {
+            return Served::Enough;
+        };
         let Some(pool) = database.pool.upgrade() else {
             database.hungry_since = None;
             return Served::Enough;

@@ -143,3 +143,21 @@ async fn what_another_driver_is_closing_is_waited_for_before_more_is_closed() {
     );
     assert_eq!(before, after, "a busy database lost its connection too");
 }
+
+#[tokio::test]
+async fn another_driver_does_not_wait_behind_calls_of_a_database_that_has_all_it_may() {
+    let fleet = Fleet::new(1).await;
+    let pools = Pools::new(fleet.source.clone(), small(1));
+    let other = ForeignPools::<Other>::new(pools.clone());
+    let mut held = pools.begin(Fleet::caller(0).into()).await.unwrap();
+    held.query("select 1", &[]).await.unwrap();
+    let waits = tokio::spawn({
+        let pools = pools.clone();
+        async move { own(&pools, 0).await }
+    });
+    until_one_waits(&pools).await;
+    // The server has places, and whoever waits could take none of them.
+    backend(begin(&other, 0).await).await;
+    held.commit().await.unwrap();
+    waits.await.unwrap();
+}
