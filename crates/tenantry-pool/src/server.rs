@@ -369,7 +369,10 @@ impl ServerPool {
         let Some(database) = inner.databases[slot].as_mut().filter(|database| !database.retired) else {
             return Err(Error::Readdressed);
         };
-        database.admit(&self.config, tenant)?;
+        // Who comes by another driver has had its turn, so that no more come than there are turns: it is not refused for those who wait.
+        if lane == Lane::Raw {
+            database.admit(&self.config, tenant)?;
+        }
         database.heat.warm(now);
         let (sender, receiver) = oneshot::channel();
         let waiter = Waiter { asked, sender };

@@ -144,10 +144,10 @@ async fn what_another_driver_is_closing_is_waited_for_before_more_is_closed() {
     assert_eq!(before, after, "a busy database lost its connection too");
 }
 
-#[tokio::test]
-async fn another_driver_does_not_wait_behind_calls_of_a_database_that_has_all_it_may() {
+/// Another driver's transaction, while a call waits for the only connection that the pool's own lane may have.
+async fn another_driver_beside_a_full_lane(config: PoolConfig) {
     let fleet = Fleet::new(1).await;
-    let pools = Pools::new(fleet.source.clone(), small(1));
+    let pools = Pools::new(fleet.source.clone(), config);
     let other = ForeignPools::<Other>::new(pools.clone());
     let mut held = pools.begin(Fleet::caller(0).into()).await.unwrap();
     held.query("select 1", &[]).await.unwrap();
@@ -160,4 +160,18 @@ async fn another_driver_does_not_wait_behind_calls_of_a_database_that_has_all_it
     backend(begin(&other, 0).await).await;
     held.commit().await.unwrap();
     waits.await.unwrap();
+}
+
+#[tokio::test]
+async fn another_driver_does_not_wait_behind_calls_of_a_database_that_has_all_it_may() {
+    another_driver_beside_a_full_lane(small(1)).await;
+}
+
+#[tokio::test]
+async fn who_has_a_turn_is_not_refused_because_others_of_its_tenant_wait() {
+    let config = PoolConfig {
+        tenant_waiting_max: 1,
+        ..small(1)
+    };
+    another_driver_beside_a_full_lane(config).await;
 }
