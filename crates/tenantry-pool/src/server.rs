@@ -120,9 +120,10 @@ pub(super) struct LaneState {
 }
 
 impl LaneState {
-    /// How many lie idle.
+    /// How many lie idle. Those of a driver that is gone close by themselves, and nobody could be asked to close one.
     pub(super) fn idle(&self) -> usize {
-        self.idle.iter().map(|(idle, _)| idle).sum()
+        let living = self.idle.iter().filter(|(_, reclaim)| reclaim.strong_count() > 0);
+        living.map(|(idle, _)| idle).sum()
     }
 }
 

@@ -175,3 +175,21 @@ async fn who_has_a_turn_is_not_refused_because_others_of_its_tenant_wait() {
     };
     another_driver_beside_a_full_lane(config).await;
 }
+
+#[tokio::test]
+async fn what_a_driver_had_that_is_gone_is_nothing_to_give_up() {
+    let fleet = Fleet::new(3).await;
+    let (pools, other) = pools(&fleet, 1);
+    backend(begin(&other, 0).await).await;
+    drop(other);
+    let since = Instant::now();
+    while pools.server_status()[0].1.open > 0 {
+        assert!(since.elapsed() < Duration::from_secs(10), "it stays open");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // In use more than the first, and the only one that has a connection.
+    for _ in 0..8 {
+        own(&pools, 1).await;
+    }
+    own(&pools, 2).await;
+}
