@@ -208,7 +208,9 @@ impl<D: Driver> ForeignPool<D> {
                 say_good_bye(session, None);
             }
             self.tell_idle(None);
-        } else if came_back.is_sought {
+        }
+        // Also where one had to go: that was the least recently used, and need not be the one that is sought.
+        if came_back.is_sought {
             self.came_back.notify_waiters();
         }
         // Only now: whose turn it is next finds the connection, unless it had to go.
