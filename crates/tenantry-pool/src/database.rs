@@ -245,6 +245,11 @@ impl DatabasePool {
     pub(crate) async fn connect_seated(&self) -> Result<(Connection, Seated), Error> {
         let (connection, _) = self.connect().await?;
         let seated = self.server.seat(&seat(&connection)?);
+        // Asked after it has a seat: a share that is lost from here on takes this connection along.
+        if !self.server.has_share() {
+            self.part(connection).await;
+            return Err(Error::WaitTimeout(self.config.wait_timeout));
+        }
         Ok((connection, seated))
     }
 

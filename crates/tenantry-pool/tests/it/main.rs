@@ -16,5 +16,6 @@ mod lanes;
 mod moves;
 mod round_trip;
 mod server;
+mod shares;
 mod silent;
 mod support;
