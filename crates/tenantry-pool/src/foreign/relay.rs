@@ -5,7 +5,7 @@
 //! server has ended its side. So drivers are led to a socket of this process, and the one to the server is ours: encrypted and
 //! verified as for our own client, closed when we say so, and waited for until the server has closed it too.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tenantry_wire::{Address, CancelToken, Endpoint, Error, Tls, open_socket};
@@ -231,8 +231,19 @@ async fn answer(
 /// locks, until it looks at its socket.
 async fn part<S: AsyncRead + AsyncWrite>(server: &mut Server<S>, token: Option<CancelToken>, limit: Duration) {
     let Server { heard, said } = server;
-    let _ = said.shutdown().await;
-    if timeout(IDLE_ENDS_IN, until_closed(heard)).await.is_ok() {
+    // Where the socket is encrypted, a server that takes nothing in takes no good-bye either: it is waited for beside all else.
+    let saying = async {
+        let _ = said.shutdown().await;
+        std::future::pending::<()>().await;
+    };
+    let mut parting = pin!(async {
+        // Read meanwhile: a backend that is writing hears nothing.
+        tokio::select! {
+            () = saying => {}
+            () = until_closed(heard) => {}
+        }
+    });
+    if timeout(IDLE_ENDS_IN, parting.as_mut()).await.is_ok() {
         return;
     }
     let stopping = async {
@@ -248,10 +259,9 @@ async fn part<S: AsyncRead + AsyncWrite>(server: &mut Server<S>, token: Option<C
             pause = (2 * pause).min(limit);
         }
     };
-    // Read meanwhile: a backend that is writing hears nothing.
     tokio::select! {
         () = stopping => {}
-        () = until_closed(heard) => {}
+        () = parting => {}
     }
 }
 
@@ -338,6 +348,13 @@ impl Drop for Door {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use tokio::{io::ReadBuf, net::TcpListener};
+
     use super::*;
 
     fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
@@ -372,5 +389,53 @@ mod tests {
         let (inside, outside) = tokio::join!(door.accept(), UnixStream::connect(&path));
         assert!(inside.is_ok() && outside.is_ok());
         assert!(UnixStream::connect(&path).await.is_err(), "it is closed");
+    }
+
+    /// The socket to a server that neither takes anything in nor says anything.
+    struct Deaf;
+
+    impl AsyncRead for Deaf {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Deaf {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_no_good_bye_in_is_asked_to_stop_all_the_same() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
+        let port = listener.local_addr().expect("a bound listener has an address").port();
+        let endpoint = Endpoint {
+            address: Address::Tcp {
+                host: "127.0.0.1".to_owned(),
+                port,
+            },
+            database: "app".to_owned(),
+            user: "app".to_owned(),
+            password: "secret".to_owned().into(),
+            tls: Tls::Off,
+        };
+        let token = CancelToken::new(Arc::new(endpoint), 1, 2);
+        let (heard, said) = split(Deaf);
+        let mut server = Server { heard, said };
+        tokio::select! {
+            () = part(&mut server, Some(token), Duration::from_secs(5)) => panic!("it has not ended its side"),
+            asked = timeout(Duration::from_secs(5), listener.accept()) => {
+                assert!(asked.is_ok_and(|asked| asked.is_ok()), "nobody asked it");
+            }
+        }
     }
 }
