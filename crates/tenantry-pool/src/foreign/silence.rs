@@ -3,6 +3,11 @@
 //! Our own client counts the time of each call. Other drivers leave that to the server, which can't tell them anything once the network
 //! swallows what it says. So the relay between them looks at who spoke last: where the driver has asked, the server has not come to the end
 //! of its answer, and nothing was said for longer than a statement may run, nothing will come.
+//!
+//! The end of one answer is taken for the end of all that was asked before. A driver that asks several things without waiting in between, and
+//! loses the server after the first answer, is not told here: whatever it asks next is missed in time, or else the transaction's own time
+//! ends the connection. To know how many answers are owed one would have to know which questions the server passes over, as it does with
+//! those behind a failure and within a copy; and a count that is too high by one closes a connection that lies idle and well.
 
 use std::{
     sync::Arc,
@@ -155,7 +160,7 @@ struct Answers {
 }
 
 impl Answers {
-    /// Whether an answer came to its end here: the server says that it is ready for the next statement.
+    /// Whether an answer came to its end here: the server says that it is ready for the next statement, which it may have already.
     fn end_in(&mut self, mut said: &[u8]) -> bool {
         let mut ended = false;
         while !said.is_empty() {
