@@ -3,6 +3,7 @@
 //! Apart, because files and backups both stand in buckets and neither of their crates may import the other.
 
 mod error;
+mod objects;
 #[cfg(feature = "s3")]
 mod s3;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use object_store::{ObjectStore, path::Path as ObjectPath};
 
 pub use error::BucketError;
+pub use objects::Objects;
 
 /// Object stores take no smaller parts of an upload, but as its last.
 pub const PART_BYTES_MIN: usize = 5 << 20;

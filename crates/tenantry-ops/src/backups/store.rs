@@ -7,11 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
 use object_store::{
     MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem, path::Path as ObjectPath,
 };
-use tenantry_bucket::{Bucket, BucketError};
+use tenantry_bucket::{Bucket, BucketError, Objects};
 use tenantry_core::TenantId;
 use uuid::Uuid;
 
@@ -23,10 +23,7 @@ const PART_BYTES: usize = 8 << 20;
 /// Where backups stand. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct BackupStore {
-    objects: Arc<dyn ObjectStore>,
-    prefix: ObjectPath,
-    /// What messages call the bucket, if it is one that a text named.
-    bucket: Option<Arc<str>>,
+    objects: Objects,
 }
 
 /// The store failed.
@@ -82,9 +79,7 @@ impl BackupStore {
     ) -> Result<Self, BackupStoreError> {
         let bucket = Bucket::open(location, settings)?.ok_or(BackupStoreError::Location)?;
         Ok(Self {
-            objects: bucket.objects,
-            prefix: bucket.prefix,
-            bucket: Some(bucket.name.into()),
+            objects: bucket.into(),
         })
     }
 
@@ -103,30 +98,12 @@ impl BackupStore {
     /// In any object store, below a prefix that nothing else uses.
     pub fn over(objects: Arc<dyn ObjectStore>, prefix: &str) -> Self {
         Self {
-            objects,
-            prefix: ObjectPath::from(prefix),
-            bucket: None,
-        }
-    }
-
-    /// What a failure of the store means.
-    fn failed(&self, error: object_store::Error) -> BackupStoreError {
-        match &self.bucket {
-            Some(bucket) => BucketError::of(bucket, error).into(),
-            None => error.into(),
-        }
-    }
-
-    /// Nothing, where all that failed is that the object is not there. That its bucket is not is another matter.
-    fn unless_absent(&self, error: object_store::Error) -> Result<(), BackupStoreError> {
-        match self.failed(error) {
-            BackupStoreError::Store(object_store::Error::NotFound { .. }) => Ok(()),
-            error => Err(error),
+            objects: Objects::over(objects, prefix),
         }
     }
 
     fn tenant(&self, tenant: TenantId) -> ObjectPath {
-        self.prefix.clone().join(FOLDER).join(tenant.to_string())
+        self.objects.prefix.clone().join(FOLDER).join(tenant.to_string())
     }
 
     fn object(&self, tenant: TenantId, id: Uuid) -> ObjectPath {
@@ -135,8 +112,8 @@ impl BackupStore {
 
     /// Keeps what is in a file. What was kept of it when it fails is no object.
     pub(super) async fn put(&self, tenant: TenantId, id: Uuid, file: File) -> Result<(), BackupStoreError> {
-        let begun = self.objects.put_multipart(&self.object(tenant, id)).await;
-        let mut upload = begun.map_err(|error| self.failed(error))?;
+        let begun = self.objects.store.put_multipart(&self.object(tenant, id)).await;
+        let mut upload = begun.map_err(|error| self.objects.failed(error))?;
         let sent = self.send(&mut *upload, file).await;
         if sent.is_err() {
             // Where this fails too the store's own rules remove it.
@@ -152,24 +129,25 @@ impl BackupStore {
             let is_last = part.len() < PART_BYTES;
             if !part.is_empty() {
                 let put = upload.put_part(PutPayload::from(part)).await;
-                put.map_err(|error| self.failed(error))?;
+                put.map_err(|error| self.objects.failed(error))?;
             }
             if is_last {
                 break;
             }
         }
         let completed = upload.complete().await;
-        completed.map(drop).map_err(|error| self.failed(error))
+        completed.map_err(|error| self.objects.failed(error))?;
+        Ok(())
     }
 
     /// Brings it into a file that has no name.
     pub(super) async fn get(&self, tenant: TenantId, id: Uuid) -> Result<File, BackupStoreError> {
-        let found = self.objects.get(&self.object(tenant, id)).await;
-        let found = found.map_err(|error| self.failed(error))?;
+        let found = self.objects.store.get(&self.object(tenant, id)).await;
+        let found = found.map_err(|error| self.objects.failed(error))?;
         let mut file = tempfile::tempfile()?;
         let mut parts = found.into_stream();
         while let Some(part) = parts.next().await {
-            let part = part.map_err(|error| self.failed(error))?;
+            let part = part.map_err(|error| self.objects.failed(error))?;
             let written = tokio::task::spawn_blocking(move || file.write_all(&part).map(|()| file));
             file = written.await.map_err(std::io::Error::other)??;
         }
@@ -178,17 +156,16 @@ impl BackupStore {
 
     /// Removes one, if it is there.
     pub(super) async fn remove(&self, tenant: TenantId, id: Uuid) -> Result<(), BackupStoreError> {
-        let deleted = self.objects.delete(&self.object(tenant, id)).await;
-        deleted.or_else(|error| self.unless_absent(error))
+        Ok(self.objects.remove(&self.object(tenant, id)).await?)
     }
 
     /// How many objects it holds of a tenant.
     pub(crate) async fn count(&self, tenant: TenantId) -> Result<u64, BackupStoreError> {
         let own = format!("{}/", self.tenant(tenant));
-        let mut listed = self.objects.list(Some(&self.tenant(tenant)));
+        let mut listed = self.objects.store.list(Some(&self.tenant(tenant)));
         let mut counted = 0;
         while let Some(object) = listed.next().await {
-            let object = object.map_err(|error| self.failed(error))?;
+            let object = object.map_err(|error| self.objects.failed(error))?;
             counted += u64::from(object.location.as_ref().starts_with(&own));
         }
         Ok(counted)
@@ -196,18 +173,7 @@ impl BackupStore {
 
     /// Removes all of a tenant's, those that nobody knows any more too.
     pub(super) async fn remove_all(&self, tenant: TenantId) -> Result<(), BackupStoreError> {
-        // With the separator behind it: one id never begins another, but nothing here should rest on that.
-        let own = format!("{}/", self.tenant(tenant));
-        let listed = self.objects.list(Some(&self.tenant(tenant)));
-        let locations = listed.try_filter_map(move |object| {
-            let is_own = object.location.as_ref().starts_with(&own);
-            std::future::ready(Ok(is_own.then_some(object.location)))
-        });
-        let mut deleted = self.objects.delete_stream(locations.boxed());
-        while let Some(location) = deleted.next().await {
-            location.map(drop).or_else(|error| self.unless_absent(error))?;
-        }
-        Ok(())
+        Ok(self.objects.remove_all(&self.tenant(tenant)).await?)
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
 use object_store::{
     GetResult, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem,
     path::Path as ObjectPath,
 };
-use tenantry_bucket::{Bucket, BucketError, PART_BYTES_MIN};
+use tenantry_bucket::{Bucket, Objects, PART_BYTES_MIN};
 use tenantry_core::TenantId;
 use uuid::Uuid;
 
@@ -24,11 +24,8 @@ pub(super) fn name(id: Uuid) -> String {
 /// Where the bytes stand. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
-    objects: Arc<dyn ObjectStore>,
-    prefix: ObjectPath,
+    objects: Objects,
     folder: Option<Folder>,
-    /// What messages call the bucket, if it is one that a text named.
-    bucket: Option<Arc<str>>,
 }
 
 /// Something of a tenant's in the store.
@@ -46,57 +43,40 @@ impl Store {
         // A file that is listed outlives a power cut.
         let objects = LocalFileSystem::new_with_prefix(folder.root())?.with_fsync(true);
         Ok(Self {
-            objects: Arc::new(objects),
-            prefix: ObjectPath::default(),
+            objects: Objects::over(Arc::new(objects), ""),
             folder: Some(folder),
-            bucket: None,
         })
     }
 
     pub(super) fn over(objects: Arc<dyn ObjectStore>, prefix: &str) -> Self {
         Self {
-            objects,
-            prefix: ObjectPath::from(prefix),
+            objects: Objects::over(objects, prefix),
             folder: None,
-            bucket: None,
         }
     }
 
     pub(super) fn in_bucket(bucket: Bucket) -> Self {
         Self {
-            objects: bucket.objects,
-            prefix: bucket.prefix,
+            objects: bucket.into(),
             folder: None,
-            bucket: Some(bucket.name.into()),
         }
     }
 
     /// The size of an upload's parts: a bucket takes the parts as they come and says at the end that they were too small.
     pub(super) fn part_bytes(&self, wanted: usize) -> usize {
-        match self.bucket {
-            Some(_) => wanted.max(PART_BYTES_MIN),
-            None => wanted.max(1),
+        match self.objects.is_in_bucket() {
+            true => wanted.max(PART_BYTES_MIN),
+            false => wanted.max(1),
         }
     }
 
     /// What a failure of the store means.
     pub(super) fn failed(&self, error: object_store::Error) -> FileError {
-        match &self.bucket {
-            Some(bucket) => BucketError::of(bucket, error).into(),
-            None => error.into(),
-        }
-    }
-
-    /// Nothing, where all that failed is that the object is not there. That its bucket is not is another matter.
-    fn unless_absent(&self, error: object_store::Error) -> Result<(), FileError> {
-        match self.failed(error) {
-            FileError::Store(object_store::Error::NotFound { .. }) => Ok(()),
-            error => Err(error),
-        }
+        self.objects.failed(error).into()
     }
 
     fn tenant(&self, tenant: TenantId) -> ObjectPath {
-        self.prefix.clone().join(FOLDER).join(tenant.to_string())
+        self.objects.prefix.clone().join(FOLDER).join(tenant.to_string())
     }
 
     fn object(&self, tenant: TenantId, id: Uuid) -> ObjectPath {
@@ -125,23 +105,26 @@ impl Store {
     /// Begins a file of several parts.
     pub(super) async fn begin(&self, tenant: TenantId, id: Uuid) -> Result<Box<dyn MultipartUpload>, FileError> {
         self.check(tenant, id).await?;
-        let begun = self.objects.put_multipart(&self.object(tenant, id)).await;
+        let begun = self.objects.store.put_multipart(&self.object(tenant, id)).await;
         begun.map_err(|error| self.failed(error))
     }
 
     /// Keeps a file of one part.
     pub(super) async fn put(&self, tenant: TenantId, id: Uuid, data: PutPayload) -> Result<(), FileError> {
         self.check(tenant, id).await?;
-        let kept = self.objects.put(&self.object(tenant, id), data).await;
+        let kept = self.objects.store.put(&self.object(tenant, id), data).await;
         kept.map(drop).map_err(|error| self.failed(error))
     }
 
     /// Opens a file; `None` where there is none.
     pub(super) async fn open(&self, tenant: TenantId, id: Uuid) -> Result<Option<GetResult>, FileError> {
         self.check(tenant, id).await?;
-        let opened = match self.objects.get(&self.object(tenant, id)).await {
+        let opened = match self.objects.store.get(&self.object(tenant, id)).await {
             Ok(opened) => opened,
-            Err(error) => return self.unless_absent(error).map(|()| None),
+            Err(error) => {
+                self.objects.unless_absent(error)?;
+                return Ok(None);
+            }
         };
         if let GetResultPayload::File(file, _) = &opened.payload {
             let same = file.try_clone().map_err(FileError::Folder)?;
@@ -162,8 +145,7 @@ impl Store {
         if removed.is_some() {
             return Ok(());
         }
-        let deleted = self.objects.delete(&self.object(tenant, id)).await;
-        deleted.or_else(|error| self.unless_absent(error))
+        Ok(self.objects.remove(&self.object(tenant, id)).await?)
     }
 
     /// What the store holds of a tenant.
@@ -178,7 +160,7 @@ impl Store {
             return Ok(held.collect());
         }
         let mut held = Vec::new();
-        let mut listed = self.objects.list(Some(&self.tenant(tenant)));
+        let mut listed = self.objects.store.list(Some(&self.tenant(tenant)));
         while let Some(object) = listed.next().await {
             let object = object.map_err(|error| self.failed(error))?;
             let name = object.location.filename().unwrap_or_default().to_owned();
@@ -204,19 +186,7 @@ impl Store {
         if self.on_folder(move |folder| folder.remove_all(tenant)).await?.is_some() {
             return Ok(());
         }
-        // With the separator behind it: one id never begins another, but nothing here should rest on that.
-        let own = format!("{}/", self.tenant(tenant));
-        let listed = self.objects.list(Some(&self.tenant(tenant)));
-        let locations = listed.try_filter_map(move |object| {
-            let is_own = object.location.as_ref().starts_with(&own);
-            std::future::ready(Ok(is_own.then_some(object.location)))
-        });
-        // A bucket takes a thousand names at once: a request for each would be hours for a tenant of a million files.
-        let mut deleted = self.objects.delete_stream(locations.boxed());
-        while let Some(location) = deleted.next().await {
-            location.map(drop).or_else(|error| self.unless_absent(error))?;
-        }
-        Ok(())
+        Ok(self.objects.remove_all(&self.tenant(tenant)).await?)
     }
 }
 
