@@ -253,19 +253,18 @@ pub async fn find_interval(db: &impl Db, tenant: TenantId) -> Result<Option<Dura
     Ok(row.map(|row| Duration::try_from_secs_f64(row.get(0)).unwrap_or_default()))
 }
 
-/// The first active tenants after `after`, by their ids, whose newest backup is older than their interval, and of which none is being
+/// The first active tenant after `after`, by their ids, whose newest backup is older than its interval, and of which none is being
 /// written. `usual` is the interval of those that have none of their own; zero for never.
 ///
 /// # Errors
 /// When the catalog fails.
-pub async fn list_due(
+pub async fn find_due(
     db: &impl Db,
     usual: Duration,
     after: Option<TenantId>,
-    limit: i64,
-) -> Result<Vec<TenantId>, CatalogError> {
-    let rows = db
-        .query(
+) -> Result<Option<TenantId>, CatalogError> {
+    let row = db
+        .query_opt(
             "select t.id from tenant as t
              left join backup_schedule as s on s.tenant = t.id
              cross join lateral (select coalesce(s.interval_s, $1)) as due (after_s)
@@ -274,11 +273,11 @@ pub async fn list_due(
                and not exists (select from backup as b
                                 where b.tenant = t.id
                                   and (b.state = 'writing' or b.taken_at > now() - make_interval(secs => due.after_s)))
-             order by t.id limit $3",
-            &[&usual.as_secs_f64(), &after.map(|after| *after.as_uuid()), &limit],
+             order by t.id limit 1",
+            &[&usual.as_secs_f64(), &after.map(|after| *after.as_uuid())],
         )
         .await?;
-    Ok(rows.iter().map(|row| TenantId::from_uuid(row.get(0))).collect())
+    Ok(row.map(|row| TenantId::from_uuid(row.get(0))))
 }
 
 /// Notes that a drill makes a tenant of this id; before it does.

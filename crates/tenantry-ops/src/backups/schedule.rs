@@ -16,8 +16,6 @@ use crate::{
 
 /// How often a process looks whether a backup is due.
 const POLL: Duration = Duration::from_secs(30);
-/// How many tenants are read at a time.
-const BATCH: i64 = 20;
 /// A tenant is not backed up more often: the clock is not looked at more often.
 pub const BACKUP_INTERVAL_MIN: Duration = POLL;
 /// Nor less often than once in ten years, which nobody means.
@@ -64,23 +62,20 @@ impl Ops {
         let (mut made, mut last, authority) = (0, None, Authority::system("backup schedule"));
         loop {
             let client = self.catalog().client().await?;
-            // Those that failed are still due, so that the next ones are asked for by their ids.
-            let due = backup::list_due(&client, usual, last, BATCH).await?;
+            // One that failed is still due, so that the next one is asked for by its id; and only when its turn has come, or it would be
+            // backed up once more that another process has backed up meanwhile.
+            let due = backup::find_due(&client, usual, last).await?;
             drop(client);
-            let Some(end) = due.last().copied() else {
-                return Ok(made);
-            };
-            for tenant in due {
-                match self.create_backup(&authority, &tenant.into()).await {
-                    Ok(_) => made += 1,
-                    // Another process makes it.
-                    Err(BackupError::Busy) => {}
-                    Err(error) => {
-                        tracing::error!(tenant.id = %tenant, error = %chain(&error), "a tenant can't be backed up");
-                    }
+            let Some(tenant) = due else { return Ok(made) };
+            match self.create_backup(&authority, &tenant.into()).await {
+                Ok(_) => made += 1,
+                // Another process makes it.
+                Err(BackupError::Busy) => {}
+                Err(error) => {
+                    tracing::error!(tenant.id = %tenant, error = %chain(&error), "a tenant can't be backed up");
                 }
             }
-            last = Some(end);
+            last = Some(tenant);
         }
     }
 
