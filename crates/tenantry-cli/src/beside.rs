@@ -60,7 +60,7 @@ pub(crate) fn backups(config: &Config) -> Result<Option<BackupStore>, Failure> {
     config.backups.as_ref().map(open).transpose()
 }
 
-/// What a purge takes with it.
+/// What a purge takes with it, and a restore in place may make too old.
 ///
 /// # Errors
 ///
@@ -90,6 +90,11 @@ impl Beside for InRedis {
             Reach::Everywhere => Ok(()),
             Reach::ThisProcess => Err("Redis does not answer".into()),
         }
+    }
+
+    /// Each value was made of rows.
+    async fn outdate(&self, tenant: TenantId) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.purge(tenant).await
     }
 
     async fn count(&self, tenant: TenantId) -> Result<Option<u64>, Box<dyn Error + Send + Sync>> {

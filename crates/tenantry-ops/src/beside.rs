@@ -5,7 +5,8 @@ use std::{error::Error, fmt::Debug};
 use async_trait::async_trait;
 use tenantry_core::TenantId;
 
-/// Something that holds what belongs to tenants outside of their tables, and gives it up when a tenant is purged.
+/// Something that holds what belongs to tenants outside of their tables: it gives that up when a tenant is purged, and what was made of
+/// rows when those are replaced.
 ///
 /// Each process that runs operations needs the same ones: `serve`, and whoever purges at a command line.
 #[async_trait]
@@ -20,6 +21,17 @@ pub trait Beside: Debug + Send + Sync + 'static {
     ///
     /// Whatever keeps it from that: the purge is not over before it is done, and tries again.
     async fn purge(&self, tenant: TenantId) -> Result<(), Box<dyn Error + Send + Sync>>;
+
+    /// Believes nothing any more that was made of a tenant's rows, because others stand in their place: a backup was restored there. What
+    /// is the tenant's own, as files are, stays. Called while nobody is served in this tenant.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from that: the rows are what they are, and the failure is logged.
+    async fn outdate(&self, tenant: TenantId) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let _ = tenant;
+        Ok(())
+    }
 
     /// How many things it still holds of a tenant, for the proof that a purge left nothing; `None` where it can't tell, and the proof says
     /// so.

@@ -124,6 +124,7 @@ impl Ops {
         let installation = self.catalog().installation();
         let (client, place) = (&home.client, &home.place);
         archive::load(client, installation, place, archive, None, &mut |_, _, _| {}).await?;
+        self.outdate_besides(tenant).await;
         let noted = self.note_restore(authority, tenant, found).await;
         if let Err(error) = &noted {
             tracing::error!(
@@ -132,6 +133,18 @@ impl Ops {
             );
         }
         noted
+    }
+
+    /// Before anybody is let in again: nobody else knows that what was made of the rows of before is too old by now.
+    async fn outdate_besides(&self, tenant: TenantId) {
+        for beside in &self.fleet().besides {
+            if let Err(error) = beside.outdate(tenant).await {
+                tracing::error!(
+                    tenant.id = %tenant, beside = beside.name(), error = %chain(&*error),
+                    "what a tenant has beside its rows may be older than those that were restored"
+                );
+            }
+        }
     }
 
     async fn note_restore(

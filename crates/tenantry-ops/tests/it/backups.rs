@@ -1,11 +1,13 @@
 //! Backups of single tenants: out, back beside the tenant or in its place, and gone with their key.
 
 use std::{
+    error::Error,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use tenantry_catalog::{
     backup,
     operation::{self, NewOperation},
@@ -13,7 +15,7 @@ use tenantry_catalog::{
 use tenantry_core::{Isolation, OperationId, TenantId, TenantState};
 use tenantry_engine::migrate::Files;
 use tenantry_ops::{
-    BackupError, BackupStore, FleetConfig, OperationKind, RestoreRequest, Retention, Tenant, TenantError,
+    BackupError, BackupStore, Beside, FleetConfig, OperationKind, RestoreRequest, Retention, Tenant, TenantError,
 };
 use tenantry_testing::{TestFolder, test_folder};
 use tokio::task::JoinHandle;
@@ -155,6 +157,47 @@ async fn a_tenant_is_restored_beside_itself_and_in_its_place_in_every_isolation_
         world.fleet.emails(other.id).await,
         ["canary@other.example", "help@example.com"]
     );
+}
+
+/// Notes whose rows it was told are others now.
+#[derive(Default, Debug)]
+struct Values(Mutex<Vec<TenantId>>);
+
+#[async_trait]
+impl Beside for Values {
+    fn name(&self) -> &'static str {
+        "values"
+    }
+
+    async fn purge(&self, _: TenantId) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(())
+    }
+
+    async fn outdate(&self, tenant: TenantId) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.0.lock().unwrap().push(tenant);
+        // The rows are restored all the same.
+        Err("the store is away".into())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_of_rows_is_not_believed_once_others_were_restored_in_their_place() {
+    let (store, values) = (test_folder(), Arc::new(Values::default()));
+    let mut config = World::config(&store, Retention::default());
+    config.besides.push(values.clone());
+    let world = World {
+        fleet: Fleet::start_with(config).await,
+        store,
+    };
+    let ops = &world.fleet.ops;
+    let tenant = world.fleet.create("acme", Isolation::Shared).await.unwrap().id;
+    let made = world.back_up(tenant).await;
+    ops.restore_backup(&operator(), &request(&made, "beside"))
+        .await
+        .unwrap();
+    assert!(values.0.lock().unwrap().is_empty(), "nobody's rows were replaced");
+    ops.restore_backup_in_place(&operator(), made.id).await.unwrap();
+    assert_eq!(*values.0.lock().unwrap(), [tenant]);
 }
 
 /// What a transaction writes that began before the tenant was stopped is not left among the backup's rows.
