@@ -420,7 +420,7 @@ impl ServerPool {
         false
     }
 
-    /// Somebody who waited for a place of a lane has found a connection.
+    /// Somebody who waited for a place of a lane has found a connection, or has gone.
     pub(crate) fn wants_no_place(self: &Arc<Self>, slot: usize, lane: Lane) {
         let mut inner = self.inner.lock();
         if let Some(database) = &mut inner.databases[slot] {

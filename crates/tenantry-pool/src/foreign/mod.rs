@@ -24,6 +24,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use tenantry_core::TenantDatabaseId;
+use tokio::sync::oneshot;
 
 use crate::{
     Caller, Error, PoolStatus, Pools,
@@ -89,12 +90,13 @@ impl<D: Driver> ForeignPools<D> {
             };
             // A task of its own goes on to its end when the caller gives up; nobody takes its result then, and dropping
             // that closes the connection.
-            let opening = tokio::spawn({
+            let (answer, opened) = oneshot::channel();
+            tokio::spawn({
                 let (located, caller) = (located.clone(), caller.clone());
                 let by_plan = Some(located.statement_timeout).filter(|limit| *limit < pools.config().statement_timeout);
-                async move { turn.open(&located.binding(&caller), by_plan).await }
+                async move { turn.open(&located.binding(&caller), by_plan, answer).await }
             });
-            let error = match opening.await {
+            let error = match opened.await {
                 Ok(Ok(lease)) => return Ok(ForeignTransaction::new(lease, located.writing(caller))),
                 Ok(Err(error)) => error,
                 Err(_) => return Err(Error::Statement(tenantry_wire::Error::Unusable)),

@@ -10,7 +10,10 @@ use std::{
 use parking_lot::Mutex;
 use tenantry_core::TenantId;
 use tenantry_wire::{Binding, Endpoint, Error as WireError};
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::timeout,
+};
 
 use super::{
     Driver,
@@ -150,6 +153,12 @@ impl<D: Driver> ForeignPool<D> {
             }
         };
         Ok(Found::Session(Box::new(session)))
+    }
+
+    /// The place that was asked for is not needed any more.
+    fn wants_no_place(&self) {
+        let slot = self.database.slot();
+        self.database.server().wants_no_place(slot, Lane::Foreign);
     }
 
     async fn connect(&self, place: Place) -> Result<Session<D>, Error> {
@@ -338,6 +347,9 @@ impl<D> Drop for Seeking<'_, D> {
     }
 }
 
+/// Where a caller waits for its transaction.
+type Answer<D> = oneshot::Sender<Result<ForeignLease<D>, Error>>;
+
 /// A turn that has come: the right to use a connection.
 pub(super) struct Taken<D: Driver> {
     pool: Arc<ForeignPool<D>>,
@@ -347,8 +359,21 @@ pub(super) struct Taken<D: Driver> {
 impl<D: Driver> Taken<D> {
     /// Opens a transaction on a connection that lies idle or is opened for it; `by_plan` is how long a statement in it may run, where
     /// the tenant's plan gives less than the configuration.
-    pub(super) async fn open(self, binding: &Binding<'_>, by_plan: Option<Duration>) -> Result<ForeignLease<D>, Error> {
+    pub(super) async fn open(self, binding: &Binding<'_>, by_plan: Option<Duration>, mut answer: Answer<D>) {
+        let opened = self.open_unless(answer.closed(), binding, by_plan).await;
+        // Where the caller has given up meanwhile it is dropped here, which closes the connection.
+        let _ = answer.send(opened);
+    }
+
+    /// The same, unless the caller has gone while it waits for a place.
+    async fn open_unless(
+        self,
+        gone: impl Future<Output = ()>,
+        binding: &Binding<'_>,
+        by_plan: Option<Duration>,
+    ) -> Result<ForeignLease<D>, Error> {
         let Self { pool, turn } = self;
+        let mut gone = pin!(gone);
         loop {
             let (found, going) = pool.pick(binding);
             pool.tell_idle(None);
@@ -361,20 +386,29 @@ impl<D: Driver> Taken<D> {
             }
             let (mut session, reused) = match found {
                 Some(session) => (session, true),
-                None => match pool.find(binding).await? {
-                    Found::Place(place) => {
-                        // One may have come back for nobody.
-                        pool.tell_idle(None);
-                        (pool.connect(place).await?, false)
+                None => {
+                    // Nothing is begun yet, and others wait for the turn of who has gone. Dropping the search leaves nothing behind, and
+                    // dropping the other arm means nothing.
+                    let found = tokio::select! {
+                        () = gone.as_mut() => None,
+                        found = pool.find(binding) => Some(found?),
+                    };
+                    match found {
+                        Some(Found::Place(place)) => {
+                            // One may have come back for nobody.
+                            pool.tell_idle(None);
+                            (pool.connect(place).await?, false)
+                        }
+                        Some(Found::Session(session)) => {
+                            pool.wants_no_place();
+                            (*session, true)
+                        }
+                        None => {
+                            pool.wants_no_place();
+                            return Err(Error::WaitTimeout(pool.config.wait_timeout));
+                        }
                     }
-                    Found::Session(session) => {
-                        // The place that was asked for is not needed any more.
-                        pool.database
-                            .server()
-                            .wants_no_place(pool.database.slot(), Lane::Foreign);
-                        (*session, true)
-                    }
-                },
+                }
             };
             let limit = pool.config.statement_timeout;
             session.silence().allow(by_plan.unwrap_or(limit));

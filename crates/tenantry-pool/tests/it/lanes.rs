@@ -115,6 +115,24 @@ async fn who_waits_for_a_place_takes_a_connection_of_its_driver_that_comes_back(
 }
 
 #[tokio::test]
+async fn who_gives_up_while_there_is_no_place_leaves_its_turn_to_others() {
+    let fleet = Fleet::new(1).await;
+    let (pools, other) = pools(&fleet, 1);
+    let mut held = pools.begin(Fleet::caller(0).into()).await.unwrap();
+    held.query("select 1", &[]).await.unwrap();
+    let gives_up = tokio::time::timeout(Duration::from_millis(50), begin(&other, 0)).await;
+    assert!(gives_up.is_err(), "the server has no place");
+    let since = Instant::now();
+    let stands = || (other.status()[0].1.open, pools.server_status()[0].1.waiting);
+    while stands() != (0, 0) {
+        assert!(since.elapsed() < Duration::from_secs(10), "{:?}", stands());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    held.commit().await.unwrap();
+    backend(begin(&other, 0).await).await;
+}
+
+#[tokio::test]
 async fn what_another_driver_is_closing_is_waited_for_before_more_is_closed() {
     let fleet = Fleet::new(4).await;
     let (pools, other) = pools(&fleet, 3);
