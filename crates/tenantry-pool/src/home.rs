@@ -74,15 +74,27 @@ impl From<Home> for Served {
 #[async_trait]
 pub trait PlacementSource: Send + Sync + 'static {
     /// Where the tenant lives now.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no home to go to.
     async fn locate(&self, tenant: TenantId) -> Result<Home, LocateError>;
 
     /// The same with what else the source knows of how the tenant is served.
+    ///
+    /// # Errors
+    ///
+    /// As [`locate`](Self::locate).
     async fn locate_served(&self, tenant: TenantId) -> Result<Served, LocateError> {
         Ok(self.locate(tenant).await?.into())
     }
 
     /// A served tenant of each tenant database that has one: where a worker looks for jobs. A source that does not know
     /// answers with none, and its jobs are not worked on.
+    ///
+    /// # Errors
+    ///
+    /// When the source does not answer.
     async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, LocateError> {
         Ok(Vec::new())
     }

@@ -297,12 +297,20 @@ impl Pools {
     /// # Errors
     ///
     /// As [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves nothing behind: nothing was sent yet, and the caller's place in the queue is free.
     pub async fn begin(&self, caller: Arc<Caller>) -> Result<Transaction, Error> {
         let (located, lease) = self.lease(&caller).await?;
         Ok(Transaction::new(self.clone(), caller, located, lease))
     }
 
     /// Forgets where a tenant lives: called when the catalog says that something changed.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, it may be remembered still.
     pub async fn invalidate(&self, tenant: TenantId) {
         self.shared.placements.invalidate(tenant).await;
     }
@@ -363,6 +371,10 @@ impl Pools {
     /// # Errors
     ///
     /// Why the tenant has no home to go to.
+    ///
+    /// # Cancel safety
+    ///
+    /// It only reads.
     pub async fn schema_version(&self, caller: &Caller) -> Result<Option<i64>, Error> {
         Ok(self.locate(caller).await?.schema_version)
     }
@@ -372,6 +384,10 @@ impl Pools {
     /// # Errors
     ///
     /// Why the tenant has no home to go to.
+    ///
+    /// # Cancel safety
+    ///
+    /// It only reads.
     pub async fn grant(&self, caller: &Caller) -> Result<Arc<Grant>, Error> {
         Ok(self.locate(caller).await?.grant.clone())
     }

@@ -53,9 +53,17 @@ pub struct ShareError(pub String);
 #[async_trait]
 pub trait ShareSource: Send + Sync + 'static {
     /// Renews the lease, and tells what this process may have.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing is known: the lease goes on to its end, and with it the share.
     async fn renew(&self, standing: Standing) -> Result<Share, ShareError>;
 
     /// This process has closed its connections.
+    ///
+    /// # Errors
+    ///
+    /// Why others get the share only when its lease ends.
     async fn leave(&self) -> Result<(), ShareError>;
 }
 

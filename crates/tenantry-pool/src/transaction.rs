@@ -165,6 +165,10 @@ impl Transaction {
     /// # Errors
     ///
     /// As [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query).
     pub async fn savepoint(&mut self) -> Result<(), Error> {
         self.depth += 1;
         self.step(Savepoint::Set).await
@@ -173,6 +177,10 @@ impl Transaction {
     /// Keeps what was done since the last savepoint.
     ///
     /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    ///
+    /// # Cancel safety
     ///
     /// As [`query`](Self::query).
     pub async fn release(&mut self) -> Result<(), Error> {
@@ -184,6 +192,10 @@ impl Transaction {
     /// Undoes what was done since the last savepoint, and goes on.
     ///
     /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    ///
+    /// # Cancel safety
     ///
     /// As [`query`](Self::query).
     pub async fn undo(&mut self) -> Result<(), Error> {
@@ -248,6 +260,10 @@ impl Transaction {
     /// # Errors
     ///
     /// When the connection fails; the transaction is undone then too.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the connection is closed, which undoes the transaction.
     pub async fn rollback(mut self) -> Result<(), Error> {
         // Without a lease there is nothing left to undo.
         let Some(lease) = self.lease.as_mut() else {

@@ -36,6 +36,10 @@ impl CancelToken {
     /// # Errors
     ///
     /// When the server cannot be reached. It never says whether there was something to stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the server may have got the request, or may get it still.
     pub async fn cancel(&self) -> Result<(), Error> {
         let mut socket = Socket::open(&self.endpoint).await?;
         let mut request = BytesMut::new();

@@ -28,6 +28,10 @@ pub(crate) enum Socket {
 /// # Errors
 ///
 /// When the server cannot be reached or verified.
+///
+/// # Cancel safety
+///
+/// When dropped, the socket is closed.
 pub async fn open_socket(endpoint: &Endpoint) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Error> {
     Socket::open(endpoint).await
 }

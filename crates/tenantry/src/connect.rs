@@ -94,6 +94,9 @@ impl Tenantry {
     ///
     /// # Errors
     /// When the catalog can't be reached or opened, or the configuration can't be secure.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let catalog = Catalog::connect(config.catalog_url.expose_secret(), &config.master_key).await?;
         Self::on_catalog_from(catalog, config.resolver, config.pool, config.schema_version_min)

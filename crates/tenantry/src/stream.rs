@@ -36,6 +36,10 @@ impl RowStream {
     /// # Errors
     ///
     /// As [`Scope::query`](crate::Scope::query); the time-out is for each row, and that of transactions for all.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when dropped: the next call goes on where this one was.
     pub async fn next(&mut self) -> Result<Option<Row>, Error> {
         self.0.next().await.transpose()
     }
@@ -72,6 +76,10 @@ impl CopyOut {
     /// # Errors
     ///
     /// As [`Scope::query`](crate::Scope::query); the time-out is for each piece, and that of transactions for all.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when dropped: the next call goes on where this one was.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         self.0.next().await.transpose()
     }

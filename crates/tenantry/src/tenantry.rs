@@ -56,6 +56,10 @@ pub(crate) struct Inner {
 #[async_trait]
 pub trait SystemAudit: Send + Sync + 'static {
     /// Records it; access is given only once this succeeded.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not recorded: nobody gets access then.
     async fn system_context(&self, tenant: TenantId, reason: &str) -> Result<(), Error>;
 }
 
@@ -156,6 +160,10 @@ impl Tenantry {
     /// # Errors
     ///
     /// See [`ResolveError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves nothing behind.
     pub async fn resolve(&self, credentials: &Credentials<'_>) -> Result<Verified, ResolveError> {
         self.resolver()?.resolve(credentials).await
     }
@@ -256,6 +264,10 @@ impl Tenantry {
     }
 
     /// Forgets where a tenant lives: the next call asks again.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, it may be remembered still.
     pub async fn forget_placement(&self, tenant: TenantId) {
         self.pools().invalidate(tenant).await;
     }
@@ -272,6 +284,10 @@ impl Tenantry {
     /// # Errors
     ///
     /// When the audit log cannot be written: what can't be audited is not done.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, it is not known whether the audit log has it; nobody has access.
     pub async fn system_context(&self, tenant: TenantId, reason: &str) -> Result<Scope, Error> {
         self.inner.audit.system_context(tenant, reason).await?;
         let actor = Actor::System {

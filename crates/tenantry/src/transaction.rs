@@ -58,6 +58,10 @@ impl Transaction {
     /// # Errors
     ///
     /// As [`Scope::query`](crate::Scope::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the transaction is lost: every later call on it fails, and nothing of it is kept.
     pub async fn query(&mut self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
         let outcome = self.inner.query(sql, params).await?;
         Ok(outcome.rows.into_iter().map(Row).collect())
@@ -68,6 +72,10 @@ impl Transaction {
     /// # Errors
     ///
     /// As [`Scope::query_one`](crate::Scope::query_one).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query).
     pub async fn query_one(&mut self, sql: &str, params: Params<'_>) -> Result<Row, Error> {
         self.query_opt(sql, params)
             .await?
@@ -79,6 +87,10 @@ impl Transaction {
     /// # Errors
     ///
     /// As [`Scope::query_opt`](crate::Scope::query_opt).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query).
     pub async fn query_opt(&mut self, sql: &str, params: Params<'_>) -> Result<Option<Row>, Error> {
         let mut rows = self.query(sql, params).await?;
         match rows.len() {
@@ -92,6 +104,10 @@ impl Transaction {
     /// # Errors
     ///
     /// As [`Scope::query_as`](crate::Scope::query_as).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query).
     pub async fn query_as<T: FromRow>(&mut self, sql: &str, params: Params<'_>) -> Result<Vec<T>, Error> {
         self.query(sql, params).await?.iter().map(T::from_row).collect()
     }
@@ -101,6 +117,10 @@ impl Transaction {
     /// # Errors
     ///
     /// As [`Scope::query_one_as`](crate::Scope::query_one_as).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query).
     pub async fn query_one_as<T: FromRow>(&mut self, sql: &str, params: Params<'_>) -> Result<T, Error> {
         T::from_row(&self.query_one(sql, params).await?)
     }
@@ -110,6 +130,10 @@ impl Transaction {
     /// # Errors
     ///
     /// As [`Scope::query_opt_as`](crate::Scope::query_opt_as).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query).
     pub async fn query_opt_as<T: FromRow>(&mut self, sql: &str, params: Params<'_>) -> Result<Option<T>, Error> {
         self.query_opt(sql, params).await?.as_ref().map(T::from_row).transpose()
     }
@@ -119,6 +143,10 @@ impl Transaction {
     /// # Errors
     ///
     /// As [`Scope::execute`](crate::Scope::execute).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query`](Self::query).
     pub async fn execute(&mut self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
         Ok(self.inner.query(sql, params).await?.affected)
     }
@@ -128,6 +156,11 @@ impl Transaction {
     /// # Errors
     ///
     /// What `work` gives, or the failure to mark or to undo the part.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped in the middle of a statement, the transaction is lost, as by [`query`](Self::query). Between two of them what
+    /// `work` has done so far is not undone: it is a part of the transaction.
     pub async fn savepoint<T, E, F>(&mut self, work: F) -> Result<T, E>
     where
         F: AsyncFnOnce(&mut Self) -> Result<T, E>,
@@ -141,6 +174,10 @@ impl Transaction {
     /// # Errors
     ///
     /// When PostgreSQL refuses the commit (a deferred constraint, a serialization failure): nothing is kept then.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, it is not known whether the transaction was kept.
     pub async fn commit(self) -> Result<(), Error> {
         let database = self.inner.database();
         self.inner.commit().await?;
@@ -155,6 +192,10 @@ impl Transaction {
     /// # Errors
     ///
     /// When the connection fails; the transaction is undone then too.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the connection is closed, which undoes the transaction.
     pub async fn rollback(self) -> Result<(), Error> {
         Ok(self.inner.rollback().await?)
     }

@@ -14,6 +14,10 @@ pub trait Driver: Sized + Send + 'static {
     /// # Errors
     ///
     /// When the server cannot be reached or verified, or refuses the role.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, its socket has to be closed.
     async fn connect(endpoint: &Endpoint, config: &PoolConfig) -> Result<Self, Error>;
 
     /// Runs a statement of the call protocol that has neither parameters nor rows.
@@ -21,6 +25,10 @@ pub trait Driver: Sized + Send + 'static {
     /// # Errors
     ///
     /// What PostgreSQL says.
+    ///
+    /// # Cancel safety
+    ///
+    /// It need not be: whoever drops the future drops the connection too.
     async fn run(&mut self, sql: &str) -> Result<(), Error>;
 
     /// Runs a statement of the call protocol with parameters that are texts and one row of one text, named `answer`.
@@ -28,8 +36,16 @@ pub trait Driver: Sized + Send + 'static {
     /// # Errors
     ///
     /// What PostgreSQL says.
+    ///
+    /// # Cancel safety
+    ///
+    /// It need not be: whoever drops the future drops the connection too.
     async fn ask(&mut self, sql: &'static str, params: &[&str]) -> Result<Option<String>, Error>;
 
     /// Says good-bye to the server, which is idle.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, its socket has to be closed.
     async fn close(self);
 }

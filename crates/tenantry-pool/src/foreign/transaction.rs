@@ -49,6 +49,10 @@ impl<D: Driver> ForeignTransaction<D> {
     /// # Errors
     ///
     /// What PostgreSQL says.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the transaction is lost: every later call on it fails, and dropping it closes the connection.
     pub async fn savepoint(&mut self) -> Result<(), Error> {
         self.depth += 1;
         self.step(&format!("savepoint tenantry_{}", self.depth)).await
@@ -59,6 +63,10 @@ impl<D: Driver> ForeignTransaction<D> {
     /// # Errors
     ///
     /// What PostgreSQL says.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`savepoint`](Self::savepoint).
     pub async fn release(&mut self) -> Result<(), Error> {
         let sql = format!("release savepoint tenantry_{}", self.depth);
         self.depth = self.depth.saturating_sub(1);
@@ -70,6 +78,10 @@ impl<D: Driver> ForeignTransaction<D> {
     /// # Errors
     ///
     /// What PostgreSQL says.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`savepoint`](Self::savepoint).
     pub async fn undo(&mut self) -> Result<(), Error> {
         let sql = format!("rollback to savepoint tenantry_{}", self.depth);
         self.depth = self.depth.saturating_sub(1);
@@ -107,6 +119,10 @@ impl<D: Driver> ForeignTransaction<D> {
     /// # Errors
     ///
     /// When the connection fails; the transaction is undone then too.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the connection is closed, which undoes the transaction.
     pub async fn rollback(mut self) -> Result<(), Error> {
         if self.call.in_doubt {
             // Dropped, which closes the connection: that undoes it.

@@ -80,6 +80,11 @@ impl Scope {
     /// # Errors
     ///
     /// What `work` gives, or the failure to begin or to commit.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future undoes what `work` did, by closing the connection; in the middle of the commit it is not known whether it
+    /// was kept.
     pub async fn transaction_sqlx<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: AsyncFnOnce(&mut Transaction) -> Result<T, E>,

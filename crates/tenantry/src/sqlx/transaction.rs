@@ -34,6 +34,11 @@ impl Transaction {
     /// # Errors
     ///
     /// What `work` gives, or the failure to mark or to undo the part.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped in the middle of a statement, the transaction is lost: every later query on it fails. Between two of them what
+    /// `work` has done so far is not undone: it is a part of the transaction.
     pub async fn savepoint<T, E, F>(&mut self, work: F) -> Result<T, E>
     where
         F: AsyncFnOnce(&mut Self) -> Result<T, E>,
@@ -64,6 +69,10 @@ impl Transaction {
     /// # Errors
     ///
     /// When the connection fails; the transaction is undone then too.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the connection is closed, which undoes the transaction.
     pub async fn rollback(self) -> Result<(), Error> {
         Ok(self.inner.rollback().await?)
     }
