@@ -142,12 +142,13 @@ impl ServerPool {
             let mut inner = self.inner.lock();
             inner.opening -= 1;
             inner.open -= 1;
-            let mut refused = FairQueue::default();
+            let (mut refused, mut is_last) = (FairQueue::default(), false);
             if let Some(database) = &mut inner.databases[slot] {
                 database.opening -= 1;
                 database.open -= 1;
                 if database.own_open() == 0 {
                     refused = std::mem::take(&mut database.waiting);
+                    is_last = true;
                 }
                 // Tried again when the next one asks, and not on and on for those who wait.
                 database.hungry_since = None;
@@ -155,7 +156,11 @@ impl ServerPool {
             }
             self.tell_shrunk(&mut inner);
             inner.forget_if_over(slot);
-            self.settle(&mut inner, Instant::now());
+            match is_last {
+                // Nobody is left for whom it would be tried on and on. Who waits in another lane finds out by an attempt of its own.
+                true => self.needs_still(&mut inner, slot, Instant::now()),
+                false => self.settle(&mut inner, Instant::now()),
+            }
             refused
         };
         for waiter in refused {

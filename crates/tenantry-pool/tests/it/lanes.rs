@@ -11,10 +11,14 @@ use tenantry_pool::{
     PoolConfig, Pools,
     foreign::{Driver, ForeignPools, ForeignTransaction},
 };
+use tenantry_testing::FaultProxy;
 use tenantry_wire::{Connection, Endpoint, Error, Options};
 use tokio_postgres::types::ToSql;
 
-use crate::{fleet::Fleet, support::small};
+use crate::{
+    fleet::Fleet,
+    support::{Fixture, small},
+};
 
 /// How long the driver takes to say good-bye.
 const GOOD_BYE: Duration = Duration::from_millis(300);
@@ -112,6 +116,35 @@ async fn who_waits_for_a_place_takes_a_connection_of_its_driver_that_comes_back(
     // Nobody waits any more: the connection is not closed for who has gone.
     assert_eq!(backend(begin(&other, 0).await).await, first);
     assert_eq!(pools.server_status()[0].1.waiting, 0);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_place_gets_that_of_a_connection_that_could_not_be_opened() {
+    let fixture = Fixture::new().await;
+    let server = fixture.database.cluster();
+    let proxy = FaultProxy::start(server.host(), server.port()).await;
+    fixture.through(proxy.port());
+    let pools = fixture.pools(PoolConfig {
+        server_connections_max: 1,
+        connect_timeout: Duration::from_secs(2),
+        ..small(4)
+    });
+    let other = ForeignPools::<Other>::new(pools.clone());
+    proxy.stall();
+    let caller = fixture.caller(0);
+    let asks = async {
+        let refused = pools.query(&caller, "select 1", &[]).await.unwrap_err();
+        assert!(matches!(refused, tenantry_pool::Error::Connect(_)), "{refused}");
+        proxy.heal();
+    };
+    let begins = async {
+        while proxy.accepted() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        other.begin(&Arc::new(fixture.caller(0))).await.unwrap()
+    };
+    let ((), transaction) = tokio::join!(asks, begins);
+    backend(transaction).await;
 }
 
 #[tokio::test]
