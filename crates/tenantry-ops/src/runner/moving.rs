@@ -329,9 +329,12 @@ impl<'a> Moving<'a> {
             self.end(MoveStep::WayBack).await?;
         }
         self.begin(MoveStep::Compare).await?;
-        let mut history = None;
+        let history = match self.input.within_a_database() {
+            true => None,
+            // Also where the rows have to wait: few rows can have a long history.
+            false => self.bring_history(&hands, applier.as_mut()).boxed().await?,
+        };
         if let Some(applier) = &mut applier {
-            history = self.bring_history(&hands, applier).boxed().await?;
             self.compare_online(&hands, applier).boxed().await?;
             self.renew_statistics(&hands, applier).boxed().await?;
         }

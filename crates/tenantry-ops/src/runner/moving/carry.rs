@@ -1,6 +1,6 @@
 //! The copy.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -12,6 +12,9 @@ use tokio_postgres::Client;
 
 use super::{Failure, Hands, Moving};
 use crate::runner::migrate::noting;
+
+/// How long the history waits for the application's open transactions, while the tenant works.
+const OLDER: Duration = Duration::from_secs(3);
 
 impl Moving<'_> {
     /// All that is not at the new home yet. With an applier, the rows are, but for the last changes.
@@ -75,18 +78,20 @@ impl Moving<'_> {
         Ok(verified)
     }
 
-    /// Brings all but the last of the history while the tenant works, and its changes meanwhile.
+    /// Brings all but the last of the history while the tenant works, and its changes meanwhile where they are followed.
     pub(super) async fn bring_history(
         &self,
         hands: &Hands,
-        applier: &mut Applier,
+        mut applier: Option<&mut Applier>,
     ) -> Result<Option<HistoryAhead>, Failure> {
         let (source, target, tenant) = (hands.source(), hands.target(), self.input.from.tenant);
-        let Some(mut ahead) = HistoryAhead::begin(source, target, tenant).await? else {
+        let Some(mut ahead) = HistoryAhead::begin(source, target, tenant, OLDER).await? else {
             return Ok(None);
         };
         while ahead.bring(source, target, tenant).await? {
-            self.apply_now(hands, applier).await?;
+            if let Some(applier) = &mut applier {
+                self.apply_now(hands, applier).await?;
+            }
         }
         Ok(Some(ahead))
     }
@@ -136,8 +141,6 @@ impl Estimate {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
