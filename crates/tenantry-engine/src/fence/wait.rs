@@ -114,7 +114,7 @@ async fn still_open(client: &Client, older: &[String]) -> Result<Vec<String>, Sq
 
 async fn transactions(client: &Client) -> Result<Vec<String>, SqlError> {
     let rows = client
-        .query("select id from tenantry.fence_transactions()", &[])
+        .query_typed("select id from tenantry.fence_transactions()", &[])
         .await
         .doing("list the application's transactions")?;
     Ok(rows.iter().map(|row| row.get(0)).collect())

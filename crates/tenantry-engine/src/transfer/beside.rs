@@ -130,13 +130,13 @@ async fn carry(source: &Client, target: &Client, tenant: TenantId, table: &Signe
 
 pub(super) async fn columns(client: &Client, table: &str) -> Result<String, SqlError> {
     let row = client
-        .query_one(
+        .query_typed_one(
             "select pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' order by a.attnum)
                from pg_catalog.pg_attribute a
                join pg_catalog.pg_class c on c.oid = a.attrelid and c.relname = $1
                join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname = 'tenantry_private'
               where a.attnum > 0 and not a.attisdropped",
-            &[&table],
+            &[(&table, Type::TEXT)],
         )
         .await
         .doing("read the columns of jobs")?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tenantry_core::TenantId;
 use tenantry_sql::Identifier;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, types::Type};
 
 use super::{End, end::of, tables};
 use crate::sql_error::{Doing, SqlError};
@@ -99,14 +99,14 @@ pub async fn carry_sequences(
 
 async fn sequences(client: &Client, schema: &Identifier) -> Result<BTreeMap<String, Sequence>, SqlError> {
     let rows = client
-        .query(
+        .query_typed(
             "select c.relname::pg_catalog.text, pg_catalog.format('%I.%I', n.nspname, c.relname),
                     pg_catalog.pg_sequence_last_value(c.oid), s.seqstart, s.seqincrement
                from pg_catalog.pg_sequence s
                join pg_catalog.pg_class c on c.oid = s.seqrelid
                join pg_catalog.pg_namespace n on n.oid = c.relnamespace
               where n.nspname = $1",
-            &[&schema.as_str()],
+            &[(&schema.as_str(), Type::TEXT)],
         )
         .await
         .doing("read the sequences")?;
@@ -166,10 +166,14 @@ async fn put(client: &Client, pairs: &[(&String, &Sequence, &Sequence)]) -> Resu
         .collect();
     let drawn: Vec<bool> = pairs.iter().map(|(_, from, _)| from.last.is_some()).collect();
     client
-        .execute(
+        .execute_typed(
             "select pg_catalog.setval(s.name::pg_catalog.regclass, s.number, s.is_drawn)
-               from unnest($1::pg_catalog.text[], $2::pg_catalog.int8[], $3::pg_catalog.bool[]) as s (name, number, is_drawn)",
-            &[&names, &numbers, &drawn],
+               from unnest($1, $2, $3) as s (name, number, is_drawn)",
+            &[
+                (&names, Type::TEXT_ARRAY),
+                (&numbers, Type::INT8_ARRAY),
+                (&drawn, Type::BOOL_ARRAY),
+            ],
         )
         .await
         .doing("set the sequences")?;
