@@ -328,6 +328,7 @@ pub async fn foreign_rows(target: End<'_>, tenant: TenantId) -> Result<(), Trans
 }
 
 /// A foreign key from an isolated table to one that every tenant shares.
+#[derive(Debug)]
 pub(super) struct ReferenceCheck {
     /// The isolated table.
     pub(super) table: String,

@@ -7,7 +7,7 @@ use tenantry_core::{OperationId, TenantId};
 use tenantry_engine::{
     home::Outcome,
     transfer::{
-        recheck,
+        Recheck,
         stream::{
             Applier, Difference, Direction, Plan, StreamError, StreamName, Until, Way, begin_position, compare,
             drop_publication, drop_slot, emit_marker, forget_position, hindrance_of_server, list_publications,
@@ -407,7 +407,9 @@ async fn what_is_written_after_the_comparison_is_compared_again_by_its_key() {
     world.source.run(&changes).await;
     applier.run(&Until::Marker(world.marker().await)).await.unwrap();
     let touched = applier.touched().unwrap();
-    let again = async || recheck(world.source.end(), world.target.end(), world.tenant, touched).await;
+    let (here, there) = (world.source.end(), world.target.end());
+    let known = Recheck::prepare(here, there, world.tenant).await.unwrap();
+    let again = async || known.run(here, there, touched).await;
     let same = again().await.unwrap();
     for table in &before.tables {
         let count = format!(

@@ -28,7 +28,7 @@ use tenantry_catalog::{
 };
 use tenantry_core::{Epoch, Isolation, TenantState};
 use tenantry_engine::transfer::{
-    HistoryAhead, TransferError,
+    HistoryAhead, Recheck, TransferError,
     stream::{Applier, Direction},
 };
 
@@ -65,6 +65,13 @@ pub(super) struct Moving<'a> {
     outer: Map<String, Value>,
     /// What the tenant waits for, once its home is closed.
     held: Mutex<Held>,
+}
+
+/// What was done while the tenant worked, so that it need not wait for it.
+struct Ahead {
+    history: Option<HistoryAhead>,
+    /// Where there are rows to be compared again.
+    recheck: Option<Recheck>,
 }
 
 /// Where an operation's progress keeps what concerns the way back.
@@ -334,15 +341,19 @@ impl<'a> Moving<'a> {
             // Also where the rows have to wait: few rows can have a long history.
             false => self.bring_history(&hands, applier.as_mut()).boxed().await?,
         };
+        let mut recheck = None;
         if let Some(applier) = &mut applier {
             self.compare_online(&hands, applier).boxed().await?;
             self.renew_statistics(&hands, applier).boxed().await?;
+            recheck = Some(self.prepare_recheck(&hands).boxed().await?);
         }
+        let ahead = Ahead { history, recheck };
+        self.carry_ledger(&hands).boxed().await?;
         self.end(MoveStep::Compare).await?;
         self.tell(json!({ "closed_at": Utc::now() })).await?;
         *self.held.lock() = Held::begin();
         let has_little_to_do = applier.as_ref().is_some_and(|applier| applier.touched().is_some());
-        let over = self.cut_over(&hands, applier.as_mut(), history.as_ref()).boxed();
+        let over = self.cut_over(&hands, applier.as_mut(), &ahead).boxed();
         match has_little_to_do {
             false => over.await?,
             true => {
@@ -372,23 +383,20 @@ impl<'a> Moving<'a> {
     }
 
     /// What the tenant waits for.
-    async fn cut_over(
-        &self,
-        hands: &Hands,
-        mut applier: Option<&mut Applier>,
-        history: Option<&HistoryAhead>,
-    ) -> Result<(), Failure> {
+    async fn cut_over(&self, hands: &Hands, mut applier: Option<&mut Applier>, ahead: &Ahead) -> Result<(), Failure> {
         self.journal.hurry();
         self.begin(MoveStep::Close).await?;
         self.close_source(hands).await?;
         self.end(MoveStep::Close).await?;
         self.held_for("close");
         self.begin(MoveStep::Copy).await?;
-        self.copy(hands, applier.as_deref_mut(), history).boxed().await?;
+        self.copy(hands, applier.as_deref_mut(), ahead.history.as_ref())
+            .boxed()
+            .await?;
         self.end(MoveStep::Copy).await?;
         self.begin(MoveStep::Verify).await?;
         let touched = applier.as_deref().and_then(Applier::touched);
-        self.verify(hands, touched).boxed().await?;
+        self.verify(hands, touched.zip(ahead.recheck.as_ref())).boxed().await?;
         self.end(MoveStep::Verify).await?;
         self.held_for("compare");
         self.journal.arrive(self.named(MoveStep::Switch).as_str()).await?;

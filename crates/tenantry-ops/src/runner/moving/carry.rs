@@ -68,9 +68,6 @@ impl Moving<'_> {
             self.held_for("history");
             None
         };
-        let schemas = (&*self.input.from.schema, &*self.input.to.schema);
-        transfer::carry_ledger((source, schemas.0), (target, schemas.1), tenant).await?;
-        self.held_for("ledger");
         sequences(self, source, target).await?;
         self.held_for("sequences");
         self.begin_way_back(hands).await?;
@@ -94,6 +91,14 @@ impl Moving<'_> {
             }
         }
         Ok(Some(ahead))
+    }
+
+    /// Writes down at the new home which migrations of data the tenant has had. While the tenant works: neither home is migrated meanwhile,
+    /// and in shared tables it reads what is noted of everybody.
+    pub(super) async fn carry_ledger(&self, hands: &Hands) -> Result<(), Failure> {
+        let (from, to) = (&self.input.from, &self.input.to);
+        let (source, target) = ((hands.source(), &*from.schema), (hands.target(), &*to.schema));
+        Ok(transfer::carry_ledger(source, target, from.tenant).await?)
     }
 
     /// How long a copy that begins now takes, as far as that can be told.
