@@ -74,6 +74,12 @@ struct Ahead {
     recheck: Option<Recheck>,
 }
 
+/// A tenant that lives in another home since a moment ago and waits to be let in there, with the connections that are there.
+struct Crossed<'a> {
+    moving: Moving<'a>,
+    hands: Hands,
+}
+
 /// Where an operation's progress keeps what concerns the way back.
 const BACK: &str = "back";
 
@@ -98,15 +104,15 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
     if epoch == Some(input.reversed().to.epoch) {
         return settle_back(ops, journal, None).boxed().await;
     }
-    let held = match standing_at(epoch, &input)? {
+    let crossed = match standing_at(epoch, &input)? {
         Standing::Source => Some(cross(ops, journal, Direction::There).boxed().await?),
         Standing::Target => None,
     };
-    settle(ops, journal, held).boxed().await
+    settle(ops, journal, crossed).boxed().await
 }
 
-/// From one home to the other, up to the switch. Tells since when the first one was closed.
-async fn cross(ops: &Ops, journal: &Journal, direction: Direction) -> Result<Held, Failure> {
+/// From one home to the other, up to the switch.
+async fn cross<'a>(ops: &'a Ops, journal: &'a Journal, direction: Direction) -> Result<Crossed<'a>, Failure> {
     let mut moving = Moving::new(ops, journal, direction).await?;
     moving.let_in_after_another().boxed().await?;
     let crossed = tokio::select! {
@@ -117,33 +123,45 @@ async fn cross(ops: &Ops, journal: &Journal, direction: Direction) -> Result<Hel
         crossed = moving.towards_switch().boxed() => Ok(crossed),
     };
     match crossed {
-        Ok(Ok(held)) => Ok(held),
+        Ok(Ok(hands)) => Ok(Crossed { moving, hands }),
         Ok(Err(failure)) => Err(moving.reopened_after(failure).await),
         Err(wish) => Err(moving.stop(wish).await),
     }
 }
 
 /// What comes after the switch.
-async fn settle(ops: &Ops, journal: &Journal, held: Option<Held>) -> Result<(), Failure> {
-    let moving = Moving::new(ops, journal, Direction::There).await?;
-    if moving.recorded.is_none_or(|recorded| recorded < MoveStep::Soak) {
-        moving.open().await?;
-        moving.certify(held).boxed().await?;
-    }
+async fn settle<'a>(ops: &'a Ops, journal: &'a Journal, crossed: Option<Crossed<'a>>) -> Result<(), Failure> {
+    let moving = match crossed {
+        Some(crossed) => crossed.arrive().boxed().await?,
+        None => {
+            let moving = Moving::new(ops, journal, Direction::There).await?;
+            if moving.recorded.is_none_or(|recorded| recorded < MoveStep::Soak) {
+                moving.open().await?;
+                moving.certify(None).boxed().await?;
+            }
+            moving
+        }
+    };
     match moving.soak().boxed().await? {
         Soaked::Over => moving.remove_source().boxed().await,
         Soaked::Back => match cross(ops, journal, Direction::Back).boxed().await {
-            Ok(held) => settle_back(ops, journal, Some(held)).boxed().await,
+            Ok(crossed) => settle_back(ops, journal, Some(crossed)).boxed().await,
             Err(failure) => Err(moving.stays(failure).await),
         },
     }
 }
 
 /// What comes after the switch back.
-async fn settle_back(ops: &Ops, journal: &Journal, held: Option<Held>) -> Result<(), Failure> {
-    let moving = Moving::new(ops, journal, Direction::Back).await?;
-    moving.open().await?;
-    moving.certify(held).boxed().await?;
+async fn settle_back<'a>(ops: &'a Ops, journal: &'a Journal, crossed: Option<Crossed<'a>>) -> Result<(), Failure> {
+    let moving = match crossed {
+        Some(crossed) => crossed.arrive().boxed().await?,
+        None => {
+            let moving = Moving::new(ops, journal, Direction::Back).await?;
+            moving.open().await?;
+            moving.certify(None).boxed().await?;
+            moving
+        }
+    };
     moving.remove_source().boxed().await
 }
 
@@ -204,6 +222,19 @@ fn standing_at(epoch: Option<Epoch>, input: &MoveInput) -> Result<Standing, Fail
             "placement_changed",
             "the tenant lives in neither of the move's homes",
         ))
+    }
+}
+
+impl<'a> Crossed<'a> {
+    /// Lets the tenant in at once: to connect anew and to ask the catalog first for what is known is time that it waits.
+    async fn arrive(self) -> Result<Moving<'a>, Failure> {
+        let Self { moving, hands } = self;
+        moving.open_by(hands.target()).await?;
+        // Whatever comes next takes its turn on a connection of its own.
+        drop(hands);
+        let held = moving.held.lock().clone();
+        moving.certify(Some(held)).boxed().await?;
+        Ok(moving)
     }
 }
 
@@ -297,8 +328,8 @@ impl<'a> Moving<'a> {
         self.progress.lock().get(key)?.as_str().map(str::to_owned)
     }
 
-    /// Tells since when the home that the tenant leaves was closed, and what was done since.
-    async fn towards_switch(&mut self) -> Result<Held, Failure> {
+    /// Gives the connections with which the tenant was taken over.
+    async fn towards_switch(&mut self) -> Result<Hands, Failure> {
         if self.direction == Direction::There && self.recorded.is_none_or(|recorded| recorded <= MoveStep::Preflight) {
             self.begin(MoveStep::Preflight).await?;
             self.preflight().await?;
@@ -368,7 +399,7 @@ impl<'a> Moving<'a> {
                 })??;
             }
         }
-        Ok(self.held.lock().clone())
+        Ok(hands)
     }
 
     /// Opens the home that an earlier try may have left closed: what comes before the next cut-over can take as long as there are rows.
