@@ -25,11 +25,10 @@ use crate::{
     shares::{self, ShareSource},
     slow,
     timer::Timer,
+    waiting::{Turn, Waiting},
     written::Written,
 };
 
-/// How often it asks whether the move has ended.
-const MOVE_POLL: Duration = Duration::from_millis(25);
 /// How long a call waits before it tries a refused password, or what has taken its place by then, once more.
 const PASSWORD_WAIT: Duration = Duration::from_millis(200);
 /// How often a call asks anew because the way to its database changed while it waited.
@@ -83,6 +82,7 @@ pub(crate) struct Shared {
     pub(crate) placements: Placements,
     pub(crate) config: Arc<PoolConfig>,
     pub(crate) closing: Closing,
+    waiting: Waiting,
 }
 
 /// How far the end of all pools is.
@@ -120,6 +120,7 @@ impl Pools {
                 placements: Placements::new(source, config.clone(), budgeted),
                 config,
                 closing: Closing::default(),
+                waiting: Waiting::default(),
             }),
         }
     }
@@ -545,7 +546,9 @@ impl Pools {
         self.shared.placements.invalidate(caller.tenant).await;
         let fenced_again = verdict == Verdict::Fenced && std::mem::replace(&mut patience.fenced, true);
         if verdict == Verdict::Moving || fenced_again {
-            tokio::time::sleep(MOVE_POLL).await;
+            patience.refuse();
+            let longest = patience.move_wait.saturating_sub(patience.since.elapsed());
+            patience.turn = Some(self.shared.waiting.turn(caller.tenant, longest).await);
         }
     }
 
@@ -614,6 +617,7 @@ pub(crate) fn weigh(verdict: Verdict, error: tenantry_wire::Error, patience: &mu
         Verdict::Rejected if patience.looked_up => return Err(Error::Context(error)),
         Verdict::Elsewhere if patience.looked_up => return Err(Error::Moving),
         Verdict::Moving | Verdict::Fenced if patience.since.elapsed() > patience.move_wait => {
+            patience.refuse();
             return Err(Error::Moving);
         }
         Verdict::Elsewhere | Verdict::Rejected => patience.looked_up = true,
@@ -654,6 +658,8 @@ pub(crate) struct Patience {
     ended: u32,
     /// The binding was made again, after which `enter` says why the fence is closed.
     fenced: bool,
+    /// It waited for a move and asks whether that has ended. Dropped with the call that was served, it tells the others.
+    turn: Option<Turn>,
 }
 
 impl Patience {
@@ -681,6 +687,14 @@ impl Patience {
             replaced: false,
             ended: 0,
             fenced: false,
+            turn: None,
+        }
+    }
+
+    /// It was told to wait on.
+    fn refuse(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            turn.refuse();
         }
     }
 }
