@@ -70,7 +70,7 @@ impl Pair {
 }
 
 /// A type's name without its schema, which differs from home to home.
-fn unqualified(kind: &str) -> &str {
+pub(super) fn unqualified(kind: &str) -> &str {
     kind.rsplit('.').next().unwrap_or(kind)
 }
 
