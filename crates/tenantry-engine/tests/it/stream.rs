@@ -10,8 +10,9 @@ use tenantry_engine::{
         Recheck,
         stream::{
             Applier, Difference, Direction, Plan, StreamError, StreamName, Until, Way, begin_position, compare,
-            drop_publication, drop_slot, emit_marker, forget_position, hindrance_of_server, list_publications,
-            list_slots, make_publication, make_slot, pair, prepare_target, read_position, snapshot_beside,
+            drop_publication, drop_slot, emit_marker, forget_position, hindrance_of_server, hindrance_of_tables,
+            list_publications, list_slots, make_publication, make_slot, pair, prepare_target, read_position,
+            snapshot_beside,
         },
     },
 };
@@ -602,6 +603,19 @@ async fn a_table_without_a_key_is_refused_before_anything_is_made() {
         .await
         .unwrap();
     assert!(listed.is_empty());
+}
+
+#[tokio::test]
+async fn a_table_whose_changes_nobody_is_told_is_in_the_way_of_a_stream() {
+    let world = world().await;
+    let why = async || hindrance_of_tables(&world.source.admin, "app").await.unwrap();
+    assert_eq!(why().await, None);
+    world
+        .source
+        .run("create unlogged table app.loose (tenant_id uuid, id int, primary key (tenant_id, id))")
+        .await;
+    let told = why().await.unwrap_or_default();
+    assert!(told.contains("`loose` is unlogged"), "{told}");
 }
 
 #[tokio::test]
