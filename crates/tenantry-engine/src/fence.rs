@@ -120,7 +120,10 @@ pub(crate) fn register_text(tenant: TenantId, epoch: Epoch, open: bool) -> Strin
 /// connections that may be bound at the earlier one are still there.
 pub async fn open(client: &impl tokio_postgres::GenericClient, tenant: TenantId, epoch: Epoch) -> Result<(), SqlError> {
     client
-        .execute("select tenantry.fence_open($1, $2)", &[tenant.as_uuid(), &epoch.0])
+        .execute_typed(
+            "select tenantry.fence_open($1, $2)",
+            &[(tenant.as_uuid(), Type::UUID), (&epoch.0, Type::INT8)],
+        )
         .await
         .doing("open the tenant in its database")?;
     Ok(())
@@ -136,9 +139,13 @@ pub async fn open(client: &impl tokio_postgres::GenericClient, tenant: TenantId,
 /// TN001 where the database has no such placement of the tenant.
 pub async fn close(client: &Client, tenant: TenantId, epoch: Epoch, why: Closed) -> Result<(), SqlError> {
     client
-        .execute(
+        .execute_typed(
             "select tenantry.fence_close($1, $2, $3)",
-            &[tenant.as_uuid(), &epoch.0, &(State::from(why) as i16)],
+            &[
+                (tenant.as_uuid(), Type::UUID),
+                (&epoch.0, Type::INT8),
+                (&(State::from(why) as i16), Type::INT2),
+            ],
         )
         .await
         .doing("close the tenant's fence")?;
@@ -148,7 +155,7 @@ pub async fn close(client: &Client, tenant: TenantId, epoch: Epoch, why: Closed)
 /// Notes the moment after which a new connection can't be bound to the tenant; in a transaction after the closing one.
 async fn settle(client: &Client, tenant: TenantId) -> Result<(), SqlError> {
     client
-        .execute("select tenantry.fence_settle($1)", &[tenant.as_uuid()])
+        .execute_typed("select tenantry.fence_settle($1)", &[(tenant.as_uuid(), Type::UUID)])
         .await
         .doing("note that the fence is closed")?;
     Ok(())
@@ -161,9 +168,9 @@ async fn settle(client: &Client, tenant: TenantId) -> Result<(), SqlError> {
 /// Where the database can't be asked.
 pub async fn read(client: &impl tokio_postgres::GenericClient, tenant: TenantId) -> Result<Option<Fence>, SqlError> {
     let row = client
-        .query_one(
+        .query_typed_one(
             "select epoch, state, compiled from tenantry.fence_state($1)",
-            &[tenant.as_uuid()],
+            &[(tenant.as_uuid(), Type::UUID)],
         )
         .await
         .doing("read the tenant's fence")?;

@@ -25,6 +25,7 @@ mod stream;
 mod timer;
 mod transaction;
 mod turns;
+mod waiting;
 mod watch;
 mod worker;
 mod written;

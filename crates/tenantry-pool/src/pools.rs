@@ -26,6 +26,7 @@ use crate::{
     placements::Placements,
     replica::ReplicaStatus,
     shares::{self, ShareSource},
+    waiting::Waiting,
 };
 
 /// All pools of a process: cheap to clone.
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) placements: Placements,
     pub(crate) config: Arc<PoolConfig>,
     pub(crate) closing: Closing,
+    waiting: Waiting,
 }
 
 /// How far the end of all pools is.
@@ -75,6 +77,7 @@ impl Pools {
                 placements: Placements::new(source, config.clone(), budgeted),
                 config,
                 closing: Closing::default(),
+                waiting: Waiting::default(),
             }),
         }
     }

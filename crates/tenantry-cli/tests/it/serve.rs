@@ -11,7 +11,7 @@ use std::{
 
 use reqwest::StatusCode;
 use rustix::process::{Pid, Signal};
-use tenantry_testing::cluster;
+use tenantry_testing::{cluster, test_folder};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -456,4 +456,26 @@ async fn what_holds_on_is_cut_off_and_told_and_the_exit_code_says_so() {
         );
         assert!(said.contains("1 requests and 0 connections held on"), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_whose_backup_is_due_are_backed_up_while_it_serves() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "acme"]);
+    let folder = test_folder();
+    let place = ["--backups", folder.path().to_str().unwrap()];
+    let arguments = [&place[..], &["--backup-interval-h", "1"]].concat();
+    let serve = Serve::start_with(&installation, &arguments, Stdio::null());
+    let begun = Instant::now();
+    let made = loop {
+        let listed = installation.json(&[&["backup", "list", "acme"][..], &place].concat());
+        let made = listed["items"].as_array().unwrap().len();
+        if made > 0 {
+            break made;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "nobody is backed up");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    assert_eq!(made, 1);
+    assert_eq!(serve.terminate(), 0);
 }

@@ -62,7 +62,7 @@ pub enum Behind {
 ///
 /// Dropped, the fence stays closed.
 pub async fn wait_for_older(client: &Client, tenant: TenantId, epoch: Epoch, wait: Wait) -> Result<Drained, SqlError> {
-    match wait_behind(client, tenant, wait).await? {
+    match wait_behind(client, wait).await? {
         Behind::Nobody { terminated } => Ok(Drained::Closed { terminated }),
         Behind::Transactions(blockers) => {
             super::open(client, tenant, epoch).await?;
@@ -71,7 +71,7 @@ pub async fn wait_for_older(client: &Client, tenant: TenantId, epoch: Epoch, wai
     }
 }
 
-/// The same, and whoever is still there at the end, the fence stays closed: for a tenant that shall be served to nobody
+/// The same, and whoever is still there at the end, the fence stays as it is: for a tenant that shall be served to nobody
 /// whether or not the wait succeeds.
 ///
 /// # Errors
@@ -81,12 +81,15 @@ pub async fn wait_for_older(client: &Client, tenant: TenantId, epoch: Epoch, wai
 /// # Cancel safety
 ///
 /// The fence stays as it is.
-pub async fn wait_behind(client: &Client, tenant: TenantId, wait: Wait) -> Result<Behind, SqlError> {
-    super::settle(client, tenant).await?;
+pub async fn wait_behind(client: &Client, wait: Wait) -> Result<Behind, SqlError> {
     let older = transactions(client).await?;
     let started = Instant::now();
     loop {
-        let left = still_open(client, &older).await?;
+        // Where nobody is, nobody becomes a prepared one either.
+        let left = match older.is_empty() {
+            true => Vec::new(),
+            false => still_open(client, &older).await?,
+        };
         if left.is_empty() {
             return Ok(Behind::Nobody { terminated: 0 });
         }
@@ -111,7 +114,7 @@ async fn still_open(client: &Client, older: &[String]) -> Result<Vec<String>, Sq
 
 async fn transactions(client: &Client) -> Result<Vec<String>, SqlError> {
     let rows = client
-        .query("select id from tenantry.fence_transactions()", &[])
+        .query_typed("select id from tenantry.fence_transactions()", &[])
         .await
         .doing("list the application's transactions")?;
     Ok(rows.iter().map(|row| row.get(0)).collect())

@@ -70,13 +70,12 @@ impl Pair {
 }
 
 /// A type's name without its schema, which differs from home to home.
-fn unqualified(kind: &str) -> &str {
+pub(super) fn unqualified(kind: &str) -> &str {
     kind.rsplit('.').next().unwrap_or(kind)
 }
 
-/// Copies a tenant's rows of all tables from one database to another, each table in a transaction of its own at the target, where
-/// the tenant's rows are thrown away first: so it can be done again. The source is read as of one moment: of the snapshot that is
-/// named, or of now.
+/// Copies a tenant's rows of all tables from one database to another, in one transaction at the target, where the tenant's rows are
+/// thrown away first: so it can be done again. The source is read as of one moment: of the snapshot that is named, or of now.
 ///
 /// It takes little more memory than the largest row, and leaves other tenants' rows alone.
 ///
@@ -86,7 +85,7 @@ fn unqualified(kind: &str) -> &str {
 ///
 /// # Cancel safety
 ///
-/// Drop both connections; tables that were done stay in the target.
+/// Drop both connections: nothing was copied.
 pub async fn copy(
     source: End<'_>,
     target: End<'_>,
@@ -97,7 +96,8 @@ pub async fn copy(
     copy_tables(source, target, tenant, snapshot, None, tell).await
 }
 
-/// The same of those tables that the stream's copy has not brought yet, each noted with its rows. Tells of all of them.
+/// The same of those tables that the stream's copy has not brought yet, each noted with its rows in a transaction of its own. Tells of all
+/// of them.
 ///
 /// # Errors
 ///
@@ -134,6 +134,10 @@ async fn copy_tables(
         .filter(|pair| !copied.iter().any(|one| one.table == pair.source.name))
         .collect();
     source.begin_reading(snapshot).await?;
+    if noted.is_none() {
+        // The tenant may wait for it: one commit, and not one for each table.
+        target.begin_writing().await?;
+    }
     for pair in rest {
         let (rows, bytes) = sum(&copied);
         let mut so_far = |more_rows: u64, more: u64| {
@@ -150,6 +154,9 @@ async fn copy_tables(
         copied.push(one);
     }
     source.roll_back().await;
+    if noted.is_none() {
+        target.commit().await?;
+    }
     if let Some(last) = copied.last() {
         let (rows, bytes) = sum(&copied);
         tell(Progress {
@@ -178,7 +185,9 @@ async fn copy_table(
     noted: Option<&StreamName>,
     so_far: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Copied, TransferError> {
-    target.begin_writing().await?;
+    if noted.is_some() {
+        target.begin_writing().await?;
+    }
     empty(target, &pair.target, tenant).await?;
     let form = if pair.binary() { " (format binary)" } else { "" };
     let columns = pair.source.column_list();
@@ -216,8 +225,8 @@ async fn copy_table(
     };
     if let Some(name) = noted {
         note_copied(target.client, name, &copied).await?;
+        target.commit().await?;
     }
-    target.commit().await?;
     Ok(copied)
 }
 

@@ -27,7 +27,7 @@ pub use error::TransferError;
 pub use history::{HistoryAhead, carry_history};
 pub use lingering::{Lingering, before_a_fence, before_a_slot};
 pub use preflight::{Obstacle, Sides, obstacles};
-pub use recheck::{Rechecked, recheck};
+pub use recheck::{Recheck, Rechecked};
 pub use rows::has_rows;
 pub use sequences::{Shared, carry_sequences};
 pub use statistics::renew_statistics;

@@ -1,9 +1,11 @@
 //! What would be in the way of a transfer: all of it, before anything is made.
 
+use std::collections::BTreeSet;
+
 use tenantry_core::{InstallationId, TenantId};
 use tokio_postgres::Client;
 
-use super::{may_transfer, tables};
+use super::{Table, copy::unqualified, may_transfer, tables};
 use crate::{
     migrate::Target,
     sql_error::{Doing, SqlError},
@@ -112,31 +114,55 @@ async fn versions(sides: Sides<'_>) -> Result<Option<Obstacle>, SqlError> {
     )))
 }
 
-/// Releases of PostgreSQL describe the same tables differently in their catalogs; between two of them, only the columns are compared,
-/// when the rows are copied.
 async fn structures(sides: Sides<'_>) -> Result<Option<Obstacle>, SqlError> {
     if release(sides.source).await? != release(sides.target).await? {
-        return Ok(None);
+        return columns(sides).await;
     }
     let here = structure::read(sides.source, sides.source_schema, sides.source_tenant).await?;
     let there = structure::read(sides.target, sides.target_schema, None).await?;
     let differences = structure::compare(&here, &there, sides.source_schema, sides.source_tenant);
-    if differences.is_empty() {
-        return Ok(None);
-    }
-    let mut named: Vec<_> = differences
-        .iter()
-        .take(NAMED_MAX)
-        .map(|difference| difference.object.clone())
+    Ok(differ(differences.into_iter().map(|difference| difference.object)))
+}
+
+/// Releases of PostgreSQL describe the same tables differently in their catalogs; between two of them what is copied is compared: tables,
+/// and columns with their types.
+async fn columns(sides: Sides<'_>) -> Result<Option<Obstacle>, SqlError> {
+    let here = tables(sides.source, &sides.source_schema.schema).await?;
+    let there = tables(sides.target, &sides.target_schema.schema).await?;
+    let of = |found: &[Table]| -> BTreeSet<(String, String)> {
+        let columns = found
+            .iter()
+            .flat_map(|table| table.columns.iter().map(move |column| (table, column)));
+        columns
+            .map(|(table, column)| {
+                let name = format!("{}.{}", table.name, column.name);
+                (name, unqualified(&column.kind).to_owned())
+            })
+            .collect()
+    };
+    let (here, there) = (of(&here), of(&there));
+    // One whose type differs is on both sides.
+    let names: BTreeSet<String> = here
+        .symmetric_difference(&there)
+        .map(|(name, _)| name.clone())
         .collect();
-    if differences.len() > NAMED_MAX {
-        named.push(format!("{} more", differences.len() - NAMED_MAX));
+    Ok(differ(names.into_iter()))
+}
+
+fn differ(mut objects: impl ExactSizeIterator<Item = String>) -> Option<Obstacle> {
+    let mut named: Vec<_> = objects.by_ref().take(NAMED_MAX).collect();
+    if named.is_empty() {
+        return None;
     }
-    Ok(Some(Obstacle::new(
+    match objects.len() {
+        0 => {}
+        more => named.push(format!("{more} more")),
+    }
+    Some(Obstacle::new(
         "structure",
         format!("the tenant's tables differ from the new home's: {}", named.join(", ")),
         "tenantry migrate verify --repair",
-    )))
+    ))
 }
 
 async fn release(client: &Client) -> Result<i32, SqlError> {

@@ -1,11 +1,12 @@
 //! The rows that were written since both sides were compared, compared again when nobody writes any more.
 //!
-//! A look by its key costs the same whatever the table holds, so this takes as long as little was written, and not as there are rows.
+//! A look by its key costs the same whatever the table holds, so this takes as long as little was written, and not as there are rows. What the
+//! tables look like is found out before, while the tenant works: they stand still, and to ask takes longer than most of the looks.
 
 use std::collections::BTreeMap;
 
 use tenantry_core::TenantId;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::{
     End, Table, TableDifference, TransferError,
@@ -36,64 +37,93 @@ pub struct Rechecked {
     pub gained: i64,
 }
 
-/// Compares the rows that an applier has touched on both sides, those that shall be gone too, and refuses those that lead to
-/// nothing in a reference table. Both sides stand still.
-///
-/// # Errors
-///
-/// [`TransferError::Differs`] with every table that does; drop both connections after any error.
-///
-/// # Cancel safety
-///
-/// It only reads; drop both connections.
-pub async fn recheck(
-    source: End<'_>,
-    target: End<'_>,
+/// How the rows of a tenant are compared again, as long as nobody migrates either side.
+#[derive(Debug)]
+pub struct Recheck {
     tenant: TenantId,
-    touched: &Touched,
-) -> Result<Vec<Rechecked>, TransferError> {
-    let (here, there) = tokio::try_join!(
-        tables(source.client, source.schema),
-        tables(target.client, target.schema)
-    )?;
-    let digest = Digest::between(source.client, target.client).await?;
-    let checks = reference_checks(target, tenant).await?;
-    source.begin_reading(None).await?;
-    target.begin_reading(None).await?;
-    for end in [source, target] {
-        end.client
-            .batch_execute(BY_INDEX)
-            .await
-            .doing("look rows up by their keys")?;
+    here: Vec<Table>,
+    there: Vec<Table>,
+    digest: Digest,
+    checks: Vec<ReferenceCheck>,
+}
+
+impl Recheck {
+    /// Finds out what has to be known for it.
+    ///
+    /// # Errors
+    ///
+    /// Where one of the two can't be asked; drop both connections then.
+    ///
+    /// # Cancel safety
+    ///
+    /// It only reads; drop both connections.
+    pub async fn prepare(source: End<'_>, target: End<'_>, tenant: TenantId) -> Result<Self, TransferError> {
+        let (here, there) = tokio::try_join!(
+            tables(source.client, source.schema),
+            tables(target.client, target.schema)
+        )?;
+        Ok(Self {
+            tenant,
+            here,
+            there,
+            digest: Digest::between(source.client, target.client).await?,
+            checks: reference_checks(target, tenant).await?,
+        })
     }
-    let (mut same, mut different) = (Vec::new(), Vec::new());
-    for (name, touched) in touched.tables() {
-        let find = |tables: &[Table]| tables.iter().find(|table| table.name == *name).cloned();
-        let (Some(here), Some(there)) = (find(&here), find(&there)) else {
-            return Err(TransferError::Structure {
-                what: format!("lacks the table {name}"),
-            });
-        };
-        let (here, there) = (
-            Lookup::new(source, &here, touched, tenant, digest)?,
-            Lookup::new(target, &there, touched, tenant, digest)?,
-        );
-        let checks: Vec<_> = checks.iter().filter(|check| check.table == *name).collect();
-        match compare(&here, &there, touched, &checks).await? {
-            None => same.push(Rechecked {
-                table: name.clone(),
-                rows: touched.keys.len(),
-                gained: touched.gained,
-            }),
-            Some(difference) => different.push(difference),
+
+    /// Compares the rows that an applier has touched on both sides, those that shall be gone too, and refuses those that lead to
+    /// nothing in a reference table. Both sides stand still.
+    ///
+    /// # Errors
+    ///
+    /// [`TransferError::Differs`] with every table that does; drop both connections after any error.
+    ///
+    /// # Cancel safety
+    ///
+    /// It only reads; drop both connections.
+    pub async fn run(
+        &self,
+        source: End<'_>,
+        target: End<'_>,
+        touched: &Touched,
+    ) -> Result<Vec<Rechecked>, TransferError> {
+        tokio::try_join!(begin(source), begin(target))?;
+        let (mut same, mut different) = (Vec::new(), Vec::new());
+        for (name, touched) in touched.tables() {
+            let find = |tables: &[Table]| tables.iter().find(|table| table.name == *name).cloned();
+            let (Some(here), Some(there)) = (find(&self.here), find(&self.there)) else {
+                return Err(TransferError::Structure {
+                    what: format!("lacks the table {name}"),
+                });
+            };
+            let (here, there) = (
+                Lookup::new(source, &here, touched, self.tenant, self.digest)?,
+                Lookup::new(target, &there, touched, self.tenant, self.digest)?,
+            );
+            let checks: Vec<_> = self.checks.iter().filter(|check| check.table == *name).collect();
+            match compare(&here, &there, touched, &checks).await? {
+                None => same.push(Rechecked {
+                    table: name.clone(),
+                    rows: touched.keys.len(),
+                    gained: touched.gained,
+                }),
+                Some(difference) => different.push(difference),
+            }
+        }
+        tokio::join!(source.roll_back(), target.roll_back());
+        match different.is_empty() {
+            true => Ok(same),
+            false => Err(TransferError::Differs(different)),
         }
     }
-    source.roll_back().await;
-    target.roll_back().await;
-    match different.is_empty() {
-        true => Ok(same),
-        false => Err(TransferError::Differs(different)),
-    }
+}
+
+async fn begin(end: End<'_>) -> Result<(), SqlError> {
+    end.begin_reading(None).await?;
+    end.client
+        .batch_execute(BY_INDEX)
+        .await
+        .doing("look rows up by their keys")
 }
 
 async fn compare(
@@ -205,7 +235,8 @@ impl<'a> Lookup<'a> {
     }
 
     async fn rows(&self, parameters: &[&(dyn ToSql + Sync)]) -> Result<BTreeMap<String, i64>, SqlError> {
-        let rows = self.end.client.query(&self.sql, parameters).await;
+        let typed: Vec<_> = parameters.iter().map(|column| (*column, Type::TEXT_ARRAY)).collect();
+        let rows = self.end.client.query_typed(&self.sql, &typed).await;
         let rows = rows.doing("compare rows that were written lately")?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }

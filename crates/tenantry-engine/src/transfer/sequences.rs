@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tenantry_core::TenantId;
 use tenantry_sql::Identifier;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, types::Type};
 
 use super::{End, end::of, tables};
 use crate::sql_error::{Doing, SqlError};
@@ -80,11 +80,14 @@ pub async fn carry_sequences(
         Shared::Yes => greatest(source, tenant, &from).await?,
         Shared::No => BTreeMap::new(),
     };
-    for (name, from) in &from {
-        let Some(to) = to.get(name) else { continue };
-        match shared {
-            Shared::No => put(target.client, to, from).await?,
-            Shared::Yes => {
+    let pairs: Vec<_> = from
+        .iter()
+        .filter_map(|(name, from)| Some((name, from, to.get(name)?)))
+        .collect();
+    match shared {
+        Shared::No => put(target.client, &pairs).await?,
+        Shared::Yes => {
+            for (name, from, to) in pairs {
                 if let Some(number) = from.later(from.last, greatest.get(name).copied()) {
                     advance(target.client, owner, to, number).await?;
                 }
@@ -96,14 +99,14 @@ pub async fn carry_sequences(
 
 async fn sequences(client: &Client, schema: &Identifier) -> Result<BTreeMap<String, Sequence>, SqlError> {
     let rows = client
-        .query(
+        .query_typed(
             "select c.relname::pg_catalog.text, pg_catalog.format('%I.%I', n.nspname, c.relname),
                     pg_catalog.pg_sequence_last_value(c.oid), s.seqstart, s.seqincrement
                from pg_catalog.pg_sequence s
                join pg_catalog.pg_class c on c.oid = s.seqrelid
                join pg_catalog.pg_namespace n on n.oid = c.relnamespace
               where n.nspname = $1",
-            &[&schema.as_str()],
+            &[(&schema.as_str(), Type::TEXT)],
         )
         .await
         .doing("read the sequences")?;
@@ -154,14 +157,26 @@ async fn greatest(
     Ok(greatest)
 }
 
-async fn put(client: &Client, to: &Sequence, from: &Sequence) -> Result<(), SqlError> {
+/// All of them by one statement: each by itself would be a commit that the tenant waits for.
+async fn put(client: &Client, pairs: &[(&String, &Sequence, &Sequence)]) -> Result<(), SqlError> {
+    let names: Vec<&str> = pairs.iter().map(|(_, _, to)| to.quoted.as_str()).collect();
+    let numbers: Vec<i64> = pairs
+        .iter()
+        .map(|(_, from, _)| from.last.unwrap_or(from.start))
+        .collect();
+    let drawn: Vec<bool> = pairs.iter().map(|(_, from, _)| from.last.is_some()).collect();
     client
-        .query_one(
-            "select pg_catalog.setval($1::pg_catalog.text::pg_catalog.regclass, $2, $3)",
-            &[&to.quoted, &from.last.unwrap_or(from.start), &from.last.is_some()],
+        .execute_typed(
+            "select pg_catalog.setval(s.name::pg_catalog.regclass, s.number, s.is_drawn)
+               from unnest($1, $2, $3) as s (name, number, is_drawn)",
+            &[
+                (&names, Type::TEXT_ARRAY),
+                (&numbers, Type::INT8_ARRAY),
+                (&drawn, Type::BOOL_ARRAY),
+            ],
         )
         .await
-        .doing("set a sequence")?;
+        .doing("set the sequences")?;
     Ok(())
 }
 

@@ -7,7 +7,10 @@
 use std::{collections::BTreeMap, fmt};
 
 use tenantry_core::TenantId;
-use tokio_postgres::{Client, types::ToSql};
+use tokio_postgres::{
+    Client,
+    types::{ToSql, Type},
+};
 
 use super::{
     End, Table, TransferError,
@@ -94,7 +97,7 @@ impl Digest {
 
 /// What the server was built from, and for which machine.
 async fn build(client: &Client) -> Result<String, SqlError> {
-    let row = client.query_one("select pg_catalog.version()", &[]).await;
+    let row = client.query_typed_one("select pg_catalog.version()", &[]).await;
     Ok(row.doing("ask for the server's version")?.get(0))
 }
 
@@ -325,6 +328,7 @@ pub async fn foreign_rows(target: End<'_>, tenant: TenantId) -> Result<(), Trans
 }
 
 /// A foreign key from an isolated table to one that every tenant shares.
+#[derive(Debug)]
 pub(super) struct ReferenceCheck {
     /// The isolated table.
     pub(super) table: String,
@@ -360,7 +364,10 @@ impl ReferenceCheck {
 pub(super) async fn reference_checks(target: End<'_>, tenant: TenantId) -> Result<Vec<ReferenceCheck>, SqlError> {
     let checks = target
         .client
-        .query(REFERENCES, &[&target.schema.as_str(), tenant.as_uuid()])
+        .query_typed(
+            REFERENCES,
+            &[(&target.schema.as_str(), Type::TEXT), (tenant.as_uuid(), Type::UUID)],
+        )
         .await
         .doing("list the foreign keys to reference tables")?;
     let check = |row: &tokio_postgres::Row| ReferenceCheck {

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use tenantry_core::{Epoch, TenantId, Tier};
-use tenantry_engine::fence::{self, Closed, Drained, Ended, State, Wait};
+use tenantry_engine::{
+    fence::{self, Closed, Drained, Ended, State, Wait},
+    transfer::HistoryAhead,
+};
 
 use crate::seal_support::{Fixture, Session, in_each_tier, new_tenant, refusal, sealed};
 
@@ -374,6 +377,24 @@ async fn a_prepared_transaction_is_waited_for() {
         .await
         .unwrap();
     assert_eq!(wait.await.unwrap().unwrap(), Drained::Closed { terminated: 0 });
+}
+
+/// It may see the later of two entries and not the older, and forget that one.
+#[tokio::test]
+async fn a_history_is_brought_ahead_only_when_older_transactions_are_over() {
+    let fixture = sealed().await;
+    let superuser = fixture.superuser().await;
+    let begin = async || {
+        HistoryAhead::begin(&superuser, &superuser, fixture.a, NOT_LONG.deadline)
+            .await
+            .unwrap()
+    };
+    let mut bound = fixture.session().await;
+    bound.enter(fixture.a).await;
+    bound.begin(fixture.a).await;
+    assert!(begin().await.is_none());
+    bound.client.batch_execute("commit").await.unwrap();
+    assert!(begin().await.is_some());
 }
 
 #[tokio::test]

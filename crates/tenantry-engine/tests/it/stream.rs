@@ -7,11 +7,12 @@ use tenantry_core::{OperationId, TenantId};
 use tenantry_engine::{
     home::Outcome,
     transfer::{
-        recheck,
+        Recheck,
         stream::{
             Applier, Difference, Direction, Plan, StreamError, StreamName, Until, Way, begin_position, compare,
-            drop_publication, drop_slot, emit_marker, forget_position, hindrance_of_server, list_publications,
-            list_slots, make_publication, make_slot, pair, prepare_target, read_position, snapshot_beside,
+            drop_publication, drop_slot, emit_marker, forget_position, hindrance_of_server, hindrance_of_tables,
+            list_publications, list_slots, make_publication, make_slot, pair, prepare_target, read_position,
+            snapshot_beside,
         },
     },
 };
@@ -407,7 +408,9 @@ async fn what_is_written_after_the_comparison_is_compared_again_by_its_key() {
     world.source.run(&changes).await;
     applier.run(&Until::Marker(world.marker().await)).await.unwrap();
     let touched = applier.touched().unwrap();
-    let again = async || recheck(world.source.end(), world.target.end(), world.tenant, touched).await;
+    let (here, there) = (world.source.end(), world.target.end());
+    let known = Recheck::prepare(here, there, world.tenant).await.unwrap();
+    let again = async || known.run(here, there, touched).await;
     let same = again().await.unwrap();
     for table in &before.tables {
         let count = format!(
@@ -600,6 +603,19 @@ async fn a_table_without_a_key_is_refused_before_anything_is_made() {
         .await
         .unwrap();
     assert!(listed.is_empty());
+}
+
+#[tokio::test]
+async fn a_table_whose_changes_nobody_is_told_is_in_the_way_of_a_stream() {
+    let world = world().await;
+    let why = async || hindrance_of_tables(&world.source.admin, "app").await.unwrap();
+    assert_eq!(why().await, None);
+    world
+        .source
+        .run("create unlogged table app.loose (tenant_id uuid, id int, primary key (tenant_id, id))")
+        .await;
+    let told = why().await.unwrap_or_default();
+    assert!(told.contains("`loose` is unlogged"), "{told}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! A tenant's rows in another home: the same, all of them, and nobody else's.
 
+use std::time::Duration;
+
 use tenantry_core::TenantId;
 use tenantry_engine::{
     isolate::Derived,
@@ -340,6 +342,14 @@ async fn jobs_are_signed_by_their_new_database_unless_they_were_changed_by_hand(
         "4",
         "the old home's stay until it is removed"
     );
+    // All of them were done since: what an earlier try has brought goes.
+    one.run("delete from tenantry_private.job; delete from tenantry_private.schedule")
+        .await;
+    for _ in 0..2 {
+        assert_eq!(carry_jobs(&one.admin, &other.admin, tenant(1)).await.unwrap(), 0);
+        assert_eq!(other.all("select count(*) from tenantry_private.job").await, "0");
+        assert_eq!(other.all("select count(*) from tenantry_private.schedule").await, "0");
+    }
 }
 
 #[tokio::test]
@@ -391,7 +401,7 @@ async fn a_long_history_is_brought_before_the_fence_closes() {
     )
     .await;
     let bring = async || {
-        let mut ahead = HistoryAhead::begin(&one.admin, &other.admin, tenant(1))
+        let mut ahead = HistoryAhead::begin(&one.admin, &other.admin, tenant(1), Duration::from_secs(10))
             .await
             .unwrap()
             .unwrap();
@@ -421,6 +431,23 @@ async fn a_long_history_is_brought_before_the_fence_closes() {
         "delete from tenantry_private.history where id in (select id from tenantry_private.history order by id limit 5)",
     )
     .await;
-    carry(&ahead).await;
+    assert_eq!(carry(&ahead).await, 3, "what was forgotten meanwhile is not taken anew");
     assert_eq!(other.all(whole).await, one.all(&first).await);
+
+    // By hand, and not the oldest.
+    let ahead = bring().await;
+    one.run(&format!(
+        "delete from tenantry_private.history where id = (select id from tenantry_private.history
+          where tenant = '{}' and at < now() - interval '30 min' order by id desc limit 1)",
+        tenant(1).as_uuid()
+    ))
+    .await;
+    assert!(carry(&ahead).await > 5000, "all of it is taken anew");
+    assert_eq!(other.all(whole).await, one.all(&first).await);
+
+    // All of it was forgotten.
+    let ahead = bring().await;
+    one.run("delete from tenantry_private.history").await;
+    assert_eq!(carry(&ahead).await, 0);
+    assert_eq!(other.all(whole).await, "0 ");
 }

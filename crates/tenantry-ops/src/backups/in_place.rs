@@ -196,7 +196,7 @@ impl Ops {
             deadline: self.fleet().restore_drain,
             force: false,
         };
-        let behind = fence::wait_behind(&home.client, tenant, wait).await;
+        let behind = fence::wait_behind(&home.client, wait).await;
         match behind.map_err(ArchiveError::from)? {
             Behind::Nobody { .. } => Ok(home),
             Behind::Transactions(transactions) => Err(BackupError::InUse { transactions }),

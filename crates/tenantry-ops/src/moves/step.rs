@@ -20,8 +20,8 @@ pub enum MoveStep {
     CatchUp,
     /// Makes what will keep the old home in step with the new one, where a soak is wanted. The tenant works.
     WayBack,
-    /// Compares every table on both sides as of one moment, while the tenant works and its changes are brought on. Nothing is done where
-    /// the copy has to wait.
+    /// Brings all but the last of the history of its rows, and compares every table on both sides as of one moment, while the tenant works
+    /// and its changes are brought on. Where the copy has to wait, so does the comparison.
     Compare,
     /// Closes the old home's fence and waits for the transactions that are open. The tenant's new calls wait; at the deadline the fence
     /// opens again and the move is put off.

@@ -28,7 +28,7 @@ use tenantry_catalog::{
 };
 use tenantry_core::{Epoch, Isolation, TenantState};
 use tenantry_engine::transfer::{
-    HistoryAhead, TransferError,
+    HistoryAhead, Recheck, TransferError,
     stream::{Applier, Direction},
 };
 
@@ -67,6 +67,19 @@ pub(super) struct Moving<'a> {
     held: Mutex<Held>,
 }
 
+/// What was done while the tenant worked, so that it need not wait for it.
+struct Ahead {
+    history: Option<HistoryAhead>,
+    /// Where there are rows to be compared again.
+    recheck: Option<Recheck>,
+}
+
+/// A tenant that lives in another home since a moment ago and waits to be let in there, with the connections that are there.
+struct Crossed<'a> {
+    moving: Moving<'a>,
+    hands: Hands,
+}
+
 /// Where an operation's progress keeps what concerns the way back.
 const BACK: &str = "back";
 
@@ -91,15 +104,15 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
     if epoch == Some(input.reversed().to.epoch) {
         return settle_back(ops, journal, None).boxed().await;
     }
-    let held = match standing_at(epoch, &input)? {
+    let crossed = match standing_at(epoch, &input)? {
         Standing::Source => Some(cross(ops, journal, Direction::There).boxed().await?),
         Standing::Target => None,
     };
-    settle(ops, journal, held).boxed().await
+    settle(ops, journal, crossed).boxed().await
 }
 
-/// From one home to the other, up to the switch. Tells since when the first one was closed.
-async fn cross(ops: &Ops, journal: &Journal, direction: Direction) -> Result<Held, Failure> {
+/// From one home to the other, up to the switch.
+async fn cross<'a>(ops: &'a Ops, journal: &'a Journal, direction: Direction) -> Result<Crossed<'a>, Failure> {
     let mut moving = Moving::new(ops, journal, direction).await?;
     moving.let_in_after_another().boxed().await?;
     let crossed = tokio::select! {
@@ -110,33 +123,45 @@ async fn cross(ops: &Ops, journal: &Journal, direction: Direction) -> Result<Hel
         crossed = moving.towards_switch().boxed() => Ok(crossed),
     };
     match crossed {
-        Ok(Ok(held)) => Ok(held),
+        Ok(Ok(hands)) => Ok(Crossed { moving, hands }),
         Ok(Err(failure)) => Err(moving.reopened_after(failure).await),
         Err(wish) => Err(moving.stop(wish).await),
     }
 }
 
 /// What comes after the switch.
-async fn settle(ops: &Ops, journal: &Journal, held: Option<Held>) -> Result<(), Failure> {
-    let moving = Moving::new(ops, journal, Direction::There).await?;
-    if moving.recorded.is_none_or(|recorded| recorded < MoveStep::Soak) {
-        moving.open().await?;
-        moving.certify(held).boxed().await?;
-    }
+async fn settle<'a>(ops: &'a Ops, journal: &'a Journal, crossed: Option<Crossed<'a>>) -> Result<(), Failure> {
+    let moving = match crossed {
+        Some(crossed) => crossed.arrive().boxed().await?,
+        None => {
+            let moving = Moving::new(ops, journal, Direction::There).await?;
+            if moving.recorded.is_none_or(|recorded| recorded < MoveStep::Soak) {
+                moving.open().await?;
+                moving.certify(None).boxed().await?;
+            }
+            moving
+        }
+    };
     match moving.soak().boxed().await? {
         Soaked::Over => moving.remove_source().boxed().await,
         Soaked::Back => match cross(ops, journal, Direction::Back).boxed().await {
-            Ok(held) => settle_back(ops, journal, Some(held)).boxed().await,
+            Ok(crossed) => settle_back(ops, journal, Some(crossed)).boxed().await,
             Err(failure) => Err(moving.stays(failure).await),
         },
     }
 }
 
 /// What comes after the switch back.
-async fn settle_back(ops: &Ops, journal: &Journal, held: Option<Held>) -> Result<(), Failure> {
-    let moving = Moving::new(ops, journal, Direction::Back).await?;
-    moving.open().await?;
-    moving.certify(held).boxed().await?;
+async fn settle_back<'a>(ops: &'a Ops, journal: &'a Journal, crossed: Option<Crossed<'a>>) -> Result<(), Failure> {
+    let moving = match crossed {
+        Some(crossed) => crossed.arrive().boxed().await?,
+        None => {
+            let moving = Moving::new(ops, journal, Direction::Back).await?;
+            moving.open().await?;
+            moving.certify(None).boxed().await?;
+            moving
+        }
+    };
     moving.remove_source().boxed().await
 }
 
@@ -197,6 +222,19 @@ fn standing_at(epoch: Option<Epoch>, input: &MoveInput) -> Result<Standing, Fail
             "placement_changed",
             "the tenant lives in neither of the move's homes",
         ))
+    }
+}
+
+impl<'a> Crossed<'a> {
+    /// Lets the tenant in at once: to connect anew and to ask the catalog first for what is known is time that it waits.
+    async fn arrive(self) -> Result<Moving<'a>, Failure> {
+        let Self { moving, hands } = self;
+        moving.open_by(hands.target()).await?;
+        // Whatever comes next takes its turn on a connection of its own.
+        drop(hands);
+        let held = moving.held.lock().clone();
+        moving.certify(Some(held)).boxed().await?;
+        Ok(moving)
     }
 }
 
@@ -290,8 +328,8 @@ impl<'a> Moving<'a> {
         self.progress.lock().get(key)?.as_str().map(str::to_owned)
     }
 
-    /// Tells since when the home that the tenant leaves was closed, and what was done since.
-    async fn towards_switch(&mut self) -> Result<Held, Failure> {
+    /// Gives the connections with which the tenant was taken over.
+    async fn towards_switch(&mut self) -> Result<Hands, Failure> {
         if self.direction == Direction::There && self.recorded.is_none_or(|recorded| recorded <= MoveStep::Preflight) {
             self.begin(MoveStep::Preflight).await?;
             self.preflight().await?;
@@ -329,17 +367,24 @@ impl<'a> Moving<'a> {
             self.end(MoveStep::WayBack).await?;
         }
         self.begin(MoveStep::Compare).await?;
-        let mut history = None;
+        let history = match self.input.within_a_database() {
+            true => None,
+            // Also where the rows have to wait: few rows can have a long history.
+            false => self.bring_history(&hands, applier.as_mut()).boxed().await?,
+        };
+        let mut recheck = None;
         if let Some(applier) = &mut applier {
-            history = self.bring_history(&hands, applier).boxed().await?;
             self.compare_online(&hands, applier).boxed().await?;
             self.renew_statistics(&hands, applier).boxed().await?;
+            recheck = Some(self.prepare_recheck(&hands).boxed().await?);
         }
+        let ahead = Ahead { history, recheck };
+        self.carry_ledger(&hands).boxed().await?;
         self.end(MoveStep::Compare).await?;
         self.tell(json!({ "closed_at": Utc::now() })).await?;
         *self.held.lock() = Held::begin();
         let has_little_to_do = applier.as_ref().is_some_and(|applier| applier.touched().is_some());
-        let over = self.cut_over(&hands, applier.as_mut(), history.as_ref()).boxed();
+        let over = self.cut_over(&hands, applier.as_mut(), &ahead).boxed();
         match has_little_to_do {
             false => over.await?,
             true => {
@@ -354,7 +399,7 @@ impl<'a> Moving<'a> {
                 })??;
             }
         }
-        Ok(self.held.lock().clone())
+        Ok(hands)
     }
 
     /// Opens the home that an earlier try may have left closed: what comes before the next cut-over can take as long as there are rows.
@@ -369,23 +414,20 @@ impl<'a> Moving<'a> {
     }
 
     /// What the tenant waits for.
-    async fn cut_over(
-        &self,
-        hands: &Hands,
-        mut applier: Option<&mut Applier>,
-        history: Option<&HistoryAhead>,
-    ) -> Result<(), Failure> {
+    async fn cut_over(&self, hands: &Hands, mut applier: Option<&mut Applier>, ahead: &Ahead) -> Result<(), Failure> {
         self.journal.hurry();
         self.begin(MoveStep::Close).await?;
         self.close_source(hands).await?;
         self.end(MoveStep::Close).await?;
         self.held_for("close");
         self.begin(MoveStep::Copy).await?;
-        self.copy(hands, applier.as_deref_mut(), history).boxed().await?;
+        self.copy(hands, applier.as_deref_mut(), ahead.history.as_ref())
+            .boxed()
+            .await?;
         self.end(MoveStep::Copy).await?;
         self.begin(MoveStep::Verify).await?;
         let touched = applier.as_deref().and_then(Applier::touched);
-        self.verify(hands, touched).boxed().await?;
+        self.verify(hands, touched.zip(ahead.recheck.as_ref())).boxed().await?;
         self.end(MoveStep::Verify).await?;
         self.held_for("compare");
         self.journal.arrive(self.named(MoveStep::Switch).as_str()).await?;

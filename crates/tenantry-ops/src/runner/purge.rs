@@ -165,7 +165,7 @@ async fn remove(ops: &Ops, journal: &Journal, site: &Site<'_>, located: &Located
         deadline: DRAIN,
         force: true,
     };
-    if let Behind::Transactions(transactions) = fence::wait_behind(&client, tenant, wait).await? {
+    if let Behind::Transactions(transactions) = fence::wait_behind(&client, wait).await? {
         let message = format!("transactions stay open: {}", transactions.join(", "));
         return Err(Failure::retry("tenant_in_use", message));
     }

@@ -3,10 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{Caller, Pools};
-use crate::{Error, LocateError, counts, member::Lease};
+use crate::{Error, LocateError, counts, member::Lease, waiting::Turn};
 
-/// How often it asks whether the move has ended.
-const MOVE_POLL: Duration = Duration::from_millis(25);
 /// How often a call begins again whose session was ended: SQL may end its own, and is not to cost many connections.
 const ENDED_MAX: u32 = 2;
 
@@ -47,7 +45,9 @@ impl Pools {
         self.shared.placements.invalidate(caller.tenant).await;
         let fenced_again = verdict == Verdict::Fenced && std::mem::replace(&mut patience.fenced, true);
         if verdict == Verdict::Moving || fenced_again {
-            tokio::time::sleep(MOVE_POLL).await;
+            patience.refuse();
+            let longest = patience.move_wait.saturating_sub(patience.since.elapsed());
+            patience.turn = Some(self.shared.waiting.turn(caller.tenant, longest).await);
         }
     }
 
@@ -116,6 +116,7 @@ pub(crate) fn weigh(verdict: Verdict, error: tenantry_wire::Error, patience: &mu
         Verdict::Rejected if patience.looked_up => return Err(Error::Context(error)),
         Verdict::Elsewhere if patience.looked_up => return Err(Error::Moving),
         Verdict::Moving | Verdict::Fenced if patience.since.elapsed() > patience.move_wait => {
+            patience.refuse();
             return Err(Error::Moving);
         }
         Verdict::Elsewhere | Verdict::Rejected => patience.looked_up = true,
@@ -149,6 +150,8 @@ pub(crate) struct Patience {
     ended: u32,
     /// The binding was made again, after which `enter` says why the fence is closed.
     fenced: bool,
+    /// It waited for a move and asks whether that has ended. Dropped with the call that was served, it tells the others.
+    turn: Option<Turn>,
 }
 
 impl Patience {
@@ -176,6 +179,14 @@ impl Patience {
             replaced: false,
             ended: 0,
             fenced: false,
+            turn: None,
+        }
+    }
+
+    /// It was told to wait on.
+    fn refuse(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            turn.refuse();
         }
     }
 }

@@ -1,7 +1,11 @@
 //! What the fence says, and what the pool makes of it.
 
-use std::sync::atomic::Ordering;
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
+use futures_util::future::join_all;
 use tenantry_pool::{Error, LocateError, Pools};
 
 use crate::support::{Fixture, small};
@@ -14,6 +18,13 @@ async fn refuse(fixture: &Fixture, code: &str) {
          $f$ begin raise exception using errcode = '{code}', message = 'tenantry: refused'; end $f$"
     );
     admin.batch_execute(&sql).await.unwrap();
+}
+
+/// How `enter` was before it refused.
+async fn original(fixture: &Fixture) -> String {
+    let admin = fixture.database.connect().await;
+    let sql = "select pg_get_functiondef('tenantry.enter'::regproc)";
+    admin.query_one(sql, &[]).await.unwrap().get(0)
 }
 
 async fn error(fixture: &Fixture, pools: &Pools) -> Error {
@@ -47,14 +58,7 @@ async fn a_suspended_tenant_is_refused_without_another_try() {
 async fn a_call_waits_for_a_short_move() {
     let fixture = Fixture::new().await;
     let pools = fixture.pools(small(1));
-    let original: String = fixture
-        .database
-        .connect()
-        .await
-        .query_one("select pg_get_functiondef('tenantry.enter'::regproc)", &[])
-        .await
-        .unwrap()
-        .get(0);
+    let original = original(&fixture).await;
     refuse(&fixture, "TN003").await;
     let (names, ()) = tokio::join!(fixture.names(&pools, 0), async {
         while fixture.source.asked.load(Ordering::Relaxed) < 3 {
@@ -63,6 +67,29 @@ async fn a_call_waits_for_a_short_move() {
         fixture.database.connect().await.batch_execute(&original).await.unwrap();
     });
     assert_eq!(names, ["Ada"]);
+}
+
+/// Each that asks is a look into the catalog, and one into a home.
+#[tokio::test]
+async fn calls_that_wait_for_a_move_ask_one_after_another_and_go_on_together() {
+    const CALLS: usize = 40;
+    let fixture = Fixture::new().await;
+    let pools = fixture.pools(small(4));
+    let original = original(&fixture).await;
+    refuse(&fixture, "TN003").await;
+    let began = Instant::now();
+    let calls = join_all((0..CALLS).map(|_| fixture.names(&pools, 0)));
+    let (names, asked) = tokio::join!(calls, async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let asked = fixture.source.asked.load(Ordering::Relaxed);
+        fixture.database.connect().await.batch_execute(&original).await.unwrap();
+        (asked, began.elapsed())
+    });
+    assert!(names.iter().all(|names| *names == ["Ada"]), "{names:?}");
+    let (asked, waited) = asked;
+    // Once each, and then one of them every ten milliseconds.
+    let most = CALLS + (waited.as_millis() / 10) as usize + 1;
+    assert!((3..=most).contains(&asked), "{asked} of at most {most}");
 }
 
 #[tokio::test]

@@ -174,7 +174,7 @@ pub(super) struct Batch {
 pub(super) const RUNS_PER_BATCH: u64 = 4;
 
 impl Batch {
-    /// The same for the same seed and number. The faults take turns, and each fault takes turns with the places.
+    /// The same for the same seed and number. The faults take turns, and each fault takes turns with the steps, and with the places of each.
     pub(super) fn of(seed: u64, number: u64, faults: &[Fault]) -> Self {
         let faults = shuffled(&mut Rng::of(seed, &[1]), faults);
         let turn = number / faults.len() as u64;
@@ -187,9 +187,12 @@ impl Batch {
                 let nth = turn * RUNS_PER_BATCH + position;
                 let way = pick_nth(seed, &[3, fault as u64], &ways(source, fault), nth);
                 let online = are_apart(way.0, way.1) && rng.chance(60);
+                let step = pick_nth(seed, &[4, fault as u64], &MoveStep::STRAIGHT, nth);
                 // Each kind of move has its own places.
-                let places = places(way.1.isolation, online);
-                let place = pick_nth(seed, &[4, fault as u64, u64::from(online)], &places, nth);
+                let mut places = places(way.1.isolation, online);
+                places.retain(|place| step_of(place) == step.as_str());
+                let round = nth / MoveStep::STRAIGHT.len() as u64;
+                let place = pick_nth(seed, &[9, fault as u64, step as u64], &places, round);
                 Run {
                     from: way.0,
                     to: way.1,
@@ -310,9 +313,9 @@ mod tests {
     }
 
     #[test]
-    fn twelve_hundred_runs_meet_every_fault_at_every_step_and_in_every_direction() {
+    fn each_fault_is_met_at_each_step_by_the_first_hundred_and_forty_four_runs_and_every_direction_is_gone() {
         let (mut steps, mut ways) = (BTreeSet::new(), BTreeSet::new());
-        for number in 0..300 {
+        for number in 0..36 {
             let batch = Batch::of(1, number, &Fault::ALL);
             for run in &batch.runs {
                 assert!(places(run.to.isolation, run.online).contains(&run.place));

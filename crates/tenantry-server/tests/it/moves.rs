@@ -113,3 +113,25 @@ async fn a_move_that_can_not_be_is_refused_by_its_field() {
         .await
         .refused(404, "not-found");
 }
+
+/// It has waited for as long as a call waits for a move.
+#[tokio::test]
+async fn a_request_of_a_tenant_that_moves_for_long_is_told_when_to_come_again() {
+    let app = App::start_with(|options| {
+        options.isolations = &["shared"];
+        options.pool.move_wait = std::time::Duration::from_millis(200);
+    })
+    .await;
+    let tenant = &app.tenants[0];
+    let (admin, _) = app.tables_of(tenant).await;
+    tenant.client.get("/app/contacts").await.expect(200);
+    let close = format!("select tenantry.fence_close('{}', 1, 1::int2)", tenant.id);
+    admin.batch_execute(&close).await.unwrap();
+    // Bound from before the first time, and anew the second.
+    for _ in 0..2 {
+        tenant.client.get("/app/contacts").await.refused(503, "tenant-moving");
+    }
+    let open = format!("select tenantry.fence_open('{}', 1)", tenant.id);
+    admin.batch_execute(&open).await.unwrap();
+    tenant.client.get("/app/contacts").await.expect(200);
+}

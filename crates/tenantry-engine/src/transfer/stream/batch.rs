@@ -11,7 +11,10 @@ use futures_util::{
     future::{MaybeDone, maybe_done},
 };
 use tenantry_wire::replication::Lsn;
-use tokio_postgres::{Client, Statement, types::PgLsn};
+use tokio_postgres::{
+    Client, Statement,
+    types::{PgLsn, Type},
+};
 
 use super::{
     StreamError, StreamName,
@@ -148,9 +151,13 @@ impl Batch {
         self.settle(0, 0).await?;
         let moved = self
             .client
-            .execute(
+            .execute_typed(
                 "update tenantry_move.position set position = $3, moved_at = pg_catalog.now() where stream = $1 and position = $2",
-                &[&name.text(), &PgLsn::from(from.0), &PgLsn::from(to.0)],
+                &[
+                    (&name.text(), Type::TEXT),
+                    (&PgLsn::from(from.0), Type::PG_LSN),
+                    (&PgLsn::from(to.0), Type::PG_LSN),
+                ],
             )
             .await
             .doing("note how far the stream is")?;

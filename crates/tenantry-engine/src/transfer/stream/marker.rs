@@ -1,7 +1,10 @@
 //! Markers: a message in the source's log behind everything that was committed before it.
 
 use tenantry_wire::replication::Lsn;
-use tokio_postgres::{Client, types::PgLsn};
+use tokio_postgres::{
+    Client,
+    types::{PgLsn, Type},
+};
 use uuid::Uuid;
 
 use super::StreamName;
@@ -39,9 +42,9 @@ pub async fn emit_marker(client: &Client, name: &StreamName) -> Result<Marker, S
     let content = format!("{} {}", name.text(), Uuid::now_v7().simple());
     // Outside of a transaction's own records nothing writes the log out at once: the number of a transaction makes its commit do it.
     let row = client
-        .query_one(
+        .query_typed_one(
             "select pg_catalog.pg_logical_emit_message(false, $1, $2), pg_catalog.pg_current_xact_id()::text",
-            &[&PREFIX, &content],
+            &[(&PREFIX, Type::TEXT), (&content, Type::TEXT)],
         )
         .await
         .doing("write a marker into the log")?;

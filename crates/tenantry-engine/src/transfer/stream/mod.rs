@@ -11,7 +11,7 @@
 //!    Each transaction of the source takes effect exactly once: its rows and the position behind it are committed together.
 //! 4. [`pair`] and [`compare`]: both sides at one position, row for row, while both go on. From there on the applier keeps which rows it
 //!    writes ([`Applier::touched`]), so that these alone are left to be compared when the source is closed
-//!    ([`recheck`](super::recheck)).
+//!    ([`Recheck`](super::Recheck)).
 //! 5. [`drop_slot`], [`drop_publication`], [`forget_position`]; what a process that died has left, [`list_slots`] and
 //!    [`list_publications`] find by the installation's mark.
 //!

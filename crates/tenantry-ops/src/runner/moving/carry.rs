@@ -1,6 +1,6 @@
 //! The copy.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -12,6 +12,9 @@ use tokio_postgres::Client;
 
 use super::{Failure, Hands, Moving};
 use crate::runner::migrate::noting;
+
+/// How long the history waits for the application's open transactions, while the tenant works.
+const OLDER: Duration = Duration::from_secs(3);
 
 impl Moving<'_> {
     /// All that is not at the new home yet. With an applier, the rows are, but for the last changes.
@@ -65,9 +68,6 @@ impl Moving<'_> {
             self.held_for("history");
             None
         };
-        let schemas = (&*self.input.from.schema, &*self.input.to.schema);
-        transfer::carry_ledger((source, schemas.0), (target, schemas.1), tenant).await?;
-        self.held_for("ledger");
         sequences(self, source, target).await?;
         self.held_for("sequences");
         self.begin_way_back(hands).await?;
@@ -75,20 +75,30 @@ impl Moving<'_> {
         Ok(verified)
     }
 
-    /// Brings all but the last of the history while the tenant works, and its changes meanwhile.
+    /// Brings all but the last of the history while the tenant works, and its changes meanwhile where they are followed.
     pub(super) async fn bring_history(
         &self,
         hands: &Hands,
-        applier: &mut Applier,
+        mut applier: Option<&mut Applier>,
     ) -> Result<Option<HistoryAhead>, Failure> {
         let (source, target, tenant) = (hands.source(), hands.target(), self.input.from.tenant);
-        let Some(mut ahead) = HistoryAhead::begin(source, target, tenant).await? else {
+        let Some(mut ahead) = HistoryAhead::begin(source, target, tenant, OLDER).await? else {
             return Ok(None);
         };
         while ahead.bring(source, target, tenant).await? {
-            self.apply_now(hands, applier).await?;
+            if let Some(applier) = &mut applier {
+                self.apply_now(hands, applier).await?;
+            }
         }
         Ok(Some(ahead))
+    }
+
+    /// Writes down at the new home which migrations of data the tenant has had. While the tenant works: neither home is migrated meanwhile,
+    /// and in shared tables it reads what is noted of everybody.
+    pub(super) async fn carry_ledger(&self, hands: &Hands) -> Result<(), Failure> {
+        let (from, to) = (&self.input.from, &self.input.to);
+        let (source, target) = ((hands.source(), &*from.schema), (hands.target(), &*to.schema));
+        Ok(transfer::carry_ledger(source, target, from.tenant).await?)
     }
 
     /// How long a copy that begins now takes, as far as that can be told.
@@ -136,8 +146,6 @@ impl Estimate {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 use futures_util::FutureExt as _;
 use serde_json::json;
 use tenantry_engine::transfer::{
-    self, Verified,
+    self, Recheck, Verified,
     stream::{self, Applier, Compared, Difference, StreamError, Touched, Way},
 };
 
@@ -131,12 +131,18 @@ impl Moving<'_> {
         Ok(done)
     }
 
+    /// While the tenant works: what has to be known for the comparison behind the fence.
+    pub(super) async fn prepare_recheck(&self, hands: &Hands) -> Result<Recheck, Failure> {
+        let (from, to) = (self.source.end(hands.source()), self.target.end(hands.target()));
+        Ok(Recheck::prepare(from, to, self.input.from.tenant).await?)
+    }
+
     /// Behind the closed fence: the rows that were written since the comparison, or all where there was none.
-    pub(super) async fn verify(&self, hands: &Hands, touched: Option<&Touched>) -> Result<(), Failure> {
+    pub(super) async fn verify(&self, hands: &Hands, written: Option<(&Touched, &Recheck)>) -> Result<(), Failure> {
         let tenant = self.input.from.tenant;
         let (from, to) = (self.source.end(hands.source()), self.target.end(hands.target()));
-        if let Some(touched) = touched {
-            let again = transfer::recheck(from, to, tenant, touched).await?;
+        if let Some((touched, recheck)) = written {
+            let again = recheck.run(from, to, touched).await?;
             let compared: usize = again.iter().map(|one| one.rows).sum();
             let tables = self.with_changes(&again);
             return self

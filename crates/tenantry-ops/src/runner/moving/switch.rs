@@ -6,6 +6,7 @@ use tenantry_engine::{
     fence::{self, State},
     transfer::stream::Direction,
 };
+use tokio_postgres::Client;
 
 use super::{Failure, Hands, MoveStep, Moving, moves, steered::Stop};
 use crate::{
@@ -62,9 +63,11 @@ impl Moving<'_> {
     /// Both homes are shut, and both connections, on which the operation's turn hangs, are alive.
     async fn require_closed(&self, hands: &Hands) -> Result<(), Failure> {
         let (from, to) = (&self.input.from, &self.input.to);
-        let old = fence::read(hands.source(), from.tenant).await?;
+        let (old, new) = tokio::try_join!(
+            fence::read(hands.source(), from.tenant),
+            fence::read(hands.target(), to.tenant)
+        )?;
         let is_shut = old.is_some_and(|fence| fence.epoch == from.epoch && fence.state == State::Moving);
-        let new = fence::read(hands.target(), to.tenant).await?;
         let waits = self.input.within_a_database()
             || new.is_some_and(|fence| fence.epoch == to.epoch && fence.state == State::NotOpenYet);
         match is_shut && waits {
@@ -79,19 +82,29 @@ impl Moving<'_> {
     /// Lets the tenant into its new home.
     pub(super) async fn open(&self) -> Result<(), Failure> {
         self.begin(MoveStep::Open).await?;
-        let to = &self.input.to;
         let client = self.target.connect().await?;
-        let found = fence::read(&client, to.tenant).await?;
+        self.let_into_new_home(&client).await
+    }
+
+    /// The same over a connection on which the operation has its turn.
+    pub(super) async fn open_by(&self, client: &Client) -> Result<(), Failure> {
+        self.begin(MoveStep::Open).await?;
+        self.let_into_new_home(client).await
+    }
+
+    async fn let_into_new_home(&self, client: &Client) -> Result<(), Failure> {
+        let to = &self.input.to;
+        let found = fence::read(client, to.tenant).await?;
         let is_done = found.is_some_and(|found| found.epoch == to.epoch && found.state == self.state());
         if !is_done {
             if self.suspended && self.input.within_a_database() {
                 // A fence that nobody may pass comes to a later placement only by way of being gone.
                 if found.is_some_and(|found| found.epoch == self.input.from.epoch) {
-                    fence::close(&client, to.tenant, self.input.from.epoch, fence::Closed::Gone).await?;
+                    fence::close(client, to.tenant, self.input.from.epoch, fence::Closed::Gone).await?;
                 }
-                fence::register(&client, to.tenant, to.epoch, false).await?;
+                fence::register(client, to.tenant, to.epoch, false).await?;
             }
-            self.let_in(&client, to.tenant, to.epoch).await?;
+            self.let_in(client, to.tenant, to.epoch).await?;
         }
         self.journal.relax();
         self.end(MoveStep::Open).await

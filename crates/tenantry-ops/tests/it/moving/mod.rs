@@ -1,5 +1,6 @@
 //! Tenants that move: every direction, killed anywhere, and what is in the way.
 
+mod differs;
 mod directions;
 mod held;
 mod killed;

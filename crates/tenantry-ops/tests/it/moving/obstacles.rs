@@ -82,6 +82,11 @@ async fn whatever_is_in_the_way_is_told_by_its_word() {
     assert_eq!(fleet.codes(tenant, "database").await, ["migrations"]);
     run(&here, &format!("update {ledger} set checksum = left(checksum, -1)")).await;
 
+    // Whichever releases the two servers are of.
+    run(&here, &format!("alter table {schema}.notes add column more int")).await;
+    assert_eq!(fleet.codes(tenant, "shared@two").await, ["structure"]);
+    run(&here, &format!("alter table {schema}.notes drop column more")).await;
+
     run(
         &here,
         &format!(
