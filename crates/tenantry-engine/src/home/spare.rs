@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{HomeError, schema};
 use crate::{
     fence::State,
+    migrate::turn_key_of,
     roles::Roles,
     sql_error::{Doing, SqlError},
 };
@@ -122,7 +123,7 @@ pub async fn create_spare(
 }
 
 /// Gives a spare with exactly these migrations to a tenant that has no schema yet, and opens the tenant's fence at this epoch; `false`
-/// where there is no such spare or the tenant has a schema, and nothing is done.
+/// where there is no such spare or the tenant has a schema, and nothing is done. One that somebody migrates at this moment is none.
 ///
 /// One message, hence one transaction: until it ends, nobody else gets that spare. `client` is in no transaction.
 ///
@@ -154,8 +155,11 @@ pub async fn hand_out_spare(
              -- One after the other: whether the name is still there is asked under the lock, and of the table, since what the
              -- session remembers of names may be of a moment ago.
              continue when not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(v_spare, 0));
+             -- Whoever migrates it would go on in the tenant's schema, and note that under the name that it had. What the ledger
+             -- holds is asked again in the appliers' turn: they may have ended just now.
+             continue when not pg_catalog.pg_try_advisory_xact_lock({TURN});
              perform from pg_catalog.pg_namespace n where n.nspname = v_spare;
-             continue when not found;
+             continue when not found or c_ledger is distinct from {LEDGER};
              execute pg_catalog.format('alter schema %I rename to %I', v_spare, c_own);
              execute pg_catalog.format('comment on schema %I is %L', c_own, {own_mark});
              update tenantry_private.migration set schema = c_own where schema = v_spare;
@@ -173,6 +177,7 @@ pub async fn hand_out_spare(
         ledger = literal(ledger),
         LISTED = listed(&literal(&mark(installation)).to_string()),
         LEDGER = ledger_of("v_spare"),
+        TURN = turn_key_of("v_spare"),
         tenant = tenant.as_uuid(),
         epoch = epoch.0,
         open = State::Open as i16,

@@ -10,9 +10,17 @@ use super::{
 };
 use tenantry_sql::Literal;
 
+/// What the appliers' turn is called.
+const MIGRATE: &str = "migrate";
+
 /// What the appliers of a placement take turns by: a number, as SQL.
 pub(crate) fn turn_key(target: &Target) -> String {
-    key(target, "migrate")
+    key(target, MIGRATE)
+}
+
+/// The same of a schema whose name is an expression.
+pub(crate) fn turn_key_of(schema: &str) -> String {
+    format!("pg_catalog.hashtextextended('tenantry {MIGRATE} ' || {schema}, 0)")
 }
 
 /// A number of the placement for this purpose, as SQL.
