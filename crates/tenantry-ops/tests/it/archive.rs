@@ -20,6 +20,7 @@ use tenantry_testing::{TestFolder, cluster, database_on, test_folder};
 use crate::{
     child::Process,
     fleet::{Fleet, config, operator, ops_on},
+    migrate::with,
 };
 
 /// Every kind of column that values may be lost in.
@@ -418,6 +419,26 @@ async fn an_import_killed_at_any_step_is_finished_or_leaves_nothing() {
         }
     }
     runner.abort();
+    assert_eq!(world.fleet.objects().await, before);
+}
+
+/// The process that was asked had other files than the one that goes on: what a migration does to rows would not be done to these.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_not_loaded_into_tables_that_a_deployment_has_made_newer() {
+    let world = World::start_with(config()).await;
+    let tenant = world.fleet.create("acme", Isolation::Schema).await.unwrap();
+    let (path, _) = world.export(tenant.id, "acme.archive").await;
+    let before = world.fleet.objects().await;
+    let place = "provision.before_tables";
+    let act = format!("import-schema {}", path.display());
+    let child = Process::start(&world.fleet.catalog.url(), &act, "deployed", &format!("{place}=stop"));
+    child.gets_killed_at(place).await;
+    let newer = with("-- tenantry: each tenant\nupdate contacts set name = 'new ' || name;");
+    let ops = ops_on(&world.fleet.catalog.url(), newer).await;
+    let runner = tokio::spawn(async move { ops.run_operations().await });
+    let settled = world.fleet.settled("deployed").await;
+    runner.abort();
+    assert_eq!(settled.state, TenantState::Purged);
     assert_eq!(world.fleet.objects().await, before);
 }
 
