@@ -321,6 +321,27 @@ async fn the_ledger_in_the_placement_is_the_truth() {
     assert_eq!(ops.reconcile_migrations(&operator()).await.unwrap()[0].corrected, 0);
 }
 
+/// Another process may have committed it a moment ago, without waiting for the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_catalog_hears_of_what_a_schema_has_already_when_the_disk_has_it() {
+    let fleet = Fleet::start().await;
+    let client = fleet.ops.catalog().client().await.unwrap();
+    client.execute("delete from app_migration", &[]).await.unwrap();
+    let admin = fleet.shared_admin().await;
+    let written = async || -> String {
+        let sql = "select xmin::text from tenantry_private.migration where schema = 'app' order by version desc limit 1";
+        admin.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    let before = written().await;
+    let report = fleet.ops.apply_migrations(&operator()).await.unwrap();
+    assert_eq!((report.applied.len(), report.failed.len()), (1, 0), "{report:?}");
+    assert_ne!(
+        written().await,
+        before,
+        "only a commit that has written something waits for the disk"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_runs_at_once_apply_each_file_once() {
     let (fleet, ops) = schemas(6, COLUMN).await;
