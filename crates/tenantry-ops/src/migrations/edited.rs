@@ -9,6 +9,8 @@ use crate::Ops;
 
 /// As many lines of a difference are shown.
 const LINES_MAX: usize = 60;
+/// And as many characters of each: a file of rows may have all of them in one line, and each schema keeps what it is told.
+const LINE_CHARS_MAX: usize = 200;
 /// So many lines around a change.
 const AROUND: usize = 2;
 
@@ -31,10 +33,15 @@ impl Ops {
             return Ok(None);
         };
         let client = self.catalog().client().await?;
-        let applied = app_text::list_applied(&client, database, schema).await?;
-        let edited = applied.iter().find_map(|(version, checksum, text)| {
+        let known: Vec<_> = files
+            .as_slice()
+            .iter()
+            .map(|file| (file.version, &*file.checksum))
+            .collect();
+        let others = app_text::list_others(&client, database, schema, &known).await?;
+        let edited = others.iter().find_map(|(version, text)| {
             let file = files.as_slice().iter().find(|file| file.version == *version)?;
-            (file.checksum != *checksum).then_some((file, text.as_deref()))
+            Some((file, text.as_deref()))
         });
         Ok(match edited {
             Some((file, Some(was))) => Some(difference(&file.name, was, &file.text)),
@@ -49,14 +56,22 @@ fn difference(name: &str, was: &str, is: &str) -> String {
         .context_radius(AROUND)
         .header(&format!("{name} (as it was applied)"), &format!("{name} (as it is)"))
         .to_string();
-    let mut lines: Vec<&str> = whole.lines().collect();
-    let more = lines.len().saturating_sub(LINES_MAX);
-    lines.truncate(LINES_MAX);
-    let mut text = lines.join("\n");
+    let shown: Vec<String> = whole.lines().take(LINES_MAX).map(shortened).collect();
+    let more = whole.lines().count().saturating_sub(LINES_MAX);
+    let mut text = shown.join("\n");
     if more > 0 {
         text.push_str(&format!("\n… {more} more lines"));
     }
     text
+}
+
+fn shortened(line: &str) -> String {
+    let mut chars = line.chars();
+    let mut shown: String = chars.by_ref().take(LINE_CHARS_MAX).collect();
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -78,5 +93,9 @@ mod tests {
         );
         let long: String = (0..200).map(|number| format!("{number}\n")).collect();
         assert!(difference("a", &long, "").ends_with("… 143 more lines"));
+        let wide = difference("a", &"x".repeat(1000), &"y".repeat(1000));
+        let removed = wide.lines().find(|line| line.starts_with("-x"));
+        let chars = removed.map(|line| line.chars().count());
+        assert_eq!(chars, Some(LINE_CHARS_MAX + 1), "{wide}");
     }
 }
