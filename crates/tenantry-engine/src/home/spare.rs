@@ -112,6 +112,10 @@ fn ledger_of(schema: &str) -> String {
 /// # Errors
 ///
 /// Where a statement fails.
+///
+/// # Cancel safety
+///
+/// Dropping the future may leave a spare that nobody has heard of; it is among those that are listed next.
 pub async fn create_spare(
     client: &impl GenericClient,
     installation: &InstallationId,
@@ -130,6 +134,10 @@ pub async fn create_spare(
 /// # Errors
 ///
 /// Where a statement fails; the connection has to be dropped then.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves it done or not done; running it again says which, by the schema that is there.
 pub async fn hand_out_spare(
     client: &Client,
     installation: &InstallationId,
@@ -211,6 +219,10 @@ async fn hold(client: &impl GenericClient, spare: &str) -> Result<bool, SqlError
 /// # Errors
 ///
 /// Where a statement fails.
+///
+/// # Cancel safety
+///
+/// Dropping the future rolls it back, unless it had committed.
 pub async fn drop_spare(client: &mut Client, installation: &InstallationId, spare: &str) -> Result<bool, HomeError> {
     let transaction = client.transaction().await.doing("begin")?;
     let is_there = list_spares(&transaction, installation).await?;

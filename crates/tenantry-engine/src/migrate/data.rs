@@ -163,6 +163,10 @@ impl<'a> Work<'a> {
 /// # Errors
 ///
 /// A statement that fails, with its file and line; what came before it stays, and the next attempt goes on there.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves the open migration's part to be rolled back with the connection; close it and seed again.
 pub async fn seed(
     client: &Client,
     target: &Target,

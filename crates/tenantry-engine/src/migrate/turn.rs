@@ -42,6 +42,10 @@ pub(crate) async fn take_turn(client: &Client, target: &Target, patience: &Patie
 /// # Errors
 ///
 /// [`ApplyError::Busy`] where somebody migrates one of them for longer than `patience`.
+///
+/// # Cancel safety
+///
+/// Dropping the future may leave the session with some of them; close the connection.
 pub async fn hold_still(client: &Client, targets: &[&Target], patience: Duration) -> Result<(), ApplyError> {
     for target in targets {
         let lock = format!("pg_advisory_lock_shared({})", turn_key(target));
