@@ -1,5 +1,6 @@
 //! How far every schema of the fleet is: one query over the catalog's copy of the ledgers, and no tenant database asked.
 
+use chrono::{DateTime, Utc};
 use tenantry_core::{Change, SHARED_SCHEMA, TenantDatabaseId, TenantId};
 use uuid::Uuid;
 
@@ -225,8 +226,16 @@ pub async fn announce(db: &impl Db, sites: &[(TenantDatabaseId, String)]) -> Res
     Ok(())
 }
 
+/// What the catalog's clock says, as its rows have it.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn now(db: &impl Db) -> Result<DateTime<Utc>, CatalogError> {
+    Ok(db.query_one("select clock_timestamp()", &[]).await?.get(0))
+}
+
 /// Makes the catalog's copy of one database's ledgers equal to what was read there: schema, version, name, checksum.
-/// How many rows were wrong.
+/// How many rows were wrong. What was recorded since `read_at`, when that began, stays: it was migrated meanwhile.
 ///
 /// # Errors
 /// When the catalog fails.
@@ -234,6 +243,7 @@ pub async fn reconcile(
     db: &impl Db,
     database: TenantDatabaseId,
     ledger: &[(String, i64, String, String)],
+    read_at: DateTime<Utc>,
 ) -> Result<u64, CatalogError> {
     let schemas: Vec<&str> = ledger.iter().map(|row| row.0.as_str()).collect();
     let numbers: Vec<i64> = ledger.iter().map(|row| row.1).collect();
@@ -245,7 +255,7 @@ pub async fn reconcile(
                  select * from unnest($2::text[], $3::bigint[], $4::text[], $5::text[]) as t (schema_name, version, name, checksum)),
              removed as (
                  delete from app_migration as m
-                 where m.tenant_database = $1
+                 where m.tenant_database = $1 and m.applied_at < $6
                    and not exists (select from truth as t where t.schema_name = m.schema_name and t.version = m.version)
                  returning 1),
              written as (
@@ -256,7 +266,7 @@ pub async fn reconcile(
                      where (m.name, m.checksum) is distinct from (excluded.name, excluded.checksum)
                  returning 1)
              select (select count(*) from removed) + (select count(*) from written)",
-            &[database.as_uuid(), &schemas, &numbers, &names, &checksums],
+            &[database.as_uuid(), &schemas, &numbers, &names, &checksums, &read_at],
         )
         .await?;
     Ok(changed.get::<_, i64>(0).unsigned_abs())

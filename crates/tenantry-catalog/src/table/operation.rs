@@ -362,20 +362,31 @@ pub async fn claim_due(
         return claimed(&row).map(Some);
     }
     let transaction = client.transaction().await?;
+    // Who is cut off while it holds the lock must not keep every other process from its operations: the server ends its session.
+    let idle_ms = (lease / 3).as_millis().max(100).to_string();
     // One after the other, and each in a statement that begins when the one before is committed: else two of them would count the same.
     transaction
         .execute(
-            "select pg_advisory_xact_lock(hashtextextended('tenantry moves per source', 0))",
-            &[],
+            "select set_config('idle_in_transaction_session_timeout', $1, true),
+                    pg_advisory_xact_lock(hashtextextended('tenantry moves per source', 0))",
+            &[&idle_ms],
         )
         .await?;
-    let sql = claiming(&format!(
-        "{CAN_WAIT}
-         and (select count(*) from operation as other
-               where other.kind = 'move' and other.state in ('running', 'undoing') and other.lease_until >= now()
-                 and other.step = any ($4)
-                 and other.input -> 'from' ->> 'server' = o.input -> 'from' ->> 'server') < $5"
-    ));
+    // Counted once for each source: a drain asks for thousands of moves, and for each that waits all of them would be gone through.
+    let sql = format!(
+        "with at_work as materialized (
+             select other.input -> 'from' ->> 'server' as source, count(*) as moves
+             from operation as other
+             where other.kind = 'move' and other.state in ('running', 'undoing') and other.lease_until >= now()
+               and other.step = any ($4)
+             group by 1)
+         {}",
+        claiming(&format!(
+            "{CAN_WAIT}
+             and not exists (select from at_work as w
+                              where w.source = o.input -> 'from' ->> 'server' and w.moves >= $5)"
+        ))
+    );
     let row = transaction
         .query_opt(
             sql.as_str(),

@@ -243,10 +243,17 @@ pub async fn find_shared(db: &impl Db, server: ServerId) -> Result<Option<Tenant
     row.map(|row| TenantDatabase::from_row(&row, 0)).transpose()
 }
 
-/// The migrations of a spare database as the catalog knows them: number and checksum, in order. `$2` is the schema of its tables.
-const SPARE_LEDGER: &str = "coalesce((select string_agg(m.version || ' ' || m.checksum, ',' order by m.version)
-                                      from app_migration as m
-                                      where m.tenant_database = d.id and m.schema_name = $2), '')";
+/// The databases on the server `$1` that wait for their tenant, each with its migrations as the catalog knows them: number and checksum, in
+/// order. `$2` is the schema of their tables. Looked for first: else the ledgers of all databases with a tenant would be put together too.
+const SPARES: &str = "with waiting as materialized (
+         select d.id from tenant_database as d
+         where d.server = $1 and d.kind = 'own' and d.state = 'ready'
+           and not exists (select from placement as p where p.tenant_database = d.id)),
+     spare as materialized (
+         select w.id, coalesce((select string_agg(m.version || ' ' || m.checksum, ',' order by m.version)
+                                from app_migration as m
+                                where m.tenant_database = w.id and m.schema_name = $2), '') as ledger
+         from waiting as w)";
 
 /// A database on this server that was made in advance and has exactly the migrations of `ledger`, the oldest, for a tenant whose
 /// placement the same transaction records; `None` where there is none.
@@ -259,10 +266,9 @@ pub async fn take_spare(db: &impl Db, server: ServerId, ledger: &str) -> Result<
         let row = db
             .query_opt(
                 &format!(
-                    "select {COLUMNS} from tenant_database as d
-                     where d.server = $1 and d.kind = 'own' and d.state = 'ready' and d.id <> all ($4)
-                       and not exists (select from placement as p where p.tenant_database = d.id)
-                       and {SPARE_LEDGER} = $3
+                    "{SPARES}
+                     select {COLUMNS} from tenant_database as d join spare as s on s.id = d.id
+                     where d.state = 'ready' and d.id <> all ($4) and s.ledger = $3
                      order by d.id limit 1 for update of d skip locked"
                 ),
                 &[server.as_uuid(), &SHARED_SCHEMA, &ledger, &seen],
@@ -334,12 +340,11 @@ pub async fn list_outdated_spares(
     let rows = db
         .query(
             &format!(
-                "select {COLUMNS} from tenant_database as d
-                 where d.server = $1 and d.kind = 'own' and d.state = 'ready'
-                   and not exists (select from placement as p where p.tenant_database = d.id)
+                "{SPARES}
+                 select {COLUMNS} from tenant_database as d join spare as s on s.id = d.id
+                 where d.state = 'ready' and s.ledger <> $3
                    and not exists (select from operation as o where o.tenant_database = d.id
                                      and o.state in ('pending', 'running', 'undoing', 'paused'))
-                   and {SPARE_LEDGER} <> $3
                    and not exists (select from app_migration as m
                                    where m.tenant_database = d.id and m.schema_name = $2 and m.version > $4
                                      and m.applied_at > now() - make_interval(secs => $5))

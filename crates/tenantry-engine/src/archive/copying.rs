@@ -29,7 +29,7 @@ pub async fn copy(
 ) -> Result<(), ArchiveError> {
     let load = Load::begin(client, installation, place).await?;
     match copy_all(snapshot, &load, mask, ids, progress).await {
-        Ok(()) => load.commit().await,
+        Ok(()) => load.commit(&snapshot.ahead).await,
         Err(error) => {
             // Where this fails too the connection is gone, and the transaction with it.
             let _ = load.roll_back().await;

@@ -60,6 +60,7 @@ pub async fn export<W: Write + Send + 'static>(
         server_version: snapshot.server_version,
         migrations: snapshot.migrations.clone(),
         own_migrations: snapshot.own_migrations.clone(),
+        ahead: snapshot.ahead.clone(),
         tables,
         csv: options.csv,
         left_out: snapshot.left_out.clone(),

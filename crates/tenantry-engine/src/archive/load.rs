@@ -9,7 +9,7 @@ use tenantry_sql::Identifier;
 use tokio_postgres::{Client, CopyInSink};
 
 use super::{
-    ArchiveError, NewIds, Place, TableHead, Tally, Unpacker, advance,
+    ArchiveError, NewIds, Place, TableHead, Tally, Unpacker, advance, ahead,
     copy_text::Lines,
     export::reading,
     orphans,
@@ -237,22 +237,25 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Looks whether all that rows refer to is there, and commits.
+    /// Looks whether all that rows refer to is there, and commits. `ahead` are the migrations of data that the rows have and the tables
+    /// have not.
     ///
     /// # Errors
     ///
     /// [`ArchiveError::Orphans`]; nothing is kept then.
-    pub async fn commit(self) -> Result<(), ArchiveError> {
+    pub async fn commit(self, ahead: &[i64]) -> Result<(), ArchiveError> {
         orphans::refuse(self.client, &self.place.schema, self.place.tenant).await?;
-        let end = match self.acting {
-            Acting::Mover => "commit".to_owned(),
+        let settle = match self.acting {
+            Acting::Mover => "set local role none".to_owned(),
             Acting::Owner => format!(
                 "set local tenantry.settling = 'on'; set constraints all immediate; set local role none; \
-                 select tenantry_private.act_done('{}'); commit",
+                 select tenantry_private.act_done('{}')",
                 self.place.tenant.as_uuid()
             ),
         };
-        Ok(self.client.batch_execute(&end).await.doing("commit the rows")?)
+        self.client.batch_execute(&settle).await.doing("settle the rows")?;
+        ahead::write(self.client, &self.place, ahead).await?;
+        Ok(self.client.batch_execute("commit").await.doing("commit the rows")?)
     }
 
     /// Keeps nothing.
@@ -338,7 +341,7 @@ pub async fn load(
 ) -> Result<(), ArchiveError> {
     let load = Load::begin(client, installation, place).await?;
     match fill_all(&load, archive, ids, progress).await {
-        Ok(()) => load.commit().await,
+        Ok(()) => load.commit(&archive.manifest().ahead).await,
         Err(error) => {
             // Where this fails too the connection is gone, and the transaction with it.
             let _ = load.roll_back().await;

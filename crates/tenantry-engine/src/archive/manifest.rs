@@ -29,6 +29,9 @@ pub struct Manifest {
     pub migrations: Vec<Migrated>,
     /// The tenant's own migrations among them, lowest first.
     pub own_migrations: Vec<Migrated>,
+    /// Migrations of data that the rows have and the tables had not, since others were still to get them, lowest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ahead: Vec<i64>,
     /// The tables, parents before those that refer to them.
     pub tables: Vec<PackedTable>,
     /// Whether the rows are there as CSV too, below `csv/`.

@@ -6,6 +6,7 @@
 //! What reads rows ([`Snapshot`]) and what writes them ([`Load`]) know nothing of files: a clone goes from one to the other.
 
 mod advance;
+mod ahead;
 mod copy_text;
 mod copying;
 mod csv;

@@ -184,9 +184,10 @@ impl NewIds {
                 .filter_map(|(table, column)| drawn(heads, table, column))
                 .max();
             let past = i128::from(span.most).max(drawn.map_or(0, i128::from)).max(0);
-            let from = i128::from(span.least).min(1);
-            let apart = past - from + 1;
-            let beyond = past.max(given.map_or(0, i128::from)) - from + 1;
+            // The least comes right behind these, and no number is left out: in shared tables all tenants draw from what there is.
+            let least = i128::from(span.least);
+            let apart = past - least + 1;
+            let beyond = past.max(given.map_or(0, i128::from)) - least + 1;
             let known = wish.known.0.get(&group.name()).copied().map(i128::from);
             let by = known.filter(|known| *known >= apart).unwrap_or(beyond);
             let reaches = i128::from(span.most) + by;
@@ -338,7 +339,8 @@ mod tests {
         assert_eq!((by((1, 50), None).by, by((1, 50), None).reaches), (90, 140));
         assert_eq!(by((1, 50), Some(1000)).by, 1000);
         assert_eq!(by((-10, 50), None).by, 101, "the least comes behind the largest, too");
-        assert_eq!(by((20, 200), None).by, 200);
+        let late = by((900, 1000), Some(2000));
+        assert_eq!((late.by, late.reaches), (1101, 2101), "no number is left out");
         assert!(settled(None, Some(5), &none).unwrap().moved[0].is_none());
         let refused = settled(Some((1, 20_000)), Some(20_000), &none).unwrap_err().to_string();
         assert!(

@@ -6,7 +6,7 @@ use tenantry_sql::{Identifier, Qualified};
 use tokio_postgres::{Client, CopyOutStream};
 
 use super::{
-    ArchiveError, LeftOut, Migrated, SequenceValue, TableHead,
+    ArchiveError, LeftOut, Migrated, SequenceValue, TableHead, ahead,
     tables::{self, Table},
 };
 use crate::{
@@ -55,6 +55,8 @@ pub struct Snapshot<'a> {
     pub migrations: Vec<Migrated>,
     /// The tenant's own migrations, lowest first.
     pub own_migrations: Vec<Migrated>,
+    /// Migrations of data that the rows have and the tables have not, since others are still to get them, lowest first.
+    pub ahead: Vec<i64>,
     /// What the tenant has beside its rows.
     pub left_out: LeftOut,
 }
@@ -166,6 +168,7 @@ impl<'a> Snapshot<'a> {
             server_version: row.get(1),
             migrations: migrated(client, &place.schema).await?,
             own_migrations: migrated(client, &migrate::overlay_name(&place.schema)).await?,
+            ahead: ahead::read(client, place).await?,
             left_out: left_out(client, place.tenant).await?,
         };
         let act = match acting {

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{HomeError, schema};
 use crate::{
     fence::State,
+    migrate::turn_key_of,
     roles::Roles,
     sql_error::{Doing, SqlError},
 };
@@ -111,6 +112,10 @@ fn ledger_of(schema: &str) -> String {
 /// # Errors
 ///
 /// Where a statement fails.
+///
+/// # Cancel safety
+///
+/// Dropping the future may leave a spare that nobody has heard of; it is among those that are listed next.
 pub async fn create_spare(
     client: &impl GenericClient,
     installation: &InstallationId,
@@ -122,13 +127,17 @@ pub async fn create_spare(
 }
 
 /// Gives a spare with exactly these migrations to a tenant that has no schema yet, and opens the tenant's fence at this epoch; `false`
-/// where there is no such spare or the tenant has a schema, and nothing is done.
+/// where there is no such spare or the tenant has a schema, and nothing is done. One that somebody migrates at this moment is none.
 ///
 /// One message, hence one transaction: until it ends, nobody else gets that spare. `client` is in no transaction.
 ///
 /// # Errors
 ///
 /// Where a statement fails; the connection has to be dropped then.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves it done or not done; running it again says which, by the schema that is there.
 pub async fn hand_out_spare(
     client: &Client,
     installation: &InstallationId,
@@ -154,8 +163,11 @@ pub async fn hand_out_spare(
              -- One after the other: whether the name is still there is asked under the lock, and of the table, since what the
              -- session remembers of names may be of a moment ago.
              continue when not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(v_spare, 0));
+             -- Whoever migrates it would go on in the tenant's schema, and note that under the name that it had. What the ledger
+             -- holds is asked again in the appliers' turn: they may have ended just now.
+             continue when not pg_catalog.pg_try_advisory_xact_lock({TURN});
              perform from pg_catalog.pg_namespace n where n.nspname = v_spare;
-             continue when not found;
+             continue when not found or c_ledger is distinct from {LEDGER};
              execute pg_catalog.format('alter schema %I rename to %I', v_spare, c_own);
              execute pg_catalog.format('comment on schema %I is %L', c_own, {own_mark});
              update tenantry_private.migration set schema = c_own where schema = v_spare;
@@ -173,6 +185,7 @@ pub async fn hand_out_spare(
         ledger = literal(ledger),
         LISTED = listed(&literal(&mark(installation)).to_string()),
         LEDGER = ledger_of("v_spare"),
+        TURN = turn_key_of("v_spare"),
         tenant = tenant.as_uuid(),
         epoch = epoch.0,
         open = State::Open as i16,
@@ -206,6 +219,10 @@ async fn hold(client: &impl GenericClient, spare: &str) -> Result<bool, SqlError
 /// # Errors
 ///
 /// Where a statement fails.
+///
+/// # Cancel safety
+///
+/// Dropping the future rolls it back, unless it had committed.
 pub async fn drop_spare(client: &mut Client, installation: &InstallationId, spare: &str) -> Result<bool, HomeError> {
     let transaction = client.transaction().await.doing("begin")?;
     let is_there = list_spares(&transaction, installation).await?;

@@ -32,4 +32,4 @@ pub use derive::{DeriveError, derive, derive_overlay};
 pub use derived::{Act, Derived, FilledColumn, Finished, Grantee, IsolatedTable, Note, Step, Version, in_order};
 
 /// Changes when the same migrations would derive other steps.
-pub const ENGINE_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+isolation.2");
+pub const ENGINE_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+isolation.3");

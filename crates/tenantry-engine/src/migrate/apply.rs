@@ -38,6 +38,17 @@ pub enum ApplyError {
         /// Where.
         schema: String,
     },
+    /// Some of a file was applied here by a program that made other steps of it, and how far it came says nothing of these.
+    #[error(
+        "`{name}` is half applied to schema `{schema}`, by a program that made other steps of it: end it with that one, or take back by hand \
+         what it did and delete its rows in tenantry_private.migration_step and migration_tenant"
+    )]
+    OtherSteps {
+        /// The file.
+        name: String,
+        /// Where.
+        schema: String,
+    },
     /// The placement has a migration that these files lack.
     #[error(
         "schema `{schema}` has migration `{name}`, which is not among these files: deploy the version of the application that has it"
@@ -365,6 +376,7 @@ pub(super) fn explain(failure: Failure) -> ApplyError {
         Failure::Locked { file, attempts } => ApplyError::Locked { file, attempts },
         Failure::Step { file, line, message } => ApplyError::Step { file, line, message },
         Failure::EditedHalfway { file, schema } => ApplyError::EditedHalfway { name: file, schema },
+        Failure::OtherSteps { file, schema } => ApplyError::OtherSteps { name: file, schema },
         Failure::Tenants(error) => ApplyError::Tenants(error),
         Failure::Arriving(schema) => ApplyError::Arriving(schema),
         Failure::Database(error) => ApplyError::Database(error),

@@ -163,6 +163,10 @@ impl<'a> Work<'a> {
 /// # Errors
 ///
 /// A statement that fails, with its file and line; what came before it stays, and the next attempt goes on there.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves the open migration's part to be rolled back with the connection; close it and seed again.
 pub async fn seed(
     client: &Client,
     target: &Target,
@@ -174,7 +178,7 @@ pub async fn seed(
     let schema = target.schema.as_str();
     let ledger = ledger::read(client, schema).await?;
     let recorded = recorded(derived, &ledger);
-    let mut has = had(client, schema, tenant).await?;
+    let mut has = had(client, schema, tenant, derived).await?;
     if has.is_empty() {
         let before = recorded.iter().filter(|version| version.mode == Mode::EachTenant);
         let before: Vec<i64> = before.map(|version| version.version).collect();
@@ -237,11 +241,14 @@ fn replaces(seed: &Version, recorded: &[&Version], has: &BTreeSet<i64>) -> bool 
     false
 }
 
-async fn had(client: &Client, schema: &str, tenant: TenantId) -> Result<BTreeSet<i64>, Error> {
+/// Which of the migrations the tenant has. Each is asked for by its number: the index has the tenant behind that, and would be read for all
+/// tenants.
+async fn had(client: &Client, schema: &str, tenant: TenantId, derived: &Derived) -> Result<BTreeSet<i64>, Error> {
+    let versions: Vec<i64> = derived.versions.iter().map(|version| version.version).collect();
     let rows = client
         .query(
-            "select version from tenantry_private.migration_tenant where schema = $1 and tenant = $2",
-            &[&schema, tenant.as_uuid()],
+            "select version from tenantry_private.migration_tenant where schema = $1 and tenant = $2 and version = any ($3)",
+            &[&schema, tenant.as_uuid(), &versions],
         )
         .await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())

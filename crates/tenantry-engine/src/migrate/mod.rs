@@ -40,4 +40,4 @@ pub(crate) use locks::ask_vacuum_to_leave;
 pub(crate) use refusal::list as list_refusals;
 pub(crate) use run::{Building, act_as, begin, roll_back, statement};
 pub(crate) use statement::{Statement, read as read_statements};
-pub(crate) use turn::{take_turn, turn_key};
+pub(crate) use turn::{take_turn, turn_key, turn_key_of};

@@ -218,7 +218,8 @@ fn as_text<'a>(versions: impl IntoIterator<Item = &'a Version>) -> String {
 }
 
 /// 0 where the ledger of the schema is this text (see [`ledger_text`]) and no version is half applied, and an error elsewhere; both are
-/// expressions.
+/// expressions. A version that the ledger has is whole, whatever else is noted of it: a program of before version 9 of the tenant database
+/// leaves the note of a newer one, whose migration of data it has ended.
 ///
 /// The cast of the sentence is the error, as in the seal: it is not evaluated before the comparison is.
 fn is_expected(ledger: &str, schema: &str) -> String {
@@ -226,7 +227,10 @@ fn is_expected(ledger: &str, schema: &str) -> String {
         "(select (case when l.held = {ledger} then '0' else {} || left(l.held, 0) end)::int \
            from (select coalesce(string_agg(version || ' ' || checksum, ',' order by version), '') \
                           || (select coalesce(min(' and some of ' || s.version), '') \
-                                from tenantry_private.migration_step s where s.schema = {schema}) as held \
+                                from tenantry_private.migration_step s \
+                               where s.schema = {schema} \
+                                 and not exists (select from tenantry_private.migration d \
+                                                  where d.schema = s.schema and d.version = s.version)) as held \
                    from tenantry_private.migration where schema = {schema}) l)",
         literal(OTHER_LEDGER),
     )

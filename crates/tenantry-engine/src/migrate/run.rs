@@ -23,6 +23,8 @@ pub(super) enum Failure {
     Step { file: String, line: u32, message: String },
     /// The file was changed after some of it had been applied to the schema.
     EditedHalfway { file: String, schema: String },
+    /// Another program has applied some of it to the schema, in other steps.
+    OtherSteps { file: String, schema: String },
     /// The tenants could not be listed.
     Tenants(ListError),
     /// Tenants of the schema were being made for too long.

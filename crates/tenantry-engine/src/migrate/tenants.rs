@@ -4,7 +4,11 @@
 //! between a tenant could read the ledger too early and be listed too late. So the end of a migration and the arrival of a tenant
 //! exclude each other: the one lists the tenants once more and writes the ledger, the other reads the ledger and gets listed.
 
-use std::{error::Error, pin::Pin, time::Duration};
+use std::{
+    error::Error,
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use tokio_postgres::Client;
 
@@ -77,14 +81,27 @@ pub async fn arrive(client: &Client, target: &Target, patience: Duration) -> Res
     turn::take(client, target, &lock, patience).await
 }
 
-/// Lets nobody read the ledger to be listed later: for a moment, since tenants that are being made wait for it.
+/// How long the end of a migration waits at a time for tenants that are being made: whoever comes meanwhile queues behind it.
+const CLOSING: Duration = Duration::from_millis(500);
+
+/// Lets nobody read the ledger to be listed later: for a moment, since tenants that are being made wait for it. One that does not get done
+/// keeps the migration waiting and not the others.
 pub(super) async fn close_arrivals(client: &Client, target: &Target, patience: &Patience) -> Result<(), Failure> {
     let lock = format!("pg_advisory_lock({})", key(target));
-    let taken = turn::take(client, target, &lock, patience.turn_timeout).await;
-    taken.map_err(|error| match error {
-        ApplyError::Database(error) => Failure::Database(error),
-        _ => Failure::Arriving(target.schema.as_str().to_owned()),
-    })
+    let begun = Instant::now();
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let left = patience.turn_timeout.saturating_sub(begun.elapsed());
+        // Without any time it would wait for ever.
+        let wait = left.clamp(Duration::from_millis(1), CLOSING);
+        match turn::take(client, target, &lock, wait).await {
+            Ok(()) => return Ok(()),
+            Err(ApplyError::Database(error)) => return Err(Failure::Database(error)),
+            Err(_) if left <= CLOSING => return Err(Failure::Arriving(target.schema.as_str().to_owned())),
+            Err(_) => tokio::time::sleep(Patience::pause(attempts)).await,
+        }
+    }
 }
 
 pub(super) async fn open_arrivals(client: &Client, target: &Target) {

@@ -10,9 +10,17 @@ use super::{
 };
 use tenantry_sql::Literal;
 
+/// What the appliers' turn is called.
+const MIGRATE: &str = "migrate";
+
 /// What the appliers of a placement take turns by: a number, as SQL.
 pub(crate) fn turn_key(target: &Target) -> String {
-    key(target, "migrate")
+    key(target, MIGRATE)
+}
+
+/// The same of a schema whose name is an expression.
+pub(crate) fn turn_key_of(schema: &str) -> String {
+    format!("pg_catalog.hashtextextended('tenantry {MIGRATE} ' || {schema}, 0)")
 }
 
 /// A number of the placement for this purpose, as SQL.
@@ -34,6 +42,10 @@ pub(crate) async fn take_turn(client: &Client, target: &Target, patience: &Patie
 /// # Errors
 ///
 /// [`ApplyError::Busy`] where somebody migrates one of them for longer than `patience`.
+///
+/// # Cancel safety
+///
+/// Dropping the future may leave the session with some of them; close the connection.
 pub async fn hold_still(client: &Client, targets: &[&Target], patience: Duration) -> Result<(), ApplyError> {
     for target in targets {
         let lock = format!("pg_advisory_lock_shared({})", turn_key(target));

@@ -1,6 +1,6 @@
 //! Tenants that come while their data is migrated.
 
-use std::{collections::VecDeque, sync::Mutex};
+use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
 use tenantry_core::TenantId;
 use tenantry_engine::{
@@ -103,6 +103,26 @@ async fn whoever_has_read_the_ledger_is_listed_before_it_is_written() {
     let (applied, ()) = tokio::join!(roll_out(&world, &applier, &all, &tenants), listed);
     assert_eq!(applied.expect("applies"), [2]);
     assert_eq!(world.ask(b, KINDS).await, "a0");
+}
+
+#[tokio::test]
+async fn tenants_are_made_while_a_migration_waits_for_one_that_does_not_get_done() {
+    let world = World::new().await;
+    world.migrate(&[TABLES]).await;
+    let (hanging, other, applier) = (world.connect().await, world.connect().await, world.connect().await);
+    let (target, patience) = (world.target("app"), Duration::from_secs(10));
+    arrive(&hanging, &target, patience).await.expect("arrives");
+    let (tenants, all) = (Lists::of(&[&[tenant(1)]]), of(&[TABLES, SEED]).await);
+    let meanwhile = async {
+        let waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted
+                        and database = (select oid from pg_database where datname = current_database())";
+        while world.all(waits).await == "0" {}
+        let arrived = arrive(&other, &target, patience).await;
+        arrived.expect("it does not wait for who waits for another");
+        drop((hanging, other));
+    };
+    let (applied, ()) = tokio::join!(roll_out(&world, &applier, &all, &tenants), meanwhile);
+    assert_eq!(applied.expect("applies"), [2]);
 }
 
 #[tokio::test]

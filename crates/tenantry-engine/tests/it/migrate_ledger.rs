@@ -202,6 +202,36 @@ async fn a_half_applied_file_that_was_edited_is_refused_until_it_is_as_it_was() 
     assert_eq!(world.apply(&all).await.expect("goes on").versions, [2]);
 }
 
+/// As by a program that isolates in another way: how far the one before came says nothing of these steps.
+#[tokio::test]
+async fn a_half_applied_file_of_which_other_steps_are_made_is_refused() {
+    let world = World::new().await;
+    world.migrate(&[ONE]).await;
+    // A tenant has two rows of which there may be one.
+    let rows = "insert into app.a (tenant_id, id)
+                values ('00000000-0000-0000-0000-000000000001', 1), ('00000000-0000-0000-0000-000000000001', 2)";
+    world.run(rows).await;
+    let text = "-- tenantry: no transaction\nalter table a add column n int;\ncreate unique index concurrently a_one on a ((1));";
+    let all = derived(&files(&[ONE, ("0002_two.sql", text)])).await.expect("derives");
+    let error = world.apply(&all).await.unwrap_err().to_string();
+    assert!(error.starts_with("0002_two.sql:3: "), "{error}");
+    world.run("delete from app.a where id = 2").await;
+
+    let mut other = all.clone();
+    let two = other.versions.last_mut().expect("there are two");
+    two.steps.remove(0);
+    let error = world.apply(&other).await.unwrap_err().to_string();
+    assert!(
+        error.contains("0002_two.sql") && error.contains("other steps"),
+        "{error}"
+    );
+    assert_eq!(
+        world.all("select max(version) from tenantry_private.migration").await,
+        "1"
+    );
+    assert_eq!(world.apply(&all).await.expect("goes on").versions, [2]);
+}
+
 #[tokio::test]
 async fn progress_of_an_older_program_is_believed() {
     let world = World::new().await;

@@ -176,6 +176,17 @@ async fn what_needs_more_than_a_transaction_goes_step_by_step() {
 }
 
 #[tokio::test]
+async fn what_is_left_noted_of_a_version_that_has_ended_is_in_nobodys_way() {
+    let world = World::new().await;
+    world.migrate(&[ONE]).await;
+    world
+        .run("insert into tenantry_private.migration_step (schema, version, done) values ('app', 1, 1)")
+        .await;
+    let all = of(&[ONE, TWO]).await;
+    assert_eq!(replayed(&world, &all, 1).await, Replayed::Applied);
+}
+
+#[tokio::test]
 async fn a_version_that_is_half_applied_is_not_taken_for_a_new_one() {
     let world = World::new().await;
     world.migrate(&[ONE]).await;

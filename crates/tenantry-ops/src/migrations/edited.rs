@@ -1,13 +1,16 @@
 //! How a file that was edited after it had been applied differs from what was applied.
 
 use similar::TextDiff;
-use tenantry_catalog::{CatalogError, app_text, placement::Site};
+use tenantry_catalog::{CatalogError, Db, app_text, placement::Site};
+use tenantry_core::TenantDatabaseId;
 use tenantry_engine::migrate::{self, File, Files};
 
 use crate::Ops;
 
 /// As many lines of a difference are shown.
 const LINES_MAX: usize = 60;
+/// And as many characters of each: a file of rows may have all of them in one line, and each schema keeps what it is told.
+const LINE_CHARS_MAX: usize = 200;
 /// So many lines around a change.
 const AROUND: usize = 2;
 
@@ -28,29 +31,35 @@ impl Ops {
             return Ok(None);
         };
         let client = self.catalog().client().await?;
-        let applied = app_text::list_applied(&client, site.database.id, &site.schema).await?;
-        if let Some((file, was)) = first_edited(files, &applied) {
-            return Ok(was.map(|was| difference(&file.name, was, &file.text)));
+        let database = site.database.id;
+        if let Some((file, was)) = first_edited(&client, files, database, &site.schema).await? {
+            return Ok(was.map(|was| difference(&file.name, &was, &file.text)));
         }
         let Some(own) = site.slug.as_ref().and_then(|slug| files.overlay(slug)) else {
             return Ok(None);
         };
-        let ledger = migrate::overlay_name(&site.schema);
-        let applied = app_text::list_applied(&client, site.database.id, &ledger).await?;
-        let edited = first_edited(&own, &applied);
-        Ok(edited.and_then(|(file, was)| Some(difference(&file.name, was?, &file.text))))
+        let edited = first_edited(&client, &own, database, &migrate::overlay_name(&site.schema)).await?;
+        Ok(edited.and_then(|(file, was)| Some(difference(&file.name, &was?, &file.text))))
     }
 }
 
 /// The first of these files that was applied with another text, and that text where it was kept.
-fn first_edited<'a>(
+async fn first_edited<'a>(
+    db: &impl Db,
     files: &'a Files,
-    applied: &'a [(i64, String, Option<String>)],
-) -> Option<(&'a File, Option<&'a str>)> {
-    applied.iter().find_map(|(version, checksum, text)| {
-        let file = files.as_slice().iter().find(|file| file.version == *version)?;
-        (file.checksum != *checksum).then_some((file, text.as_deref()))
-    })
+    database: TenantDatabaseId,
+    ledger: &str,
+) -> Result<Option<(&'a File, Option<String>)>, CatalogError> {
+    let known: Vec<_> = files
+        .as_slice()
+        .iter()
+        .map(|file| (file.version, &*file.checksum))
+        .collect();
+    let others = app_text::list_others(db, database, ledger, &known).await?;
+    Ok(others.into_iter().find_map(|(version, text)| {
+        let file = files.as_slice().iter().find(|file| file.version == version)?;
+        Some((file, text))
+    }))
 }
 
 fn difference(name: &str, was: &str, is: &str) -> String {
@@ -59,14 +68,22 @@ fn difference(name: &str, was: &str, is: &str) -> String {
         .context_radius(AROUND)
         .header(&format!("{name} (as it was applied)"), &format!("{name} (as it is)"))
         .to_string();
-    let mut lines: Vec<&str> = whole.lines().collect();
-    let more = lines.len().saturating_sub(LINES_MAX);
-    lines.truncate(LINES_MAX);
-    let mut text = lines.join("\n");
+    let shown: Vec<String> = whole.lines().take(LINES_MAX).map(shortened).collect();
+    let more = whole.lines().count().saturating_sub(LINES_MAX);
+    let mut text = shown.join("\n");
     if more > 0 {
         text.push_str(&format!("\n… {more} more lines"));
     }
     text
+}
+
+fn shortened(line: &str) -> String {
+    let mut chars = line.chars();
+    let mut shown: String = chars.by_ref().take(LINE_CHARS_MAX).collect();
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -88,5 +105,9 @@ mod tests {
         );
         let long: String = (0..200).map(|number| format!("{number}\n")).collect();
         assert!(difference("a", &long, "").ends_with("… 143 more lines"));
+        let wide = difference("a", &"x".repeat(1000), &"y".repeat(1000));
+        let removed = wide.lines().find(|line| line.starts_with("-x"));
+        let chars = removed.map(|line| line.chars().count());
+        assert_eq!(chars, Some(LINE_CHARS_MAX + 1), "{wide}");
     }
 }

@@ -77,11 +77,14 @@ impl Ops {
     async fn reconcile(&self, database: &TenantDatabase) -> Result<u64, Failure> {
         let (admin, _) = administer(self, database.server).await?;
         let connection = admin.connect(&database.name).await?;
+        let client = self.catalog().client().await?;
+        let read_at = fleet_state::now(&client).await?;
+        drop(client);
         let mut ledger = migrate::read_all(&connection).await?;
         // A spare is nobody's placement.
         ledger.retain(|(schema, ..)| !schema.starts_with(home::SPARE_PREFIX));
         let client = self.catalog().client().await?;
-        let corrected = fleet_state::reconcile(&client, database.id, &ledger).await?;
+        let corrected = fleet_state::reconcile(&client, database.id, &ledger, read_at).await?;
         if corrected > 0 {
             change::announce(&client, Change::Servers).await?;
         }

@@ -17,7 +17,7 @@ use tenantry_core::{ServerId, TenantDatabaseId};
 use tenantry_engine::{
     admin::ServerAdmin,
     isolate::Derived,
-    migrate::{self, ByAdministrator, ListTenants, Listing, Replayed},
+    migrate::{self, Applied, ByAdministrator, ListTenants, Listing, Replayed},
 };
 use tokio::{
     sync::{OnceCell, Semaphore, mpsc},
@@ -249,7 +249,7 @@ impl<'a> Workers<'a> {
         let client = self.connection(state, connected, queue).await?;
         let patience = &self.ops.fleet().patience;
         let (derived, as_administrator) = (self.derived, &ByAdministrator);
-        migrate::apply_with_own(
+        let applied = migrate::apply_with_own(
             client,
             &target,
             derived,
@@ -259,6 +259,7 @@ impl<'a> Workers<'a> {
             patience,
         )
         .await?;
+        self.settle_what_was_there(client, &applied, &site.schema).await?;
         note_overlay(self.ops, site.database.id, &site.schema, own).await?;
         Ok(Committed::Durably)
     }
@@ -285,8 +286,23 @@ impl<'a> Workers<'a> {
             schema: &site.schema,
         };
         let derived = self.derived;
-        migrate::apply_where_tenants_come(client, &target, derived, &dwellers, &ByAdministrator, patience).await?;
+        let applied =
+            migrate::apply_where_tenants_come(client, &target, derived, &dwellers, &ByAdministrator, patience).await?;
+        self.settle_what_was_there(client, &applied, &site.schema).await?;
         Ok(Committed::Durably)
+    }
+
+    /// Where nothing was lacking another process has just committed it, maybe lightly: the catalog would be told of what a crash of the
+    /// server takes back.
+    async fn settle_what_was_there(&self, client: &Client, applied: &Applied, schema: &str) -> Result<(), Failure> {
+        let newest = state::newest(self.derived);
+        if !applied.versions.is_empty() || newest == 0 || migrate::settle(client, schema, newest).await? {
+            return Ok(());
+        }
+        Err(Failure::retry(
+            "migration_busy",
+            "what another process had migrated was lost, since the server crashed: migrate it again",
+        ))
     }
 
     async fn connection<'c>(

@@ -237,16 +237,15 @@ fn place(located: &Located) -> Place {
     }
 }
 
-/// Shared tables have the version that they have: rows of another one do not fit there, whatever their columns are.
+/// The tables have the migrations that the rows have. Shared ones have what they have; those of a home of its own were made by what was known
+/// when the rows were asked for, and a roll-out or a deployment may have come since: what that does to rows would be left out, or be done
+/// twice, whatever the columns are.
 async fn require_versions(
     site: &Site<'_>,
     located: &Located,
     client: &Client,
     wanted: &[Migrated],
 ) -> Result<(), Failure> {
-    if located.placement.isolation != Isolation::Shared {
-        return Ok(());
-    }
     let applied = site.applied(client, &located.placement.schema).await?;
     let same = applied.len() == wanted.len()
         && applied
@@ -256,8 +255,13 @@ async fn require_versions(
     if same {
         return Ok(());
     }
-    Err(Failure::permanent(
-        "version_unfit",
-        "the shared tables have other migrations than these rows: run `tenantry migrate apply`, or choose the isolation `schema`",
-    ))
+    let message = match located.placement.isolation {
+        Isolation::Shared => {
+            "the shared tables have other migrations than these rows: run `tenantry migrate apply`, or choose the isolation `schema`"
+        }
+        Isolation::Schema | Isolation::Database => {
+            "the new tables have other migrations than these rows, since a roll-out or a deployment came in between: ask for it again"
+        }
+    };
+    Err(Failure::permanent("version_unfit", message))
 }

@@ -78,11 +78,12 @@ async fn tables(site: &Site<'_>) -> Result<(), Failure> {
     site.migrate(&client, SHARED_SCHEMA).await?;
     if site.database.kind == DatabaseKind::Own {
         // Whether a spare one is of the newest version is asked of the catalog's copy, which may name what a restore took away.
+        let catalog = site.ops.catalog().client().await?;
+        let read_at = fleet_state::now(&catalog).await?;
         let ledger = migrate::read_all(&client)
             .await
             .map_err(|error| Failure::database("read the ledger", &error))?;
-        let catalog = site.ops.catalog().client().await?;
-        fleet_state::reconcile(&catalog, site.database.id, &ledger).await?;
+        fleet_state::reconcile(&catalog, site.database.id, &ledger, read_at).await?;
     }
     Ok(())
 }

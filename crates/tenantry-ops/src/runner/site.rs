@@ -407,7 +407,8 @@ pub(super) fn require_files(derived: &Derived, version: i64) -> Result<(), Failu
     Err(Failure::retry(
         NEWER_FILES,
         format!(
-            "the migration {version} is newer than the files of this process, which end with {newest}: a process of the newer              application goes on with this"
+            "the migration {version} is newer than the files of this process, which end with {newest}: a process of the newer \
+             application goes on with this"
         ),
     ))
 }

@@ -20,6 +20,7 @@ use tenantry_testing::{TestFolder, cluster, database_on, test_folder};
 use crate::{
     child::Process,
     fleet::{Fleet, config, operator, ops_on},
+    migrate::with,
 };
 
 /// Every kind of column that values may be lost in.
@@ -419,6 +420,75 @@ async fn an_import_killed_at_any_step_is_finished_or_leaves_nothing() {
     }
     runner.abort();
     assert_eq!(world.fleet.objects().await, before);
+}
+
+/// The process that was asked had other files than the one that goes on: what a migration does to rows would not be done to these.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_not_loaded_into_tables_that_a_deployment_has_made_newer() {
+    let world = World::start_with(config()).await;
+    let tenant = world.fleet.create("acme", Isolation::Schema).await.unwrap();
+    let (path, _) = world.export(tenant.id, "acme.archive").await;
+    let before = world.fleet.objects().await;
+    let place = "provision.before_tables";
+    let act = format!("import-schema {}", path.display());
+    let child = Process::start(&world.fleet.catalog.url(), &act, "deployed", &format!("{place}=stop"));
+    child.gets_killed_at(place).await;
+    let newer = with("-- tenantry: each tenant\nupdate contacts set name = 'new ' || name;");
+    let ops = ops_on(&world.fleet.catalog.url(), newer).await;
+    let runner = tokio::spawn(async move { ops.run_operations().await });
+    let settled = world.fleet.settled("deployed").await;
+    runner.abort();
+    assert_eq!(settled.state, TenantState::Purged);
+    assert_eq!(world.fleet.objects().await, before);
+}
+
+/// A migration of data that fails at one tenant has been done to the rows of others, and no ledger says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_rows_have_of_a_migration_that_has_not_ended_is_not_done_to_their_copies_again() {
+    let world = World::start().await;
+    let first = world.filled("first", Isolation::Shared).await;
+    let other = world.filled("other", Isolation::Shared).await;
+    let set_balance = async |balance: i64| {
+        let client = world.fleet.enter(other.id).await.unwrap();
+        let sql = "update accounts set balance = $1 where id = 1";
+        client.execute(sql, &[&balance]).await.unwrap();
+    };
+    let balances = async |tenant: TenantId| -> (i64, i64) {
+        let client = world.fleet.enter(tenant).await.unwrap();
+        let sql = "select min(balance), max(balance) from accounts";
+        let row = client.query_one(sql, &[]).await.unwrap();
+        (row.get(0), row.get(1))
+    };
+    // Nothing can be divided by this one.
+    set_balance(0).await;
+    let more = "-- tenantry: each tenant\nupdate accounts set balance = balance + 1 + 1 / balance;";
+    let files = [("0001_kinds.sql", KINDS), ("0002_more.sql", more)];
+    let mut config = kinds();
+    config.migrations = Some(Arc::new(Files::from_embedded(files).unwrap()));
+    let ops = ops_on(&world.fleet.catalog.url(), config).await;
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    assert_eq!((report.applied.len(), report.failed.len()), (0, 1), "{report:?}");
+    assert_eq!(balances(first.id).await, (1001, 1001));
+
+    let (path, exported) = world.export(first.id, "first.archive").await;
+    assert_eq!(exported.manifest.ahead, [2]);
+    let imported = ops
+        .import_tenant(&operator(), &request(&path, "imported", Isolation::Schema))
+        .await
+        .unwrap();
+    assert_eq!(balances(imported.id).await, (1001, 1001), "recorded, and not run");
+    let mut copy = CloneRequest::new("cloned".parse().unwrap());
+    copy.isolation = Some(Isolation::Shared);
+    let before = &world.fleet.ops;
+    let cloned = before.clone_tenant(&operator(), &first.id.into(), &copy).await;
+    let cloned = cloned.unwrap();
+    set_balance(5).await;
+    let report = ops.apply_migrations(&operator()).await.unwrap();
+    assert_eq!((report.applied.len(), report.failed.len()), (1, 0), "{report:?}");
+    assert_eq!(balances(other.id).await, (6, 1001));
+    for tenant in [first.id, cloned.id] {
+        assert_eq!(balances(tenant).await, (1001, 1001));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use tenantry_catalog::server;
+use chrono::{DateTime, Utc};
+use tenantry_catalog::{fleet_state, server, tenant_database};
 use tenantry_core::{Isolation, TenantId, TenantState, own_schema_name};
 use tenantry_engine::migrate::Files;
 use tenantry_ops::{FailureBudget, FleetConfig, MigrationError, Ops, Rollout, RolloutError};
@@ -319,6 +320,44 @@ async fn the_ledger_in_the_placement_is_the_truth() {
     );
     assert_eq!(ops.apply_migrations(&operator()).await.unwrap().applied.len(), 1);
     assert_eq!(ops.reconcile_migrations(&operator()).await.unwrap()[0].corrected, 0);
+}
+
+/// Schemas are made while a database's ledgers are read: what is not among them may be there all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_recorded_since_the_ledgers_were_read_stays() {
+    let fleet = Fleet::start().await;
+    let client = fleet.ops.catalog().client().await.unwrap();
+    let database = tenant_database::list_ready(&client).await.unwrap().remove(0);
+    let reconcile = async |read_at: DateTime<Utc>| -> u64 {
+        let corrected = fleet_state::reconcile(&client, database.id, &[], read_at).await;
+        corrected.unwrap()
+    };
+    let earlier = "select now() - interval '1 hour'";
+    let earlier: DateTime<Utc> = client.query_one(earlier, &[]).await.unwrap().get(0);
+    assert_eq!(reconcile(earlier).await, 0);
+    let now = fleet_state::now(&client).await.unwrap();
+    assert_eq!(reconcile(now).await, 2);
+}
+
+/// Another process may have committed it a moment ago, without waiting for the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_catalog_hears_of_what_a_schema_has_already_when_the_disk_has_it() {
+    let fleet = Fleet::start().await;
+    let client = fleet.ops.catalog().client().await.unwrap();
+    client.execute("delete from app_migration", &[]).await.unwrap();
+    let admin = fleet.shared_admin().await;
+    let written = async || -> String {
+        let sql = "select xmin::text from tenantry_private.migration where schema = 'app' order by version desc limit 1";
+        admin.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    let before = written().await;
+    let report = fleet.ops.apply_migrations(&operator()).await.unwrap();
+    assert_eq!((report.applied.len(), report.failed.len()), (1, 0), "{report:?}");
+    assert_ne!(
+        written().await,
+        before,
+        "only a commit that has written something waits for the disk"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -256,6 +256,6 @@ async fn ids_that_can_not_be_made_are_refused_and_nothing_is_left() {
 
     let full = request(&path, "full", Isolation::Schema);
     let error = ops.import_tenant(&operator(), &full).await.unwrap_err().to_string();
-    assert!(error.contains("small.id would have to hold 65534"), "{error}");
+    assert!(error.contains("small.id would have to hold 32768"), "{error}");
     assert_eq!(world.fleet.objects().await, before);
 }

@@ -1,11 +1,15 @@
 //! Schemas made in advance, and handed out.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tenantry_catalog::server::{self, ServerState};
 use tenantry_core::{Isolation, TenantState, own_schema_name};
-use tenantry_engine::migrate::Files;
+use tenantry_engine::{
+    Roles,
+    migrate::{Files, Target, hold_still},
+};
 use tenantry_ops::{FleetConfig, Ops, TenantError};
+use tenantry_sql::Identifier;
 
 use crate::{
     child::Process,
@@ -123,6 +127,31 @@ async fn a_process_with_the_old_files_leaves_newer_spares_alone_until_they_are_n
     admin.batch_execute(long_ago).await.unwrap();
     assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 1);
     assert_ne!(waiting(&fleet).await, spare);
+}
+
+/// While the application is deployed, a process with the new files brings up a spare that has just what one with the old files looks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_that_is_being_migrated_is_not_handed_out() {
+    let fleet = Fleet::start_with(with(1)).await;
+    fleet.ops.make_spare_schemas().await.unwrap();
+    let (spare, name) = waiting(&fleet).await.remove(0);
+    let roles = Roles::of(fleet.ops.catalog().installation());
+    let target = Target {
+        schema: Identifier::new(name).unwrap(),
+        owner: roles.owner,
+        application: roles.home,
+        mover: roles.mover,
+    };
+    // The turn in which it is migrated.
+    let applier = fleet.shared_admin().await;
+    let held = hold_still(&applier, &[&target], Duration::from_secs(10)).await;
+    held.unwrap();
+    let meanwhile = fleet.create("meanwhile", Isolation::Schema).await.unwrap();
+    assert_ne!(oid_of(&fleet, &own_schema_name(meanwhile.id)).await, Some(spare));
+    assert_eq!(waiting(&fleet).await.len(), 1);
+    applier.batch_execute("select pg_advisory_unlock_all()").await.unwrap();
+    let afterwards = fleet.create("afterwards", Isolation::Schema).await.unwrap();
+    assert_eq!(oid_of(&fleet, &own_schema_name(afterwards.id)).await, Some(spare));
 }
 
 #[tokio::test(flavor = "multi_thread")]
