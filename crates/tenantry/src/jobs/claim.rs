@@ -106,12 +106,6 @@ impl Source {
         Self::new(self.pools.clone(), job.database, job.tenant)
     }
 
-    /// Whether the tenant by which it is found lives elsewhere, as far as the last call saw.
-    pub(super) fn strays(&self) -> bool {
-        let found = self.pools.database_of(&self.caller);
-        found.is_some_and(|found| found != self.database)
-    }
-
     /// Calls one of the functions for workers; the proof of the key goes before these parameters.
     pub(super) async fn call(&self, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
         Ok(self.pools.as_worker(&self.caller, sql, params).await?)

@@ -263,10 +263,6 @@ impl Shift {
             self.wanted -= asked.wanted;
         }
         let failed = answer.claimed.is_none();
-        // The tenant by which it is found may have left it, or is served no more: another one has to be named.
-        if (failed || answer.source.strays()) && self.refreshing.is_empty() {
-            self.refresh = Instant::now();
-        }
         let claimed = answer.claimed.unwrap_or_default();
         if let Some(watched) = self
             .watched

@@ -14,13 +14,13 @@ use tenantry::{
 use tenantry_core::{TenantDatabaseId, TenantId};
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{ALL, Add, Odd, add, by_jobs, jobs_left, worker};
+use super::{ALL, Odd, jobs_left, worker};
 use crate::world::{Source, World};
 
 /// Names one database, by a tenant that need not live there any more.
 struct Names {
     homes: Arc<Source>,
-    named: Mutex<(TenantDatabaseId, TenantId)>,
+    named: (TenantDatabaseId, TenantId),
 }
 
 #[async_trait]
@@ -34,7 +34,7 @@ impl PlacementSource for Names {
     }
 
     async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, LocateError> {
-        Ok(vec![*self.named.lock()])
+        Ok(vec![self.named])
     }
 }
 
@@ -48,31 +48,14 @@ struct Held {
     running: JoinHandle<WorkerReport>,
 }
 
-/// A process that finds the database of shared tables by its first tenant.
-fn by_the_first(world: &World) -> (Arc<Names>, Tenantry) {
-    let names = Arc::new(Names {
-        homes: world.source.clone(),
-        named: Mutex::new((world.databases[0].id, world.tenants[0])),
-    });
-    let tenantry = Tenantry::from_source(names.clone(), world.audit.clone(), PoolConfig::default());
-    (names, tenantry)
-}
-
-/// The first tenant lives in a database of its own from here on.
-fn the_first_leaves(world: &World, tenantry: &Tenantry) {
-    {
-        let mut homes = world.source.homes.lock();
-        let mut home = homes[&world.tenants[4]].clone();
-        home.placement.tenant = world.tenants[0];
-        homes.insert(world.tenants[0], home);
-    }
-    tenantry.forget_placements();
-}
-
 impl Held {
     async fn begin() -> Self {
         let world = World::new().await;
-        let (_, tenantry) = by_the_first(&world);
+        let names = Names {
+            homes: world.source.clone(),
+            named: (world.databases[0].id, world.tenants[0]),
+        };
+        let tenantry = Tenantry::from_source(Arc::new(names), world.audit.clone(), PoolConfig::default());
         let scope = world.scope(1).await;
         scope.enqueue(&Odd { how: String::new() }).await.unwrap();
         let (runs, begun) = oneshot::channel::<()>();
@@ -103,6 +86,17 @@ impl Held {
         }
     }
 
+    /// The first tenant lives in a database of its own from here on.
+    fn first_leaves(&self) {
+        {
+            let mut homes = self.world.source.homes.lock();
+            let mut home = homes[&self.world.tenants[4]].clone();
+            home.placement.tenant = self.world.tenants[0];
+            homes.insert(self.world.tenants[0], home);
+        }
+        self.tenantry.forget_placements();
+    }
+
     fn ends(&mut self, outcome: Result<(), Failure>) {
         self.end.take().unwrap().send(outcome).unwrap();
     }
@@ -121,13 +115,9 @@ impl Held {
 }
 
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    within(Duration::from_secs(30), what, holds).await;
-}
-
-async fn within(limit: Duration, what: &str, holds: impl AsyncFn() -> bool) {
     let begun = Instant::now();
     while !holds().await {
-        assert!(begun.elapsed() < limit, "{what}: not in time");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{what}: not in time");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -136,7 +126,7 @@ async fn within(limit: Duration, what: &str, holds: impl AsyncFn() -> bool) {
 async fn leases_are_kept_when_the_tenant_by_which_their_database_was_found_has_left() {
     let mut held = Held::begin().await;
     let first = held.leased_until().await;
-    the_first_leaves(&held.world, &held.tenantry);
+    held.first_leaves();
     // Of the beats two seconds apart one may have been under way.
     until("the lease is kept", async || held.leased_until().await > first + 3.0).await;
     held.ends(Ok(()));
@@ -148,32 +138,10 @@ async fn leases_are_kept_when_the_tenant_by_which_their_database_was_found_has_l
 #[tokio::test]
 async fn a_failure_is_told_where_its_job_stands_when_that_tenant_has_left() {
     let mut held = Held::begin().await;
-    the_first_leaves(&held.world, &held.tenantry);
+    held.first_leaves();
     held.ends(Err(Failure::never("it can't be done")));
     let dead = [JobState::Dead];
     until("the job is dead", async || jobs_left(&held.scope, &dead).await == 1).await;
     let report = held.stops().await;
     assert_eq!((report.failed, report.lost), (1, 0), "{report:?}");
-}
-
-/// Databases are looked for each ten seconds, which nobody's jobs wait for.
-#[tokio::test]
-async fn a_database_is_found_by_another_tenant_when_that_one_has_left() {
-    let world = World::new().await;
-    let (names, tenantry) = by_the_first(&world);
-    let scope = world.scope(1).await;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(worker(&tenantry).handle(add).run(async {
-        let _ = stopped.await;
-    }));
-    scope.enqueue(&Add { id: 100 }).await.unwrap();
-    until("the first job is done", async || by_jobs(&scope).await == 1).await;
-    names.named.lock().1 = world.tenants[1];
-    the_first_leaves(&world, &tenantry);
-    scope.enqueue(&Add { id: 101 }).await.unwrap();
-    let soon = Duration::from_secs(5);
-    within(soon, "the second job is done", async || by_jobs(&scope).await == 2).await;
-    stop.send(()).unwrap();
-    let report = running.await.unwrap();
-    assert_eq!((report.done, report.lost), (2, 0), "{report:?}");
 }
