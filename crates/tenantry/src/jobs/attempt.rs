@@ -14,7 +14,7 @@ use super::{
     job_log,
     over::Over,
 };
-use crate::{Error, ErrorKind, ResolveError, Scope, Tenantry, Verified};
+use crate::{ResolveError, Scope, Tenantry, Verified};
 
 /// The first pause; each later one is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -130,19 +130,15 @@ impl Attempts {
 }
 
 async fn settle(source: &Source, job: &Claimed, failure: &Failure) -> Ended {
-    let dead = failure.again == Again::Never || job.attempt >= job.attempts_max;
-    match failure.again {
+    let told = match failure.again {
         Again::Lost => return Ended::Lost,
-        Again::Uncounted(_) => {}
-        // The span says which job of which tenant.
-        Again::Never | Again::After(_) | Again::Usually => tracing::warn!(dead, "a job failed"),
-    }
-    // By way of its own tenant, wherever that lives by now; one that is not served is found by another one's database.
-    let told = match tell(&source.home_of(job), job, failure).await {
-        Err(error) if matches!(error.kind(), ErrorKind::TenantSuspended | ErrorKind::TenantNotFound) => {
-            tell(source, job, failure).await
+        Again::Uncounted(pause) => {
+            let released = source.release(std::slice::from_ref(job), pause).await;
+            released.map(|()| Ended::GivenBack)
         }
-        told => told,
+        Again::Never => failed(source, job, failure, None).await,
+        Again::After(pause) => failed(source, job, failure, Some(pause)).await,
+        Again::Usually => failed(source, job, failure, Some(pause(job))).await,
     };
     told.unwrap_or_else(|error| {
         // Its lease ends, and then it is another worker's.
@@ -151,18 +147,15 @@ async fn settle(source: &Source, job: &Claimed, failure: &Failure) -> Ended {
     })
 }
 
-/// Tells the database what becomes of the job.
-async fn tell(source: &Source, job: &Claimed, failure: &Failure) -> Result<Ended, Error> {
-    let again = match failure.again {
-        Again::Lost => return Ok(Ended::Lost),
-        Again::Uncounted(pause) => {
-            source.release(std::slice::from_ref(job), pause).await?;
-            return Ok(Ended::GivenBack);
-        }
-        Again::Never => None,
-        Again::After(pause) => Some(pause),
-        Again::Usually => Some(pause(job)),
-    };
+async fn failed(
+    source: &Source,
+    job: &Claimed,
+    failure: &Failure,
+    again: Option<Duration>,
+) -> Result<Ended, crate::Error> {
+    let dead = again.is_none() || job.attempt >= job.attempts_max;
+    // The span says which job of which tenant.
+    tracing::warn!(dead, "a job failed");
     let ours = source.failed(job, &failure.to_string(), again).await?;
     Ok(if ours { Ended::Failed } else { Ended::Lost })
 }

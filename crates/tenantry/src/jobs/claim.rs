@@ -101,11 +101,6 @@ impl Source {
         }
     }
 
-    /// Where the job's own tenant lives by now, found by that tenant: the one by which this database is found may have left it since.
-    pub(super) fn home_of(&self, job: &Claimed) -> Self {
-        Self::new(self.pools.clone(), job.database, job.tenant)
-    }
-
     /// Calls one of the functions for workers; the proof of the key goes before these parameters.
     pub(super) async fn call(&self, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
         Ok(self.pools.as_worker(&self.caller, sql, params).await?)

@@ -1,15 +1,12 @@
 //! Keeping leases and giving jobs back: each database by itself, so that one that hangs costs no other's leases.
 
-use std::{collections::HashMap, slice, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tenantry_core::TenantDatabaseId;
 use tokio::{task::JoinError, time::timeout};
 
 use super::Shift;
-use crate::{
-    Error, ErrorKind,
-    jobs::claim::{Claimed, Source},
-};
+use crate::jobs::claim::{Claimed, Source};
 
 /// How long a database has to take jobs back; later, their leases are as good as over.
 const RELEASE: Duration = Duration::from_secs(5);
@@ -36,7 +33,7 @@ impl Shift {
         for (source, jobs) in self.leased() {
             self.beating.spawn(async move {
                 // No longer than until the next beat.
-                let lost = match timeout(lease / 6, keep(&source, &jobs, lease)).await {
+                let lost = match timeout(lease / 6, source.beat(&jobs, lease)).await {
                     Ok(Ok(lost)) => lost,
                     Ok(Err(error)) => {
                         tracing::warn!(error = %error, database = %source.database, "the leases of jobs can't be kept");
@@ -47,9 +44,10 @@ impl Shift {
                         Vec::new()
                     }
                 };
+                let lost = jobs.iter().filter(|job| lost.contains(&job.id));
                 Beaten {
                     database: source.database,
-                    lost,
+                    lost: lost.map(|job| job.lease).collect(),
                 }
             });
         }
@@ -98,24 +96,6 @@ impl Shift {
             Err(error) => tracing::error!(error = %error, "jobs were given back to no end"),
         }
     }
-}
-
-/// Keeps the leases; gives the numbers of those that are over.
-async fn keep(source: &Source, jobs: &[Claimed], lease: Duration) -> Result<Vec<i64>, Error> {
-    let missing = source.beat(jobs, lease).await?;
-    let mut lost = Vec::new();
-    for job in jobs.iter().filter(|job| missing.contains(&job.id)) {
-        // The tenant by which the database was found may live elsewhere by now, and then all of these are missing there.
-        let is_lost = match source.home_of(job).beat(slice::from_ref(job), lease).await {
-            Ok(missing) => !missing.is_empty(),
-            // Nobody knows, but where the tenant is gone, and its jobs with it.
-            Err(error) => error.kind() == ErrorKind::TenantNotFound,
-        };
-        if is_lost {
-            lost.push(job.lease);
-        }
-    }
-    Ok(lost)
 }
 
 fn by_database(jobs: impl Iterator<Item = (Arc<Source>, Claimed)>) -> Vec<(Arc<Source>, Vec<Claimed>)> {

@@ -4,7 +4,6 @@ mod claims;
 mod dropped;
 mod enqueued;
 pub(crate) mod fleet;
-mod found_by;
 mod hung;
 mod killed;
 mod logged;
