@@ -5,6 +5,7 @@
 
 mod ask;
 mod keep;
+mod places;
 
 use std::{
     collections::{HashMap, VecDeque},

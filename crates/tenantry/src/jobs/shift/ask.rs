@@ -9,19 +9,15 @@ use std::{
 use tenantry_core::{TenantDatabaseId, TenantId};
 use tokio::{task::JoinError, time::timeout};
 
-use super::{Ready, Shift};
+use super::{Ready, Shift, places::Places};
 use crate::jobs::claim::{Claimed, Source, Turn, Wish};
 
 /// How often databases are looked for that have come or gone.
 const REFRESH: Duration = Duration::from_secs(10);
 /// How long the catalog has to name them; those that are known stay.
 const CATALOG: Duration = Duration::from_secs(5);
-/// Jobs that take no longer, as a rule, are asked for ahead: while one batch is worked on, the next is on its way.
-const SHORT: Duration = Duration::from_millis(10);
 /// What was asked for ahead and waited longer goes back: another worker may have a hand free.
 const AHEAD_WAIT: Duration = Duration::from_millis(50);
-/// No more ahead than this.
-const AHEAD_MAX: usize = 64;
 /// How long room is kept for what a database may answer: a hundred times what a claim takes. What comes later goes back, should there
 /// be no hand free for it by then.
 const SLOW: Duration = Duration::from_millis(500);
@@ -61,24 +57,14 @@ pub(super) struct Answer {
 }
 
 impl Shift {
-    /// How many jobs are taken beyond those that run. Half as many as run at a time: who comes new waits no longer for them than for one
-    /// job. None where jobs take their time, and would wait here while another worker has a hand free.
-    fn ahead(&self) -> usize {
-        match self.usual {
-            Some(usual) if usual < SHORT => (self.worker.concurrency / 2).min(AHEAD_MAX),
-            _ => 0,
-        }
-    }
-
-    /// For how many jobs there is room.
-    fn room(&self) -> usize {
+    fn places(&self) -> Places {
         let taken = self.running.len() + self.ready.len() + self.wanted;
-        (self.worker.concurrency + self.ahead()).saturating_sub(taken)
+        Places::new(self.worker.concurrency, self.usual, taken)
     }
 
     /// Whether there is room for as many as are worth asking for.
     pub(super) fn asks(&self) -> bool {
-        self.room() >= self.ahead().max(1)
+        self.places().are_worth_asking()
     }
 
     pub(super) fn next_look(&self) -> Instant {
@@ -179,7 +165,7 @@ impl Shift {
             if self.asked.contains_key(&watched.source.database) || watched.look > Instant::now() {
                 continue;
             }
-            let room = self.room();
+            let room = self.places().room();
             let count = match (databases, watched.trouble) {
                 (1, _) => room,
                 // One that hangs must not have all the room, and one that hung before next to none.
