@@ -12,7 +12,7 @@ use super::JobId;
 use crate::{Error, Params, Row};
 
 /// A job that was handed to this worker.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Claimed {
     pub(super) database: TenantDatabaseId,
     pub(super) id: JobId,
@@ -115,7 +115,8 @@ impl Source {
         }
     }
 
-    pub(super) async fn claim(&self, wish: &Wish) -> Result<Vec<Claimed>, Error> {
+    /// Each is shared from here on: with its payload it may be a megabyte.
+    pub(super) async fn claim(&self, wish: &Wish) -> Result<Vec<Arc<Claimed>>, Error> {
         let count = i32::try_from(wish.count).unwrap_or(i32::MAX);
         let outcome = self
             .call(
@@ -133,7 +134,8 @@ impl Source {
                 ],
             )
             .await?;
-        outcome.rows.into_iter().map(|row| self.claimed(&Row(row))).collect()
+        let claimed = |row| self.claimed(&Row(row)).map(Arc::new);
+        outcome.rows.into_iter().map(claimed).collect()
     }
 
     fn claimed(&self, row: &Row) -> Result<Claimed, Error> {
@@ -161,7 +163,7 @@ impl Source {
     }
 
     /// Keeps the leases of these; gives the ids of those that are lost.
-    pub(super) async fn beat(&self, held: &[Claimed], lease: Duration) -> Result<Vec<JobId>, Error> {
+    pub(super) async fn beat(&self, held: &[Arc<Claimed>], lease: Duration) -> Result<Vec<JobId>, Error> {
         let (tenants, ids, leases) = columns(held);
         let outcome = self
             .call(BEAT, &[&tenants, &ids, &leases, &lease.as_secs_f64()])
@@ -188,7 +190,7 @@ impl Source {
     }
 
     /// Gives jobs back; the attempt does not count.
-    pub(super) async fn release(&self, held: &[Claimed], again: Duration) -> Result<(), Error> {
+    pub(super) async fn release(&self, held: &[Arc<Claimed>], again: Duration) -> Result<(), Error> {
         let (tenants, ids, leases) = columns(held);
         self.call(RELEASE, &[&tenants, &ids, &leases, &again.as_secs_f64()])
             .await?;
@@ -196,7 +198,7 @@ impl Source {
     }
 }
 
-fn columns(jobs: &[Claimed]) -> (Vec<Uuid>, Vec<Uuid>, Vec<i64>) {
+fn columns(jobs: &[Arc<Claimed>]) -> (Vec<Uuid>, Vec<Uuid>, Vec<i64>) {
     let tenants = jobs.iter().map(|job| *job.tenant.as_uuid()).collect();
     let ids = jobs.iter().map(|job| *job.id.as_uuid()).collect();
     (tenants, ids, jobs.iter().map(|job| job.lease).collect())

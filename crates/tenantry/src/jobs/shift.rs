@@ -36,14 +36,14 @@ use keep::Beaten;
 /// A job that was taken and is not begun.
 struct Ready {
     source: Arc<Source>,
-    job: Claimed,
+    job: Arc<Claimed>,
     since: Instant,
 }
 
 /// A job that runs.
 struct Held {
     source: Arc<Source>,
-    job: Claimed,
+    job: Arc<Claimed>,
     task: AbortHandle,
     begun: Instant,
     over: Over,
@@ -52,7 +52,7 @@ struct Held {
 /// A worker at work.
 pub(super) struct Shift {
     worker: Worker,
-    attempts: Attempts,
+    attempts: Arc<Attempts>,
     name: Arc<str>,
     kinds: Arc<[&'static str]>,
     watched: Vec<Watched>,
@@ -82,11 +82,11 @@ pub(super) struct Shift {
 impl Shift {
     pub(super) fn new(worker: Worker) -> Self {
         Self {
-            attempts: Attempts {
+            attempts: Arc::new(Attempts {
                 tenantry: worker.tenantry.clone(),
                 handlers: worker.handlers.clone(),
                 timeout: worker.timeout,
-            },
+            }),
             name: format!("{} {}", std::process::id(), Uuid::now_v7().simple()).into(),
             kinds: worker.handlers.kinds().into(),
             watched: Vec::new(),

@@ -53,7 +53,7 @@ pub(super) struct Answer {
     database: TenantDatabaseId,
     source: Arc<Source>,
     /// `None` where it failed.
-    claimed: Option<Vec<Claimed>>,
+    claimed: Option<Vec<Arc<Claimed>>>,
 }
 
 impl Shift {

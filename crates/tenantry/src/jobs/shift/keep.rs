@@ -20,7 +20,7 @@ pub(super) struct Beaten {
 
 impl Shift {
     /// What this worker has a lease of. Of what is over it has none any more, even where its handler goes on.
-    fn leased(&self) -> Vec<(Arc<Source>, Vec<Claimed>)> {
+    fn leased(&self) -> Vec<(Arc<Source>, Vec<Arc<Claimed>>)> {
         let held = self.held.values().filter(|held| !held.over.is_done());
         let held = held.map(|held| (held.source.clone(), held.job.clone()));
         let ready = self.ready.iter().map(|ready| (ready.source.clone(), ready.job.clone()));
@@ -71,7 +71,7 @@ impl Shift {
     }
 
     /// Gives jobs back, without waiting for it.
-    pub(super) fn give_back(&mut self, jobs: impl Iterator<Item = (Arc<Source>, Claimed)>) {
+    pub(super) fn give_back(&mut self, jobs: impl Iterator<Item = (Arc<Source>, Arc<Claimed>)>) {
         for (source, jobs) in by_database(jobs) {
             self.releasing.spawn(async move {
                 match timeout(RELEASE, source.release(&jobs, Duration::ZERO)).await {
@@ -98,8 +98,8 @@ impl Shift {
     }
 }
 
-fn by_database(jobs: impl Iterator<Item = (Arc<Source>, Claimed)>) -> Vec<(Arc<Source>, Vec<Claimed>)> {
-    let mut by_database: HashMap<TenantDatabaseId, (Arc<Source>, Vec<Claimed>)> = HashMap::new();
+fn by_database(jobs: impl Iterator<Item = (Arc<Source>, Arc<Claimed>)>) -> Vec<(Arc<Source>, Vec<Arc<Claimed>>)> {
+    let mut by_database: HashMap<TenantDatabaseId, (Arc<Source>, Vec<Arc<Claimed>>)> = HashMap::new();
     for (source, job) in jobs {
         let entry = by_database.entry(job.database).or_insert_with(|| (source, Vec::new()));
         entry.1.push(job);
