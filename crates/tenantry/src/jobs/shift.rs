@@ -113,7 +113,7 @@ impl Shift {
         let mut stop = pin!(stop);
         let mut beats = interval(self.worker.lease / 3);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let wakes = self.worker.tenantry.inner.job_wakes.clone();
+        let mut told = self.worker.tenantry.inner.job_wakes.listen();
         // Ends with this future, however that ends.
         let mut clock = JoinSet::new();
         clock.spawn(self.clock());
@@ -133,7 +133,7 @@ impl Shift {
                 Some(beaten) = self.beating.join_next() => self.beaten(beaten),
                 Some(given_back) = self.releasing.join_next() => self.given_back(given_back),
                 _ = beats.tick() => self.beat(),
-                () = wakes.enqueued(), if asks => self.look_at(&wakes.take()),
+                databases = told.enqueued(), if asks => self.look_at(&databases),
                 () = sleep_until(next.into()) => {}
             }
         }

@@ -10,6 +10,7 @@ mod logged;
 mod moved;
 mod over;
 mod schedules;
+mod woken;
 
 use std::{
     sync::Arc,
