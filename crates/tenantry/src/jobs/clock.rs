@@ -161,7 +161,7 @@ fn follow(faces: &mut HashMap<TenantDatabaseId, Face>, sources: &[Arc<Source>]) 
             busy: false,
             again: false,
         });
-        // By another tenant, should the one from before be gone.
+        // Another one where nobody was served there meanwhile.
         face.source = source.clone();
     }
 }

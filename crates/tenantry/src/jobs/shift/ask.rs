@@ -14,6 +14,8 @@ use crate::jobs::claim::{Claimed, Source, Turn, Wish};
 
 /// How often databases are looked for that have come or gone.
 const REFRESH: Duration = Duration::from_secs(10);
+/// When they are looked for after one that failed to answer: the tenant by which it was found may have been suspended, or have moved.
+const REFRESH_SOON: Duration = Duration::from_secs(1);
 /// How long the catalog has to name them; those that are known stay.
 const CATALOG: Duration = Duration::from_secs(5);
 /// What was asked for ahead and waited longer goes back: another worker may have a hand free.
@@ -121,12 +123,13 @@ impl Shift {
             .map(|watched| (watched.source.database, watched))
             .collect();
         for (database, tenant) in found {
-            let source = Arc::new(Source::new(pools.clone(), database, tenant));
             let watched = match known.remove(&database) {
-                // By another tenant, should the one from before be gone.
-                Some(watched) => Watched { source, ..watched },
+                Some(watched) => {
+                    watched.source.find_by(tenant);
+                    watched
+                }
                 None => Watched {
-                    source,
+                    source: Arc::new(Source::new(pools.clone(), database, tenant)),
                     turn: Turn::first(),
                     look: Instant::now(),
                     pause: self.worker.poll_min,
@@ -139,6 +142,11 @@ impl Shift {
         }
         let sources = self.watched.iter().map(|watched| watched.source.clone());
         self.sources.send_replace(sources.collect());
+    }
+
+    /// A database did not answer.
+    pub(super) fn refresh_soon(&mut self) {
+        self.refresh = self.refresh.min(Instant::now() + REFRESH_SOON);
     }
 
     /// Keeps no room any longer for what a database may answer that is slow to: others have jobs too.
@@ -249,6 +257,9 @@ impl Shift {
             self.wanted -= asked.wanted;
         }
         let failed = answer.claimed.is_none();
+        if failed {
+            self.refresh_soon();
+        }
         let claimed = answer.claimed.unwrap_or_default();
         if let Some(watched) = self
             .watched

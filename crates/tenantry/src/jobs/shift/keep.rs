@@ -6,7 +6,7 @@ use tenantry_core::TenantDatabaseId;
 use tokio::{task::JoinError, time::timeout};
 
 use super::Shift;
-use crate::jobs::claim::{Claimed, Source};
+use crate::jobs::claim::{Claimed, Kept, Source};
 
 /// How long a database has to take jobs back; later, their leases are as good as over.
 const RELEASE: Duration = Duration::from_secs(5);
@@ -16,6 +16,8 @@ pub(super) struct Beaten {
     database: TenantDatabaseId,
     /// Which leases are over; by their numbers, since the same job may be back under a new one.
     lost: Vec<i64>,
+    /// It has not kept the others.
+    failed: bool,
 }
 
 impl Shift {
@@ -33,21 +35,25 @@ impl Shift {
         for (source, jobs) in self.leased() {
             self.beating.spawn(async move {
                 // No longer than until the next beat.
-                let lost = match timeout(lease / 6, source.beat(&jobs, lease)).await {
-                    Ok(Ok(lost)) => lost,
-                    Ok(Err(error)) => {
+                let (lost, failed) = match timeout(lease / 6, source.beat(&jobs, lease)).await {
+                    Ok(Kept { lost, failed: None }) => (lost, false),
+                    Ok(Kept {
+                        lost,
+                        failed: Some(error),
+                    }) => {
                         tracing::warn!(error = %error, database = %source.database, "the leases of jobs can't be kept");
-                        Vec::new()
+                        (lost, true)
                     }
                     Err(_) => {
                         tracing::warn!(database = %source.database, "the leases of jobs can't be kept in time");
-                        Vec::new()
+                        (Vec::new(), true)
                     }
                 };
                 let lost = jobs.iter().filter(|job| lost.contains(&job.id));
                 Beaten {
                     database: source.database,
                     lost: lost.map(|job| job.lease).collect(),
+                    failed,
                 }
             });
         }
@@ -55,10 +61,17 @@ impl Shift {
 
     /// Stops what was lost.
     pub(super) fn beaten(&mut self, beaten: Result<Beaten, JoinError>) {
-        let Beaten { database, lost } = match beaten {
+        let Beaten {
+            database,
+            lost,
+            failed,
+        } = match beaten {
             Ok(beaten) => beaten,
             Err(error) => return tracing::error!(error = %error, "a beat came to no end"),
         };
+        if failed {
+            self.refresh_soon();
+        }
         let is_lost = |job: &Claimed| job.database == database && lost.contains(&job.lease);
         for held in self.held.values().filter(|held| is_lost(&held.job)) {
             // The database has no such job where its end was committed a moment ago, and there is nothing to stop. Else the transaction

@@ -4,6 +4,7 @@ mod claims;
 mod dropped;
 mod enqueued;
 pub(crate) mod fleet;
+mod found;
 mod hung;
 mod killed;
 mod logged;
