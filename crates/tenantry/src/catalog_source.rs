@@ -71,7 +71,7 @@ impl PlacementSource for CatalogSource {
     async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, LocateError> {
         let asked = async {
             let client = self.catalog.client().await?;
-            placement::one_tenant_of_each(&client).await
+            placement::one_tenant_of_each(&client, self.schema_version_min).await
         };
         asked
             .await

@@ -118,7 +118,8 @@ impl Count {
 
 async fn rate(run: &Run, sizes: &Sizes, progress: &dyn Fn(&str)) -> Result<Finding> {
     let world = &run.world;
-    let tenantry = world.handle(CROWD)?;
+    // As many connections as Graphile Worker is given: with each job's own, one for fetching others.
+    let tenantry = world.handle(CROWD + 1)?;
     let mut scopes = Vec::new();
     for home in &world.shared {
         scopes.push(tenantry.system_context(home.id, "benchmark").await?);

@@ -37,7 +37,6 @@ pub(super) enum Ended {
 }
 
 /// What attempts need of their worker.
-#[derive(Clone)]
 pub(super) struct Attempts {
     pub(super) tenantry: Tenantry,
     pub(super) handlers: Handlers,
@@ -47,13 +46,13 @@ pub(super) struct Attempts {
 
 impl Attempts {
     /// One attempt, in a span of its own: each line that its handler logs says whose job it is.
-    pub(super) async fn run(self, source: Arc<Source>, job: Claimed, over: Over) -> Ended {
+    pub(super) async fn run(self: Arc<Self>, source: Arc<Source>, job: Arc<Claimed>, over: Over) -> Ended {
         let span = job_log::span(&job);
-        self.run_in(span.clone(), source, job, over).instrument(span).await
+        self.run_in(&span, &source, &job, over).instrument(span.clone()).await
     }
 
-    async fn run_in(self, span: Span, source: Arc<Source>, job: Claimed, over: Over) -> Ended {
-        let attempt = self.attempt(&span, job.clone(), over.clone());
+    async fn run_in(&self, span: &Span, source: &Source, job: &Arc<Claimed>, over: Over) -> Ended {
+        let attempt = self.attempt(span, job, over.clone());
         let outcome = match AssertUnwindSafe(attempt).catch_unwind().await {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::retry("the handler panicked")),
@@ -65,23 +64,22 @@ impl Attempts {
                 tracing::warn!(error = %failure, "a handler failed after its job was over");
                 Ended::Done
             }
-            Err(failure) => settle(&source, &job, &failure).await,
+            Err(failure) => settle(source, job, &failure).await,
         }
     }
 
-    async fn attempt(&self, span: &Span, job: Claimed, over: Over) -> Result<(), Failure> {
+    async fn attempt(&self, span: &Span, job: &Arc<Claimed>, over: Over) -> Result<(), Failure> {
         let Some(handler) = self.handlers.find(&job.kind) else {
             return Err(Failure::new(
                 "no handler for this kind",
                 Again::Uncounted(DIRECTORY_PAUSE),
             ));
         };
-        let scope = self.scope(&job).await?;
-        let payload = job.payload.clone();
-        let run = Run::new(scope, job, over);
+        let scope = self.scope(job).await?;
+        let run = Run::new(scope, job.clone(), over);
         let handled = async {
             job_log::note_placement(span, run.scope()).await;
-            handler(run.clone(), &payload).await
+            handler(run.clone(), &job.payload).await
         };
         match tokio::time::timeout(self.timeout, handled).await {
             Ok(handled) => handled?,
@@ -129,7 +127,7 @@ impl Attempts {
     }
 }
 
-async fn settle(source: &Source, job: &Claimed, failure: &Failure) -> Ended {
+async fn settle(source: &Source, job: &Arc<Claimed>, failure: &Failure) -> Ended {
     let told = match failure.again {
         Again::Lost => return Ended::Lost,
         Again::Uncounted(pause) => {

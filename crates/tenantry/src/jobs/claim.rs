@@ -3,16 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use tenantry_core::{AccountId, Actor, ApiKeyId, Context, Role, TenantDatabaseId, TenantId};
 use tenantry_pool::{Caller, Pools};
 use tenantry_wire::Outcome;
 use uuid::Uuid;
 
 use super::JobId;
-use crate::{Error, Params, Row};
+use crate::{Error, ErrorKind, Params, Row};
 
 /// A job that was handed to this worker.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Claimed {
     pub(super) database: TenantDatabaseId,
     pub(super) id: JobId,
@@ -62,7 +63,8 @@ impl Turn {
 /// A tenant database, as a worker sees it.
 pub(super) struct Source {
     pub(super) database: TenantDatabaseId,
-    caller: Arc<Caller>,
+    /// A tenant that is served there: by it the database is found.
+    served: Mutex<(TenantId, Arc<Caller>)>,
     pools: Pools,
 }
 
@@ -71,6 +73,14 @@ const CLAIM: &str = "select id, tenant, kind, payload, account, role, attempt, a
 const BEAT: &str = "select tenantry.job_beat($1, $2, $3, $4, $5, pg_catalog.make_interval(secs => $6))";
 const FAILED: &str = "select tenantry.job_failed($1, $2, $3, $4, $5, $6, pg_catalog.make_interval(secs => $7))";
 const RELEASE: &str = "select tenantry.job_release($1, $2, $3, $4, $5, pg_catalog.make_interval(secs => $6))";
+
+/// What came of a beat.
+pub(super) struct Kept {
+    /// Jobs whose leases are over.
+    pub(super) lost: Vec<JobId>,
+    /// Why those of the others were not kept.
+    pub(super) failed: Option<Error>,
+}
 
 /// What a worker asks for.
 pub(super) struct Wish {
@@ -87,23 +97,31 @@ pub(super) struct Wish {
 impl Source {
     /// `tenant` is any served one there: by it the database is found.
     pub(super) fn new(pools: Pools, database: TenantDatabaseId, tenant: TenantId) -> Self {
-        let context = Context {
-            tenant,
-            actor: Actor::System {
-                reason: "finding a tenant database".to_owned(),
-            },
-            role: Role::Viewer,
-        };
         Self {
             database,
-            caller: Arc::new(Caller::new(&context)),
+            served: Mutex::new((tenant, caller(tenant))),
             pools,
+        }
+    }
+
+    /// This tenant is served there by now, be it the same one. Also for who keeps jobs that were taken before: when the one from before
+    /// is suspended or moves, those of others go on.
+    pub(super) fn find_by(&self, tenant: TenantId) {
+        let mut served = self.served.lock();
+        // What is remembered of the same one's home stays.
+        if served.0 != tenant {
+            *served = (tenant, caller(tenant));
         }
     }
 
     /// Calls one of the functions for workers; the proof of the key goes before these parameters.
     pub(super) async fn call(&self, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
-        Ok(self.pools.as_worker(&self.caller, sql, params).await?)
+        let caller = self.served.lock().1.clone();
+        self.call_by(&caller, sql, params).await
+    }
+
+    async fn call_by(&self, caller: &Caller, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
+        Ok(self.pools.as_worker(self.database, caller, sql, params).await?)
     }
 
     /// The same where it gives a number.
@@ -115,7 +133,8 @@ impl Source {
         }
     }
 
-    pub(super) async fn claim(&self, wish: &Wish) -> Result<Vec<Claimed>, Error> {
+    /// Each is shared from here on: with its payload it may be a megabyte.
+    pub(super) async fn claim(&self, wish: &Wish) -> Result<Vec<Arc<Claimed>>, Error> {
         let count = i32::try_from(wish.count).unwrap_or(i32::MAX);
         let outcome = self
             .call(
@@ -133,7 +152,8 @@ impl Source {
                 ],
             )
             .await?;
-        outcome.rows.into_iter().map(|row| self.claimed(&Row(row))).collect()
+        let claimed = |row| self.claimed(&Row(row)).map(Arc::new);
+        outcome.rows.into_iter().map(claimed).collect()
     }
 
     fn claimed(&self, row: &Row) -> Result<Claimed, Error> {
@@ -160,11 +180,27 @@ impl Source {
         })
     }
 
-    /// Keeps the leases of these; gives the ids of those that are lost.
-    pub(super) async fn beat(&self, held: &[Claimed], lease: Duration) -> Result<Vec<JobId>, Error> {
+    /// Keeps the leases of these, but for those that are lost.
+    pub(super) async fn beat(&self, held: &[Arc<Claimed>], lease: Duration) -> Kept {
+        let (tenant, caller) = self.served.lock().clone();
+        match self.beat_by(&caller, held, lease).await {
+            Ok(lost) => Kept { lost, failed: None },
+            Err(error) => {
+                // Who lives in another database by now took its jobs along.
+                let has_left = error.kind() == ErrorKind::TenantMoving;
+                let gone = held.iter().filter(|job| has_left && job.tenant == tenant);
+                Kept {
+                    lost: gone.map(|job| job.id).collect(),
+                    failed: Some(error),
+                }
+            }
+        }
+    }
+
+    async fn beat_by(&self, caller: &Caller, held: &[Arc<Claimed>], lease: Duration) -> Result<Vec<JobId>, Error> {
         let (tenants, ids, leases) = columns(held);
         let outcome = self
-            .call(BEAT, &[&tenants, &ids, &leases, &lease.as_secs_f64()])
+            .call_by(caller, BEAT, &[&tenants, &ids, &leases, &lease.as_secs_f64()])
             .await?;
         let id = |row| Ok(JobId::from_uuid(Row(row).get(0)?));
         outcome.rows.into_iter().map(id).collect()
@@ -188,7 +224,7 @@ impl Source {
     }
 
     /// Gives jobs back; the attempt does not count.
-    pub(super) async fn release(&self, held: &[Claimed], again: Duration) -> Result<(), Error> {
+    pub(super) async fn release(&self, held: &[Arc<Claimed>], again: Duration) -> Result<(), Error> {
         let (tenants, ids, leases) = columns(held);
         self.call(RELEASE, &[&tenants, &ids, &leases, &again.as_secs_f64()])
             .await?;
@@ -196,7 +232,17 @@ impl Source {
     }
 }
 
-fn columns(jobs: &[Claimed]) -> (Vec<Uuid>, Vec<Uuid>, Vec<i64>) {
+fn caller(tenant: TenantId) -> Arc<Caller> {
+    Arc::new(Caller::new(&Context {
+        tenant,
+        actor: Actor::System {
+            reason: "finding a tenant database".to_owned(),
+        },
+        role: Role::Viewer,
+    }))
+}
+
+fn columns(jobs: &[Arc<Claimed>]) -> (Vec<Uuid>, Vec<Uuid>, Vec<i64>) {
     let tenants = jobs.iter().map(|job| *job.tenant.as_uuid()).collect();
     let ids = jobs.iter().map(|job| *job.id.as_uuid()).collect();
     (tenants, ids, jobs.iter().map(|job| job.lease).collect())

@@ -64,6 +64,7 @@ impl Clock {
     /// Goes on until whoever names the databases is gone.
     pub(super) async fn run(self, mut sources: watch::Receiver<Vec<Arc<Source>>>) {
         let mut faces: HashMap<TenantDatabaseId, Face> = HashMap::new();
+        let mut schedules = self.wakes.schedules();
         // Each database by itself: one that hangs does not keep the others' schedules.
         let mut looks = FuturesUnordered::new();
         loop {
@@ -78,7 +79,7 @@ impl Clock {
             tokio::select! {
                 changed = sources.changed() => if changed.is_err() { return },
                 Some(looked) = looks.next() => looked_at(&mut faces, &looked),
-                () = self.wakes.scheduled() => faces.values_mut().for_each(Face::look_again),
+                Ok(()) = schedules.changed() => faces.values_mut().for_each(Face::look_again),
                 () = sleep_until(next.into()) => {}
             }
         }
@@ -160,7 +161,7 @@ fn follow(faces: &mut HashMap<TenantDatabaseId, Face>, sources: &[Arc<Source>]) 
             busy: false,
             again: false,
         });
-        // By another tenant, should the one from before be gone.
+        // Another one where nobody was served there meanwhile.
         face.source = source.clone();
     }
 }

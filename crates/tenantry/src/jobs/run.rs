@@ -19,12 +19,8 @@ pub struct Run {
 const DONE: &str = "select tenantry.job_done($1, $2)";
 
 impl Run {
-    pub(super) fn new(scope: Scope, job: Claimed, over: Over) -> Self {
-        Self {
-            scope,
-            job: Arc::new(job),
-            over,
-        }
+    pub(super) fn new(scope: Scope, job: Arc<Claimed>, over: Over) -> Self {
+        Self { scope, job, over }
     }
 
     /// Access to the job's tenant, as who enqueued it, with the rights that person or API key has now.

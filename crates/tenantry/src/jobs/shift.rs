@@ -5,6 +5,7 @@
 
 mod ask;
 mod keep;
+mod places;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -35,14 +36,14 @@ use keep::Beaten;
 /// A job that was taken and is not begun.
 struct Ready {
     source: Arc<Source>,
-    job: Claimed,
+    job: Arc<Claimed>,
     since: Instant,
 }
 
 /// A job that runs.
 struct Held {
     source: Arc<Source>,
-    job: Claimed,
+    job: Arc<Claimed>,
     task: AbortHandle,
     begun: Instant,
     over: Over,
@@ -51,7 +52,7 @@ struct Held {
 /// A worker at work.
 pub(super) struct Shift {
     worker: Worker,
-    attempts: Attempts,
+    attempts: Arc<Attempts>,
     name: Arc<str>,
     kinds: Arc<[&'static str]>,
     watched: Vec<Watched>,
@@ -81,11 +82,11 @@ pub(super) struct Shift {
 impl Shift {
     pub(super) fn new(worker: Worker) -> Self {
         Self {
-            attempts: Attempts {
+            attempts: Arc::new(Attempts {
                 tenantry: worker.tenantry.clone(),
                 handlers: worker.handlers.clone(),
                 timeout: worker.timeout,
-            },
+            }),
             name: format!("{} {}", std::process::id(), Uuid::now_v7().simple()).into(),
             kinds: worker.handlers.kinds().into(),
             watched: Vec::new(),
@@ -112,7 +113,7 @@ impl Shift {
         let mut stop = pin!(stop);
         let mut beats = interval(self.worker.lease / 3);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let wakes = self.worker.tenantry.inner.job_wakes.clone();
+        let mut told = self.worker.tenantry.inner.job_wakes.listen();
         // Ends with this future, however that ends.
         let mut clock = JoinSet::new();
         clock.spawn(self.clock());
@@ -136,7 +137,7 @@ impl Shift {
                 Some(beaten) = self.beating.join_next() => self.beaten(beaten),
                 Some(given_back) = self.releasing.join_next() => self.given_back(given_back),
                 _ = beats.tick() => self.beat(),
-                () = wakes.enqueued(), if asks => self.look_at(&wakes.take()),
+                databases = told.enqueued(), if asks => self.look_at(&databases),
                 () = sleep_until(next.into()) => {}
             }
         }

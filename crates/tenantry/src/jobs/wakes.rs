@@ -1,10 +1,11 @@
 //! Tells the workers of this process that a job was enqueued or a schedule set, so that they need not wait for their next look.
+//!
+//! Each of them is told everything: who comes first need not be the one that has the job's handler.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use parking_lot::Mutex;
 use tenantry_core::TenantDatabaseId;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 /// Cheap to clone.
 #[derive(Clone, Default)]
@@ -12,34 +13,65 @@ pub(crate) struct JobWakes(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    /// Where; bounded by how many databases there are.
-    databases: Mutex<HashSet<TenantDatabaseId>>,
-    enqueued: Notify,
-    scheduled: Notify,
+    enqueued: watch::Sender<Enqueued>,
+    scheduled: watch::Sender<()>,
+}
+
+/// What was enqueued so far.
+#[derive(Default)]
+struct Enqueued {
+    /// How often something was.
+    times: u64,
+    /// Where, and which of these times was the last one there; bounded by how many databases there are.
+    databases: HashMap<TenantDatabaseId, u64>,
+}
+
+/// What one worker is told.
+pub(super) struct Told {
+    enqueued: watch::Receiver<Enqueued>,
+    /// Up to which time it knows.
+    up_to: u64,
 }
 
 impl JobWakes {
     pub(crate) fn wake(&self, database: TenantDatabaseId) {
-        self.0.databases.lock().insert(database);
-        // A permit stays for a worker that is busy.
-        self.0.enqueued.notify_one();
+        self.0.enqueued.send_modify(|enqueued| {
+            enqueued.times += 1;
+            enqueued.databases.insert(database, enqueued.times);
+        });
     }
 
     pub(crate) fn wake_clock(&self) {
-        self.0.scheduled.notify_one();
+        self.0.scheduled.send_replace(());
     }
 
-    /// Ready when something was enqueued since the last time.
-    pub(super) async fn enqueued(&self) {
-        self.0.enqueued.notified().await;
+    /// What is enqueued from here on.
+    pub(super) fn listen(&self) -> Told {
+        let mut enqueued = self.0.enqueued.subscribe();
+        let up_to = enqueued.borrow_and_update().times;
+        Told { enqueued, up_to }
     }
 
-    /// Ready when a schedule was set since the last time.
-    pub(super) async fn scheduled(&self) {
-        self.0.scheduled.notified().await;
+    /// Changes when a schedule is set.
+    pub(super) fn schedules(&self) -> watch::Receiver<()> {
+        self.0.scheduled.subscribe()
     }
+}
 
-    pub(super) fn take(&self) -> Vec<TenantDatabaseId> {
-        self.0.databases.lock().drain().collect()
+impl Told {
+    /// Where something was enqueued since the last time; waits until something is. What comes while nobody waits is not lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is told the same again.
+    pub(super) async fn enqueued(&mut self) -> Vec<TenantDatabaseId> {
+        if self.enqueued.changed().await.is_err() {
+            // Nobody is left who could enqueue anything.
+            std::future::pending::<()>().await;
+        }
+        let enqueued = self.enqueued.borrow_and_update();
+        let since = std::mem::replace(&mut self.up_to, enqueued.times);
+        let new = enqueued.databases.iter().filter(|(_, time)| **time > since);
+        new.map(|(database, _)| *database).collect()
     }
 }

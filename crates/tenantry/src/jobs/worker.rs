@@ -89,7 +89,9 @@ impl Worker {
         Ok(self)
     }
 
-    /// How many jobs at a time, at least one. Each takes a connection of its tenant's pool while it queries.
+    /// How many jobs at a time, at least one. Each takes a connection of its tenant's pool while it queries, and the worker's own calls
+    /// take another one of the same: where as many handlers as [`connections_max`](crate::PoolConfig::connections_max) hold transactions
+    /// open for longer than the lease, no beat gets through, and their jobs are begun elsewhere too.
     pub fn concurrency(mut self, jobs: usize) -> Self {
         self.concurrency = jobs.max(1);
         self

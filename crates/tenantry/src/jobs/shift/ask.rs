@@ -9,19 +9,17 @@ use std::{
 use tenantry_core::{TenantDatabaseId, TenantId};
 use tokio::{task::JoinError, time::timeout};
 
-use super::{Ready, Shift};
+use super::{Ready, Shift, places::Places};
 use crate::jobs::claim::{Claimed, Source, Turn, Wish};
 
 /// How often databases are looked for that have come or gone.
 const REFRESH: Duration = Duration::from_secs(10);
+/// When they are looked for after one that failed to answer: the tenant by which it was found may have been suspended, or have moved.
+const REFRESH_SOON: Duration = Duration::from_secs(1);
 /// How long the catalog has to name them; those that are known stay.
 const CATALOG: Duration = Duration::from_secs(5);
-/// Jobs that take no longer, as a rule, are asked for ahead: while one batch is worked on, the next is on its way.
-const SHORT: Duration = Duration::from_millis(10);
 /// What was asked for ahead and waited longer goes back: another worker may have a hand free.
 const AHEAD_WAIT: Duration = Duration::from_millis(50);
-/// No more ahead than this.
-const AHEAD_MAX: usize = 64;
 /// How long room is kept for what a database may answer: a hundred times what a claim takes. What comes later goes back, should there
 /// be no hand free for it by then.
 const SLOW: Duration = Duration::from_millis(500);
@@ -57,28 +55,18 @@ pub(super) struct Answer {
     database: TenantDatabaseId,
     source: Arc<Source>,
     /// `None` where it failed.
-    claimed: Option<Vec<Claimed>>,
+    claimed: Option<Vec<Arc<Claimed>>>,
 }
 
 impl Shift {
-    /// How many jobs are taken beyond those that run. Half as many as run at a time: who comes new waits no longer for them than for one
-    /// job. None where jobs take their time, and would wait here while another worker has a hand free.
-    fn ahead(&self) -> usize {
-        match self.usual {
-            Some(usual) if usual < SHORT => (self.worker.concurrency / 2).min(AHEAD_MAX),
-            _ => 0,
-        }
-    }
-
-    /// For how many jobs there is room.
-    fn room(&self) -> usize {
+    fn places(&self) -> Places {
         let taken = self.running.len() + self.ready.len() + self.wanted;
-        (self.worker.concurrency + self.ahead()).saturating_sub(taken)
+        Places::new(self.worker.concurrency, self.usual, taken)
     }
 
     /// Whether there is room for as many as are worth asking for.
     pub(super) fn asks(&self) -> bool {
-        self.room() >= self.ahead().max(1)
+        self.places().are_worth_asking()
     }
 
     pub(super) fn next_look(&self) -> Instant {
@@ -135,12 +123,13 @@ impl Shift {
             .map(|watched| (watched.source.database, watched))
             .collect();
         for (database, tenant) in found {
-            let source = Arc::new(Source::new(pools.clone(), database, tenant));
             let watched = match known.remove(&database) {
-                // By another tenant, should the one from before be gone.
-                Some(watched) => Watched { source, ..watched },
+                Some(watched) => {
+                    watched.source.find_by(tenant);
+                    watched
+                }
                 None => Watched {
-                    source,
+                    source: Arc::new(Source::new(pools.clone(), database, tenant)),
                     turn: Turn::first(),
                     look: Instant::now(),
                     pause: self.worker.poll_min,
@@ -153,6 +142,11 @@ impl Shift {
         }
         let sources = self.watched.iter().map(|watched| watched.source.clone());
         self.sources.send_replace(sources.collect());
+    }
+
+    /// A database did not answer.
+    pub(super) fn refresh_soon(&mut self) {
+        self.refresh = self.refresh.min(Instant::now() + REFRESH_SOON);
     }
 
     /// Keeps no room any longer for what a database may answer that is slow to: others have jobs too.
@@ -179,7 +173,7 @@ impl Shift {
             if self.asked.contains_key(&watched.source.database) || watched.look > Instant::now() {
                 continue;
             }
-            let room = self.room();
+            let room = self.places().room();
             let count = match (databases, watched.trouble) {
                 (1, _) => room,
                 // One that hangs must not have all the room, and one that hung before next to none.
@@ -263,6 +257,9 @@ impl Shift {
             self.wanted -= asked.wanted;
         }
         let failed = answer.claimed.is_none();
+        if failed {
+            self.refresh_soon();
+        }
         let claimed = answer.claimed.unwrap_or_default();
         if let Some(watched) = self
             .watched

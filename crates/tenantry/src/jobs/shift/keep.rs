@@ -6,7 +6,7 @@ use tenantry_core::TenantDatabaseId;
 use tokio::{task::JoinError, time::timeout};
 
 use super::Shift;
-use crate::jobs::claim::{Claimed, Source};
+use crate::jobs::claim::{Claimed, Kept, Source};
 
 /// How long a database has to take jobs back; later, their leases are as good as over.
 const RELEASE: Duration = Duration::from_secs(5);
@@ -16,11 +16,13 @@ pub(super) struct Beaten {
     database: TenantDatabaseId,
     /// Which leases are over; by their numbers, since the same job may be back under a new one.
     lost: Vec<i64>,
+    /// It has not kept the others.
+    failed: bool,
 }
 
 impl Shift {
     /// What this worker has a lease of. Of what is over it has none any more, even where its handler goes on.
-    fn leased(&self) -> Vec<(Arc<Source>, Vec<Claimed>)> {
+    fn leased(&self) -> Vec<(Arc<Source>, Vec<Arc<Claimed>>)> {
         let held = self.held.values().filter(|held| !held.over.is_done());
         let held = held.map(|held| (held.source.clone(), held.job.clone()));
         let ready = self.ready.iter().map(|ready| (ready.source.clone(), ready.job.clone()));
@@ -33,21 +35,25 @@ impl Shift {
         for (source, jobs) in self.leased() {
             self.beating.spawn(async move {
                 // No longer than until the next beat.
-                let lost = match timeout(lease / 6, source.beat(&jobs, lease)).await {
-                    Ok(Ok(lost)) => lost,
-                    Ok(Err(error)) => {
+                let (lost, failed) = match timeout(lease / 6, source.beat(&jobs, lease)).await {
+                    Ok(Kept { lost, failed: None }) => (lost, false),
+                    Ok(Kept {
+                        lost,
+                        failed: Some(error),
+                    }) => {
                         tracing::warn!(error = %error, database = %source.database, "the leases of jobs can't be kept");
-                        Vec::new()
+                        (lost, true)
                     }
                     Err(_) => {
                         tracing::warn!(database = %source.database, "the leases of jobs can't be kept in time");
-                        Vec::new()
+                        (Vec::new(), true)
                     }
                 };
                 let lost = jobs.iter().filter(|job| lost.contains(&job.id));
                 Beaten {
                     database: source.database,
                     lost: lost.map(|job| job.lease).collect(),
+                    failed,
                 }
             });
         }
@@ -55,10 +61,17 @@ impl Shift {
 
     /// Stops what was lost.
     pub(super) fn beaten(&mut self, beaten: Result<Beaten, JoinError>) {
-        let Beaten { database, lost } = match beaten {
+        let Beaten {
+            database,
+            lost,
+            failed,
+        } = match beaten {
             Ok(beaten) => beaten,
             Err(error) => return tracing::error!(error = %error, "a beat came to no end"),
         };
+        if failed {
+            self.refresh_soon();
+        }
         let is_lost = |job: &Claimed| job.database == database && lost.contains(&job.lease);
         for held in self.held.values().filter(|held| is_lost(&held.job)) {
             // The database has no such job where its end was committed a moment ago, and there is nothing to stop. Else the transaction
@@ -71,7 +84,7 @@ impl Shift {
     }
 
     /// Gives jobs back, without waiting for it.
-    pub(super) fn give_back(&mut self, jobs: impl Iterator<Item = (Arc<Source>, Claimed)>) {
+    pub(super) fn give_back(&mut self, jobs: impl Iterator<Item = (Arc<Source>, Arc<Claimed>)>) {
         for (source, jobs) in by_database(jobs) {
             self.releasing.spawn(async move {
                 match timeout(RELEASE, source.release(&jobs, Duration::ZERO)).await {
@@ -98,8 +111,8 @@ impl Shift {
     }
 }
 
-fn by_database(jobs: impl Iterator<Item = (Arc<Source>, Claimed)>) -> Vec<(Arc<Source>, Vec<Claimed>)> {
-    let mut by_database: HashMap<TenantDatabaseId, (Arc<Source>, Vec<Claimed>)> = HashMap::new();
+fn by_database(jobs: impl Iterator<Item = (Arc<Source>, Arc<Claimed>)>) -> Vec<(Arc<Source>, Vec<Arc<Claimed>>)> {
+    let mut by_database: HashMap<TenantDatabaseId, (Arc<Source>, Vec<Arc<Claimed>>)> = HashMap::new();
     for (source, job) in jobs {
         let entry = by_database.entry(job.database).or_insert_with(|| (source, Vec::new()));
         entry.1.push(job);

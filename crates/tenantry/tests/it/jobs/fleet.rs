@@ -312,6 +312,35 @@ async fn a_job_of_an_api_key_runs_with_the_role_that_the_key_has_by_then() {
     }
 }
 
+/// Who lacks what the installation requires is not served; the others of its database are, be it the one by which a worker would find that
+/// or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_others_are_done_while_a_tenant_of_their_database_is_behind() {
+    let fleet = Fleet::start().await;
+    let catalog = fleet.catalog.connect().await;
+    let databases = "select count(distinct tenant_database) from tenantry_catalog.placement where tenant in ($1, $2)";
+    let of_two = catalog
+        .query_one(databases, &[fleet.tenants[0].as_uuid(), fleet.tenants[1].as_uuid()])
+        .await
+        .unwrap();
+    assert_eq!(of_two.get::<_, i64>(0), 1);
+    let require = "update tenantry_catalog.installation set schema_version_min = 2";
+    catalog.execute(require, &[]).await.unwrap();
+    for served in [0, 1] {
+        let migrate = "insert into tenantry_catalog.app_migration (tenant_database, schema_name, version, name, checksum)
+                       select tenant_database, schema_name, 2, 'later', 'later' from tenantry_catalog.placement where tenant = $1";
+        let migrated = catalog.execute(migrate, &[fleet.tenants[served].as_uuid()]).await;
+        assert_eq!(migrated.unwrap(), 1);
+        let tenantry = handle_at(&fleet.catalog.url()).await;
+        let scope = tenantry.system_context(fleet.tenants[served], "test").await.unwrap();
+        scope.enqueue(&Whoami {}).await.unwrap();
+        let seen = Seen::default();
+        work(who(&tenantry, &seen), async || seen.lock().len() == 1).await;
+        let behind = "delete from tenantry_catalog.app_migration where version = 2";
+        assert_eq!(catalog.execute(behind, &[]).await.unwrap(), 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_of_an_api_key_ends_with_the_key() {
     let fleet = Fleet::start().await;

@@ -4,12 +4,14 @@ mod claims;
 mod dropped;
 mod enqueued;
 pub(crate) mod fleet;
+mod found;
 mod hung;
 mod killed;
 mod logged;
 mod moved;
 mod over;
 mod schedules;
+mod woken;
 
 use std::{
     sync::Arc,
