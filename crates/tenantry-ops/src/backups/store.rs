@@ -78,9 +78,7 @@ impl BackupStore {
         settings: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, BackupStoreError> {
         let bucket = Bucket::open(location, settings)?.ok_or(BackupStoreError::Location)?;
-        Ok(Self {
-            objects: bucket.into(),
-        })
+        Ok(Self { objects: bucket.into() })
     }
 
     /// In a folder, which is made where there is none.

@@ -347,7 +347,8 @@ async fn the_catalog_hears_of_what_a_schema_has_already_when_the_disk_has_it() {
     client.execute("delete from app_migration", &[]).await.unwrap();
     let admin = fleet.shared_admin().await;
     let written = async || -> String {
-        let sql = "select xmin::text from tenantry_private.migration where schema = 'app' order by version desc limit 1";
+        let sql =
+            "select xmin::text from tenantry_private.migration where schema = 'app' order by version desc limit 1";
         admin.query_one(sql, &[]).await.unwrap().get(0)
     };
     let before = written().await;

@@ -170,13 +170,7 @@ async fn one(site: &Site<'_>, tenant: TenantId, to: Home, writes: &Writes) -> Re
 }
 
 impl Pause {
-    fn of(
-        calls: &[Call],
-        begun: Instant,
-        ended: Instant,
-        certified: Duration,
-        held_for: Vec<(String, u64)>,
-    ) -> Self {
+    fn of(calls: &[Call], begun: Instant, ended: Instant, certified: Duration, held_for: Vec<(String, u64)>) -> Self {
         let during: Vec<_> = calls.iter().filter(|call| call.is_within(begun, ended)).collect();
         let begun_again = |call: &&Call| matches!(call.answer, Answer::Served { begun_again } if begun_again > 0);
         let failed = |call: &Call| match &call.answer {

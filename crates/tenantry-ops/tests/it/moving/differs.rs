@@ -29,7 +29,8 @@ async fn a_copy_that_differs_is_told_by_its_rows_and_the_tenant_stays() {
         let rows = fleet.rows(tenant).await;
         let child = Process::start(&fleet.catalog.url(), act, slug, &format!("{place}=nap"));
         let child = child.comes_to(place).await;
-        let wrong = "update app.contacts set name = 'another' where tenant_id = $1 and name = 'Help' returning id::text";
+        let wrong =
+            "update app.contacts set name = 'another' where tenant_id = $1 and name = 'Help' returning id::text";
         let row = there.query_one(wrong, &[tenant.as_uuid()]).await.unwrap();
         let id: String = row.get(0);
         fleet.operations_end().await;

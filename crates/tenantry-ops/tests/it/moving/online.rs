@@ -165,9 +165,18 @@ async fn a_tenant_writes_while_it_moves_and_every_row_arrives_once() {
             "{to}: both are measured"
         );
         let parts = ended.progress["held_for_ms"].as_object().unwrap();
-        let parts: Vec<_> = ["close", "rows", "jobs", "history", "sequences", "compare", "switch", "open"]
-            .map(|part| parts[part].as_u64().unwrap())
-            .into();
+        let parts: Vec<_> = [
+            "close",
+            "rows",
+            "jobs",
+            "history",
+            "sequences",
+            "compare",
+            "switch",
+            "open",
+        ]
+        .map(|part| parts[part].as_u64().unwrap())
+        .into();
         assert!(parts.iter().sum::<u64>() <= figure("held_ms"), "{to}: {parts:?}");
         assert_eq!(ended.progress["held_because"], serde_json::Value::Null);
         assert!(figure("compared_ms") > 0, "{to}: it was compared while it wrote");

@@ -61,11 +61,7 @@ impl Shift {
 
     /// Stops what was lost.
     pub(super) fn beaten(&mut self, beaten: Result<Beaten, JoinError>) {
-        let Beaten {
-            database,
-            lost,
-            failed,
-        } = match beaten {
+        let Beaten { database, lost, failed } = match beaten {
             Ok(beaten) => beaten,
             Err(error) => return tracing::error!(error = %error, "a beat came to no end"),
         };
