@@ -123,7 +123,7 @@ impl Shift {
             self.give_back_late();
             // Before anybody is asked: where one database always has more, there is room at this moment only.
             if self.asks() {
-                self.look_at(&wakes.take());
+                self.look_at(&told.take());
             }
             self.ask();
             let next = self.next_look();

@@ -69,6 +69,18 @@ impl Told {
             // Nobody is left who could enqueue anything.
             std::future::pending::<()>().await;
         }
+        self.news()
+    }
+
+    /// The same of what is known by now.
+    pub(super) fn take(&mut self) -> Vec<TenantDatabaseId> {
+        match self.enqueued.has_changed() {
+            Ok(true) => self.news(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn news(&mut self) -> Vec<TenantDatabaseId> {
         let enqueued = self.enqueued.borrow_and_update();
         let since = std::mem::replace(&mut self.up_to, enqueued.times);
         let new = enqueued.databases.iter().filter(|(_, time)| **time > since);
