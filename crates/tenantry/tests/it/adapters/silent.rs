@@ -45,7 +45,8 @@ fn in_use(world: &World) -> usize {
 
 /// How many sessions are in the middle of the long statement.
 async fn asleep(world: &World) -> i64 {
-    let sql = "select count(*) from pg_stat_activity where query = $1 and state = 'active' and datname = current_database()";
+    let sql =
+        "select count(*) from pg_stat_activity where query = $1 and state = 'active' and datname = current_database()";
     let row = world.databases[0].admin.query_one(sql, &[&SLEEP]).await.unwrap();
     row.get(0)
 }
