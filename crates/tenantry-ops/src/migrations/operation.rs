@@ -10,8 +10,8 @@ use tenantry_engine::migrate::LintFinding;
 use uuid::Uuid;
 
 use super::{
-    DriftState, MigrationError, MigrationReport, Rehearsal, Rollout, RolloutProgress, SiteDifference, SiteStatus,
-    VerifiedSite, Verify, rollout::waves, state, verify::wanted,
+    DriftState, MigrationError, Rehearsal, Rollout, RolloutProgress, SiteDifference, SiteStatus, VerifiedSite, Verify,
+    Went, rollout::waves, state, verify::wanted,
 };
 use crate::{
     Authority, Ops,
@@ -208,15 +208,19 @@ impl Ops {
 /// How far it is, for the operation's `progress`.
 pub(crate) fn progress_of(progress: &RolloutProgress) -> Value {
     json!({
+        "version": progress.version,
         "wave": progress.wave,
         "done": progress.done,
         "total": progress.total,
         "failed": progress.failed,
+        "next_wave_at": progress.next_wave_at,
     })
 }
 
-/// What it did, for the same.
-pub(crate) fn outcome_of(report: &MigrationReport) -> Value {
+/// What it did, for the same: all its runs together.
+pub(crate) fn outcome_of(went: &Went) -> Value {
+    let report = &went.report;
+    let applied = went.applied_before + report.applied.len();
     let behind = report.failed.iter().take(LISTED_MAX).map(|site| {
         json!({
             "tenant": site.slug,
@@ -228,7 +232,9 @@ pub(crate) fn outcome_of(report: &MigrationReport) -> Value {
     });
     json!({
         "version": report.target,
-        "applied": report.applied.len(),
+        "done": applied + report.failed.len(),
+        "total": went.total,
+        "applied": applied,
         "current": report.current,
         "failed": report.failed.len(),
         "left": report.left,
