@@ -8,7 +8,7 @@ mod verify;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use tenantry_ops::{MigrationError, MigrationReport, Ops, Rollout, SiteStatus};
+use tenantry_ops::{MigrationError, MigrationReport, Operation, Ops, Rollout, SiteStatus};
 
 use self::{
     durations::{Silent, TimedMigration},
@@ -253,6 +253,19 @@ async fn run_require(ops: &Ops, version: i64, output: Output, progress: &Progres
         },
         json: serde_json::json!({ "schema_version_min": version, "behind": behind, "schemas": sites.len() }),
     })?)
+}
+
+/// How far a roll-out that is an operation is, for who watches.
+pub(super) fn now(operation: &Operation) -> String {
+    let progress = &operation.progress;
+    let figure = |name: &str| progress[name].as_u64().unwrap_or_default();
+    let what = match (progress["wave"].as_str(), progress["next_wave_at"].as_str()) {
+        (Some(wave), Some(at)) => format!("waiting until {at} with {wave}"),
+        (Some(wave), None) => format!("migrating {wave}"),
+        (None, _) => "migrating".to_owned(),
+    };
+    let (done, total, failed) = (figure("done"), figure("total"), figure("failed"));
+    format!("{what}: {done} of {total} done, {failed} failed")
 }
 
 async fn run_apply(ops: &Ops, rollout: &Rollout, output: Output, progress: &Progress) -> Result<(), Failure> {

@@ -14,6 +14,7 @@ mod rehearse;
 mod rollout;
 mod run;
 mod state;
+mod steer;
 mod verify;
 mod workers;
 
@@ -29,6 +30,7 @@ use tenantry_catalog::{
 };
 use tenantry_core::{OperationId, OperatorScope, TenantDatabaseId, TenantId};
 use tenantry_engine::isolate::Derived;
+use tokio::sync::watch;
 
 use crate::{
     Authority, Forbidden, Ops,
@@ -46,7 +48,7 @@ pub(crate) use operation::{drift_of, outcome_of, plan_of, progress_of};
 pub use reconcile::Reconciled;
 pub use rehearse::Rehearsal;
 pub use rollout::{FailureBudget, Label, NoBudget, NoLabel, Rollout, RolloutError};
-pub(crate) use run::{Before, Kept, Went};
+pub(crate) use run::{Before, Ended, Kept, Went};
 pub(crate) use state::rows as ledger_rows;
 pub use verify::{DriftState, SiteDifference, VerifiedSite, Verify};
 pub(crate) use workers::note_overlay;
@@ -91,7 +93,7 @@ pub struct MigrationReport {
     pub current: usize,
     /// Which stayed behind, with the reason.
     pub failed: Vec<SiteStatus>,
-    /// How many were not tried, since too many had failed.
+    /// How many were not tried, since too many had failed or since it was to stop.
     pub left: usize,
 }
 
@@ -146,6 +148,11 @@ pub enum MigrationError {
     /// Another roll-out has not ended.
     #[error("a roll-out is running already, as operation {0}: wait for it")]
     Running(OperationId),
+    /// Another roll-out waits to be resumed.
+    #[error(
+        "a roll-out is paused, as operation {0}: let it go on with `tenantry operation resume {0}`, or call it off with `tenantry operation abort {0}`"
+    )]
+    Paused(OperationId),
     /// No migration has this number.
     #[error("no migration has the number {0}")]
     NoSuchVersion(i64),
@@ -185,11 +192,13 @@ impl Ops {
         rollout: &Rollout,
         progress: &(dyn Fn(RolloutProgress) + Sync),
     ) -> Result<MigrationReport, MigrationError> {
-        Ok(self.run_rollout(authority, rollout, None, progress).await?.report)
+        let stop = std::future::pending();
+        let went = self.run_rollout(authority, rollout, None, stop, progress).await?;
+        Ok(went.report)
     }
 
-    /// One run of a roll-out. What the runs `before` it have failed at counts, and is not tried again: one that is interrupted does what one
-    /// does that is not.
+    /// One run of a roll-out, until it is told to `stop`: then the schemas that are at work end, and no other one begins. What the runs
+    /// `before` it have failed at counts, and is not tried again: one that is interrupted does what one does that is not.
     ///
     /// # Errors
     /// As [`roll_out`](Self::roll_out).
@@ -198,6 +207,27 @@ impl Ops {
         authority: &Authority,
         rollout: &Rollout,
         before: Option<Before>,
+        stop: impl Future<Output = ()> + Send,
+        progress: &(dyn Fn(RolloutProgress) + Sync),
+    ) -> Result<Went, MigrationError> {
+        let (wanted, heard) = watch::channel(false);
+        let work = self.run_until(authority, rollout, before, heard, progress);
+        tokio::pin!(work, stop);
+        tokio::select! {
+            went = &mut work => return went,
+            // The work goes on where it was.
+            () = stop => {}
+        }
+        wanted.send_replace(true);
+        work.await
+    }
+
+    async fn run_until(
+        &self,
+        authority: &Authority,
+        rollout: &Rollout,
+        before: Option<Before>,
+        stop: watch::Receiver<bool>,
         progress: &(dyn Fn(RolloutProgress) + Sync),
     ) -> Result<Went, MigrationError> {
         authority.require_operator(OperatorScope::Migrations)?;
@@ -225,6 +255,7 @@ impl Ops {
             derived: &derived,
             rollout,
             progress,
+            stop,
             applied_before,
             report: Mutex::new(MigrationReport {
                 target,
@@ -235,20 +266,21 @@ impl Ops {
             next_wave_at: Mutex::new(before.and_then(|before| before.next_wave_at())),
         };
         let takes_all = rollout.only.is_empty() && !rollout.only_failed;
-        let mut goes_on = self.run_waves(&run, waves, &overlays, total).await? && takes_all && total > 0;
+        let mut ended = self.run_waves(&run, waves, &overlays, total).await?;
         for _ in 0..LOOKS_MAX {
-            if !goes_on {
+            if ended != Ended::Through || !takes_all || total == 0 {
                 break;
             }
             let mut late = self.fleet_state(&derived).await?;
             late.retain(|state| known.insert(key_of_site(state)));
             let overlays = self.overlays(&late).await?;
             late.retain(|state| !is_current(state, &derived, &overlays));
+            if late.is_empty() {
+                break;
+            }
             total += late.len();
-            goes_on = !late.is_empty()
-                && self
-                    .run_waves(&run, vec![Wave::of_late(late)], &overlays, total)
-                    .await?;
+            let late = vec![Wave::of_late(late)];
+            ended = self.run_waves(&run, late, &overlays, total).await?;
         }
         let mut report = run.report.into_inner();
         report.left = total - applied_before - report.done();
@@ -256,9 +288,11 @@ impl Ops {
             self.note_run(authority, &report).await?;
         }
         Ok(Went {
+            ended,
             report,
             applied_before,
             total,
+            next_wave_at: run.next_wave_at.into_inner(),
         })
     }
 
@@ -276,30 +310,31 @@ impl Ops {
         Ok(failed.into_iter().collect())
     }
 
-    /// Wave after wave; whether the budget of failures allows to go on.
+    /// Wave after wave.
     async fn run_waves(
         &self,
         run: &Run<'_>,
         waves: Vec<Wave>,
         overlays: &Overlays,
         total: usize,
-    ) -> Result<bool, MigrationError> {
+    ) -> Result<Ended, MigrationError> {
         for (number, wave) in waves.into_iter().enumerate() {
-            if !run.goes_on(total) {
-                return Ok(false);
-            }
             if number > 0 {
                 run.begin_pause();
             }
-            run.await_time(&wave.name, total).await;
+            if run.ended(total).is_none() {
+                run.await_time(&wave.name, total).await;
+            }
+            // Also where that has come to be while it waited.
+            if let Some(ended) = run.ended(total) {
+                return Ok(ended);
+            }
             run.begin(&wave.name, total);
             let name = wave.name.clone();
             let on_outcome = |outcome: Outcome| run.add(outcome, overlays, &name, total);
-            Workers::new(self, run.derived, overlays, run.rollout, &on_outcome)
-                .run(wave)
-                .await?;
+            Workers::new(self, run, overlays, &on_outcome).run(wave).await?;
         }
-        Ok(run.goes_on(total))
+        Ok(run.ended(total).unwrap_or(Ended::Through))
     }
 
     /// Forgets why the last attempt failed at schemas that lack nothing: the file that failed was withdrawn, and nobody would try them

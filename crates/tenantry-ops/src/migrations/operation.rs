@@ -4,14 +4,14 @@ use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tenantry_catalog::operation::{self, NewOperation, Operation, OperationKind};
+use tenantry_catalog::operation::{self, NewOperation, Operation, OperationKind, OperationState};
 use tenantry_core::{OperationId, OperatorScope};
 use tenantry_engine::migrate::LintFinding;
 use uuid::Uuid;
 
 use super::{
-    DriftState, MigrationError, Rehearsal, Rollout, RolloutProgress, SiteDifference, SiteStatus, VerifiedSite, Verify,
-    Went, rollout::waves, state, verify::wanted,
+    DriftState, Ended, MigrationError, Rehearsal, Rollout, RolloutProgress, SiteDifference, SiteStatus, VerifiedSite,
+    Verify, Went, rollout::waves, state, verify::wanted,
 };
 use crate::{
     Authority, Ops,
@@ -121,7 +121,7 @@ impl Ops {
     /// Asks for a roll-out over the fleet; whichever process runs operations does it. What can't be is refused here.
     ///
     /// # Errors
-    /// See [`MigrationError`]; [`MigrationError::Running`] while another one has not ended.
+    /// See [`MigrationError`]; [`MigrationError::Running`] or [`MigrationError::Paused`] while another one has not ended.
     pub async fn start_rollout(
         &self,
         authority: &Authority,
@@ -184,12 +184,14 @@ impl Ops {
         };
         let mut client = self.catalog().client().await?;
         let transaction = client.transaction().await?;
+        // The catalog refuses a second one by itself, but for one that is paused.
+        if let Some(live) = operation::find_live_of_fleet(&transaction, kind).await? {
+            return Err(already(&live));
+        }
         if !operation::insert(&transaction, &new).await? {
-            let running = operation::find_live_of_fleet(&transaction, kind).await?;
-            return Err(match running {
-                Some(running) => MigrationError::Running(running.id),
-                None => MigrationError::Server("another one has just ended: ask again".to_owned()),
-            });
+            let live = operation::find_live_of_fleet(&transaction, kind).await?;
+            let has_ended = || MigrationError::Server("another one has just ended: ask again".to_owned());
+            return Err(live.as_ref().map_or_else(has_ended, already));
         }
         let act = Act {
             action,
@@ -202,6 +204,14 @@ impl Ops {
         let made = operation::find(&transaction, new.id).await?;
         transaction.commit().await?;
         made.ok_or_else(|| MigrationError::Server("the operation is gone".to_owned()))
+    }
+}
+
+/// Why there can't be another one.
+fn already(live: &Operation) -> MigrationError {
+    match live.state {
+        OperationState::Paused => MigrationError::Paused(live.id),
+        _ => MigrationError::Running(live.id),
     }
 }
 
@@ -238,6 +248,7 @@ pub(crate) fn outcome_of(went: &Went) -> Value {
         "current": report.current,
         "failed": report.failed.len(),
         "left": report.left,
+        "next_wave_at": went.next_wave_at.filter(|_| went.ended == Ended::Stopped),
         "behind": behind.collect::<Vec<_>>(),
     })
 }

@@ -1,10 +1,11 @@
-//! One run of a roll-out: what it has from the runs before it, how far it is, and when its next wave begins.
+//! One run of a roll-out: what it has from the runs before it, how far it is, when its next wave begins, and why it ends.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::Value;
 use tenantry_engine::isolate::Derived;
+use tokio::sync::watch;
 
 use super::{MigrationReport, Rollout, RolloutProgress, overlay::Overlays, workers::Outcome};
 
@@ -18,6 +19,16 @@ pub(crate) struct Kept {
     total: usize,
     /// Before then the next wave does not begin.
     next_wave_at: Option<DateTime<Utc>>,
+}
+
+impl From<&Went> for Kept {
+    fn from(went: &Went) -> Self {
+        Self {
+            version: went.report.target,
+            total: went.total,
+            next_wave_at: went.next_wave_at,
+        }
+    }
 }
 
 impl Kept {
@@ -50,14 +61,29 @@ impl Before {
     }
 }
 
+/// Why a run has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) enum Ended {
+    /// Every schema was tried.
+    Through,
+    /// More failed than may.
+    Spent,
+    /// It was to stop.
+    Stopped,
+}
+
 /// What a run has done.
 pub(crate) struct Went {
+    pub(crate) ended: Ended,
     /// With what the runs before it have failed at, and without what they have migrated.
     pub(crate) report: MigrationReport,
     /// How many schemas the runs before it have migrated.
     pub(crate) applied_before: usize,
     /// How many schemas the roll-out is for.
     pub(crate) total: usize,
+    /// When the next wave would have begun, where it was stopped before one.
+    pub(crate) next_wave_at: Option<DateTime<Utc>>,
 }
 
 /// A roll-out while it runs.
@@ -65,6 +91,8 @@ pub(super) struct Run<'a> {
     pub(super) derived: &'a Derived,
     pub(super) rollout: &'a Rollout,
     pub(super) progress: &'a (dyn Fn(RolloutProgress) + Sync),
+    /// Whether it is to begin no other schema.
+    pub(super) stop: watch::Receiver<bool>,
     /// How many schemas the runs before it have migrated.
     pub(super) applied_before: usize,
     pub(super) report: Mutex<MigrationReport>,
@@ -88,9 +116,13 @@ impl Run<'_> {
         (self.progress)(self.at(&self.report.lock(), wave, total));
     }
 
-    /// Whether the budget of failures allows to go on.
-    pub(super) fn goes_on(&self, total: usize) -> bool {
-        !self.rollout.budget.is_spent(self.report.lock().failed.len(), total)
+    /// Why it is to end before every schema was tried, if it is.
+    pub(super) fn ended(&self, total: usize) -> Option<Ended> {
+        if self.rollout.budget.is_spent(self.report.lock().failed.len(), total) {
+            Some(Ended::Spent)
+        } else {
+            self.stop.borrow().then_some(Ended::Stopped)
+        }
     }
 
     /// From now on the pause between waves counts.
@@ -102,7 +134,7 @@ impl Run<'_> {
         }
     }
 
-    /// Waits for the time of a wave.
+    /// Waits for the time of a wave, unless it is to stop.
     pub(super) async fn await_time(&self, wave: &str, total: usize) {
         let Some(at) = *self.next_wave_at.lock() else { return };
         // Not longer than it may take, also where the clock of the process that noted it was ahead of this one's.
@@ -114,7 +146,12 @@ impl Run<'_> {
             next_wave_at: Some(at),
             ..self.at(&self.report.lock(), wave, total)
         });
-        tokio::time::sleep(left).await;
+        let mut stop = self.stop.clone();
+        // Dropping either arm loses nothing: both are asked anew.
+        tokio::select! {
+            () = tokio::time::sleep(left) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
     }
 
     fn at(&self, report: &MigrationReport, wave: &str, total: usize) -> RolloutProgress {

@@ -133,7 +133,11 @@ async fn whoever_goes_on_with_a_killed_rollout_waits_out_the_pause_and_counts_wh
     let left = seen().await;
     assert_eq!(left.state, OperationState::Running, "{left:?}");
     assert_eq!(
-        (&left.progress["done"], &left.progress["total"], &left.progress["failed"]),
+        (
+            &left.progress["done"],
+            &left.progress["total"],
+            &left.progress["failed"]
+        ),
         (&1.into(), &4.into(), &1.into())
     );
     let next_wave_at: DateTime<Utc> = left.progress["next_wave_at"].as_str().unwrap().parse().unwrap();

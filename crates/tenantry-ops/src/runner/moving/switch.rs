@@ -7,10 +7,11 @@ use tenantry_engine::{
     transfer::stream::Direction,
 };
 
-use super::{Failure, Hands, MoveStep, Moving, moves, steered::Stop};
+use super::{Failure, Hands, MoveStep, Moving, moves};
 use crate::{
     Authority,
     audit::{self, Act},
+    runner::steered::Stop,
 };
 
 impl Moving<'_> {
