@@ -192,7 +192,25 @@ impl Ops {
         rollout: &Rollout,
         progress: &(dyn Fn(RolloutProgress) + Sync),
     ) -> Result<MigrationReport, MigrationError> {
-        let stop = std::future::pending();
+        let never = std::future::pending();
+        self.roll_out_until(authority, rollout, never, progress).await
+    }
+
+    /// The same until it is told to `stop`: then the schemas that are at work end, no other one begins, and the report tells how many are
+    /// left. Running it again goes on with them.
+    ///
+    /// # Errors
+    /// As [`roll_out`](Self::roll_out).
+    ///
+    /// # Cancel safety
+    /// As [`roll_out`](Self::roll_out).
+    pub async fn roll_out_until(
+        &self,
+        authority: &Authority,
+        rollout: &Rollout,
+        stop: impl Future<Output = ()> + Send,
+        progress: &(dyn Fn(RolloutProgress) + Sync),
+    ) -> Result<MigrationReport, MigrationError> {
         let went = self.run_rollout(authority, rollout, None, stop, progress).await?;
         Ok(went.report)
     }
