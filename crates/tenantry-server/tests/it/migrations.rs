@@ -107,6 +107,37 @@ async fn a_tenant_that_is_behind_is_told_that_it_is_migrated_and_others_are_serv
         .await;
 }
 
+#[tokio::test]
+async fn a_rollout_stops_when_more_fail_than_it_bears() {
+    let app = App::start().await;
+    for tenant in &app.tenants {
+        app.forget_newest_version(tenant).await;
+    }
+    app.spoil_ledger(&app.tenants[1]).await;
+    // The canary fails: that is one too many, or one of three, which is borne.
+    let figures = ["applied", "failed", "left", "total"];
+    for (max_failures, expected, behind) in [("0", [0, 1, 2, 3], 3), ("34%", [2, 1, 0, 3], 1)] {
+        let request = json!({ "canaries": ["schema-ltd"], "max_failures": max_failures });
+        let operation = app.operator.post("/v1/migrations", request).await.expect(202);
+        let seen = ended(&app, &operation).await;
+        assert_eq!(
+            (&seen["state"], &seen["error"]["code"]),
+            (&json!("failed"), &json!("schemas_left_behind")),
+            "{seen}"
+        );
+        let progress = &seen["progress"];
+        let told = figures.map(|figure| progress[figure].as_u64().unwrap());
+        assert_eq!(told, expected, "{seen}");
+        assert_eq!(progress["behind"][0]["tenant"], "schema-ltd", "{seen}");
+        let state = app.operator.get("/v1/migrations").await.expect(200);
+        assert_eq!(
+            (&state["behind"], &state["failed"]),
+            (&json!(behind), &json!(1)),
+            "{state}"
+        );
+    }
+}
+
 /// The operation, once it is so.
 async fn until(app: &App, path: &str, so: impl Fn(&Value) -> bool) -> Value {
     for _ in 0..400 {
