@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hang_up: Signal,
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
@@ -18,9 +18,21 @@ impl Signals {
     /// When the system gives no handler.
     pub(crate) fn listen() -> std::io::Result<Self> {
         Ok(Self {
+            hang_up: Some(signal(SignalKind::hangup())?),
+            ..Self::listen_without_terminal()?
+        })
+    }
+
+    /// The same but for the end of the terminal: whoever begins a long command with `nohup` lets that pass.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no handler.
+    pub(crate) fn listen_without_terminal() -> std::io::Result<Self> {
+        Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
+            hang_up: None,
         })
     }
 
@@ -34,7 +46,16 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
+            () = hung_up(&mut self.hang_up) => {}
         }
+    }
+}
+
+async fn hung_up(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }

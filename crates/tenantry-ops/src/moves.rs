@@ -10,6 +10,7 @@ mod step;
 pub(crate) use certificate::certify;
 pub(crate) use plan::WITHIN;
 pub use plan::{MoveHome, MovePlan};
+pub(crate) use steer::Wanted;
 pub use steer::{Steer, SteerError};
 pub use step::MoveStep;
 pub(crate) use step::{NAMES, may_wait, work_for_the_source};
@@ -38,8 +39,6 @@ use crate::{
     placing, secret,
 };
 
-/// How often a move is looked at by who waits for it.
-const LOOK: Duration = Duration::from_millis(100);
 /// The longest soak: an old home and its log are kept that long.
 const SOAK_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -342,30 +341,12 @@ impl Ops {
         told: &(dyn Fn(&Operation) + Send + Sync),
     ) -> Result<Operation, MoveError> {
         authority.require_operator(OperatorScope::Tenants)?;
-        loop {
-            let work = self.run_operation(id);
-            tokio::pin!(work);
-            loop {
-                let worked = tokio::time::timeout(LOOK, &mut work).await.is_ok();
-                let client = self.catalog().client().await?;
-                let found = operation::find(&client, id).await?.ok_or(MoveError::NotFound)?;
-                drop(client);
-                told(&found);
-                if found.state.is_final() || rests(&found) {
-                    return Ok(found);
-                }
-                if worked {
-                    break;
-                }
-            }
-            // It was put off, or another process has it.
-            tokio::time::sleep(LOOK).await;
-        }
+        self.work_on(id, told).await?.ok_or(MoveError::NotFound)
     }
 }
 
-/// Whether a move needs nobody for a while.
-fn rests(operation: &Operation) -> bool {
+/// Whether an operation that can be steered needs nobody for a while.
+pub(crate) fn rests(operation: &Operation) -> bool {
     let soaks = operation.step == MoveStep::Soak.as_str() && operation.wish.is_none();
     operation.state == OperationState::Paused || operation.state == OperationState::Pending && soaks
 }

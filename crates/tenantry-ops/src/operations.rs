@@ -5,12 +5,17 @@ use std::{fmt, time::Duration};
 use chrono::{DateTime, Utc};
 use tenantry_catalog::{
     CatalogError,
-    operation::{self, Operation, OperationState},
+    operation::{self, Operation, OperationKind, OperationState},
 };
 use tenantry_core::{OperationId, OperatorScope, TenantId};
 use tokio::time::Instant;
 
-use crate::{Authority, CertificateError, Forbidden, Ops, TenantError, runner::NEWER_FILES};
+use crate::{
+    Authority, CertificateError, Forbidden, Ops, Steer, SteerError, TenantError, moves::rests, runner::NEWER_FILES,
+};
+
+/// How often an operation is looked at by who waits for it.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Why an operation is not shown.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +110,80 @@ impl Ops {
         Ok(operation::list(&client, tenant, state, limit).await?)
     }
 
+    /// Says what is wanted of a move or of a roll-out of migrations. It is done by whoever works on the operation, in this process or
+    /// another; [`Ops::finish_steered`] waits for it. The same again changes nothing.
+    ///
+    /// # Errors
+    /// See [`SteerError`]; nothing was changed.
+    ///
+    /// # Cancel safety
+    /// It is recorded or not; ask again.
+    pub async fn steer_operation(
+        &self,
+        authority: &Authority,
+        id: OperationId,
+        steer: Steer,
+    ) -> Result<Operation, SteerError> {
+        require_steering(authority)?;
+        let client = self.catalog().client().await?;
+        let found = operation::find(&client, id).await?.ok_or(SteerError::NotFound)?;
+        drop(client);
+        match found.kind {
+            OperationKind::Move => self.steer_move(authority, id, steer).await,
+            OperationKind::Migrate => self.steer_rollout(authority, id, steer).await,
+            kind => Err(SteerError::NotSteered { kind }),
+        }
+    }
+
+    /// Works on a move or a roll-out here and now, unless another process does, and waits until it has ended, is paused, or has moved its
+    /// tenant and soaks. `told` is called with the operation whenever it has been looked at.
+    ///
+    /// # Errors
+    /// When the authority does not allow it, the operation is not there, or the catalog fails. How it ended, the operation tells.
+    ///
+    /// # Cancel safety
+    /// The operation goes on when the future is dropped.
+    pub async fn finish_steered(
+        &self,
+        authority: &Authority,
+        id: OperationId,
+        told: &(dyn Fn(&Operation) + Send + Sync),
+    ) -> Result<Operation, SteerError> {
+        require_steering(authority)?;
+        self.work_on(id, told).await?.ok_or(SteerError::NotFound)
+    }
+
+    /// Works on an operation here and now, unless another runner does, until it has ended or rests; `None` where there is none.
+    ///
+    /// # Cancel safety
+    /// The operation goes on when the future is dropped.
+    pub(crate) async fn work_on(
+        &self,
+        id: OperationId,
+        told: &(dyn Fn(&Operation) + Send + Sync),
+    ) -> Result<Option<Operation>, CatalogError> {
+        loop {
+            let work = self.run_operation(id);
+            tokio::pin!(work);
+            loop {
+                let worked = tokio::time::timeout(LOOK, &mut work).await.is_ok();
+                let client = self.catalog().client().await?;
+                let found = operation::find(&client, id).await?;
+                drop(client);
+                let Some(found) = found else { return Ok(None) };
+                told(&found);
+                if found.state.is_final() || rests(&found) {
+                    return Ok(Some(found));
+                }
+                if worked {
+                    break;
+                }
+            }
+            // It was put off, or another process has it.
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Works on the operation here and now, unless another runner does, and waits until it has ended.
     ///
     /// # Cancel safety
@@ -147,4 +226,11 @@ impl Ops {
             pause = (pause * 2).min(Duration::from_millis(250));
         }
     }
+}
+
+/// Whoever may steer nothing does not hear which operations there are.
+fn require_steering(authority: &Authority) -> Result<(), Forbidden> {
+    authority
+        .require_operator(OperatorScope::Tenants)
+        .or_else(|_| authority.require_operator(OperatorScope::Migrations))
 }

@@ -18,6 +18,7 @@ pub(crate) mod provision;
 mod purge;
 mod replicas;
 mod site;
+mod steered;
 mod undo;
 mod work;
 

@@ -91,7 +91,9 @@ pub(crate) fn of_steer(error: SteerError) -> Problem {
     match error {
         SteerError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
         SteerError::NotFound => Problem::not_found(),
-        SteerError::NotAMove { .. }
+        SteerError::NotSteered { .. }
+        | SteerError::OfMovesOnly { .. }
+        | SteerError::CalledOff
         | SteerError::Ended { .. }
         | SteerError::BeingUndone
         | SteerError::TooLate { .. }
@@ -229,7 +231,7 @@ pub(crate) fn of_migration(error: MigrationError) -> Problem {
             RolloutError::Waves(_) => Problem::field(Code::InvalidField, "waves", refused.to_string()),
             _ => Problem::new(Code::InvalidField, sentence(refused)),
         },
-        MigrationError::Running(_) => Problem::new(Code::Conflict, sentence(&error)),
+        MigrationError::Running(_) | MigrationError::Paused(_) => Problem::new(Code::Conflict, sentence(&error)),
         MigrationError::NoMigrations | MigrationError::NoServer | MigrationError::SharedOverlay(_) => {
             Problem::new(Code::Conflict, sentence(&error))
         }

@@ -1,5 +1,6 @@
 //! What each placement's migration ledger says, as last seen; the ledger in the tenant database is the truth.
 
+use chrono::{DateTime, Utc};
 use tenantry_core::TenantDatabaseId;
 use uuid::Uuid;
 
@@ -27,6 +28,27 @@ pub async fn record_failure(db: &impl Db, site: SiteKey<'_>, version: i64, error
     )
     .await?;
     Ok(())
+}
+
+/// Which schemas the last attempt to bring to this version has failed at since then: database and schema.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list_failed_since(
+    db: &impl Db,
+    since: DateTime<Utc>,
+    version: i64,
+) -> Result<Vec<(TenantDatabaseId, String)>, CatalogError> {
+    let rows = db
+        .query(
+            "select tenant_database, schema_name from app_migration_failure where failed_at >= $1 and version = $2",
+            &[&since, &version],
+        )
+        .await?;
+    Ok(rows
+        .iter()
+        .map(|row| (TenantDatabaseId::from_uuid(row.get(0)), row.get(1)))
+        .collect())
 }
 
 /// A schema that stayed behind, and why.

@@ -59,7 +59,8 @@ words! {
         /// behind, and `progress` lists them. Final.
         Failed = "failed",
         /// Called off: what it had made is removed again. A tenant that was to be moved is served where it was, also where it had moved already
-        /// and was taken back, which `error_code` says (`aborted`, `rolled_back`). Final.
+        /// and was taken back, which `error_code` says (`aborted`, `rolled_back`). Of a migration: schemas keep what they have, and `progress`
+        /// tells how many are left. Final.
         Cancelled = "cancelled",
     }
 }
@@ -69,7 +70,7 @@ words! {
     Wish {
         /// To stop where nothing is half done, and to wait.
         Pause = "pause",
-        /// To remove what was made, and to end.
+        /// To remove what was made, and to end. A migration only ends: what schemas have stays.
         Abort = "abort",
         /// To take the tenant back to the home that it has left.
         Rollback = "rollback",

@@ -8,7 +8,8 @@ mod verify;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use tenantry_ops::{MigrationError, MigrationReport, Ops, Rollout, SiteStatus};
+use tenantry_ops::{MigrationError, MigrationReport, Operation, Ops, Rollout, RolloutProgress, SiteStatus};
+use tokio::sync::Notify;
 
 use self::{
     durations::{Silent, TimedMigration},
@@ -20,6 +21,7 @@ use crate::{
     failure::Failure,
     output::{Answer, Done, List, Output, table},
     progress::Progress,
+    shutdown::Signals,
     upgrade,
 };
 
@@ -132,8 +134,10 @@ struct Report {
     applied: Vec<Site>,
     current: usize,
     failed: Vec<Site>,
-    /// Not tried, since too many had failed.
+    /// Not tried, since too many had failed or it was stopped.
     left: usize,
+    /// Whether a signal stopped it.
+    stopped: bool,
 }
 
 impl From<MigrationReport> for Report {
@@ -144,6 +148,7 @@ impl From<MigrationReport> for Report {
             current: report.current,
             failed: report.failed.into_iter().map(Site::from).collect(),
             left: report.left,
+            stopped: false,
         }
     }
 }
@@ -164,7 +169,11 @@ impl Answer for Report {
             self.current
         );
         if self.left > 0 {
-            text = format!("{text}; {} were not tried, since too many had failed", self.left);
+            let reason = match self.stopped {
+                true => "it was stopped",
+                false => "too many had failed",
+            };
+            text = format!("{text}; {} were not tried, since {reason}", self.left);
         }
         if !self.failed.is_empty() {
             let failed = table(
@@ -255,26 +264,47 @@ async fn run_require(ops: &Ops, version: i64, output: Output, progress: &Progres
     })?)
 }
 
+/// How far a roll-out that is an operation is, for who watches.
+pub(super) fn now(operation: &Operation) -> String {
+    let progress = &operation.progress;
+    let figure = |name: &str| progress[name].as_u64().unwrap_or_default();
+    let what = match (progress["wave"].as_str(), progress["next_wave_at"].as_str()) {
+        (Some(wave), Some(at)) => format!("waiting until {at} with {wave}"),
+        (Some(wave), None) => format!("migrating {wave}"),
+        (None, _) => "migrating".to_owned(),
+    };
+    let (done, total, failed) = (figure("done"), figure("total"), figure("failed"));
+    format!("{what}: {done} of {total} done, {failed} failed")
+}
+
+/// The same of one that this process makes.
+fn shown(at: &RolloutProgress) -> String {
+    let what = match at.next_wave_at {
+        Some(time) => format!("waiting until {} UTC with {}", time.format("%H:%M:%S"), at.wave),
+        None => format!("migrating {}", at.wave),
+    };
+    format!("{what}: {} of {} done, {} failed", at.done, at.total, at.failed)
+}
+
 async fn run_apply(ops: &Ops, rollout: &Rollout, output: Output, progress: &Progress) -> Result<(), Failure> {
-    let show = |at: tenantry_ops::RolloutProgress| {
-        progress.step(format!(
-            "migrating {}: {} of {} done, {} failed",
-            at.wave, at.done, at.total, at.failed
-        ));
-    };
     progress.step("bringing tenant databases up to date");
-    let left = upgrade::left_behind(ops).await?;
-    let report = ops.roll_out(&authority(), rollout, &show).await;
+    let outdated = upgrade::left_behind(ops).await?;
+    let report = roll_out(ops, rollout, progress).await;
     progress.end();
-    let report = match report {
-        Err(MigrationError::Rollout(error)) => return Err(Failure::usage(error.to_string())),
-        report => Report::from(report?),
-    };
+    let report = report?;
     output.answer(&report)?;
-    if !left.is_empty() {
+    if !outdated.is_empty() {
         return Err(Failure::failed(format!(
             "{}: mend that and run `tenantry migrate apply` again",
-            upgrade::told(&left)
+            upgrade::told(&outdated)
+        )));
+    }
+    if report.stopped && report.left > 0 {
+        return Err(Failure::failed(format!(
+            "stopped with {} of {} schemas left and {} that failed: `tenantry migrate apply` goes on",
+            report.left,
+            report.all(),
+            report.failed.len()
         )));
     }
     match report.failed.len() {
@@ -284,5 +314,38 @@ async fn run_apply(ops: &Ops, rollout: &Rollout, output: Output, progress: &Prog
              then `tenantry migrate apply`",
             report.all()
         ))),
+    }
+}
+
+/// Rolls out until a signal comes, which lets the schemas end that are at work. A second one ends it where it stands, as `kill -9` does:
+/// the next run goes on after either.
+async fn roll_out(ops: &Ops, rollout: &Rollout, progress: &Progress) -> Result<Report, Failure> {
+    let mut signals = Signals::listen_without_terminal()?;
+    let (authority, stop) = (authority(), Notify::new());
+    let show = |at: RolloutProgress| progress.step(shown(&at));
+    let work = ops.roll_out_until(&authority, rollout, stop.notified(), &show);
+    tokio::pin!(work);
+    let mut stopped = false;
+    let report = loop {
+        tokio::select! {
+            report = &mut work => break report,
+            // Nothing is lost when it is dropped: a signal is kept for the next look.
+            () = signals.received() => {}
+        }
+        if stopped {
+            return Err(Failure::failed(
+                "ended in the middle, and what was not committed is rolled back: `tenantry migrate apply` goes on",
+            ));
+        }
+        stopped = true;
+        stop.notify_one();
+        progress.note("stopping when the schemas at work are done; once more ends it at once");
+    };
+    match report {
+        Err(MigrationError::Rollout(error)) => Err(Failure::usage(error.to_string())),
+        report => Ok(Report {
+            stopped,
+            ..Report::from(report?)
+        }),
     }
 }

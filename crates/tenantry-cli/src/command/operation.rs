@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 use tenantry_core::{OperationId, TenantId};
-use tenantry_ops::{Operation, OperationState, Ops, Steer, Unfinished};
+use tenantry_ops::{Operation, OperationKind, OperationState, Ops, Steer, Unfinished};
 
-use super::tenant::now;
+use super::{migrate, tenant};
 use crate::{
     config::Config,
     connect::{self, authority},
@@ -28,11 +28,11 @@ pub(crate) enum Command {
     Show(Named),
     /// Show or check the signed certificate of a move: what was compared on both sides
     Certificate(certificate::Certificate),
-    /// Pause a move: the tenant is served where it was until the move is resumed
+    /// Pause a move, whose tenant is served where it was, or a roll-out of migrations, until it is resumed
     Pause(Named),
-    /// Let a paused move go on, and wait for it
+    /// Let a paused move or roll-out go on, and wait for it
     Resume(Named),
-    /// Call a move off: the tenant is served where it was, and what was made is removed
+    /// Call a move off, which removes what it made, or a roll-out of migrations, whose schemas keep what they have
     Abort(Named),
     /// Take a tenant whose move soaks back to its old home
     Rollback(Named),
@@ -245,13 +245,18 @@ async fn steer(ops: &Ops, named: &Named, steer: Steer, output: Output) -> Result
     let id = named.operation;
     let progress = Progress::start(output);
     progress.step(format!("{steer} {id}"));
-    let steered = ops.steer_move(&authority(), id, steer).await;
+    let steered = ops.steer_operation(&authority(), id, steer).await;
     let ended = match steered {
         Ok(_) => {
-            let told = |operation: &Operation| progress.step(now("the tenant", operation));
-            ops.finish_move(&authority(), id, &told).await.map_err(Failure::from)
+            let told = |operation: &Operation| {
+                progress.step(match operation.kind {
+                    OperationKind::Migrate => migrate::now(operation),
+                    _ => tenant::now("the tenant", operation),
+                });
+            };
+            ops.finish_steered(&authority(), id, &told).await
         }
-        Err(error) => Err(Failure::from(error)),
+        Err(error) => Err(error),
     };
     progress.end();
     let ended = ended?;

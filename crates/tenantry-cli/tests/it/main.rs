@@ -25,5 +25,6 @@ mod job;
 mod logs;
 mod packaging;
 mod processes;
+mod rollout;
 mod serve;
 mod support;

@@ -12,12 +12,15 @@ mod queue;
 mod reconcile;
 mod rehearse;
 mod rollout;
+mod run;
 mod state;
+mod steer;
 mod verify;
 mod workers;
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
+use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use serde_json::json;
 use tenantry_catalog::{
@@ -27,13 +30,15 @@ use tenantry_catalog::{
 };
 use tenantry_core::{OperationId, OperatorScope, TenantDatabaseId, TenantId};
 use tenantry_engine::isolate::Derived;
+use tokio::sync::watch;
 
 use crate::{
     Authority, Forbidden, Ops,
     audit::{self, Act},
 };
 use overlay::Overlays;
-use rollout::{Wave, waves};
+use rollout::{Wave, is_wanted, waves};
+use run::Run;
 use workers::{Outcome, Workers};
 
 pub use diff::{DiffedFile, DiffedMigration};
@@ -43,6 +48,7 @@ pub(crate) use operation::{drift_of, outcome_of, plan_of, progress_of};
 pub use reconcile::Reconciled;
 pub use rehearse::Rehearsal;
 pub use rollout::{FailureBudget, Label, NoBudget, NoLabel, Rollout, RolloutError};
+pub(crate) use run::{Before, Ended, Kept, Went};
 pub(crate) use state::rows as ledger_rows;
 pub use verify::{DriftState, SiteDifference, VerifiedSite, Verify};
 pub(crate) use workers::note_overlay;
@@ -87,7 +93,7 @@ pub struct MigrationReport {
     pub current: usize,
     /// Which stayed behind, with the reason.
     pub failed: Vec<SiteStatus>,
-    /// How many were not tried, since too many had failed.
+    /// How many were not tried, since too many had failed or since it was to stop.
     pub left: usize,
 }
 
@@ -95,7 +101,9 @@ pub struct MigrationReport {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct RolloutProgress {
-    /// What is being migrated: `canaries`, `10 %`, `shared tables`.
+    /// The newest version there is, which schemas are brought to.
+    pub version: i64,
+    /// What is being migrated, or comes next: `canaries`, `10 %`, `shared tables`.
     pub wave: String,
     /// How many schemas are done, failed ones among them.
     pub done: usize,
@@ -103,6 +111,8 @@ pub struct RolloutProgress {
     pub total: usize,
     /// How many failed.
     pub failed: usize,
+    /// When the wave begins, while the roll-out pauses before it.
+    pub next_wave_at: Option<DateTime<Utc>>,
 }
 
 /// Why a run over the fleet did not begin.
@@ -138,6 +148,11 @@ pub enum MigrationError {
     /// Another roll-out has not ended.
     #[error("a roll-out is running already, as operation {0}: wait for it")]
     Running(OperationId),
+    /// Another roll-out waits to be resumed.
+    #[error(
+        "a roll-out is paused, as operation {0}: let it go on with `tenantry operation resume {0}`, or call it off with `tenantry operation abort {0}`"
+    )]
+    Paused(OperationId),
     /// No migration has this number.
     #[error("no migration has the number {0}")]
     NoSuchVersion(i64),
@@ -150,14 +165,6 @@ impl From<tokio_postgres::Error> for MigrationError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Catalog(error.into())
     }
-}
-
-/// A roll-out while it runs.
-struct Run<'a> {
-    derived: &'a Derived,
-    rollout: &'a Rollout,
-    progress: &'a (dyn Fn(RolloutProgress) + Sync),
-    report: Mutex<MigrationReport>,
 }
 
 impl Ops {
@@ -185,82 +192,167 @@ impl Ops {
         rollout: &Rollout,
         progress: &(dyn Fn(RolloutProgress) + Sync),
     ) -> Result<MigrationReport, MigrationError> {
+        let never = std::future::pending();
+        self.roll_out_until(authority, rollout, never, progress).await
+    }
+
+    /// The same until it is told to `stop`: then the schemas that are at work end, no other one begins, and the report tells how many are
+    /// left. Running it again goes on with them.
+    ///
+    /// # Errors
+    /// As [`roll_out`](Self::roll_out).
+    ///
+    /// # Cancel safety
+    /// As [`roll_out`](Self::roll_out).
+    pub async fn roll_out_until(
+        &self,
+        authority: &Authority,
+        rollout: &Rollout,
+        stop: impl Future<Output = ()> + Send,
+        progress: &(dyn Fn(RolloutProgress) + Sync),
+    ) -> Result<MigrationReport, MigrationError> {
+        let went = self.run_rollout(authority, rollout, None, stop, progress).await?;
+        Ok(went.report)
+    }
+
+    /// One run of a roll-out, until it is told to `stop`: then the schemas that are at work end, and no other one begins. What the runs
+    /// `before` it have failed at counts, and is not tried again: one that is interrupted does what one does that is not.
+    ///
+    /// # Errors
+    /// As [`roll_out`](Self::roll_out).
+    pub(crate) async fn run_rollout(
+        &self,
+        authority: &Authority,
+        rollout: &Rollout,
+        before: Option<Before>,
+        stop: impl Future<Output = ()> + Send,
+        progress: &(dyn Fn(RolloutProgress) + Sync),
+    ) -> Result<Went, MigrationError> {
+        let (wanted, heard) = watch::channel(false);
+        let work = self.run_until(authority, rollout, before, heard, progress);
+        tokio::pin!(work, stop);
+        tokio::select! {
+            went = &mut work => return went,
+            // The work goes on where it was.
+            () = stop => {}
+        }
+        wanted.send_replace(true);
+        work.await
+    }
+
+    async fn run_until(
+        &self,
+        authority: &Authority,
+        rollout: &Rollout,
+        before: Option<Before>,
+        stop: watch::Receiver<bool>,
+        progress: &(dyn Fn(RolloutProgress) + Sync),
+    ) -> Result<Went, MigrationError> {
         authority.require_operator(OperatorScope::Migrations)?;
         let derived = self.derive_migrations().await?.ok_or(MigrationError::NoMigrations)?;
+        let target = state::newest(&derived);
         let all = self.fleet_state(&derived).await?;
         let overlays = self.overlays(&all).await?;
         self.forget_failures(&all, &derived, &overlays).await?;
-        let current = all.iter().filter(|state| is_current(state, &derived, &overlays));
+        let tried = self.tried_in_vain(before, target).await?;
+        let is_behind = |state: &SiteState| !is_current(state, &derived, &overlays);
+        let has_failed =
+            |state: &SiteState| is_behind(state) && is_wanted(state, rollout) && tried.contains(&key_of_site(state));
+        let current = all.iter().filter(|state| !is_behind(state)).count();
+        let failed = all.iter().filter(|state| has_failed(state));
+        let failed: Vec<_> = failed
+            .map(|state| status_of(state.clone(), &derived, &overlays))
+            .collect();
+        let mut known: HashSet<_> = all.iter().map(key_of_site).collect();
+        let waves = waves(all, |state| is_behind(state) && !has_failed(state), rollout)?;
+        let failed_before = failed.len();
+        let found = failed_before + waves.iter().map(|wave| wave.sites.len()).sum::<usize>();
+        let mut total = before.map_or(found, |before| before.kept.total(target, found));
+        let applied_before = total - found;
         let run = Run {
             derived: &derived,
             rollout,
             progress,
+            stop,
+            applied_before,
             report: Mutex::new(MigrationReport {
-                target: state::newest(&derived),
-                current: current.count(),
+                target,
+                current: current.saturating_sub(applied_before),
+                failed,
                 ..MigrationReport::default()
             }),
+            next_wave_at: Mutex::new(before.and_then(|before| before.next_wave_at())),
         };
-        let mut known: HashSet<_> = all.iter().map(key_of_site).collect();
-        let waves = waves(all, |state| !is_current(state, &derived, &overlays), rollout)?;
-        let mut total: usize = waves.iter().map(|wave| wave.sites.len()).sum();
         let takes_all = rollout.only.is_empty() && !rollout.only_failed;
-        let mut goes_on = self.run_waves(&run, waves, &overlays, total).await? && takes_all && total > 0;
+        let mut ended = self.run_waves(&run, waves, &overlays, total).await?;
         for _ in 0..LOOKS_MAX {
-            if !goes_on {
+            if ended != Ended::Through || !takes_all || total == 0 {
                 break;
             }
             let mut late = self.fleet_state(&derived).await?;
             late.retain(|state| known.insert(key_of_site(state)));
             let overlays = self.overlays(&late).await?;
             late.retain(|state| !is_current(state, &derived, &overlays));
+            if late.is_empty() {
+                break;
+            }
             total += late.len();
-            goes_on = !late.is_empty()
-                && self
-                    .run_waves(&run, vec![Wave::of_late(late)], &overlays, total)
-                    .await?;
+            let late = vec![Wave::of_late(late)];
+            ended = self.run_waves(&run, late, &overlays, total).await?;
         }
         let mut report = run.report.into_inner();
-        report.left = total - report.done();
-        self.note_run(authority, &report).await?;
-        Ok(report)
+        report.left = total - applied_before - report.done();
+        if report.done() > failed_before {
+            self.note_run(authority, &report).await?;
+        }
+        Ok(Went {
+            ended,
+            report,
+            applied_before,
+            total,
+            next_wave_at: run.next_wave_at.into_inner(),
+        })
     }
 
-    /// Wave after wave; whether the budget of failures allows to go on.
+    /// Which schemas the runs before this one have tried in vain.
+    async fn tried_in_vain(
+        &self,
+        before: Option<Before>,
+        target: i64,
+    ) -> Result<HashSet<(TenantDatabaseId, String)>, CatalogError> {
+        let Some(before) = before else {
+            return Ok(HashSet::new());
+        };
+        let client = self.catalog().client().await?;
+        let failed = app_migration::list_failed_since(&client, before.since, target).await?;
+        Ok(failed.into_iter().collect())
+    }
+
+    /// Wave after wave.
     async fn run_waves(
         &self,
         run: &Run<'_>,
         waves: Vec<Wave>,
         overlays: &Overlays,
         total: usize,
-    ) -> Result<bool, MigrationError> {
-        let Run {
-            derived,
-            rollout,
-            progress,
-            report,
-        } = run;
-        let mut first = true;
-        for wave in waves {
-            if !std::mem::take(&mut first) && rollout.pause > Duration::ZERO {
-                tokio::time::sleep(rollout.pause).await;
+    ) -> Result<Ended, MigrationError> {
+        for (number, wave) in waves.into_iter().enumerate() {
+            if number > 0 {
+                run.begin_pause();
             }
+            if run.ended(total).is_none() {
+                run.await_time(&wave.name, total).await;
+            }
+            // Also where that has come to be while it waited.
+            if let Some(ended) = run.ended(total) {
+                return Ok(ended);
+            }
+            run.begin(&wave.name, total);
             let name = wave.name.clone();
-            let on_outcome = |outcome: Outcome| {
-                let mut report = report.lock();
-                report.add(outcome, derived, overlays);
-                progress(report.progress(&name, total));
-                !rollout.budget.is_spent(report.failed.len(), total)
-            };
-            progress(report.lock().progress(&name, total));
-            Workers::new(self, derived, overlays, rollout, &on_outcome)
-                .run(wave)
-                .await?;
-            if rollout.budget.is_spent(report.lock().failed.len(), total) {
-                return Ok(false);
-            }
+            let on_outcome = |outcome: Outcome| run.add(outcome, overlays, &name, total);
+            Workers::new(self, run, overlays, &on_outcome).run(wave).await?;
         }
-        Ok(true)
+        Ok(run.ended(total).unwrap_or(Ended::Through))
     }
 
     /// Forgets why the last attempt failed at schemas that lack nothing: the file that failed was withdrawn, and nobody would try them
@@ -312,9 +404,6 @@ impl Ops {
     }
 
     async fn note_run(&self, authority: &Authority, report: &MigrationReport) -> Result<(), MigrationError> {
-        if report.done() == 0 {
-            return Ok(());
-        }
         let mut client = self.catalog().client().await?;
         let transaction = client.transaction().await?;
         let act = Act {
@@ -346,15 +435,6 @@ impl MigrationReport {
                 error: None,
                 ..status_of(outcome.state, derived, overlays)
             }),
-        }
-    }
-
-    fn progress(&self, wave: &str, total: usize) -> RolloutProgress {
-        RolloutProgress {
-            wave: wave.to_owned(),
-            done: self.done(),
-            total,
-            failed: self.failed.len(),
         }
     }
 }

@@ -4,14 +4,14 @@ use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tenantry_catalog::operation::{self, NewOperation, Operation, OperationKind};
+use tenantry_catalog::operation::{self, NewOperation, Operation, OperationKind, OperationState};
 use tenantry_core::{OperationId, OperatorScope};
 use tenantry_engine::migrate::LintFinding;
 use uuid::Uuid;
 
 use super::{
-    DriftState, MigrationError, MigrationReport, Rehearsal, Rollout, RolloutProgress, SiteDifference, SiteStatus,
-    VerifiedSite, Verify, rollout::waves, state, verify::wanted,
+    DriftState, Ended, MigrationError, Rehearsal, Rollout, RolloutProgress, SiteDifference, SiteStatus, VerifiedSite,
+    Verify, Went, rollout::waves, state, verify::wanted,
 };
 use crate::{
     Authority, Ops,
@@ -121,7 +121,7 @@ impl Ops {
     /// Asks for a roll-out over the fleet; whichever process runs operations does it. What can't be is refused here.
     ///
     /// # Errors
-    /// See [`MigrationError`]; [`MigrationError::Running`] while another one has not ended.
+    /// See [`MigrationError`]; [`MigrationError::Running`] or [`MigrationError::Paused`] while another one has not ended.
     pub async fn start_rollout(
         &self,
         authority: &Authority,
@@ -184,12 +184,14 @@ impl Ops {
         };
         let mut client = self.catalog().client().await?;
         let transaction = client.transaction().await?;
+        // The catalog refuses a second one by itself, but for one that is paused.
+        if let Some(live) = operation::find_live_of_fleet(&transaction, kind).await? {
+            return Err(already(&live));
+        }
         if !operation::insert(&transaction, &new).await? {
-            let running = operation::find_live_of_fleet(&transaction, kind).await?;
-            return Err(match running {
-                Some(running) => MigrationError::Running(running.id),
-                None => MigrationError::Server("another one has just ended: ask again".to_owned()),
-            });
+            let live = operation::find_live_of_fleet(&transaction, kind).await?;
+            let has_ended = || MigrationError::Server("another one has just ended: ask again".to_owned());
+            return Err(live.as_ref().map_or_else(has_ended, already));
         }
         let act = Act {
             action,
@@ -205,18 +207,30 @@ impl Ops {
     }
 }
 
+/// Why there can't be another one.
+fn already(live: &Operation) -> MigrationError {
+    match live.state {
+        OperationState::Paused => MigrationError::Paused(live.id),
+        _ => MigrationError::Running(live.id),
+    }
+}
+
 /// How far it is, for the operation's `progress`.
 pub(crate) fn progress_of(progress: &RolloutProgress) -> Value {
     json!({
+        "version": progress.version,
         "wave": progress.wave,
         "done": progress.done,
         "total": progress.total,
         "failed": progress.failed,
+        "next_wave_at": progress.next_wave_at,
     })
 }
 
-/// What it did, for the same.
-pub(crate) fn outcome_of(report: &MigrationReport) -> Value {
+/// What it did, for the same: all its runs together.
+pub(crate) fn outcome_of(went: &Went) -> Value {
+    let report = &went.report;
+    let applied = went.applied_before + report.applied.len();
     let behind = report.failed.iter().take(LISTED_MAX).map(|site| {
         json!({
             "tenant": site.slug,
@@ -228,10 +242,13 @@ pub(crate) fn outcome_of(report: &MigrationReport) -> Value {
     });
     json!({
         "version": report.target,
-        "applied": report.applied.len(),
+        "done": applied + report.failed.len(),
+        "total": went.total,
+        "applied": applied,
         "current": report.current,
         "failed": report.failed.len(),
         "left": report.left,
+        "next_wave_at": went.next_wave_at.filter(|_| went.ended == Ended::Stopped),
         "behind": behind.collect::<Vec<_>>(),
     })
 }

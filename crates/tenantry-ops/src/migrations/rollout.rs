@@ -182,11 +182,6 @@ pub(super) fn waves(
     rollout: &Rollout,
 ) -> Result<Vec<Wave>, RolloutError> {
     check(&all, rollout)?;
-    let wanted = |state: &SiteState| {
-        let named =
-            rollout.only.is_empty() || slug(state).is_some_and(|slug| rollout.only.iter().any(|only| only == slug));
-        named && (!rollout.only_failed || state.error.is_some())
-    };
     let (own, shared): (Vec<_>, Vec<_>) = all.into_iter().partition(|state| state.site.tenant.is_some());
     let (canaries, mut own): (Vec<_>, Vec<_>) = own
         .into_iter()
@@ -217,13 +212,19 @@ pub(super) fn waves(
     }
     waves.push(wave("shared tables".to_owned(), shared));
     for wave in &mut waves {
-        wave.sites.retain(|state| wanted(state) && is_behind(state));
+        wave.sites.retain(|state| is_wanted(state, rollout) && is_behind(state));
         // One after the other through each database, as connections are.
         wave.sites
             .sort_by(|a, b| (&a.site.server, &a.site.database.name).cmp(&(&b.site.server, &b.site.database.name)));
     }
     waves.retain(|wave| !wave.sites.is_empty());
     Ok(waves)
+}
+
+/// Whether the roll-out is for this schema, as far as that is behind.
+pub(super) fn is_wanted(state: &SiteState, rollout: &Rollout) -> bool {
+    let named = rollout.only.is_empty() || slug(state).is_some_and(|slug| rollout.only.iter().any(|only| only == slug));
+    named && (!rollout.only_failed || state.error.is_some())
 }
 
 fn wave(name: String, sites: Vec<SiteState>) -> Wave {

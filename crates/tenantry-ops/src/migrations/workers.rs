@@ -20,12 +20,12 @@ use tenantry_engine::{
     migrate::{self, Applied, ByAdministrator, ListTenants, Listing, Replayed},
 };
 use tokio::{
-    sync::{OnceCell, Semaphore, mpsc},
+    sync::{OnceCell, Semaphore, mpsc, watch},
     time::{Instant, timeout_at},
 };
 use tokio_postgres::Client;
 
-use super::{MigrationError, Rollout, overlay::Overlays, queue::Queue, rollout::Wave, state};
+use super::{MigrationError, Rollout, overlay::Overlays, queue::Queue, rollout::Wave, run::Run, state};
 use crate::{
     Ops,
     runner::{EDITED, Failure, administer, target},
@@ -59,6 +59,8 @@ pub(super) struct Workers<'a> {
     derived: &'a Derived,
     overlays: &'a Overlays,
     rollout: &'a Rollout,
+    /// Whether to begin no other schema.
+    stop: &'a watch::Receiver<bool>,
     permits: Semaphore,
     servers: Mutex<HashMap<ServerId, Arc<OnceCell<ServerAdmin>>>>,
     /// Called with each outcome; whether to go on.
@@ -101,17 +103,17 @@ struct Unsettled {
 impl<'a> Workers<'a> {
     pub(super) fn new(
         ops: &'a Ops,
-        derived: &'a Derived,
+        run: &'a Run<'_>,
         overlays: &'a Overlays,
-        rollout: &'a Rollout,
         on_outcome: &'a (dyn Fn(Outcome) -> bool + Sync),
     ) -> Self {
         Self {
             ops,
-            derived,
+            derived: run.derived,
             overlays,
-            rollout,
-            permits: Semaphore::new(rollout.connections_max),
+            rollout: run.rollout,
+            stop: &run.stop,
+            permits: Semaphore::new(run.rollout.connections_max),
             servers: Mutex::default(),
             on_outcome,
         }
@@ -150,7 +152,7 @@ impl<'a> Workers<'a> {
             due: Instant::now(),
         };
         loop {
-            let next = queue.pop();
+            let next = self.next(queue);
             let may_wait = next.as_ref().is_some_and(|state| {
                 let stays = connected
                     .as_ref()
@@ -162,7 +164,7 @@ impl<'a> Workers<'a> {
                 let lost = self.settle(&mut connected, &mut unsettled.states, queue, &done).await;
                 queue.push(lost);
             }
-            let Some(state) = next.or_else(|| queue.pop()) else {
+            let Some(state) = next.or_else(|| self.next(queue)) else {
                 return Ok(());
             };
             match self.migrate(&state, &mut connected, queue).await {
@@ -183,6 +185,14 @@ impl<'a> Workers<'a> {
                 }
             }
         }
+    }
+
+    /// What to begin next; nothing once the roll-out is to stop.
+    fn next(&self, queue: &Queue) -> Option<SiteState> {
+        if *self.stop.borrow() {
+            queue.clear();
+        }
+        queue.pop()
     }
 
     /// Makes sure that the disk has what was committed lightly, and says so; gives back what nobody can be sure of.

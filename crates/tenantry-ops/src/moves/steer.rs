@@ -1,4 +1,5 @@
-//! What an operator may want of a move that is under way: to pause it, to call it off, to take the tenant back.
+//! What an operator may want of a move that is under way: to pause it, to call it off, to take the tenant back. Of roll-outs, which can be
+//! paused and called off as well, see [`Ops::steer_operation`].
 //!
 //! A wish stands with the operation; whoever works on it looks. It is recorded under the tenant's row, which the switch holds too: so it
 //! comes before the switch, which then does not happen, or after it, and is refused if it comes too late.
@@ -19,15 +20,16 @@ use crate::{
     audit::{self, Act},
 };
 
-/// What an operator wants of a move.
+/// What an operator wants of a move, or of a roll-out of migrations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Steer {
     /// To stop until it is resumed. The tenant is served where it was; what was copied stays, and where changes are followed, the old home's
-    /// server keeps its log for them.
+    /// server keeps its log for them. Of a roll-out: the schemas at work end, and no other one begins.
     Pause,
     /// To go on after a pause.
     Resume,
-    /// To end it and remove what it made. The tenant is served where it was.
+    /// To end it and remove what it made. The tenant is served where it was. Of a roll-out: to end it with the schemas at work; what schemas
+    /// have stays.
     Abort,
     /// To take the tenant back to the home that it has left, which is still in step.
     Rollback,
@@ -58,7 +60,7 @@ impl fmt::Display for Steer {
     }
 }
 
-/// Why a move is not steered so.
+/// Why an operation is not steered so.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SteerError {
@@ -68,12 +70,21 @@ pub enum SteerError {
     /// There is no such operation.
     #[error("there is no such operation: `tenantry operation list` shows those there are")]
     NotFound,
-    /// Only moves are steered.
-    #[error("the operation is a {kind}: only a move can be paused, called off or taken back")]
-    NotAMove {
+    /// Only moves and roll-outs are steered.
+    #[error("the operation is a {kind}: only moves and roll-outs of migrations can be paused and called off")]
+    NotSteered {
         /// What it is.
         kind: OperationKind,
     },
+    /// A roll-out leaves nothing to go back to.
+    #[error("a roll-out of migrations has no {steer}: schemas keep what they have; pause it, or call it off")]
+    OfMovesOnly {
+        /// What was wanted.
+        steer: Steer,
+    },
+    /// The roll-out ends as soon as nothing is at work any more.
+    #[error("the roll-out was called off, and ends with the schemas that are at work: wait for its end")]
+    CalledOff,
     /// It has ended.
     #[error("the operation has ended ({state}): there is nothing to {steer}")]
     Ended {
@@ -135,7 +146,7 @@ enum Lives {
 }
 
 impl Ops {
-    /// Says what is wanted of a move. It is done by whoever works on the operation, in this process or another;
+    /// Says what is wanted of a move, and of nothing else. It is done by whoever works on the operation, in this process or another;
     /// [`Ops::finish_move`] waits for it. The same again changes nothing.
     ///
     /// # Errors
@@ -154,7 +165,7 @@ impl Ops {
         let transaction = client.transaction().await?;
         let found = operation::find(&transaction, id).await?.ok_or(SteerError::NotFound)?;
         let (OperationKind::Move, Some(tenant)) = (found.kind, found.tenant) else {
-            return Err(SteerError::NotAMove { kind: found.kind });
+            return Err(SteerError::NotSteered { kind: found.kind });
         };
         tenant::hold(&transaction, tenant).await?;
         let found = operation::hold_any(&transaction, id)
@@ -199,8 +210,9 @@ const fn action(steer: Steer) -> &'static str {
     }
 }
 
+/// What is to be recorded.
 #[derive(PartialEq, Eq, Debug)]
-enum Wanted {
+pub(crate) enum Wanted {
     /// It is so already.
     Nothing,
     Is(Option<Wish>),

@@ -37,7 +37,7 @@ use self::{
     homes::{Hands, Home},
     soak::Soaked,
 };
-use super::{Failure, Journal, site::Site};
+use super::{Failure, Journal, site::Site, steered::stop_is_wanted};
 use crate::{
     MoveStep, Ops,
     moves::{self, MoveInput},
@@ -118,7 +118,7 @@ async fn cross<'a>(ops: &'a Ops, journal: &'a Journal, direction: Direction) -> 
     let crossed = tokio::select! {
         biased;
         // The work is left where it stands, as if the process had died.
-        wish = steered::stop_is_wanted(ops, journal), if direction == Direction::There => Err(wish),
+        wish = stop_is_wanted(ops, journal), if direction == Direction::There => Err(wish),
         // Each by itself on the heap: together they are more than a thread's stack takes in a debug build.
         crossed = moving.towards_switch().boxed() => Ok(crossed),
     };

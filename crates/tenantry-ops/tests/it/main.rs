@@ -28,6 +28,7 @@ mod migrate_killed;
 mod migrate_overlay;
 mod migrate_plan;
 mod migrate_rollout;
+mod migrate_steered;
 mod migrate_verify;
 mod moving;
 mod names;

@@ -1,8 +1,12 @@
 //! How a roll-out goes over the fleet: what it asks, in which waves, over how many connections, and who goes on with one that was
 //! killed.
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU16,
+    time::{Duration, Instant},
+};
 
+use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use tenantry_catalog::operation::OperationState;
 use tenantry_core::Isolation;
@@ -91,6 +95,77 @@ async fn a_rollout_whose_process_is_killed_is_gone_on_with_by_another() {
     assert!(status.iter().all(|site| site.pending.is_empty()), "{status:?}");
 }
 
+/// The pause is over at the time at which it would have been, and what failed is counted once, of as many as there were, and not tried
+/// again: a roll-out whose process is killed does what one does that nobody has killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_goes_on_with_a_killed_rollout_waits_out_the_pause_and_counts_what_failed() {
+    let fleet = Fleet::start().await;
+    let mut tables = Vec::new();
+    for n in 0..3 {
+        let tenant = fleet.create(&format!("t{n}"), Isolation::Schema).await.unwrap();
+        tables.push(format!("{}.contacts", tenant.placement.unwrap().schema));
+    }
+    let ops = ops_on(&fleet.catalog.url(), migrate_killed::config(1)).await;
+    ops.derive_migrations().await.unwrap();
+    let admin = fleet.shared_admin().await;
+    // What the migration adds is there already in two of them.
+    for table in &tables[..2] {
+        let sql = format!("alter table {table} add column c0 text");
+        admin.batch_execute(&sql).await.unwrap();
+    }
+    let request = RolloutRequest {
+        canaries: vec!["t0".to_owned()],
+        pause_seconds: 10,
+        // One of four is borne, and of three it would not be.
+        max_failures: Some("30%".to_owned()),
+        per_server: NonZeroU16::new(1),
+        ..RolloutRequest::default()
+    };
+    let operation = ops.start_rollout(&operator(), &request).await.unwrap();
+    let child = Process::start(&fleet.catalog.url(), "run-migrate", "1", "");
+    let seen = async || ops.get_operation(&operator(), operation.id).await.unwrap();
+    fleet
+        .poll("the pause behind the canary", async || {
+            seen().await.progress["next_wave_at"].is_string()
+        })
+        .await;
+    drop(child);
+    let left = seen().await;
+    assert_eq!(left.state, OperationState::Running, "{left:?}");
+    assert_eq!(
+        (
+            &left.progress["done"],
+            &left.progress["total"],
+            &left.progress["failed"]
+        ),
+        (&1.into(), &4.into(), &1.into())
+    );
+    let next_wave_at: DateTime<Utc> = left.progress["next_wave_at"].as_str().unwrap().parse().unwrap();
+    // It would go well by now.
+    let sql = format!("alter table {} drop column c0", tables[0]);
+    admin.batch_execute(&sql).await.unwrap();
+
+    let runner = tokio::spawn({
+        let ops = ops.clone();
+        async move { ops.run_operations().await }
+    });
+    let ended = ended(&fleet, &ops, &operation).await;
+    runner.abort();
+    assert_eq!(ended.state, OperationState::Failed, "{ended:?}");
+    assert_eq!(ended.error_code.as_deref(), Some("schemas_left_behind"));
+    let progress = &ended.progress;
+    assert_eq!((&progress["failed"], &progress["total"]), (&2.into(), &4.into()));
+    assert!(progress["left"].as_u64().unwrap() > 0, "{progress}");
+    let behind = progress["behind"].as_array().unwrap().iter();
+    let mut behind: Vec<_> = behind.map(|site| site["tenant"].as_str().unwrap()).collect();
+    behind.sort_unstable();
+    assert_eq!(behind, ["t0", "t1"], "{progress}");
+    let client = fleet.ops.catalog().client().await.unwrap();
+    let sql = "select max(failed_at) from app_migration_failure";
+    let failed_at: DateTime<Utc> = client.query_one(sql, &[]).await.unwrap().get(0);
+    assert!(failed_at >= next_wave_at, "{failed_at} before {next_wave_at}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn waves_go_by_the_labels_and_plans_of_tenants_with_a_pause_between() {
     let fleet = Fleet::start().await;
@@ -113,10 +188,14 @@ async fn waves_go_by_the_labels_and_plans_of_tenants_with_a_pause_between() {
     let mut rollout = Rollout::default();
     rollout.labels = vec!["ring=first".parse().unwrap(), "plan=gold".parse().unwrap()];
     rollout.pause = Duration::from_millis(300);
-    let heard = Mutex::new(Vec::new());
+    let (heard, pauses) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let report = ops
         .roll_out(&operator(), &rollout, &|progress| {
-            heard.lock().push((progress.wave, progress.done, Instant::now()));
+            // Before each wave but the first it is told that there is a pause.
+            match progress.next_wave_at {
+                Some(_) => pauses.lock().push(progress.wave),
+                None => heard.lock().push((progress.wave, progress.done, Instant::now())),
+            }
         })
         .await
         .unwrap();
@@ -142,6 +221,7 @@ async fn waves_go_by_the_labels_and_plans_of_tenants_with_a_pause_between() {
             ("shared tables", 4)
         ]
     );
+    assert_eq!(pauses.into_inner(), ["plan=gold", single, "shared tables"]);
     for between in heard[1..heard.len() - 1].chunks(2) {
         let waited = between[1].2 - between[0].2;
         assert!(waited >= rollout.pause, "{waited:?} before {}", between[1].0);

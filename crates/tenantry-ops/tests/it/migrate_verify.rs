@@ -391,7 +391,7 @@ pub(crate) async fn rehearse(url: &str, files: usize) {
     }
 }
 
-fn key(scopes: &[OperatorScope]) -> Authority {
+pub(crate) fn key(scopes: &[OperatorScope]) -> Authority {
     Authority::Operator {
         operator: Operator {
             key: OperatorKeyId::from_uuid(uuid::Uuid::now_v7()),

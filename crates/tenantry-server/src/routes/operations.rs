@@ -115,17 +115,18 @@ pub(crate) async fn get_certificate(
     }))
 }
 
-/// What is answered to whoever steers a move: the operation, which does it in its time.
+/// What is answered to whoever steers a move or a roll-out: the operation, which does it in its time.
 type Steered = Result<(StatusCode, Json<OperationBody>), Problem>;
 
 async fn steer(services: &Services, caller: Caller, id: OperationId, steer: Steer) -> Steered {
-    let steered = services.ops.steer_move(&caller.0, id, steer).await;
+    let steered = services.ops.steer_operation(&caller.0, id, steer).await;
     let operation = steered.map_err(refusal::of_steer)?;
     Ok((StatusCode::ACCEPTED, Json(operation.into())))
 }
 
-/// Pause a move. The tenant is served where it was; what was copied stays, and where its changes are followed, the old home's server keeps
-/// its log for them until the move is resumed or called off.
+/// Pause a move, or a roll-out of migrations. The tenant is served where it was; what was copied stays, and where its changes are followed,
+/// the old home's server keeps its log for them until the move is resumed or called off. Of a roll-out, the schemas at work end, and no other
+/// one begins.
 #[utoipa::path(post, path = "/v1/operations/{id}/pause", tag = "operations", params(("id" = Uuid, Path)),
     responses((status = 202, body = OperationBody), (status = 409)))]
 pub(crate) async fn pause_operation(
@@ -136,7 +137,7 @@ pub(crate) async fn pause_operation(
     steer(&services, caller, id, Steer::Pause).await
 }
 
-/// Let a paused move go on.
+/// Let a paused move or roll-out go on.
 #[utoipa::path(post, path = "/v1/operations/{id}/resume", tag = "operations", params(("id" = Uuid, Path)),
     responses((status = 202, body = OperationBody), (status = 409)))]
 pub(crate) async fn resume_operation(
@@ -147,7 +148,8 @@ pub(crate) async fn resume_operation(
     steer(&services, caller, id, Steer::Resume).await
 }
 
-/// Call a move off: what it made is removed, and the tenant is served where it was.
+/// Call a move off: what it made is removed, and the tenant is served where it was. A roll-out ends with the schemas at work; schemas keep
+/// what they have, and `progress` tells what is left.
 #[utoipa::path(post, path = "/v1/operations/{id}/abort", tag = "operations", params(("id" = Uuid, Path)),
     responses((status = 202, body = OperationBody), (status = 409)))]
 pub(crate) async fn abort_operation(

@@ -107,6 +107,101 @@ async fn a_tenant_that_is_behind_is_told_that_it_is_migrated_and_others_are_serv
         .await;
 }
 
+#[tokio::test]
+async fn a_rollout_stops_when_more_fail_than_it_bears() {
+    let app = App::start().await;
+    for tenant in &app.tenants {
+        app.forget_newest_version(tenant).await;
+    }
+    app.spoil_ledger(&app.tenants[1]).await;
+    // The canary fails: that is one too many, or one of three, which is borne.
+    let figures = ["applied", "failed", "left", "total"];
+    for (max_failures, expected, behind) in [("0", [0, 1, 2, 3], 3), ("34%", [2, 1, 0, 3], 1)] {
+        let request = json!({ "canaries": ["schema-ltd"], "max_failures": max_failures });
+        let operation = app.operator.post("/v1/migrations", request).await.expect(202);
+        let seen = ended(&app, &operation).await;
+        assert_eq!(
+            (&seen["state"], &seen["error"]["code"]),
+            (&json!("failed"), &json!("schemas_left_behind")),
+            "{seen}"
+        );
+        let progress = &seen["progress"];
+        let told = figures.map(|figure| progress[figure].as_u64().unwrap());
+        assert_eq!(told, expected, "{seen}");
+        assert_eq!(progress["behind"][0]["tenant"], "schema-ltd", "{seen}");
+        let state = app.operator.get("/v1/migrations").await.expect(200);
+        assert_eq!(
+            (&state["behind"], &state["failed"]),
+            (&json!(behind), &json!(1)),
+            "{state}"
+        );
+    }
+}
+
+/// The operation, once it is so.
+async fn until(app: &App, path: &str, so: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..400 {
+        let seen = app.operator.get(path).await.expect(200);
+        if so(&seen) {
+            return seen;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("{path} does not come so far");
+}
+
+#[tokio::test]
+async fn a_rollout_is_paused_resumed_and_called_off_by_who_may_begin_one() {
+    let app = App::start().await;
+    for tenant in &app.tenants {
+        app.forget_newest_version(tenant).await;
+    }
+    let request = json!({ "canaries": ["schema-ltd"], "pause_seconds": 3600 });
+    let operation = app.operator.post("/v1/migrations", request).await.expect(202);
+    let path = format!("/v1/operations/{}", operation["id"].as_str().unwrap());
+    let steer = |steer: &str| format!("{path}/{steer}");
+    // It waits for an hour behind the canary.
+    let waits = until(&app, &path, |seen| seen["progress"]["next_wave_at"].is_string()).await;
+    assert_eq!(
+        (&waits["progress"]["done"], &waits["progress"]["total"]),
+        (&json!(1), &json!(3)),
+        "{waits}"
+    );
+    let moves = app.operator_with(&[OperatorScope::Tenants]).await;
+    moves.post(&steer("pause"), json!({})).await.refused(403, "forbidden");
+    let migrates = app.operator_with(&[OperatorScope::Migrations]).await;
+    for never in ["rollback", "finish"] {
+        let refused = migrates.post(&steer(never), json!({})).await;
+        refused.refused(409, "conflict");
+    }
+    migrates.post(&steer("pause"), json!({})).await.expect(202);
+    let paused = until(&app, &path, |seen| seen["state"] == "paused").await;
+    assert_eq!(
+        (
+            &paused["progress"]["applied"],
+            &paused["progress"]["left"],
+            &paused["wish"]
+        ),
+        (&json!(1), &json!(2), &Value::Null),
+        "{paused}"
+    );
+    let second = migrates.post("/v1/migrations", json!({})).await;
+    second.refused(409, "conflict");
+    migrates.post(&steer("resume"), json!({})).await.expect(202);
+    until(&app, &path, |seen| seen["state"] == "running").await;
+    migrates.post(&steer("abort"), json!({})).await.expect(202);
+    let stopped = until(&app, &path, |seen| seen["state"] == "cancelled").await;
+    assert_eq!(
+        (&stopped["error"]["code"], &stopped["progress"]["left"]),
+        (&json!("aborted"), &json!(2)),
+        "{stopped}"
+    );
+    let again = migrates.post(&steer("abort"), json!({})).await;
+    again.refused(409, "conflict");
+    let state = app.operator.get("/v1/migrations").await.expect(200);
+    assert_eq!(state["behind"], 2, "{state}");
+}
+
 /// Waits for the operation's end.
 async fn ended(app: &App, operation: &Value) -> Value {
     let path = format!("/v1/operations/{}", operation["id"].as_str().unwrap());

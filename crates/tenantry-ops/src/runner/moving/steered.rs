@@ -1,44 +1,9 @@
 //! What an operator wants of a move that is under way.
 
-use std::time::Duration;
-
 use tenantry_catalog::operation::{self, Wish};
 
-use super::{Failure, Journal, Moving, Standing};
-use crate::Ops;
-
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(300);
-
-/// A wish that ends the work.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Stop {
-    Pause,
-    Abort,
-}
-
-/// Waits until an operator wants the move to stop. A catalog that does not answer wants nothing: the lease is lost over that.
-pub(super) async fn stop_is_wanted(ops: &Ops, journal: &Journal) -> Stop {
-    loop {
-        if let Ok(client) = ops.catalog().client().await
-            && let Ok(wish) = operation::wish_of(&client, journal.operation.id).await
-            && let Some(stop) = Stop::of(wish)
-        {
-            return stop;
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-impl Stop {
-    pub(super) fn of(wish: Option<Wish>) -> Option<Self> {
-        match wish {
-            Some(Wish::Pause) => Some(Self::Pause),
-            Some(Wish::Abort) => Some(Self::Abort),
-            _ => None,
-        }
-    }
-}
+use super::{Failure, Moving, Standing};
+use crate::runner::steered::Stop;
 
 impl Moving<'_> {
     /// Lets the tenant into its old home, and does what was wanted. Tells what is to be done with the operation.

@@ -8,10 +8,11 @@ use tenantry_engine::{
 };
 use tokio_postgres::Client;
 
-use super::{Failure, Hands, MoveStep, Moving, moves, steered::Stop};
+use super::{Failure, Hands, MoveStep, Moving, moves};
 use crate::{
     Authority,
     audit::{self, Act},
+    runner::steered::Stop,
 };
 
 impl Moving<'_> {

@@ -180,5 +180,5 @@ async fn a_move_that_nobody_works_on_is_called_off_by_whoever_asks() {
         .unwrap();
     let provisioned = other.last().unwrap();
     let refused = fleet.ops.steer_move(&operator(), provisioned.id, Steer::Abort).await;
-    assert!(matches!(refused, Err(SteerError::NotAMove { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(SteerError::NotSteered { .. })), "{refused:?}");
 }

@@ -353,6 +353,14 @@ impl App {
         (cluster().await.connect(row.get(0)).await, row.get(1))
     }
 
+    /// Takes the first migration out of the ledger of the tenant's own schema: what comes next is refused there.
+    pub(crate) async fn spoil_ledger(&self, tenant: &Tenant) {
+        let (admin, schema) = self.tables_of(tenant).await;
+        let sql = "delete from tenantry_private.migration
+                   where schema = $1 and version = (select min(version) from tenantry_private.migration where schema = $1)";
+        assert_eq!(admin.execute(sql, &[&schema]).await.unwrap(), 1);
+    }
+
     /// Gives the plan of all tenants here these limits, and waits until this process keeps to them.
     pub(crate) async fn limit_plan(&self, limits: &PlanLimits) {
         let plan = "free".parse().unwrap();
