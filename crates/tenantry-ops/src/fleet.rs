@@ -24,9 +24,9 @@ pub struct FleetConfig {
     pub force_signed: bool,
     /// Which tenant databases are hardened when they are made.
     pub hardening: HardenedDatabases,
-    /// How many schemas are kept ready on each server for tenants that get one of their own; zero for none.
+    /// How many schemas are kept ready on each server for tenants that get one of their own; zero for none. What is more is dropped.
     pub spare_schemas: usize,
-    /// How many databases are kept ready on each server for tenants that get one of their own; zero for none.
+    /// How many databases are kept ready on each server for tenants that get one of their own; zero for none. What is more is dropped.
     pub spare_databases: usize,
     /// How long a deleted tenant can be recovered.
     pub retention: Duration,
