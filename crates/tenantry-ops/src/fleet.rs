@@ -35,7 +35,7 @@ pub struct FleetConfig {
     /// How long a request waits for the operation it began.
     pub wait: Duration,
     /// How long the steps of one try may take together, purging aside; a server that holds a connection open and answers
-    /// nothing must not hold the operation for ever.
+    /// nothing must not hold the operation for ever. Each question about a schema's ledger and structure is given up after as long.
     pub patience_per_try: Duration,
     /// How long a move waits for the transactions that are open in the old home before it lets the tenant in again and tries later.
     pub move_drain: Duration,

@@ -1,6 +1,7 @@
 //! The application's migrations over the whole fleet: each schema in transactions of its own, one failure stopping
 //! nobody else unless a budget is set.
 
+mod answers;
 mod diff;
 mod durations;
 mod edited;

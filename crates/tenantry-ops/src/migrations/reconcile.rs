@@ -8,11 +8,11 @@ use tenantry_catalog::{
 use tenantry_core::{Change, OperatorScope};
 use tenantry_engine::{home, migrate};
 
-use super::MigrationError;
-use crate::{
-    Authority, Ops,
-    runner::{Failure, administer},
+use super::{
+    MigrationError,
+    answers::{FleetAnswers, in_time},
 };
+use crate::{Authority, Ops, runner::Failure};
 
 /// Databases that are asked at the same time.
 const AT_ONCE: usize = 8;
@@ -33,14 +33,19 @@ impl Ops {
     /// restore, or when somebody has worked by hand. Forgets the failures of schemas that lack nothing.
     ///
     /// # Errors
-    /// See [`MigrationError`]; a database that can't be asked stands in its line.
+    /// See [`MigrationError`]; a database that can't be asked stands in its line. A server that does not answer three connections in a row is
+    /// asked no more.
+    ///
+    /// # Cancel safety
+    /// What was corrected stays so; asked again, it goes on with the rest.
     pub async fn reconcile_migrations(&self, authority: &Authority) -> Result<Vec<Reconciled>, MigrationError> {
         authority.require_operator(OperatorScope::Migrations)?;
         let client = self.catalog().client().await?;
         let databases = tenant_database::list_ready(&client).await?;
         drop(client);
-        let asked = stream::iter(databases).map(|database| async move {
-            let corrected = self.reconcile(&database).await;
+        let answers = &FleetAnswers::of(&databases);
+        let asked = databases.into_iter().map(|database| async move {
+            let corrected = self.reconcile(answers, &database).await;
             let (corrected, error) = match corrected {
                 Ok(corrected) => (corrected, None),
                 Err(failure) => (0, Some(failure.message())),
@@ -51,7 +56,7 @@ impl Ops {
                 error,
             }
         });
-        let reconciled: Vec<_> = asked.buffered(AT_ONCE).collect().await;
+        let reconciled: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
         self.forget_settled().await?;
         Ok(reconciled)
     }
@@ -74,10 +79,13 @@ impl Ops {
         Ok(self.forget_failures(&all, &derived, &overlays).await?)
     }
 
-    async fn reconcile(&self, database: &TenantDatabase) -> Result<u64, Failure> {
-        let (admin, _) = administer(self, database.server).await?;
-        let connection = admin.connect(&database.name).await?;
-        let mut ledger = migrate::read_all(&connection).await?;
+    async fn reconcile(&self, answers: &FleetAnswers, database: &TenantDatabase) -> Result<u64, Failure> {
+        let connection = answers.connect(self, database).await?;
+        let read = async {
+            let read = migrate::read_all(&connection).await;
+            read.map_err(|error| Failure::database("read the ledgers", &error))
+        };
+        let mut ledger = in_time(self, read).await?;
         // A spare is nobody's placement.
         ledger.retain(|(schema, ..)| !schema.starts_with(home::SPARE_PREFIX));
         let client = self.catalog().client().await?;

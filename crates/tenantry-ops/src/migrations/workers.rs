@@ -303,8 +303,8 @@ impl<'a> Workers<'a> {
             // The old one ends before the new one begins: the bound on connections holds.
             *connected = None;
             let admin = self.admin(database.server).await?;
-            queue.require_answer()?;
-            let client = queue.heard(admin.connect(&database.name).await)?;
+            queue.answers.require()?;
+            let client = queue.answers.heard(admin.connect(&database.name).await)?;
             migrate::prepare_replay(&client).await?;
             *connected = Some(Connected {
                 database: database.id,
