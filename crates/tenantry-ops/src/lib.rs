@@ -96,6 +96,8 @@ pub use tenantry_catalog::{
     api_key::ApiKey,
     audit_log::Record as AuditRecord,
     backup::Backup,
+    fleet_state::Correction,
+    fleet_state::Mistake,
     job_backlog::JobBacklog,
     membership::Member,
     membership::MemberFilter,

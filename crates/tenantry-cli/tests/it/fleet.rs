@@ -855,6 +855,54 @@ async fn a_tenants_own_folder_reaches_that_tenant_only() {
 }
 
 #[tokio::test]
+async fn what_the_catalog_believed_wrongly_is_told_when_it_is_corrected() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "acme", "--isolation", "schema"]);
+    let reconcile = ["migrate", "status", "--reconcile"];
+    let told = installation.json(&reconcile);
+    assert_eq!(
+        told["reconciled"],
+        serde_json::json!({ "databases": 1, "corrected": 0, "items": [] }),
+        "{told}"
+    );
+    assert!(installation.json(&["migrate", "status"]).get("reconciled").is_none());
+    let schema = installation.json(&["tenant", "show", "acme"])["placement"]["schema"].clone();
+    let schema = schema.as_str().unwrap();
+    let catalog = installation.catalog().await;
+    let spoil = format!(
+        "delete from tenantry_catalog.app_migration where schema_name = '{schema}';
+         insert into tenantry_catalog.app_migration (tenant_database, schema_name, version, name, checksum)
+         select id, 'app', 7, '0007_gone.sql', 'x' from tenantry_catalog.tenant_database"
+    );
+    catalog.batch_execute(&spoil).await.unwrap();
+    let told = installation.json(&reconcile);
+    let reconciled = &told["reconciled"];
+    assert_eq!(
+        (&reconciled["corrected"], &reconciled["items"][0]["server"]),
+        (&2.into(), &"first".into()),
+        "{told}"
+    );
+    assert_eq!(
+        reconciled["items"][0]["corrections"],
+        serde_json::json!([
+            { "schema": "app", "version": 7, "name": "0007_gone.sql", "mistake": "extra" },
+            { "schema": schema, "version": 1, "name": "0001_notes.sql", "mistake": "missing" },
+        ]),
+        "{told}"
+    );
+    assert!(
+        told["items"].as_array().unwrap().iter().all(|site| site["version"] == 1),
+        "{told}"
+    );
+    catalog.batch_execute(&spoil).await.unwrap();
+    let shown = installation.run(&reconcile).stdout;
+    assert!(
+        shown.contains("the catalog was wrong about 2 migrations") && shown.contains("0007_gone.sql"),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
 async fn a_forgotten_password_is_reset() {
     let installation = Installation::with_server().await;
     installation.json(&["tenant", "create", "acme", "--admin", "ann@acme.example"]);
