@@ -9,7 +9,7 @@ mod verify;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use tenantry_ops::{MigrationError, MigrationReport, Ops, Rollout, SiteStatus};
+use tenantry_ops::{MigrationError, MigrationReport, Ops, RequiredVersion, Rollout, SiteStatus};
 
 use self::{
     durations::{Silent, TimedMigration},
@@ -244,21 +244,17 @@ fn unanswered(first: &Silent, count: usize) -> String {
 async fn run_require(ops: &Ops, version: i64, output: Output, progress: &Progress) -> Result<(), Failure> {
     let required = ops.require_schema_version(&authority(), version).await;
     progress.end();
-    match required {
+    let required = match required {
         Err(error @ MigrationError::NoSuchVersion(_)) => return Err(Failure::usage(error.to_string())),
         required => required?,
-    }
-    let sites = ops.migration_status(&authority()).await?;
-    let behind = sites.iter().filter(|site| site.version < version).count();
+    };
+    let RequiredVersion { schemas, behind, .. } = required;
     Ok(output.answer(&Done {
         text: match version {
             0 => "every tenant is served, whatever its version".to_owned(),
-            _ => format!(
-                "only tenants with migration {version} are served; {behind} of {} schemas lack it",
-                sites.len()
-            ),
+            _ => format!("only tenants with migration {version} are served; {behind} of {schemas} schemas lack it"),
         },
-        json: serde_json::json!({ "schema_version_min": version, "behind": behind, "schemas": sites.len() }),
+        json: serde_json::json!({ "schema_version_min": version, "behind": behind, "schemas": schemas }),
     })?)
 }
 

@@ -39,6 +39,7 @@ use workers::{Outcome, Workers};
 
 pub use diff::{DiffedFile, DiffedMigration};
 pub use durations::{DatabaseLedgers, TimedVersion};
+pub use minimum::RequiredVersion;
 pub use operation::{RolloutFieldError, RolloutRequest, VerifyRequest};
 pub(crate) use operation::{drift_of, outcome_of, plan_of, progress_of};
 pub use reconcile::Reconciled;
