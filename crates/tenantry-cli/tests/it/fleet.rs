@@ -852,6 +852,18 @@ async fn a_tenants_own_folder_reaches_that_tenant_only() {
     assert_eq!(applied["applied"].as_array().unwrap().len(), 1, "{applied}");
     assert_eq!(applied["applied"][0]["tenant"], "special", "{applied}");
     assert_eq!(installation.json(&["migrate", "verify"])["right"], 3);
+    // Edited since, it is an error of that tenant's and no pending file.
+    installation.folder.write(
+        "migrations/tenants/special/0001_extra.sql",
+        "alter table notes add column extra varchar;\n",
+    );
+    let status = installation.json(&["migrate", "status"]);
+    for site in status["items"].as_array().unwrap() {
+        let error = site["error"].as_str().unwrap_or_default();
+        let is_told = error.contains("was changed after it had been applied") && error.contains("+alter table");
+        assert_eq!(is_told, site["tenant"] == "special", "{status}");
+        assert_eq!(site["pending"], serde_json::json!([]), "{status}");
+    }
 }
 
 #[tokio::test]

@@ -236,11 +236,7 @@ impl<'a> Workers<'a> {
         if let Some(reason) = self.overlays.refused(state) {
             return Err(Failure::permanent("migration_refused", reason));
         }
-        let Some(own) = self
-            .overlays
-            .of(state)
-            .filter(|_| !self.overlays.pending(state).is_empty())
-        else {
+        let Some(own) = self.overlays.of(state).filter(|_| !self.overlays.has_all(state)) else {
             return self.migrate_fleet(state, connected, queue).await;
         };
         let site = &state.site;
