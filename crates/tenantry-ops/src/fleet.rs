@@ -24,9 +24,9 @@ pub struct FleetConfig {
     pub force_signed: bool,
     /// Which tenant databases are hardened when they are made.
     pub hardening: HardenedDatabases,
-    /// How many schemas are kept ready on each server for tenants that get one of their own; zero for none.
+    /// How many schemas are kept ready on each server for tenants that get one of their own; zero for none. What is more is dropped.
     pub spare_schemas: usize,
-    /// How many databases are kept ready on each server for tenants that get one of their own; zero for none.
+    /// How many databases are kept ready on each server for tenants that get one of their own; zero for none. What is more is dropped.
     pub spare_databases: usize,
     /// How long a deleted tenant can be recovered.
     pub retention: Duration,
@@ -35,7 +35,7 @@ pub struct FleetConfig {
     /// How long a request waits for the operation it began.
     pub wait: Duration,
     /// How long the steps of one try may take together, purging aside; a server that holds a connection open and answers
-    /// nothing must not hold the operation for ever.
+    /// nothing must not hold the operation for ever. Each question about a schema's ledger and structure is given up after as long.
     pub patience_per_try: Duration,
     /// How long a move waits for the transactions that are open in the old home before it lets the tenant in again and tries later.
     pub move_drain: Duration,

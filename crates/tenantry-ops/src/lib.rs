@@ -73,8 +73,8 @@ pub use login::{AccountSession, LoggedIn, Login, LoginError, Me};
 pub use members::{MemberError, NewMember, PreparedOwner, add_first_owner};
 pub use migrations::{
     DatabaseLedgers, DiffedFile, DiffedMigration, DriftState, FailureBudget, Label, MigrationError, MigrationReport,
-    NoBudget, NoLabel, Reconciled, Rehearsal, Rollout, RolloutError, RolloutFieldError, RolloutProgress,
-    RolloutRequest, SiteDifference, SiteStatus, TimedVersion, VerifiedSite, Verify, VerifyRequest,
+    NoBudget, NoLabel, Reconciled, Rehearsal, RequiredVersion, Rollout, RolloutError, RolloutFieldError,
+    RolloutProgress, RolloutRequest, SiteDifference, SiteStatus, TimedVersion, VerifiedSite, Verify, VerifyRequest,
 };
 pub use moves::{MoveError, MoveHome, MovePlan, MoveRequest, MoveStep, Steer, SteerError};
 pub use operations::{OperationError, Unfinished};
@@ -96,6 +96,8 @@ pub use tenantry_catalog::{
     api_key::ApiKey,
     audit_log::Record as AuditRecord,
     backup::Backup,
+    fleet_state::Correction,
+    fleet_state::Mistake,
     job_backlog::JobBacklog,
     membership::Member,
     membership::MemberFilter,

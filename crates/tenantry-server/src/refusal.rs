@@ -231,6 +231,7 @@ pub(crate) fn of_migration(error: MigrationError) -> Problem {
             RolloutError::Waves(_) => Problem::field(Code::InvalidField, "waves", refused.to_string()),
             _ => Problem::new(Code::InvalidField, sentence(refused)),
         },
+        MigrationError::NoSuchVersion(_) => Problem::field(Code::InvalidReference, "version", error.to_string()),
         MigrationError::Running(_) | MigrationError::Paused(_) => Problem::new(Code::Conflict, sentence(&error)),
         MigrationError::NoMigrations | MigrationError::NoServer | MigrationError::SharedOverlay(_) => {
             Problem::new(Code::Conflict, sentence(&error))

@@ -11,7 +11,8 @@ use crate::{
     life::Life,
     routes::{
         api_keys, auth, backup_schedule, backups, balance, erasure, health, jobs, jwks, members, metrics, migrations,
-        moves, openapi as document, operations, password_resets, plans, servers, size, tenants, usage,
+        minimum_version, moves, openapi as document, operations, password_resets, plans, reconcile, servers, size,
+        tenants, usage,
     },
 };
 
@@ -64,6 +65,8 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(migrations::retry_rollout))
         .routes(routes!(migrations::plan_migrations))
         .routes(routes!(migrations::verify_migrations))
+        .routes(routes!(minimum_version::set_minimum_version))
+        .routes(routes!(reconcile::reconcile_migrations))
         .routes(routes!(members::list_members, members::add_member))
         .routes(routes!(members::update_member, members::remove_member))
         .routes(routes!(api_keys::list_api_keys, api_keys::create_api_key))

@@ -8,7 +8,35 @@ use super::{
     placement::Site,
     tenant_database::{COLUMNS, TenantDatabase},
 };
-use crate::{CatalogError, Db};
+use crate::{
+    CatalogError, Db,
+    text::{parsed, words},
+};
+
+words! {
+    /// How the catalog's copy of a ledger was wrong about a migration.
+    Mistake {
+        /// The ledger has it, and the copy had not.
+        Missing = "missing",
+        /// The copy had it, and the ledger has not.
+        Extra = "extra",
+        /// Both have it, with another name or text.
+        Changed = "changed",
+    }
+}
+
+/// What was corrected in the catalog's copy of a ledger.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Correction {
+    /// Whose ledger: the schema; with `/overlay` behind it, that of one tenant's own files.
+    pub schema: String,
+    /// The migration's number.
+    pub version: i64,
+    /// The file's name.
+    pub name: String,
+    /// How it was wrong.
+    pub mistake: Mistake,
+}
 
 /// A migration as it should stand in every ledger.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -235,7 +263,7 @@ pub async fn now(db: &impl Db) -> Result<DateTime<Utc>, CatalogError> {
 }
 
 /// Makes the catalog's copy of one database's ledgers equal to what was read there: schema, version, name, checksum.
-/// How many rows were wrong. What was recorded since `read_at`, when that began, stays: it was migrated meanwhile.
+/// Which rows were wrong. What was recorded since `read_at`, when that began, stays: it was migrated meanwhile.
 ///
 /// # Errors
 /// When the catalog fails.
@@ -244,30 +272,48 @@ pub async fn reconcile(
     database: TenantDatabaseId,
     ledger: &[(String, i64, String, String)],
     read_at: DateTime<Utc>,
-) -> Result<u64, CatalogError> {
+) -> Result<Vec<Correction>, CatalogError> {
     let schemas: Vec<&str> = ledger.iter().map(|row| row.0.as_str()).collect();
     let numbers: Vec<i64> = ledger.iter().map(|row| row.1).collect();
     let names: Vec<&str> = ledger.iter().map(|row| row.2.as_str()).collect();
     let checksums: Vec<&str> = ledger.iter().map(|row| row.3.as_str()).collect();
-    let changed = db
-        .query_one(
+    let rows = db
+        .query(
+            // All of it sees the copy as it was before.
             "with truth as (
                  select * from unnest($2::text[], $3::bigint[], $4::text[], $5::text[]) as t (schema_name, version, name, checksum)),
              removed as (
                  delete from app_migration as m
                  where m.tenant_database = $1 and m.applied_at < $6
                    and not exists (select from truth as t where t.schema_name = m.schema_name and t.version = m.version)
-                 returning 1),
+                 returning m.schema_name, m.version, m.name),
              written as (
                  insert into app_migration as m (tenant_database, schema_name, version, name, checksum)
                  select $1, t.schema_name, t.version, t.name, t.checksum from truth as t
                  on conflict (tenant_database, schema_name, version) do update
                      set name = excluded.name, checksum = excluded.checksum
                      where (m.name, m.checksum) is distinct from (excluded.name, excluded.checksum)
-                 returning 1)
-             select (select count(*) from removed) + (select count(*) from written)",
+                 returning m.schema_name, m.version, m.name)
+             select r.schema_name, r.version, r.name, 'extra' from removed as r
+             union all
+             select w.schema_name, w.version, w.name,
+                    case when exists (select from app_migration as was
+                                      where was.tenant_database = $1 and was.schema_name = w.schema_name
+                                        and was.version = w.version)
+                         then 'changed' else 'missing' end
+             from written as w
+             order by 1, 2",
             &[database.as_uuid(), &schemas, &numbers, &names, &checksums, &read_at],
         )
         .await?;
-    Ok(changed.get::<_, i64>(0).unsigned_abs())
+    rows.iter()
+        .map(|row| {
+            Ok(Correction {
+                schema: row.get(0),
+                version: row.get(1),
+                name: row.get(2),
+                mistake: parsed(row, 3, "app_migration.mistake")?,
+            })
+        })
+        .collect()
 }

@@ -22,7 +22,8 @@ words! {
     OperationKind {
         /// Makes a tenant's home and activates the tenant.
         Provision = "provision",
-        /// Makes a server's shared tenant database.
+        /// Makes a server's shared tenant database, or a spare one; called off before it begins, it removes a spare one that is not wanted
+        /// any more.
         PrepareDatabase = "prepare_database",
         /// Closes the fence of a suspended or deleted tenant.
         Suspend = "suspend",
@@ -60,7 +61,7 @@ words! {
         Failed = "failed",
         /// Called off: what it had made is removed again. A tenant that was to be moved is served where it was, also where it had moved already
         /// and was taken back, which `error_code` says (`aborted`, `rolled_back`). Of a migration: schemas keep what they have, and `progress`
-        /// tells how many are left. Final.
+        /// tells how many are left. A spare database that was not wanted any more is dropped (`not_wanted`). Final.
         Cancelled = "cancelled",
     }
 }
@@ -558,6 +559,20 @@ pub async fn begin_undo(db: &impl Db, lease: Lease, code: &str, error: &str) -> 
         )
         .await?;
     Ok(Held::from_rows(rows))
+}
+
+/// Calls an operation off that nobody has begun, in the transaction that makes it: whoever takes it only removes what was handed over to it.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn call_off(db: &impl Db, id: OperationId, code: &str, error: &str) -> Result<(), CatalogError> {
+    db.execute(
+        "update operation set state = 'undoing', error_code = $2, error = $3, updated_at = now()
+         where id = $1 and state = 'pending'",
+        &[id.as_uuid(), &code, &error],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Frees an operation to be taken again after a pause.

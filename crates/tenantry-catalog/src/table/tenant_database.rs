@@ -380,6 +380,73 @@ pub async fn set_preparing_again(db: &impl Db, id: TenantDatabaseId) -> Result<b
     Ok(taken == 1)
 }
 
+/// How many spare databases are more than wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Surplus {
+    /// So many.
+    pub databases: usize,
+    /// So many are dropped at the same time on a server.
+    pub at_once: usize,
+}
+
+/// Takes some of the databases that wait for their tenant on this server away from those that wait, the youngest first: from now on nobody
+/// is placed there, and the same transaction has to record the operations that drop them. Those that somebody holds, who may be placing a
+/// tenant there, are left out, and so are those that an operation works on.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn claim_surplus_spares(
+    transaction: &Transaction<'_>,
+    server: ServerId,
+    surplus: Surplus,
+) -> Result<Vec<TenantDatabase>, CatalogError> {
+    const UNDER_WAY: &str = "select from operation as o where o.tenant_database = d.id
+                               and o.state in ('pending', 'running', 'undoing', 'paused')";
+    const IS_FREE: &str = "not exists (select from placement as p where p.tenant_database = d.id)";
+    let row = transaction
+        .query_one(
+            &format!(
+                "select count(*) from tenant_database as d
+                 where d.server = $1 and d.kind = 'own' and d.state = 'dropping' and {IS_FREE} and exists ({UNDER_WAY})"
+            ),
+            &[server.as_uuid()],
+        )
+        .await?;
+    let being_dropped = usize::try_from(row.get::<_, i64>(0)).unwrap_or_default();
+    let room = surplus.at_once.saturating_sub(being_dropped).min(surplus.databases);
+    let limit = i64::try_from(room).unwrap_or(i64::MAX);
+    // Those that tenants take are the oldest. By its name each was made as a spare one: whatever has another name was some tenant's.
+    let rows = transaction
+        .query(
+            &format!(
+                "select {COLUMNS} from tenant_database as d
+                 where d.server = $1 and d.kind = 'own' and d.state = 'ready' and position('_spare_' in d.name) > 0
+                   and {IS_FREE} and not exists ({UNDER_WAY})
+                 order by d.id desc limit $2 for update of d skip locked"
+            ),
+            &[server.as_uuid(), &limit],
+        )
+        .await?;
+    let mut claimed = Vec::new();
+    for row in &rows {
+        let spare = TenantDatabase::from_row(row, 0)?;
+        // Once more under the lock: whoever held it before may have placed a tenant there since the statement began.
+        let taken = transaction
+            .execute(
+                &format!(
+                    "update tenant_database as d set state = 'dropping', version = version + 1
+                     where d.id = $1 and d.state = 'ready' and {IS_FREE} and not exists ({UNDER_WAY})"
+                ),
+                &[spare.id.as_uuid()],
+            )
+            .await?;
+        if taken == 1 {
+            claimed.push(spare);
+        }
+    }
+    Ok(claimed)
+}
+
 /// Every tenant database that is ready, by server and name.
 ///
 /// # Errors

@@ -4,22 +4,26 @@ mod diff;
 mod durations;
 mod options;
 mod plan;
+mod reconciled;
 mod verify;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use tenantry_ops::{MigrationError, MigrationReport, Operation, Ops, Rollout, RolloutProgress, SiteStatus};
+use tenantry_ops::{
+    MigrationError, MigrationReport, Operation, Ops, RequiredVersion, Rollout, RolloutProgress, SiteStatus,
+};
 use tokio::sync::Notify;
 
 use self::{
     durations::{Silent, TimedMigration},
     options::RolloutOptions,
+    reconciled::Reconciliation,
 };
 use crate::{
     config::Config,
     connect::{self, authority},
     failure::Failure,
-    output::{Answer, Done, List, Output, table},
+    output::{Answer, Done, Output, table},
     progress::Progress,
     shutdown::Signals,
     upgrade,
@@ -115,7 +119,16 @@ impl Site {
     }
 }
 
-impl Answer for List<Site> {
+/// How far every schema is.
+#[derive(Serialize)]
+struct FleetStatus {
+    items: Vec<Site>,
+    /// What the catalog was wrong about, where that was looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reconciled: Option<Reconciliation>,
+}
+
+impl Answer for FleetStatus {
     fn text(&self) -> String {
         let mut text = table(
             ["tenant", "server", "version", "lacks", "error"],
@@ -123,6 +136,9 @@ impl Answer for List<Site> {
         );
         if self.items.iter().any(|site| site.migrations.is_some()) {
             text.push_str(&format!("\n\n{}", durations::text(&self.items)));
+        }
+        if let Some(corrected) = self.reconciled.as_ref().and_then(Reconciliation::text) {
+            text.push_str(&format!("\n\n{corrected}"));
         }
         text
     }
@@ -207,19 +223,12 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
 }
 
 async fn run_status(ops: &Ops, status: &Status, output: Output, progress: &Progress) -> Result<(), Failure> {
-    let mut silent = Vec::new();
+    let mut reconciled = None;
     if status.reconcile {
         progress.step("asking every tenant database");
-        for answer in ops.reconcile_migrations(&authority()).await? {
-            let (database, corrected) = (answer.database, answer.corrected);
-            if corrected > 0 {
-                progress.note(format!(
-                    "{database}: the catalog was wrong about {corrected} migrations"
-                ));
-            }
-            silent.extend(answer.error.map(|reason| Silent { database, reason }));
-        }
+        reconciled = Some(Reconciliation::new(ops.reconcile_migrations(&authority()).await?));
     }
+    let mut silent = reconciled.as_ref().map_or_else(Vec::new, Reconciliation::silent);
     let sites = ops.migration_status(&authority()).await;
     let mut items: Vec<Site> = sites?.into_iter().map(Site::from).collect();
     if status.durations {
@@ -231,7 +240,7 @@ async fn run_status(ops: &Ops, status: &Status, output: Output, progress: &Progr
         }
     }
     progress.end();
-    output.answer(&List { items })?;
+    output.answer(&FleetStatus { items, reconciled })?;
     match silent.first() {
         None => Ok(()),
         Some(first) => Err(Failure::failed(unanswered(first, silent.len()))),
@@ -246,21 +255,17 @@ fn unanswered(first: &Silent, count: usize) -> String {
 async fn run_require(ops: &Ops, version: i64, output: Output, progress: &Progress) -> Result<(), Failure> {
     let required = ops.require_schema_version(&authority(), version).await;
     progress.end();
-    match required {
+    let required = match required {
         Err(error @ MigrationError::NoSuchVersion(_)) => return Err(Failure::usage(error.to_string())),
         required => required?,
-    }
-    let sites = ops.migration_status(&authority()).await?;
-    let behind = sites.iter().filter(|site| site.version < version).count();
+    };
+    let RequiredVersion { schemas, behind, .. } = required;
     Ok(output.answer(&Done {
         text: match version {
             0 => "every tenant is served, whatever its version".to_owned(),
-            _ => format!(
-                "only tenants with migration {version} are served; {behind} of {} schemas lack it",
-                sites.len()
-            ),
+            _ => format!("only tenants with migration {version} are served; {behind} of {schemas} schemas lack it"),
         },
-        json: serde_json::json!({ "schema_version_min": version, "behind": behind, "schemas": sites.len() }),
+        json: serde_json::json!({ "schema_version_min": version, "behind": behind, "schemas": schemas }),
     })?)
 }
 

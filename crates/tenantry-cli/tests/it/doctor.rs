@@ -52,3 +52,30 @@ async fn the_doctor_tells_how_full_a_server_is_and_warns_before_its_connections_
         "{strained:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_warns_of_rows_that_are_not_frozen_in_time() {
+    let own = own_cluster(OwnClusterOptions {
+        settings: vec![("autovacuum_freeze_max_age".to_owned(), "100000".to_owned())],
+        ..OwnClusterOptions::default()
+    })
+    .await;
+    let installation = Installation::new().await;
+    let url = own.cluster().admin_url("postgres");
+    installation.json(&["server", "add", "old", "--url", &url, "--connections", "4"]);
+    // What a transaction may still see is not frozen, however often autovacuum comes.
+    let (holder, busy) = (own.connect("postgres").await, own.connect("postgres").await);
+    let hold = "begin isolation level repeatable read; select 1";
+    holder.batch_execute(hold).await.unwrap();
+    let transactions = "do $$ begin for n in 1..210000 loop perform pg_current_xact_id(); commit; end loop; end $$";
+    busy.batch_execute(transactions).await.unwrap();
+    let strained = loads(&installation);
+    assert!(
+        strained.len() == 1
+            && strained[0].0 == "warning"
+            && strained[0].1.starts_with("old: the oldest row of ")
+            && strained[0].1.contains(" transactions old: ")
+            && strained[0].2.contains("`vacuum (freeze)` there"),
+        "{strained:?}"
+    );
+}

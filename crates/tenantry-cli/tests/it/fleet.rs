@@ -852,6 +852,70 @@ async fn a_tenants_own_folder_reaches_that_tenant_only() {
     assert_eq!(applied["applied"].as_array().unwrap().len(), 1, "{applied}");
     assert_eq!(applied["applied"][0]["tenant"], "special", "{applied}");
     assert_eq!(installation.json(&["migrate", "verify"])["right"], 3);
+    // Edited since, it is an error of that tenant's and no pending file.
+    installation.folder.write(
+        "migrations/tenants/special/0001_extra.sql",
+        "alter table notes add column extra varchar;\n",
+    );
+    let status = installation.json(&["migrate", "status"]);
+    for site in status["items"].as_array().unwrap() {
+        let error = site["error"].as_str().unwrap_or_default();
+        let is_told = error.contains("was changed after it had been applied") && error.contains("+alter table");
+        assert_eq!(is_told, site["tenant"] == "special", "{status}");
+        assert_eq!(site["pending"], serde_json::json!([]), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_catalog_believed_wrongly_is_told_when_it_is_corrected() {
+    let installation = Installation::with_server().await;
+    installation.json(&["tenant", "create", "acme", "--isolation", "schema"]);
+    let reconcile = ["migrate", "status", "--reconcile"];
+    let told = installation.json(&reconcile);
+    assert_eq!(
+        told["reconciled"],
+        serde_json::json!({ "databases": 1, "corrected": 0, "items": [] }),
+        "{told}"
+    );
+    assert!(installation.json(&["migrate", "status"]).get("reconciled").is_none());
+    let schema = installation.json(&["tenant", "show", "acme"])["placement"]["schema"].clone();
+    let schema = schema.as_str().unwrap();
+    let catalog = installation.catalog().await;
+    let spoil = format!(
+        "delete from tenantry_catalog.app_migration where schema_name = '{schema}';
+         insert into tenantry_catalog.app_migration (tenant_database, schema_name, version, name, checksum)
+         select id, 'app', 7, '0007_gone.sql', 'x' from tenantry_catalog.tenant_database"
+    );
+    catalog.batch_execute(&spoil).await.unwrap();
+    let told = installation.json(&reconcile);
+    let reconciled = &told["reconciled"];
+    assert_eq!(
+        (&reconciled["corrected"], &reconciled["items"][0]["server"]),
+        (&2.into(), &"first".into()),
+        "{told}"
+    );
+    assert_eq!(
+        reconciled["items"][0]["corrections"],
+        serde_json::json!([
+            { "schema": "app", "version": 7, "name": "0007_gone.sql", "mistake": "extra" },
+            { "schema": schema, "version": 1, "name": "0001_notes.sql", "mistake": "missing" },
+        ]),
+        "{told}"
+    );
+    assert!(
+        told["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|site| site["version"] == 1),
+        "{told}"
+    );
+    catalog.batch_execute(&spoil).await.unwrap();
+    let shown = installation.run(&reconcile).stdout;
+    assert!(
+        shown.contains("the catalog was wrong about 2 migrations") && shown.contains("0007_gone.sql"),
+        "{shown}"
+    );
 }
 
 #[tokio::test]

@@ -201,7 +201,8 @@ async fn hold(client: &impl GenericClient, spare: &str) -> Result<bool, SqlError
     // One after the other: whether the name is still there is asked under the lock.
     for question in [
         "select pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))",
-        "select pg_catalog.to_regnamespace($1) is not null",
+        // Of the table, since what the session remembers of names may be of a moment ago.
+        "select exists (select from pg_catalog.pg_namespace n where n.nspname = $1)",
     ] {
         let row = client
             .query_typed(question, &[(&spare, Type::TEXT)])

@@ -101,18 +101,23 @@ pub struct TimedVersion {
     pub applied_at: chrono::DateTime<chrono::Utc>,
 }
 
-/// The ledgers of every placement of the database, the fleet's versions before a tenant's own.
+/// The ledgers of every placement of the database, or of these schemas only, the fleet's versions before a tenant's own.
 ///
 /// # Errors
 ///
 /// The database's.
-pub async fn read_timed(client: &Client) -> Result<Vec<TimedVersion>, Error> {
+pub async fn read_timed(client: &Client, schemas: Option<&[String]>) -> Result<Vec<TimedVersion>, Error> {
+    let ledgers: Option<Vec<String>> = schemas.map(|schemas| {
+        let both = schemas.iter().flat_map(|schema| [schema.clone(), overlay_name(schema)]);
+        both.collect()
+    });
     let rows = client
         .query(
             "select split_part(schema, '/', 1), schema like '%/overlay', version, name, nullif(duration_ms, 0)::bigint, applied_at
                from tenantry_private.migration
+              where $1::text[] is null or schema = any($1)
               order by 1, 2, 3",
-            &[],
+            &[&ledgers],
         )
         .await?;
     Ok(rows

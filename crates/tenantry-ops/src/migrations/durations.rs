@@ -12,11 +12,11 @@ use tenantry_engine::{home, migrate};
 
 pub use tenantry_engine::migrate::TimedVersion;
 
-use super::MigrationError;
-use crate::{
-    Authority, Ops,
-    runner::{Failure, administer},
+use super::{
+    MigrationError, SiteStatus,
+    answers::{FleetAnswers, in_time},
 };
+use crate::{Authority, Ops, runner::Failure};
 
 /// Databases that are asked at the same time.
 const AT_ONCE: usize = 8;
@@ -34,7 +34,7 @@ pub struct DatabaseLedgers {
 
 impl Ops {
     /// Reads from every tenant database, by one query each, which migrations its schemas have and how long each took. That one can't be
-    /// asked is no error but an answer.
+    /// asked is no error but an answer; a server that does not answer three connections in a row is asked no more.
     ///
     /// # Errors
     /// See [`MigrationError`].
@@ -42,31 +42,77 @@ impl Ops {
     /// # Cancel safety
     /// It only reads.
     pub async fn migration_durations(&self, authority: &Authority) -> Result<Vec<DatabaseLedgers>, MigrationError> {
+        self.ask_durations(authority, None).await
+    }
+
+    /// The same of these schemas only: no other database is asked.
+    ///
+    /// # Errors
+    /// See [`MigrationError`].
+    ///
+    /// # Cancel safety
+    /// It only reads.
+    pub async fn migration_durations_of(
+        &self,
+        authority: &Authority,
+        sites: &[SiteStatus],
+    ) -> Result<Vec<DatabaseLedgers>, MigrationError> {
+        self.ask_durations(authority, Some(sites)).await
+    }
+
+    async fn ask_durations(
+        &self,
+        authority: &Authority,
+        sites: Option<&[SiteStatus]>,
+    ) -> Result<Vec<DatabaseLedgers>, MigrationError> {
         authority.require_operator(OperatorScope::Read)?;
         let client = self.catalog().client().await?;
         let servers = server::list(&client).await?;
         let databases = tenant_database::list_ready(&client).await?;
         drop(client);
         let names: HashMap<_, _> = servers.into_iter().map(|server| (server.id, server.name)).collect();
-        let asked = databases.into_iter().map(|database| {
+        let answers = &FleetAnswers::of(&databases);
+        let asked = databases.into_iter().filter_map(|database| {
             let server = names.get(&database.server).cloned().unwrap_or_default();
-            async move {
+            let schemas = sites.map(|sites| schemas_in(sites, &server, &database.name));
+            if schemas.as_ref().is_some_and(Vec::is_empty) {
+                return None;
+            }
+            Some(async move {
+                let found = self.ledgers(answers, &database, schemas.as_deref()).await;
                 DatabaseLedgers {
                     server,
-                    found: self.ledgers(&database).await.map_err(|failure| failure.message()),
                     database: database.name,
+                    found: found.map_err(|failure| failure.message()),
                 }
-            }
+            })
         });
         Ok(stream::iter(asked).buffered(AT_ONCE).collect().await)
     }
 
-    async fn ledgers(&self, database: &TenantDatabase) -> Result<Vec<TimedVersion>, Failure> {
-        let (admin, _) = administer(self, database.server).await?;
-        let connection = admin.connect(&database.name).await?;
-        let mut ledgers = migrate::read_timed(&connection).await?;
+    /// `None` for all schemas that there are.
+    async fn ledgers(
+        &self,
+        answers: &FleetAnswers,
+        database: &TenantDatabase,
+        schemas: Option<&[String]>,
+    ) -> Result<Vec<TimedVersion>, Failure> {
+        let connection = answers.connect(self, database).await?;
+        let read = async {
+            let read = migrate::read_timed(&connection, schemas).await;
+            read.map_err(|error| Failure::database("read the ledgers", &error))
+        };
+        let mut ledgers = in_time(self, read).await?;
         // A spare is nobody's placement.
         ledgers.retain(|row| !row.schema.starts_with(home::SPARE_PREFIX));
         Ok(ledgers)
     }
+}
+
+/// Those of these schemas that are in a database.
+fn schemas_in(sites: &[SiteStatus], server: &str, database: &str) -> Vec<String> {
+    let there = sites
+        .iter()
+        .filter(|site| site.server == server && site.database == database);
+    there.map(|site| site.schema.clone()).collect()
 }

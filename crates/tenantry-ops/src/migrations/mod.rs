@@ -1,6 +1,7 @@
 //! The application's migrations over the whole fleet: each schema in transactions of its own, one failure stopping
 //! nobody else unless a budget is set.
 
+mod answers;
 mod diff;
 mod durations;
 mod edited;
@@ -43,6 +44,7 @@ use workers::{Outcome, Workers};
 
 pub use diff::{DiffedFile, DiffedMigration};
 pub use durations::{DatabaseLedgers, TimedVersion};
+pub use minimum::RequiredVersion;
 pub use operation::{RolloutFieldError, RolloutRequest, VerifyRequest};
 pub(crate) use operation::{drift_of, outcome_of, plan_of, progress_of};
 pub use reconcile::Reconciled;
@@ -78,7 +80,7 @@ pub struct SiteStatus {
     pub version: i64,
     /// The names of the migrations it lacks.
     pub pending: Vec<String>,
-    /// Why it could not be migrated or asked: a straggler.
+    /// Why it could not be migrated or asked, a straggler; or why it can't be: a file was edited that it has.
     pub error: Option<String>,
 }
 
@@ -392,10 +394,21 @@ impl Ops {
         let derived = self.derive_migrations().await?.ok_or(MigrationError::NoMigrations)?;
         let all = self.fleet_state(&derived).await?;
         let overlays = self.overlays(&all).await?;
-        Ok(all
-            .into_iter()
-            .map(|state| status_of(state, &derived, &overlays))
-            .collect())
+        let mut told = Vec::with_capacity(all.len());
+        for state in all {
+            let edited = overlays.edited(&state).map(|_| state.site.clone());
+            let mut status = status_of(state, &derived, &overlays);
+            // Of one tenant's own file: with one of the fleet's it would be a query for each schema.
+            if let Some(site) = edited
+                && let Some(error) = &mut status.error
+                && let Some(difference) = self.edited_difference(&site).await?
+            {
+                error.push('\n');
+                error.push_str(&difference);
+            }
+            told.push(status);
+        }
+        Ok(told)
     }
 
     async fn fleet_state(&self, derived: &Derived) -> Result<Vec<SiteState>, CatalogError> {
@@ -441,7 +454,7 @@ impl MigrationReport {
 
 /// Whether the schema has all of the fleet's files and of its own, and no other ones.
 fn is_current(state: &SiteState, derived: &Derived, overlays: &Overlays) -> bool {
-    state::is_current(state, derived) && overlays.pending(state).is_empty()
+    state::is_current(state, derived) && overlays.has_all(state)
 }
 
 fn key_of_site(state: &SiteState) -> (TenantDatabaseId, String) {
@@ -452,11 +465,12 @@ fn status_of(state: SiteState, derived: &Derived, overlays: &Overlays) -> SiteSt
     let mut pending = state::pending(&state, derived);
     pending.extend(overlays.pending(&state));
     let oddity = state::oddity(&state, derived);
+    let edited = overlays.edited(&state);
     let refused = overlays.refused(&state).map(str::to_owned);
     // What failed counts as long as something is lacking: a file that was withdrawn is nobody's failure.
     let failed = state.error.filter(|_| !pending.is_empty());
     SiteStatus {
-        error: oddity.or(refused).or(failed),
+        error: oddity.or(edited).or(refused).or(failed),
         pending,
         server: state.site.server,
         database: state.site.database.name,

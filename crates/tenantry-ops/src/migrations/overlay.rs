@@ -12,7 +12,7 @@ use tenantry_core::TenantId;
 use tenantry_engine::{
     home::ScratchDatabase,
     isolate::{self, DeriveError, Derived},
-    migrate::{File, Files},
+    migrate::{ApplyError, File, Files},
 };
 
 use super::MigrationError;
@@ -36,6 +36,16 @@ impl Overlay {
         let has = |(version, checksum): &(i64, String)| *version == file.version && *checksum == file.checksum;
         !self.had.iter().any(has)
     }
+
+    fn lacks_some(&self) -> bool {
+        self.files.as_slice().iter().any(|file| self.lacks(file))
+    }
+
+    /// Whether it was applied with another text.
+    fn is_edited(&self, file: &File) -> bool {
+        let has_other = |(version, checksum): &(i64, String)| *version == file.version && *checksum != file.checksum;
+        self.had.iter().any(has_other)
+    }
 }
 
 impl Overlays {
@@ -55,9 +65,24 @@ impl Overlays {
 
     /// The same where it keeps the schema back: it lacks one of them. A schema that has them all goes on with the fleet's.
     pub(super) fn refused(&self, state: &SiteState) -> Option<&str> {
+        self.unfit(state).filter(|_| !self.has_all(state))
+    }
+
+    /// Whether a schema has all of its own files, as they are.
+    pub(super) fn has_all(&self, state: &SiteState) -> bool {
+        self.get(state).is_none_or(|overlay| !overlay.lacks_some())
+    }
+
+    /// Why nothing can be done with a schema's own files until a change is undone, in a run's words: one was edited after it had been
+    /// applied, as the catalog's copy of the ledger tells.
+    pub(super) fn edited(&self, state: &SiteState) -> Option<String> {
         let overlay = self.get(state)?;
-        let lacks_one = overlay.files.as_slice().iter().any(|file| overlay.lacks(file));
-        self.unfit(state).filter(|_| lacks_one)
+        let file = overlay.files.as_slice().iter().find(|file| overlay.is_edited(file))?;
+        let error = ApplyError::Edited {
+            name: file.name.clone(),
+            schema: state.site.schema.clone(),
+        };
+        Some(error.to_string())
     }
 
     /// How many of its own files, from the first on, a schema has, where it has no other ones; `None` where it has, or where
@@ -73,14 +98,14 @@ impl Overlays {
         (same == overlay.had.len()).then_some(same)
     }
 
-    /// The names of a schema's own files that it lacks.
+    /// The names of a schema's own files that it lacks; one that was edited is none of them.
     pub(super) fn pending(&self, state: &SiteState) -> Vec<String> {
         let Some(overlay) = self.get(state) else {
             return Vec::new();
         };
         let files = overlay.files.as_slice().iter();
         files
-            .filter(|file| overlay.lacks(file))
+            .filter(|file| overlay.lacks(file) && !overlay.is_edited(file))
             .map(|file| file.name.clone())
             .collect()
     }

@@ -109,7 +109,7 @@ fn like(site: &SiteState, derived: &Derived, overlays: &Overlays) -> Option<Like
         // Nothing can be tried, which is what the plan has to tell.
         (None, Some(_)) => Some((site.site.slug.clone()?, 0)),
     };
-    let pending = length < derived.versions.len() || !overlays.pending(site).is_empty();
+    let pending = length < derived.versions.len() || !overlays.has_all(site);
     pending.then_some(Like { length, own })
 }
 

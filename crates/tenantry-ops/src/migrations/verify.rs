@@ -19,13 +19,20 @@ use tenantry_engine::{
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
-use super::{MigrationError, RolloutError, overlay::Overlays};
+use super::{
+    MigrationError, RolloutError,
+    answers::{Answers, in_time},
+    overlay::Overlays,
+};
 use crate::{
     Authority, Ops,
     audit::{self, Act},
-    runner::{Failure, administer, target},
+    runner::{Failure, UNREACHABLE, administer, target},
 };
 
+/// Servers that are read at the same time: each makes a scratch database, and with the databases below that is as many connections as a
+/// roll-out has.
+const SERVERS_AT_ONCE: usize = 4;
 /// Databases of one server that are read at the same time.
 const AT_ONCE: usize = 4;
 /// How often a schema is compared anew that was migrated meanwhile.
@@ -100,8 +107,9 @@ pub enum DriftState {
 }
 
 impl Ops {
-    /// Compares every schema of the fleet with what its ledger's version makes in a scratch database; `done` is called
-    /// with each schema's name. A repair runs what is safe and refuses the rest with a sentence.
+    /// Compares every schema of the fleet with what its ledger's version makes in a scratch database, some servers at a time; `done` is
+    /// called with each schema's name. A repair runs what is safe and refuses the rest with a sentence. A server that does not answer
+    /// three connections in a row is given up: its other schemas are told as not read at once.
     ///
     /// # Errors
     /// See [`MigrationError`]; what can't be asked stands in its line.
@@ -123,17 +131,19 @@ impl Ops {
             let databases = servers.entry(state.site.database.server).or_default();
             databases.entry(state.site.database.id).or_default().push(state);
         }
-        let mut verified = Vec::new();
-        for (server, databases) in servers {
+        let asked = servers.into_iter().map(|(server, databases)| {
             let on_server = Server {
                 ops: self,
                 derived: &derived,
                 overlays: &overlays,
                 repair: verify.repair,
                 done,
+                answers: Answers::default(),
             };
-            verified.extend(on_server.verify(server, databases).await);
-        }
+            async move { on_server.verify(server, databases).await }
+        });
+        let by_server: Vec<Vec<VerifiedSite>> = stream::iter(asked).buffered(SERVERS_AT_ONCE).collect().await;
+        let verified: Vec<_> = by_server.into_iter().flatten().collect();
         if verify.repair {
             self.note_repair(authority, &verified).await?;
         }
@@ -183,12 +193,15 @@ struct Server<'a> {
     overlays: &'a Overlays,
     repair: bool,
     done: &'a (dyn Fn(&str) + Sync),
+    answers: Answers,
 }
 
 /// What versions make, worked out when the first schema needs them.
 struct Expected {
     client: Client,
     by_versions: HashMap<Versions, Arc<Structure>>,
+    /// Why nothing more can be worked out: the scratch database did not answer, and what was sent to it may still be under way.
+    silent: Option<String>,
 }
 
 /// How many of the fleet's versions, and which tenant's how many own ones.
@@ -200,25 +213,41 @@ impl Server<'_> {
         server: ServerId,
         databases: BTreeMap<TenantDatabaseId, Vec<SiteState>>,
     ) -> Vec<VerifiedSite> {
-        match self.scratch(server).await {
+        match in_time(self.ops, self.scratch(server)).await {
             Ok((admin, scratch, client)) => {
                 let expected = Mutex::new(Expected {
                     client,
                     by_versions: HashMap::new(),
+                    silent: None,
                 });
                 let asked = databases
                     .into_values()
                     .map(|states| self.database(&admin, states, &expected));
                 let verified: Vec<Vec<VerifiedSite>> = stream::iter(asked).buffered(AT_ONCE).collect().await;
                 drop(expected);
-                scratch.remove().await;
+                self.remove(scratch).await;
                 verified.into_iter().flatten().collect()
             }
             Err(failure) => {
                 let reason = failure.message();
                 let states = databases.into_values().flatten();
-                states.map(|state| silent(&state, reason.clone())).collect()
+                let told = states.map(|state| {
+                    (self.done)(&state.site.schema);
+                    silent(&state, reason.clone())
+                });
+                told.collect()
             }
+        }
+    }
+
+    /// A server that hangs keeps it: whoever makes the next one there drops it.
+    async fn remove(&self, scratch: ScratchDatabase) {
+        let removed = async {
+            scratch.remove().await;
+            Ok::<_, Failure>(())
+        };
+        if let Err(failure) = in_time(self.ops, removed).await {
+            tracing::warn!(error = failure.message(), "a scratch database stays for now");
         }
     }
 
@@ -242,7 +271,10 @@ impl Server<'_> {
             let site = async {
                 let client = match connected.take() {
                     Some(client) => client,
-                    None => admin.connect(&state.site.database.name).await?,
+                    None => {
+                        self.answers.require()?;
+                        self.answers.heard(admin.connect(&state.site.database.name).await)?
+                    }
                 };
                 let site = self.site(&client, &state, expected).await?;
                 connected = Some(client);
@@ -283,7 +315,7 @@ impl Server<'_> {
     ) -> Result<Option<VerifiedSite>, Failure> {
         let site = &state.site;
         let target = target(self.ops.catalog().installation(), &site.database, &site.schema)?;
-        let ledger = structure::read_ledger(client, &target).await?;
+        let ledger = in_time(self.ops, structure::read_ledger(client, &target)).await?;
         let version = ledger.versions.last().map_or(0, |(version, _)| *version);
         let differs = || {
             Failure::permanent(
@@ -304,11 +336,11 @@ impl Server<'_> {
             }
         };
         let should = self.expected(length, own, expected).await?;
-        let found = structure::read(client, &target, site.tenant).await?;
+        let found = in_time(self.ops, structure::read(client, &target, site.tenant)).await?;
         let differences = structure::compare(&found, &should, &target, site.tenant);
         let differences = if self.repair && differences.iter().any(Difference::is_safe) {
             self.repair(client, &target, state, &should, &ledger).await?
-        } else if structure::read_ledger(client, &target).await? == ledger {
+        } else if in_time(self.ops, structure::read_ledger(client, &target)).await? == ledger {
             Some(differences.into_iter().map(as_found).collect())
         } else {
             None
@@ -358,15 +390,34 @@ impl Server<'_> {
         if let Some(known) = expected.by_versions.get(&key) {
             return Ok(Arc::clone(known));
         }
-        let installation = self.ops.catalog().installation();
-        let client = &expected.client;
-        let target = ScratchSite::make(client, installation, &format!("version_{length}")).await?;
+        if let Some(reason) = &expected.silent {
+            return Err(Failure::retry(UNREACHABLE, reason.clone()));
+        }
         let own = own.map_or(&[][..], |(_, versions)| versions);
+        let laid_out = in_time(self.ops, self.lay_out(&expected.client, length, own)).await;
+        match laid_out {
+            Ok(structure) => {
+                let structure = Arc::new(structure);
+                expected.by_versions.insert(key, Arc::clone(&structure));
+                Ok(structure)
+            }
+            Err(failure) => {
+                if let Failure::Retry(reason) = &failure
+                    && reason.code == UNREACHABLE
+                {
+                    expected.silent = Some(format!("its scratch database: {}", reason.message));
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    async fn lay_out(&self, client: &Client, length: usize, own: &[Version]) -> Result<Structure, Failure> {
+        let installation = self.ops.catalog().installation();
+        let target = ScratchSite::make(client, installation, &format!("version_{length}")).await?;
         let versions = isolate::in_order(&self.derived.versions[..length], own);
         structure::lay_out(client, &target, versions).await?;
-        let structure = Arc::new(structure::read(client, &target, None).await?);
-        expected.by_versions.insert(key, Arc::clone(&structure));
-        Ok(structure)
+        Ok(structure::read(client, &target, None).await?)
     }
 }
 

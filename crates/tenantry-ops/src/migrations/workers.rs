@@ -246,11 +246,7 @@ impl<'a> Workers<'a> {
         if let Some(reason) = self.overlays.refused(state) {
             return Err(Failure::permanent("migration_refused", reason));
         }
-        let Some(own) = self
-            .overlays
-            .of(state)
-            .filter(|_| !self.overlays.pending(state).is_empty())
-        else {
+        let Some(own) = self.overlays.of(state).filter(|_| !self.overlays.has_all(state)) else {
             return self.migrate_fleet(state, connected, queue).await;
         };
         let site = &state.site;
@@ -329,8 +325,8 @@ impl<'a> Workers<'a> {
             // The old one ends before the new one begins: the bound on connections holds.
             *connected = None;
             let admin = self.admin(database.server).await?;
-            queue.require_answer()?;
-            let client = queue.heard(admin.connect(&database.name).await)?;
+            queue.answers.require()?;
+            let client = queue.answers.heard(admin.connect(&database.name).await)?;
             migrate::prepare_replay(&client).await?;
             *connected = Some(Connected {
                 database: database.id,

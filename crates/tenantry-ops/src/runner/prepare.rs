@@ -20,6 +20,9 @@ use crate::Ops;
 /// The steps, in order; failpoints stand before and after each.
 pub(super) const STEPS: &[&str] = &["roles", "database", "bootstrap", "tables", "ready"];
 
+/// Why an operation only removes the spare database that it was given: nobody wants so many.
+pub(crate) const NOT_WANTED: &str = "not_wanted";
+
 /// What the operation is asked for: tables that have this migration. A process without it leaves that to one that has it.
 pub(crate) fn input(version: i64) -> Value {
     json!({ "version": version })

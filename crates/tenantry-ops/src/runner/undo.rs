@@ -19,7 +19,7 @@ use tenantry_engine::{
 };
 
 use super::{
-    Failure, Journal, moving,
+    Failure, Journal, moving, prepare,
     site::{TURN, administer},
 };
 use crate::{Ops, failpoint};
@@ -37,6 +37,7 @@ pub(super) async fn undo(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     for object in &objects {
         failpoint::pass(&format!("{}.undo_{}", journal.operation.kind, object.kind)).await?;
         remove_ours(ops, journal, object).await?;
+        failpoint::pass(&format!("{}.undone_{}", journal.operation.kind, object.kind)).await?;
         let client = ops.catalog().client().await?;
         operation_cleanup::settle(&client, journal.operation.id, object).await?;
     }
@@ -155,7 +156,8 @@ async fn forget_home(ops: &Ops, transaction: &Transaction<'_>, tenant: TenantId)
     Ok(())
 }
 
-/// A server whose shared tenant database could not be made is not registered; it can be added again.
+/// A server whose shared tenant database could not be made is not registered; it can be added again. A spare database is gone, whether it could
+/// not be made or was called off.
 async fn forget_database(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let mut client = ops.catalog().client().await?;
     let transaction = client.transaction().await?;
@@ -169,6 +171,10 @@ async fn forget_database(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
         }
     }
     change::announce(&transaction, Change::Servers).await?;
-    journal.finish(&transaction, OperationState::Failed).await?;
+    let state = match journal.operation.error_code.as_deref() {
+        Some(prepare::NOT_WANTED) => OperationState::Cancelled,
+        _ => OperationState::Failed,
+    };
+    journal.finish(&transaction, state).await?;
     Ok(transaction.commit().await?)
 }

@@ -1,26 +1,47 @@
 //! Spare databases: their operations.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use tenantry_catalog::{
     CatalogError, Transaction,
     operation::{self, NewOperation, OperationKind},
-    operation_cleanup,
-    server::{self, ServerState},
-    tenant_database::{self, DatabaseKind, Newest, TenantDatabase},
+    operation_cleanup, server,
+    tenant_database::{self, DatabaseKind, Newest, Surplus, TenantDatabase},
 };
 use tenantry_core::{Isolation, SHARED_SCHEMA, ServerId};
 use tenantry_engine::{isolate::Derived, migrate};
 
-use super::DEPLOYMENT;
+use super::{DEPLOYMENT, wanted_on};
 use crate::{
     MigrationError, Ops, placing,
     runner::{chain, prepare, provision},
     secret,
 };
 
+/// So many are dropped at the same time on a server: other operations come in between.
+const DROPPED_AT_ONCE: usize = 2;
+
+/// What a look at all servers did.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Looked {
+    /// How many operations it began.
+    pub(super) ordered: usize,
+    /// How many databases waited for a tenant before, those that were being made included.
+    pub(super) there: usize,
+}
+
+/// What spare databases are made of.
+enum Content {
+    /// The application's tables, if it has any.
+    Tables(Option<Arc<Derived>>),
+    /// None is made: none is wanted, or nobody knows at the moment what it would be made of.
+    Nothing,
+}
+
 impl Ops {
-    /// Begins the operations that make the spare databases that are missing, and those that bring the others to the newest version;
-    /// runners do the work. How many it began.
+    /// Begins the operations that make the spare databases that are missing, those that bring the others to the newest version, and those
+    /// that drop what is too many, some at a time; runners do the work. How many it began. A server that drains should have none.
     ///
     /// A spare that is not of the newest version is nobody's until its operation has ended. Where the migrations can't bring it there,
     /// since one was edited that it has, the operation fails, which drops it, and the next look begins another.
@@ -28,35 +49,92 @@ impl Ops {
     /// # Errors
     /// When the catalog fails.
     pub async fn order_spare_databases(&self) -> Result<usize, CatalogError> {
-        let wanted = self.fleet().spare_databases;
-        if wanted == 0 {
-            return Ok(0);
-        }
-        // Without them a spare would be made in vain.
-        let derived = match self.derive_migrations().await {
-            Ok(derived) => derived,
-            Err(MigrationError::NoServer) => return Ok(0),
-            Err(MigrationError::Catalog(error)) => return Err(error),
-            Err(error) => {
-                tracing::warn!(error = %chain(&error), "no spare databases are made");
-                return Ok(0);
-            }
-        };
+        Ok(self.look_after_spare_databases().await?.ordered)
+    }
+
+    /// The same, with how many there were.
+    pub(super) async fn look_after_spare_databases(&self) -> Result<Looked, CatalogError> {
+        let content = self.content_of_spares().await?;
         let mut client = self.catalog().client().await?;
         let servers = server::list(&client).await?;
-        let mut ordered = 0;
-        for server in servers.iter().filter(|server| server.state == ServerState::Active) {
+        let mut looked = Looked::default();
+        for server in &servers {
+            let wanted = wanted_on(server, self.fleet().spare_databases);
             let transaction = client.transaction().await?;
             // Until the transaction ends, no other process orders any.
-            let missing = wanted.saturating_sub(tenant_database::count_spares(&transaction, server.id).await?);
-            for _ in 0..missing {
-                self.order_spare(&transaction, server.id, derived.as_deref()).await?;
+            let there = tenant_database::count_spares(&transaction, server.id).await?;
+            looked.there += there;
+            if there > wanted {
+                looked.ordered += self.order_removals(&transaction, server.id, there - wanted).await?;
             }
-            ordered += missing;
-            if let Some(derived) = &derived {
-                ordered += self.order_renewals(&transaction, server.id, derived).await?;
+            if wanted > 0
+                && let Content::Tables(derived) = &content
+            {
+                let missing = wanted.saturating_sub(there);
+                for _ in 0..missing {
+                    self.order_spare(&transaction, server.id, derived.as_deref()).await?;
+                }
+                looked.ordered += missing;
+                if let Some(derived) = derived {
+                    looked.ordered += self.order_renewals(&transaction, server.id, derived).await?;
+                }
             }
             transaction.commit().await?;
+        }
+        Ok(looked)
+    }
+
+    /// Without the migrations a spare would be made in vain.
+    async fn content_of_spares(&self) -> Result<Content, CatalogError> {
+        if self.fleet().spare_databases == 0 {
+            return Ok(Content::Nothing);
+        }
+        match self.derive_migrations().await {
+            Ok(derived) => Ok(Content::Tables(derived)),
+            Err(MigrationError::NoServer) => Ok(Content::Nothing),
+            Err(MigrationError::Catalog(error)) => Err(error),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "no spare databases are made");
+                Ok(Content::Nothing)
+            }
+        }
+    }
+
+    /// In one transaction some stop waiting for a tenant and get an operation that drops them, which goes on whoever dies. How many.
+    async fn order_removals(
+        &self,
+        transaction: &Transaction<'_>,
+        server: ServerId,
+        too_many: usize,
+    ) -> Result<usize, CatalogError> {
+        let surplus = Surplus {
+            databases: too_many,
+            at_once: DROPPED_AT_ONCE,
+        };
+        let claimed = tenant_database::claim_surplus_spares(transaction, server, surplus).await?;
+        let input = json!({});
+        let mut ordered = 0;
+        for spare in &claimed {
+            let id = secret::operation_id();
+            let work = NewOperation {
+                id,
+                kind: OperationKind::PrepareDatabase,
+                tenant: None,
+                database: Some(spare.id),
+                input: &input,
+                run_after: None,
+            };
+            if !operation::insert(transaction, &work).await? {
+                // Another one works on it, which was looked for under its lock: whatever that is, it waits again.
+                tenant_database::set_ready_again(transaction, spare.id).await?;
+                continue;
+            }
+            let why = "more spare databases are there than are wanted";
+            operation::call_off(transaction, id, prepare::NOT_WANTED, why).await?;
+            let object = provision::first_object(Isolation::Database, spare.server, &spare.name, SHARED_SCHEMA);
+            operation_cleanup::hand_over(transaction, id, &object).await?;
+            tracing::info!(database = spare.name, "a spare database too many is dropped");
+            ordered += 1;
         }
         Ok(ordered)
     }

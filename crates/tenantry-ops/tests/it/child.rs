@@ -32,7 +32,7 @@ impl Process {
     /// `export <file>`, `import-<isolation> <file>`, `import-new-ids-<isolation> <file>`, `add-server` (the slug is the address), `migrate`, `run-migrate` or `rehearse` (the slug
     /// is how many migrations there are), `upgrade` or `run` (whatever is due), or `move-<isolation>`, `move-<isolation>@<server>`; with
     /// `follow-` instead of `move-` also the smallest tenant works while it is copied, with `soak-` it soaks for a second as well, with `leased-` the
-    /// lease is as long as it usually is; `take-back` takes one whose move soaks back.
+    /// lease is as long as it usually is; `take-back` takes one whose move soaks back. `retire-spares` wants no spares, and runs whatever is due.
     pub(crate) fn start(catalog: &str, act: &str, slug: &str, failpoints: &str) -> Self {
         Self::start_with(catalog, act, slug, failpoints, None)
     }
@@ -111,7 +111,7 @@ fn acts_as_a_process_of_its_own() {
                     config.lease = tenantry_ops::FleetConfig::default().lease;
                 }
                 // Taken where there are any; most fleets have none.
-                config.spare_schemas = 1;
+                config.spare_schemas = usize::from(act != "retire-spares");
                 match std::env::var_os(BESIDE) {
                     Some(folder) => crate::beside::with_folders(config, Path::new(&folder), 0),
                     None => config,
@@ -129,6 +129,9 @@ fn acts_as_a_process_of_its_own() {
             "run" | "run-migrate" => ops.run_operations().await,
             "rehearse" => crate::migrate_verify::rehearse(&catalog, slug.parse().unwrap()).await,
             "migrate" => drop(ops.apply_migrations(&operator()).await),
+            "retire-spares" => {
+                tokio::join!(ops.keep_spares(), ops.run_operations());
+            }
             "add-server" => {
                 let request = tenantry_ops::ServerRequest {
                     name: "one".to_owned(),

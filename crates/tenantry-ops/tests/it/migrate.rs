@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use tenantry_catalog::{fleet_state, server, tenant_database};
 use tenantry_core::{Isolation, TenantId, TenantState, own_schema_name};
 use tenantry_engine::migrate::Files;
-use tenantry_ops::{FailureBudget, FleetConfig, MigrationError, Ops, Rollout, RolloutError};
+use tenantry_ops::{FailureBudget, FleetConfig, MigrationError, Mistake, Ops, Rollout, RolloutError};
 use tenantry_testing::second_cluster;
 
 use crate::{
@@ -318,7 +318,36 @@ async fn the_ledger_in_the_placement_is_the_truth() {
         1,
         "{corrected:?}"
     );
+    let lines = corrected.iter().flat_map(|line| &line.corrections);
+    let told: Vec<_> = lines
+        .map(|line| (line.schema.as_str(), line.version, line.mistake))
+        .collect();
+    assert_eq!(told, [("app", 3, Mistake::Extra)], "{corrected:?}");
     assert_eq!(ops.apply_migrations(&operator()).await.unwrap().applied.len(), 1);
+    // What somebody wrote by hand there, in each way that can be wrong.
+    client
+        .batch_execute(
+            "delete from app_migration where version = 1 and schema_name = 'app';
+             update app_migration set checksum = 'x' where version = 2 and schema_name = 'app';
+             insert into app_migration (tenant_database, schema_name, version, name, checksum)
+             select id, 'gone', 1, '0001_gone.sql', 'x' from tenant_database",
+        )
+        .await
+        .unwrap();
+    let corrected = ops.reconcile_migrations(&operator()).await.unwrap();
+    assert_eq!(corrected[0].corrected, 3, "{corrected:?}");
+    let lines = corrected[0].corrections.iter();
+    let told: Vec<_> = lines
+        .map(|line| (line.schema.as_str(), line.version, line.mistake))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("app", 1, Mistake::Missing),
+            ("app", 2, Mistake::Changed),
+            ("gone", 1, Mistake::Extra)
+        ]
+    );
     assert_eq!(ops.reconcile_migrations(&operator()).await.unwrap()[0].corrected, 0);
 }
 

@@ -1,6 +1,6 @@
 //! Drift over the fleet, what pending files do on a copy, and roll-outs as operations.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tenantry_catalog::{operation::OperationState, server};
@@ -10,7 +10,7 @@ use tenantry_ops::{
     Authority, DriftState, FleetConfig, MigrationError, Operation, Ops, Origin, Rehearsal, Rollout, RolloutRequest,
     VerifiedSite, Verify,
 };
-use tenantry_testing::{cluster, second_cluster};
+use tenantry_testing::{FaultProxy, TestCluster, cluster, second_cluster};
 
 use crate::{
     child::Process,
@@ -346,6 +346,127 @@ async fn a_plan_tries_each_server_that_has_tenants_behind_and_says_which_can_not
     let rehearsals = ops.rehearse_migrations(&operator(), &|_, _| {}).await.unwrap();
     let one_of_two = [("one".to_owned(), 2, 2, 1, false), ("two".to_owned(), 2, 2, 0, true)];
     assert_eq!(shape(&rehearsals), one_of_two);
+}
+
+/// Lets the way to a server lead through a proxy from now on.
+async fn through_a_proxy(fleet: &Fleet, name: &str, there: &TestCluster, options: &str) -> FaultProxy {
+    let proxy = FaultProxy::start(there.host(), there.port()).await;
+    let address = format!(
+        "postgres://{}:{}@127.0.0.1:{}/postgres{options}",
+        there.superuser(),
+        there.password(),
+        proxy.port()
+    );
+    let address = address.into();
+    let catalog = fleet.ops.catalog();
+    let client = catalog.client().await.unwrap();
+    let id = server::find_by_name(&client, name).await.unwrap().unwrap().id;
+    server::set_admin_url(catalog, &client, id, &address).await.unwrap();
+    proxy
+}
+
+/// A tenant with a schema on this server; the schema's name.
+async fn schema_on(fleet: &Fleet, server: &str, slug: &str) -> String {
+    let mut request = request(slug, Isolation::Schema);
+    request.server = Some(server.to_owned());
+    let made = fleet.ops.create_tenant(&operator(), &request, None).await;
+    made.unwrap().placement.unwrap().schema
+}
+
+/// Every schema of a server that swallows what is sent would wait as long as a connection may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_falls_silent_is_given_up_and_the_others_are_verified() {
+    let fleet = Fleet::start().await;
+    fleet.add("two", second_cluster().await).await;
+    schema_on(&fleet, "one", "here").await;
+    let mut there = Vec::new();
+    for n in 0..8 {
+        there.push(schema_on(&fleet, "two", &format!("there{n}")).await);
+    }
+    let proxy = through_a_proxy(&fleet, "two", second_cluster().await, "").await;
+    let heard = Mutex::new(Vec::new());
+    let accepted = Mutex::new(None);
+    let done = |schema: &str| {
+        heard.lock().push(schema.to_owned());
+        if there.iter().any(|name| name == schema) {
+            accepted.lock().get_or_insert_with(|| {
+                proxy.cut();
+                proxy.accepted()
+            });
+        }
+    };
+    let found = fleet
+        .ops
+        .verify_migrations(&operator(), &Verify::default(), &done)
+        .await
+        .unwrap();
+    let (one, two): (Vec<_>, Vec<_>) = found.iter().partition(|site| site.server == "one");
+    assert!(one.len() == 2 && one.iter().all(|site| site.is_right()), "{one:#?}");
+    assert_eq!(two.len(), 9);
+    let given_up = two
+        .iter()
+        .filter(|site| site.error.as_ref().is_some_and(|error| error.contains("in a row")));
+    assert!(given_up.count() >= 2, "{two:#?}");
+    // Three in a row, and one to drop the scratch database.
+    let asked = proxy.accepted() - accepted.lock().unwrap();
+    assert!(asked <= 4, "{asked}");
+    assert_eq!(heard.lock().len(), found.len(), "each is told");
+
+    proxy.heal();
+    let found = verified(&fleet.ops, &Verify::default()).await;
+    assert!(found.iter().all(VerifiedSite::is_right), "{found:#?}");
+}
+
+/// The first server is silent until the second one was read.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_are_verified_beside_each_other() {
+    let fleet = Fleet::start().await;
+    fleet.add("two", second_cluster().await).await;
+    schema_on(&fleet, "one", "here").await;
+    let there = schema_on(&fleet, "two", "there").await;
+    let proxy = through_a_proxy(&fleet, "one", cluster().await, "").await;
+    proxy.stall();
+    let done = |schema: &str| {
+        if schema == there {
+            proxy.heal();
+        }
+    };
+    let found = fleet
+        .ops
+        .verify_migrations(&operator(), &Verify::default(), &done)
+        .await
+        .unwrap();
+    assert!(
+        found.len() == 4 && found.iter().all(VerifiedSite::is_right),
+        "{found:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_in_the_middle_does_not_hold_a_comparison_for_ever() {
+    let mut impatient = config();
+    impatient.patience_per_try = Duration::from_secs(5);
+    let fleet = Fleet::start().await;
+    for slug in ["first", "second"] {
+        fleet.create(slug, Isolation::Schema).await.unwrap();
+    }
+    let ops = ops_on(&fleet.catalog.url(), impatient).await;
+    ops.derive_migrations().await.unwrap();
+    let proxy = through_a_proxy(&fleet, "one", cluster().await, "?connect_timeout=1").await;
+    // From the shared tables on, which are read first.
+    let found = tokio::time::timeout(
+        Duration::from_secs(60),
+        ops.verify_migrations(&operator(), &Verify::default(), &|_| proxy.stall()),
+    );
+    let found = found.await.expect("it ends").unwrap();
+    assert!(found.len() == 3 && found[0].is_right(), "{found:#?}");
+    for silent in &found[1..] {
+        let error = silent.error.as_deref().unwrap_or_default();
+        assert!(error.contains("no answer within"), "{found:#?}");
+    }
+    proxy.heal();
+    let found = verified(&ops, &Verify::default()).await;
+    assert!(found.iter().all(VerifiedSite::is_right), "{found:#?}");
 }
 
 /// Killed while it works in a scratch database, a process leaves it to the next run, which drops it at once; one that is in

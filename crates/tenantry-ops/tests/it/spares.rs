@@ -1,12 +1,15 @@
-//! Schemas made in advance, and handed out.
+//! Schemas and databases made in advance, handed out, and removed where nobody wants them any more.
 
 use std::{sync::Arc, time::Duration};
 
-use tenantry_catalog::server::{self, ServerState};
+use tenantry_catalog::{
+    server::{self, ServerState},
+    tenant_database,
+};
 use tenantry_core::{Isolation, TenantState, own_schema_name};
 use tenantry_engine::{
     Roles,
-    migrate::{Files, Target, hold_still},
+    migrate::{Files, Target, hold_still, ledger_text},
 };
 use tenantry_ops::{FleetConfig, Ops, TenantError};
 use tenantry_sql::Identifier;
@@ -155,7 +158,7 @@ async fn a_spare_that_is_being_migrated_is_not_handed_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_drains_gets_no_spares() {
+async fn a_server_that_drains_gets_no_spares_and_keeps_none() {
     let mut config = with(1);
     config.spare_databases = 1;
     let fleet = Fleet::start_with(config).await;
@@ -167,6 +170,152 @@ async fn a_server_that_drains_gets_no_spares() {
     assert!(waiting(&fleet).await.is_empty());
     server::set_state(&client, one.id, ServerState::Active).await.unwrap();
     assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 1);
+    assert_eq!(spare_databases(&fleet, &fleet.ops).await, 1);
+    server::set_state(&client, one.id, ServerState::Draining).await.unwrap();
+    assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 0);
+    assert!(waiting(&fleet).await.is_empty());
+    assert_eq!(spare_databases(&fleet, &fleet.ops).await, 1, "one is dropped");
+    assert_eq!(waiting_databases(&fleet).await, 0);
+}
+
+/// How many databases the catalog knows that are nobody's.
+async fn waiting_databases(fleet: &Fleet) -> i64 {
+    let client = fleet.ops.catalog().client().await.unwrap();
+    let sql = "select count(*) from tenant_database as d where d.kind = 'own'
+                 and not exists (select from placement as p where p.tenant_database = d.id)";
+    client.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+/// Looks after spares until none is left.
+async fn keep_none(ops: &Ops) {
+    let kept = tokio::time::timeout(Duration::from_secs(60), ops.keep_spares());
+    kept.await.expect("it ends by itself once they are gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spare_schemas_that_nobody_wants_any_more_go_some_at_a_time_and_none_is_left() {
+    let fleet = Fleet::start_with(with(10)).await;
+    assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 10);
+    let spares = waiting(&fleet).await;
+    let none = ops_on(&fleet.catalog.url(), with(0)).await;
+    assert_eq!(none.make_spare_schemas().await.unwrap(), 0);
+    // The oldest, which tenants get first.
+    assert_eq!(waiting(&fleet).await, spares[..2]);
+    keep_none(&none).await;
+    assert!(waiting(&fleet).await.is_empty());
+    let left = "select count(*) from tenantry_private.migration where starts_with(schema, 'spare_')";
+    let left: i64 = fleet.shared_admin().await.query_one(left, &[]).await.unwrap().get(0);
+    assert_eq!(left, 0);
+}
+
+/// Each is a tenant's or gone, and nothing in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn spare_schemas_are_dropped_and_handed_out_at_the_same_time() {
+    let fleet = Fleet::start_with(with(6)).await;
+    fleet.ops.make_spare_schemas().await.unwrap();
+    let none = ops_on(&fleet.catalog.url(), with(0)).await;
+    let slugs: Vec<String> = (b'a'..b'g')
+        .map(|letter| format!("tenant-{}", char::from(letter)))
+        .collect();
+    let creations = slugs.iter().map(|slug| fleet.create(slug, Isolation::Schema));
+    let (tenants, ()) = tokio::join!(futures_util::future::join_all(creations), keep_none(&none));
+    for tenant in tenants {
+        assert_eq!(fleet.emails(tenant.unwrap().id).await, ["help@example.com"]);
+    }
+    assert!(waiting(&fleet).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spare_databases_that_nobody_wants_any_more_go_two_at_a_time_but_for_one_that_is_being_taken() {
+    let mut config = config();
+    config.spare_databases = 4;
+    let fleet = Fleet::start_with(config.clone()).await;
+    let before = fleet.objects().await;
+    assert_eq!(spare_databases(&fleet, &fleet.ops).await, 4);
+    config.spare_databases = 0;
+    let none = ops_on(&fleet.catalog.url(), config).await;
+    let derived = fleet.ops.derive_migrations().await.unwrap().unwrap();
+    let mut client = fleet.ops.catalog().client().await.unwrap();
+    let one = server::find_by_name(&client, "one").await.unwrap().unwrap();
+    // Who is about to place a tenant holds it like this.
+    let transaction = client.transaction().await.unwrap();
+    let taken = tenant_database::take_spare(&transaction, one.id, &ledger_text(&derived)).await;
+    let taken = taken.unwrap().expect("four wait");
+    assert_eq!(none.order_spare_databases().await.unwrap(), 2);
+    assert_eq!(none.order_spare_databases().await.unwrap(), 0, "two are on their way");
+    assert_eq!(spare_databases(&fleet, &none).await, 0);
+    assert_eq!(spare_databases(&fleet, &none).await, 1, "the fourth is held");
+    assert_eq!(spare_databases(&fleet, &none).await, 0);
+    let found = tenant_database::find(&transaction, taken.id).await.unwrap().unwrap();
+    assert_eq!((found.state, waiting_databases(&fleet).await), (taken.state, 1));
+    transaction.rollback().await.unwrap();
+    assert_eq!(spare_databases(&fleet, &none).await, 1);
+    assert_eq!(fleet.objects().await, before, "with their roles");
+    // That is what was wanted: nothing failed.
+    let ended = "select count(*) from operation where state = 'cancelled' and error_code = 'not_wanted'";
+    let ended: i64 = client.query_one(ended, &[]).await.unwrap().get(0);
+    let failed = "select count(*) from operation where state = 'failed'";
+    let failed: i64 = client.query_one(failed, &[]).await.unwrap().get(0);
+    assert_eq!((ended, failed, waiting_databases(&fleet).await), (4, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spare_databases_are_dropped_and_handed_out_at_the_same_time() {
+    let mut config = config();
+    config.spare_databases = 3;
+    let fleet = Fleet::start_with(config.clone()).await;
+    assert_eq!(spare_databases(&fleet, &fleet.ops).await, 3);
+    config.spare_databases = 0;
+    let none = ops_on(&fleet.catalog.url(), config).await;
+    let runner = tokio::spawn({
+        let ops = none.clone();
+        async move { ops.run_operations().await }
+    });
+    let slugs = ["a", "b", "c"].map(|name| format!("tenant-{name}"));
+    let creations = slugs.iter().map(|slug| fleet.create(slug, Isolation::Database));
+    let (tenants, ()) = tokio::join!(futures_util::future::join_all(creations), keep_none(&none));
+    fleet.operations_end().await;
+    runner.abort();
+    let mut names = Vec::new();
+    for tenant in tenants {
+        let tenant = tenant.unwrap();
+        assert_eq!(fleet.emails(tenant.id).await, ["help@example.com"]);
+        names.push(tenant.placement.unwrap().database);
+    }
+    names.sort();
+    names.dedup();
+    assert_eq!((names.len(), waiting_databases(&fleet).await), (3, 0), "{names:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_over_what_nobody_wants_leaves_the_rest_to_another() {
+    let mut config = with(3);
+    config.spare_databases = 2;
+    let fleet = Fleet::start_with(config).await;
+    let before = fleet.objects().await;
+    fleet.ops.make_spare_schemas().await.unwrap();
+    assert_eq!(spare_databases(&fleet, &fleet.ops).await, 2);
+    for (place, schemas) in [
+        ("spares.dropped_schema", 2),
+        ("prepare_database.undo_database", 0),
+        ("prepare_database.undone_database", 0),
+    ] {
+        let failpoint = format!("{place}=stop");
+        let child = Process::start(&fleet.catalog.url(), "retire-spares", "nobody", &failpoint);
+        child.gets_killed_at(place).await;
+        assert_eq!(waiting(&fleet).await.len(), schemas, "killed at {place}");
+    }
+    let runner = tokio::spawn({
+        let ops = fleet.ops.clone();
+        async move { ops.run_operations().await }
+    });
+    fleet.operations_end().await;
+    runner.abort();
+    assert_eq!(waiting_databases(&fleet).await, 0);
+    assert_eq!(fleet.objects().await, before);
+    // Nothing is in the way of new ones.
+    assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 3);
+    assert_eq!(spare_databases(&fleet, &fleet.ops).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,10 @@ use tenantry::axum::{Body, Fields, FromFields, Problem, Query, decode_cursor, en
 use tenantry_ops::{MigrationError, Operation, RolloutRequest, SiteStatus, VerifyRequest};
 use utoipa::ToSchema;
 
-use super::operations::OperationBody;
+use super::{
+    durations::{self, TimedBody},
+    operations::OperationBody,
+};
 use crate::{Services, caller::Caller, refusal};
 
 /// A roll-out; what is left out is not wanted.
@@ -116,10 +119,12 @@ fn started(operation: Result<Operation, MigrationError>) -> Result<(StatusCode, 
     Ok((StatusCode::ACCEPTED, Json(operation.into())))
 }
 
-/// How far every schema of the fleet is, by one query over the catalog.
+/// How far every schema of the fleet is, by one query over the catalog; with `durations` also how long each migration took, for which the
+/// databases of the page are asked.
 #[utoipa::path(get, path = "/v1/migrations", tag = "migrations",
     params(("limit" = Option<usize>, Query, minimum = 1, maximum = 1000), ("cursor" = Option<String>, Query),
-        ("state" = Option<String>, Query, description = "`behind`: those that lack a migration; `failed`: those whose last attempt failed")),
+        ("state" = Option<String>, Query, description = "`behind`: those that lack a migration; `failed`: those whose last attempt failed"),
+        ("durations" = Option<bool>, Query, description = "Whether to ask the databases how long each migration took")),
     responses((status = 200, body = FleetBody)))]
 pub(crate) async fn get_migrations(
     State(services): State<Services>,
@@ -156,14 +161,23 @@ pub(crate) async fn get_migrations(
     let follows = items.len() > query.limit;
     items.truncate(query.limit);
     let last = items.last().filter(|_| follows);
+    let next_cursor = last.map(|site| encode_cursor(&(), LIST, &place(site)));
+    let ledgers = match query.durations {
+        true => Some(services.ops.migration_durations_of(&authority, &items).await),
+        false => None,
+    };
+    let ledgers = ledgers.transpose().map_err(refusal::of_migration)?;
+    let mut items: Vec<_> = items.into_iter().map(SiteBody::from).collect();
+    let unreachable = ledgers.map(|ledgers| durations::tell(&mut items, ledgers));
     Ok(Json(FleetBody {
         version: newest.map_or(0, |version| version.version),
         minimum_version,
         schemas,
         behind,
         failed,
-        next_cursor: last.map(|site| encode_cursor(&(), LIST, &place(site))),
-        items: items.into_iter().map(SiteBody::from).collect(),
+        items,
+        next_cursor,
+        unreachable,
     }))
 }
 
@@ -197,6 +211,9 @@ pub(crate) struct FleetBody {
     items: Vec<SiteBody>,
     /// To be sent as `cursor` with the same filters; null on the last page.
     next_cursor: Option<String>,
+    /// With `durations`: the databases that did not answer, with the reason. Their schemas have no `migrations`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreachable: Option<Vec<String>>,
 }
 
 /// A schema with the application's tables.
@@ -214,6 +231,16 @@ pub(crate) struct SiteBody {
     pending: Vec<String>,
     /// Why it stayed behind.
     error: Option<String>,
+    /// With `durations`: which migrations it has, its tenant's own behind the fleet's, and how long each took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) migrations: Option<Vec<TimedBody>>,
+}
+
+impl SiteBody {
+    /// Server, database and schema.
+    pub(super) fn key(&self) -> (String, String, String) {
+        (self.server.clone(), self.database.clone(), self.schema.clone())
+    }
 }
 
 impl From<SiteStatus> for SiteBody {
@@ -226,6 +253,7 @@ impl From<SiteStatus> for SiteBody {
             version: site.version,
             pending: site.pending,
             error: site.error,
+            migrations: None,
         }
     }
 }
@@ -235,6 +263,7 @@ pub(crate) struct SiteQuery {
     limit: usize,
     cursor: Option<String>,
     state: Option<Wanted>,
+    durations: bool,
 }
 
 enum Wanted {
@@ -264,10 +293,19 @@ impl FromFields for SiteQuery {
                 None
             }
         };
+        let durations = match fields.optional::<String>("durations").as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => {
+                fields.invalid("durations", "true or false");
+                false
+            }
+        };
         Some(Self {
             limit: limit?,
             cursor: fields.optional("cursor"),
             state,
+            durations,
         })
     }
 }

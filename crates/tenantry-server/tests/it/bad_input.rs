@@ -17,6 +17,7 @@ fn routes(app: &App) -> Vec<(Client, Method, String, Value)> {
         "/v1/migrations/retry",
         "/v1/migrations/plan",
         "/v1/migrations/verify",
+        "/v1/migrations/reconcile",
         "/v1/jobs/retry",
         &format!("{own}/jobs/retry"),
         &format!("{own}/backups"),
@@ -29,6 +30,8 @@ fn routes(app: &App) -> Vec<(Client, Method, String, Value)> {
     let mut routes = optional.to_vec();
     let plan = "/v1/plans/bad-input".to_owned();
     routes.push((app.operator.clone(), Method::PUT, plan, json!({})));
+    let minimum = "/v1/migrations/minimum-version".to_owned();
+    routes.push((app.operator.clone(), Method::PUT, minimum, json!({ "version": 0 })));
     let replicas = "/v1/servers/one/replicas".to_owned();
     routes.push((app.operator.clone(), Method::PUT, replicas, json!({ "replicas": [] })));
     routes.extend([

@@ -1,5 +1,6 @@
 //! Roll-outs over HTTP, and tenants that are behind.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use tenantry::ErrorKind;
 use tenantry_core::OperatorScope;
@@ -354,4 +355,126 @@ async fn each_route_asks_for_its_scope() {
         let operation = migrates.post(&path, json!({})).await.expect(202);
         ended(&app, &operation).await;
     }
+    for (method, path, body) in [
+        (Method::POST, "reconcile", json!({})),
+        (Method::PUT, "minimum-version", json!({ "version": 0 })),
+    ] {
+        let (path, body) = (format!("/v1/migrations/{path}"), Some(body.to_string()));
+        let refused = reads.send(method.clone(), &path, body.clone()).await;
+        refused.refused(403, "forbidden");
+        migrates.send(method, &path, body).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_version_is_required_of_everybody_and_told_to_every_process() {
+    let app = App::start().await;
+    let newest = app.newest_version().await;
+    let behind = &app.tenants[1];
+    app.forget_newest_version(behind).await;
+    let require = async |version: i64| {
+        let body = Some(json!({ "version": version }).to_string());
+        let path = "/v1/migrations/minimum-version";
+        app.operator.send(Method::PUT, path, body).await
+    };
+    let required = require(newest).await.expect(200);
+    assert_eq!(
+        required,
+        json!({ "minimum_version": newest, "schemas": 3, "behind": 1 }),
+        "{required}"
+    );
+    let shown = app.operator.get("/v1/migrations").await.expect(200);
+    assert_eq!(shown["minimum_version"], newest, "{shown}");
+    app.within_a_second(async || behind.client.get("/app/contacts").await.status == 503)
+        .await;
+    app.tenants[0].client.get("/app/contacts").await.expect(200);
+    for nobody in [newest + 1, -1] {
+        let refused = require(nobody).await;
+        assert_eq!(refused.refused_fields(422, "invalid-reference"), ["/version"]);
+    }
+    assert_eq!(require(0).await.expect(200)["behind"], 0);
+    app.within_a_second(async || behind.client.get("/app/contacts").await.status == 200)
+        .await;
+}
+
+#[tokio::test]
+async fn what_the_catalog_believes_wrongly_is_corrected_and_told() {
+    let app = App::start().await;
+    let newest = app.newest_version().await;
+    app.forget_newest_version(&app.tenants[1]).await;
+    let (_, schema) = app.tables_of(&app.tenants[1]).await;
+    let reconcile = async || {
+        let answer = app.operator.post("/v1/migrations/reconcile", json!({})).await;
+        answer.expect(200)
+    };
+    let told = reconcile().await;
+    assert_eq!(
+        (&told["databases"], &told["corrected"]),
+        (&json!(2), &json!(1)),
+        "{told}"
+    );
+    let [item] = told["items"].as_array().unwrap().as_slice() else {
+        panic!("{told}")
+    };
+    assert_eq!(
+        (&item["server"], &item["corrected"], &item["error"]),
+        (&json!("one"), &json!(1), &Value::Null),
+        "{told}"
+    );
+    let line = &item["corrections"][0];
+    assert_eq!(
+        (&line["schema"], &line["version"], &line["mistake"]),
+        (&json!(schema), &json!(newest), &json!("missing")),
+        "{told}"
+    );
+    let state = app.operator.get("/v1/migrations").await.expect(200);
+    assert_eq!(state["behind"], 0, "{state}");
+    let again = reconcile().await;
+    assert_eq!(
+        (&again["corrected"], &again["items"]),
+        (&json!(0), &json!([])),
+        "{again}"
+    );
+
+    app.tenant_server.cut();
+    let told = reconcile().await;
+    app.tenant_server.heal();
+    let silent = told["items"].as_array().unwrap();
+    assert!(
+        silent.len() == 2 && silent.iter().all(|item| item["error"].is_string()),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn how_long_migrations_took_is_asked_of_the_databases_of_a_page() {
+    let app = App::start().await;
+    let newest = app.newest_version().await;
+    let (admin, schema) = app.tables_of(&app.tenants[1]).await;
+    let longer = "update tenantry_private.migration set duration_ms = 1234 where schema = $1 and version = $2";
+    admin.execute(longer, &[&schema, &newest]).await.unwrap();
+    let plain = app.operator.get("/v1/migrations").await.expect(200);
+    assert!(
+        plain.get("unreachable").is_none() && plain["items"][0].get("migrations").is_none(),
+        "{plain}"
+    );
+    let timed = app.operator.get("/v1/migrations?durations=true").await.expect(200);
+    assert_eq!(timed["unreachable"], json!([]), "{timed}");
+    for item in timed["items"].as_array().unwrap() {
+        let last = item["migrations"].as_array().unwrap().last().unwrap();
+        assert!(last["name"].is_string() && last["applied_at"].is_string(), "{timed}");
+        let took = last["duration_ms"].as_i64();
+        assert_eq!(took == Some(1234), item["schema"] == schema.as_str(), "{timed}");
+        assert_eq!(last["version"], newest, "{timed}");
+    }
+    let page = app.operator.get("/v1/migrations?durations=true&limit=1").await;
+    assert_eq!(page.expect(200)["items"].as_array().unwrap().len(), 1);
+    let refused = app.operator.get("/v1/migrations?durations=often").await;
+    assert_eq!(refused.refused_fields(422, "invalid-field"), ["/durations"]);
+
+    app.tenant_server.cut();
+    let silent = app.operator.get("/v1/migrations?durations=true").await.expect(200);
+    app.tenant_server.heal();
+    assert_eq!(silent["unreachable"].as_array().unwrap().len(), 2, "{silent}");
+    assert!(silent["items"][0].get("migrations").is_none(), "{silent}");
 }

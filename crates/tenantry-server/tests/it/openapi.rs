@@ -81,6 +81,8 @@ async fn every_promised_route_stands_in_the_contract() {
         POST /v1/migrations/retry
         POST /v1/migrations/plan
         POST /v1/migrations/verify
+        POST /v1/migrations/reconcile
+        PUT /v1/migrations/minimum-version
         POST /v1/auth/login
         POST /v1/auth/refresh
         POST /v1/auth/switch
