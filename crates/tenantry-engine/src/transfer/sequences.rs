@@ -6,7 +6,7 @@ use tenantry_core::TenantId;
 use tenantry_sql::Identifier;
 use tokio_postgres::{Client, types::Type};
 
-use super::{End, end::of, tables};
+use super::{End, end::of, lasting::LIGHTLY, tables};
 use crate::sql_error::{Doing, SqlError};
 
 /// As many numbers are drawn one by one rather than that the sequence is locked against everybody who draws from it.
@@ -58,7 +58,8 @@ impl Sequence {
 }
 
 /// Lets each sequence of the target go on where the source's stands: past it, and past the greatest number in the tenant's rows, where
-/// others draw from the target's too; exactly there where only the tenant does. `owner` owns the tables.
+/// others draw from the target's too; exactly there where only the tenant does. `owner` owns the tables. The commits are not waited for:
+/// [`make_lasting`](super::make_lasting) has to follow.
 ///
 /// # Errors
 ///
@@ -157,7 +158,7 @@ async fn greatest(
     Ok(greatest)
 }
 
-/// All of them by one statement: each by itself would be a commit that the tenant waits for.
+/// All of them by one statement: each by itself would be a round trip that the tenant waits for. The commit is not waited for.
 async fn put(client: &Client, pairs: &[(&String, &Sequence, &Sequence)]) -> Result<(), SqlError> {
     let names: Vec<&str> = pairs.iter().map(|(_, _, to)| to.quoted.as_str()).collect();
     let numbers: Vec<i64> = pairs
@@ -167,7 +168,8 @@ async fn put(client: &Client, pairs: &[(&String, &Sequence, &Sequence)]) -> Resu
     let drawn: Vec<bool> = pairs.iter().map(|(_, from, _)| from.last.is_some()).collect();
     client
         .execute_typed(
-            "select pg_catalog.setval(s.name::pg_catalog.regclass, s.number, s.is_drawn)
+            "select pg_catalog.setval(s.name::pg_catalog.regclass, s.number, s.is_drawn),
+                    pg_catalog.set_config('synchronous_commit', 'off', true)
                from unnest($1, $2, $3) as s (name, number, is_drawn)",
             &[
                 (&names, Type::TEXT_ARRAY),
@@ -189,7 +191,9 @@ async fn advance(client: &Client, owner: &Identifier, to: &Sequence, number: i64
     if let Some(steps) = to.steps_to(number).filter(|steps| *steps <= DRAWN_MAX) {
         client
             .execute(
-                "select pg_catalog.nextval($1::pg_catalog.text::pg_catalog.regclass) from pg_catalog.generate_series(1, $2::pg_catalog.int8)",
+                "select pg_catalog.nextval($1::pg_catalog.text::pg_catalog.regclass),
+                        pg_catalog.set_config('synchronous_commit', 'off', true)
+                   from pg_catalog.generate_series(1, $2::pg_catalog.int8)",
                 &[&to.quoted, &steps],
             )
             .await
@@ -198,7 +202,7 @@ async fn advance(client: &Client, owner: &Identifier, to: &Sequence, number: i64
     }
     let order = if to.increment > 0 { "<" } else { ">" };
     let text = format!(
-        "begin; set local lock_timeout = '2s'; set local role {owner};
+        "begin; set local lock_timeout = '2s'; {LIGHTLY}; set local role {owner};
          alter sequence {name} increment by {increment};
          select pg_catalog.setval('{literal}'::pg_catalog.regclass, {number}) from {name} where last_value {order} {number} or not is_called;
          commit",

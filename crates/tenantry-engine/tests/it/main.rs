@@ -45,5 +45,6 @@ mod stream_support;
 mod structure;
 mod support;
 mod transfer;
+mod transfer_lasting;
 mod transfer_preflight;
 mod transfer_tables;

@@ -321,6 +321,37 @@ async fn it_goes_exactly_as_far_as_it_is_told() {
     assert_eq!((applied.rows, world.target.value(&count).await.as_str()), (0, "2"));
 }
 
+/// A target that crashed may have forgotten it.
+#[tokio::test]
+async fn what_is_committed_lightly_the_source_keeps() {
+    let world = world().await;
+    world.begin().await;
+    let mut applier = world.applier().await;
+    applier.run(&Until::Marker(world.marker().await)).await.unwrap();
+    let lasting = read_position(&world.target.admin, &world.name).await.unwrap().unwrap();
+    applier.lightly();
+    let account = format!(
+        "insert into app.account (tenant_id, id, place) values ('{}', 1, 1)",
+        world.tenant
+    );
+    world.source.run(&account).await;
+    let applied = applier.run(&Until::Marker(world.marker().await)).await.unwrap();
+    assert_eq!(applied.rows, 1);
+    world.assert_same().await;
+    applier.stop().await;
+    let crashed = format!(
+        "delete from {}.account where tenant_id = '{}'; update tenantry_move.position set position = '{lasting}' where stream = '{}'",
+        world.target.schema,
+        world.tenant,
+        world.name.text()
+    );
+    world.target.run(&crashed).await;
+    let mut applier = world.applier().await;
+    let applied = applier.run(&Until::Marker(world.marker().await)).await.unwrap();
+    assert_eq!(applied.rows, 1, "it is told again");
+    world.assert_same().await;
+}
+
 #[tokio::test]
 async fn rows_that_somebody_put_wrong_are_found_while_both_sides_go_on() {
     let world = world().await;

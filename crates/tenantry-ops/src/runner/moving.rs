@@ -28,7 +28,7 @@ use tenantry_catalog::{
 };
 use tenantry_core::{Epoch, Isolation, TenantState};
 use tenantry_engine::transfer::{
-    HistoryAhead, Recheck, TransferError,
+    self, HistoryAhead, Recheck, TransferError,
     stream::{Applier, Direction},
 };
 
@@ -430,6 +430,9 @@ impl<'a> Moving<'a> {
         self.verify(hands, touched.zip(ahead.recheck.as_ref())).boxed().await?;
         self.end(MoveStep::Verify).await?;
         self.held_for("compare");
+        // The commits behind the fence were not waited for, each by itself.
+        transfer::make_lasting(hands.target()).await?;
+        self.held_for("disk");
         self.journal.arrive(self.named(MoveStep::Switch).as_str()).await?;
         self.switch(hands).await?;
         self.end(MoveStep::Switch).await?;
