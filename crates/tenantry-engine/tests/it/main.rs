@@ -45,6 +45,7 @@ mod stream_support;
 mod structure;
 mod support;
 mod transfer;
+mod transfer_jobs;
 mod transfer_lasting;
 mod transfer_preflight;
 mod transfer_tables;

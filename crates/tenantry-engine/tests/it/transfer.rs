@@ -327,7 +327,7 @@ async fn jobs_are_signed_by_their_new_database_unless_they_were_changed_by_hand(
     )
     .await;
     for _ in 0..2 {
-        assert_eq!(carry_jobs(&one.admin, &other.admin, tenant(1)).await.unwrap(), 4);
+        assert_eq!(carry_jobs(&one.admin, &other.admin, tenant(1), None).await.unwrap(), 4);
     }
     let genuine = "select string_agg(kind || ' ' || state || ' ' || attempt || ' ' || (mac is not distinct from tenantry_private.job_mac(kid, j)), ', ' order by kind)
                      from tenantry_private.job j";
@@ -346,7 +346,7 @@ async fn jobs_are_signed_by_their_new_database_unless_they_were_changed_by_hand(
     one.run("delete from tenantry_private.job; delete from tenantry_private.schedule")
         .await;
     for _ in 0..2 {
-        assert_eq!(carry_jobs(&one.admin, &other.admin, tenant(1)).await.unwrap(), 0);
+        assert_eq!(carry_jobs(&one.admin, &other.admin, tenant(1), None).await.unwrap(), 0);
         assert_eq!(other.all("select count(*) from tenantry_private.job").await, "0");
         assert_eq!(other.all("select count(*) from tenantry_private.schedule").await, "0");
     }

@@ -28,7 +28,7 @@ use tenantry_catalog::{
 };
 use tenantry_core::{Epoch, Isolation, TenantState};
 use tenantry_engine::transfer::{
-    self, HistoryAhead, Recheck, TransferError,
+    self, HistoryAhead, JobsAhead, Recheck, TransferError,
     stream::{Applier, Direction},
 };
 
@@ -70,6 +70,7 @@ pub(super) struct Moving<'a> {
 /// What was done while the tenant worked, so that it need not wait for it.
 struct Ahead {
     history: Option<HistoryAhead>,
+    jobs: JobsAhead,
     /// Where there are rows to be compared again.
     recheck: Option<Recheck>,
 }
@@ -367,10 +368,14 @@ impl<'a> Moving<'a> {
             self.end(MoveStep::WayBack).await?;
         }
         self.begin(MoveStep::Compare).await?;
+        let mut jobs = JobsAhead::default();
         let history = match self.input.within_a_database() {
             true => None,
-            // Also where the rows have to wait: few rows can have a long history.
-            false => self.bring_history(&hands, applier.as_mut()).boxed().await?,
+            // Also where the rows have to wait: few rows can have a long history and many jobs.
+            false => {
+                self.bring_jobs(&hands, applier.as_mut(), &mut jobs).boxed().await?;
+                self.bring_history(&hands, applier.as_mut()).boxed().await?
+            }
         };
         let mut recheck = None;
         if let Some(applier) = &mut applier {
@@ -378,7 +383,11 @@ impl<'a> Moving<'a> {
             self.renew_statistics(&hands, applier).boxed().await?;
             recheck = Some(self.prepare_recheck(&hands).boxed().await?);
         }
-        let ahead = Ahead { history, recheck };
+        if !self.input.within_a_database() {
+            // What became of them while both sides were compared.
+            self.bring_jobs(&hands, applier.as_mut(), &mut jobs).boxed().await?;
+        }
+        let ahead = Ahead { history, jobs, recheck };
         self.carry_ledger(&hands).boxed().await?;
         self.end(MoveStep::Compare).await?;
         self.tell(json!({ "closed_at": Utc::now() })).await?;
@@ -421,9 +430,7 @@ impl<'a> Moving<'a> {
         self.end(MoveStep::Close).await?;
         self.held_for("close");
         self.begin(MoveStep::Copy).await?;
-        self.copy(hands, applier.as_deref_mut(), ahead.history.as_ref())
-            .boxed()
-            .await?;
+        self.copy(hands, applier.as_deref_mut(), ahead).boxed().await?;
         self.end(MoveStep::Copy).await?;
         self.begin(MoveStep::Verify).await?;
         let touched = applier.as_deref().and_then(Applier::touched);

@@ -6,15 +6,19 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tenantry_engine::{
     Roles,
-    transfer::{self, HistoryAhead, Progress, Verified, stream::Applier},
+    transfer::{self, HistoryAhead, JobsAhead, Progress, Verified, stream::Applier},
 };
 use tokio_postgres::Client;
 
-use super::{Failure, Hands, Moving};
+use super::{Ahead, Failure, Hands, Moving};
 use crate::runner::migrate::noting;
 
 /// How long the history waits for the application's open transactions, while the tenant works.
 const OLDER: Duration = Duration::from_secs(3);
+/// So many jobs are left for the closed fence: they take it some 10 ms.
+const JOBS_LEFT: usize = 100;
+/// How often is looked whether there are more, before as many as change meanwhile are left.
+const JOBS_LOOKS: u32 = 3;
 
 impl Moving<'_> {
     /// All that is not at the new home yet. With an applier, the rows are, but for the last changes.
@@ -22,12 +26,12 @@ impl Moving<'_> {
         &self,
         hands: &Hands,
         applier: Option<&mut Applier>,
-        history: Option<&HistoryAhead>,
+        ahead: &Ahead,
     ) -> Result<(), Failure> {
         let seen = Mutex::new(None);
         let estimate = self.estimate();
         let mut tell = |progress: Progress<'_>| *seen.lock() = Some(estimate.shown(progress));
-        let work = self.carry(hands, applier, history, &mut tell);
+        let work = self.carry(hands, applier, ahead, &mut tell);
         let news = || seen.lock().as_ref().map(|news| self.whole(&self.with_news(news)));
         let verified = noting(self.journal, work, news).await??;
         let last = seen.lock().take();
@@ -46,7 +50,7 @@ impl Moving<'_> {
         &self,
         hands: &Hands,
         applier: Option<&mut Applier>,
-        history: Option<&HistoryAhead>,
+        ahead: &Ahead,
         tell: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<Option<Vec<Verified>>, Failure> {
         let (source, target) = (hands.source(), hands.target());
@@ -62,9 +66,9 @@ impl Moving<'_> {
                 None => drop(transfer::copy(from, to, tenant, None, tell).await?),
             }
             self.held_for("rows");
-            transfer::carry_jobs(source, target, tenant).await?;
+            transfer::carry_jobs(source, target, tenant, Some(&ahead.jobs)).await?;
             self.held_for("jobs");
-            transfer::carry_history(source, target, tenant, history).await?;
+            transfer::carry_history(source, target, tenant, ahead.history.as_ref()).await?;
             self.held_for("history");
             None
         };
@@ -73,6 +77,29 @@ impl Moving<'_> {
         self.begin_way_back(hands).await?;
         self.held_for("way_back");
         Ok(verified)
+    }
+
+    /// Brings all but a few of the jobs while the tenant works, and its changes meanwhile where they are followed.
+    pub(super) async fn bring_jobs(
+        &self,
+        hands: &Hands,
+        mut applier: Option<&mut Applier>,
+        jobs: &mut JobsAhead,
+    ) -> Result<(), Failure> {
+        let (source, target, tenant) = (hands.source(), hands.target(), self.input.from.tenant);
+        for _ in 0..JOBS_LOOKS {
+            let mut left = jobs.look(source, target, tenant).await?;
+            if left.count() <= JOBS_LEFT {
+                return Ok(());
+            }
+            while !left.is_empty() {
+                jobs.bring(source, target, tenant, &mut left).await?;
+                if let Some(applier) = &mut applier {
+                    self.apply_now(hands, applier).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Brings all but the last of the history while the tenant works, and its changes meanwhile where they are followed.
