@@ -18,6 +18,7 @@ mod field_force;
 mod finish;
 mod harden;
 mod home;
+mod home_rows;
 mod isolate_eighteen;
 mod isolate_foreign_keys;
 mod isolate_keys;
