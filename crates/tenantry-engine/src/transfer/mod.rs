@@ -33,7 +33,7 @@ pub use lingering::{Lingering, before_a_fence, before_a_slot};
 pub use preflight::{Obstacle, Sides, obstacles};
 pub use recheck::{Recheck, Rechecked};
 pub use rows::has_rows;
-pub use sequences::{Shared, carry_sequences};
+pub use sequences::{SequencesAhead, Shared, carry_sequences};
 pub use statistics::renew_statistics;
 pub use tables::{Column, Identity, Table, tables};
 pub use verify::{Digest, TableDifference, Verified, foreign_rows, verify};

@@ -248,7 +248,7 @@ async fn shared_sequences_only_go_on_and_own_ones_stand_where_the_old_did() {
     let shared = "app.everything_id_seq";
     let stands = last(&one.admin, shared).await.unwrap();
     let carry = async |from: &Side<'_>, to: &Side<'_>, shared| {
-        let carried = carry_sequences(from.end(), to.end(), &owner, tenant(1), shared).await;
+        let carried = carry_sequences(from.end(), to.end(), &owner, tenant(1), shared, None).await;
         carried.unwrap();
     };
     carry(&from, &own, Shared::No).await;

@@ -6,11 +6,14 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tenantry_engine::{
     Roles,
-    transfer::{self, HistoryAhead, JobsAhead, Progress, Verified, stream::Applier},
+    transfer::{
+        self, HistoryAhead, JobsAhead, Progress, SequencesAhead, Shared, Verified,
+        stream::{Applier, Touched},
+    },
 };
 use tokio_postgres::Client;
 
-use super::{Ahead, Failure, Hands, Moving};
+use super::{Ahead, Failure, Hands, Moving, written_since};
 use crate::runner::migrate::noting;
 
 /// How long the history waits for the application's open transactions, while the tenant works.
@@ -49,7 +52,7 @@ impl Moving<'_> {
     async fn carry(
         &self,
         hands: &Hands,
-        applier: Option<&mut Applier>,
+        mut applier: Option<&mut Applier>,
         ahead: &Ahead,
         tell: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<Option<Vec<Verified>>, Failure> {
@@ -61,7 +64,7 @@ impl Moving<'_> {
             self.held_for("rows");
             Some(verified)
         } else {
-            match applier {
+            match applier.as_deref_mut() {
                 Some(applier) => self.bring_last(hands, applier).await?,
                 None => drop(transfer::copy(from, to, tenant, None, tell).await?),
             }
@@ -72,7 +75,8 @@ impl Moving<'_> {
             self.held_for("history");
             None
         };
-        sequences(self, source, target).await?;
+        let touched = applier.as_deref().and_then(written_since);
+        sequences(self, source, target, ahead.sequences.as_ref().zip(touched)).await?;
         self.held_for("sequences");
         self.begin_way_back(hands).await?;
         self.held_for("way_back");
@@ -120,6 +124,21 @@ impl Moving<'_> {
         Ok(Some(ahead))
     }
 
+    /// Looks for the greatest numbers in the rows while the tenant works and its changes are brought on, where other tenants draw from the
+    /// same sequences: on a connection of its own, since it may read all of the rows.
+    pub(super) async fn look_at_sequences(
+        &self,
+        hands: &Hands,
+        applier: &mut Applier,
+    ) -> Result<Option<SequencesAhead>, Failure> {
+        if self.shares_sequences() == Shared::No || applier.touched().is_none() {
+            return Ok(None);
+        }
+        let client = self.source.site.connect().await?;
+        let look = async { Ok(SequencesAhead::look(self.source.end(&client), self.input.from.tenant).await?) };
+        self.while_following(hands, applier, look).await.map(Some)
+    }
+
     /// Writes down at the new home which migrations of data the tenant has had. While the tenant works: neither home is migrated meanwhile,
     /// and in shared tables it reads what is noted of everybody.
     pub(super) async fn carry_ledger(&self, hands: &Hands) -> Result<(), Failure> {
@@ -139,11 +158,16 @@ impl Moving<'_> {
 }
 
 /// Where the new home goes on counting.
-pub(super) async fn sequences(moving: &Moving<'_>, source: &Client, target: &Client) -> Result<(), Failure> {
+pub(super) async fn sequences(
+    moving: &Moving<'_>,
+    source: &Client,
+    target: &Client,
+    known: Option<(&SequencesAhead, &Touched)>,
+) -> Result<(), Failure> {
     let owner = Roles::of(moving.source.site.installation()).owner;
     let (from, to) = (moving.source.end(source), moving.target.end(target));
     let tenant = moving.input.from.tenant;
-    Ok(transfer::carry_sequences(from, to, &owner, tenant, moving.shares_sequences()).await?)
+    Ok(transfer::carry_sequences(from, to, &owner, tenant, moving.shares_sequences(), known).await?)
 }
 
 /// How far a copy is, and how much is left.
