@@ -202,6 +202,8 @@ impl Ops {
         // Tenants of several databases, in one order.
         let mut found: Vec<StoredJob> = asked.found.into_iter().flatten().collect();
         found.sort_by_key(|job| (job.tenant, job.id));
+        // While a tenant moves, both of its homes have them.
+        found.dedup_by_key(|job| (job.tenant, job.id));
         found.truncate(usize::try_from(limit).unwrap_or_default());
         Ok(OverFleet {
             found: found.into_iter().map(|job| shown(authority, job)).collect(),

@@ -13,6 +13,7 @@ use tenantry_core::TenantId;
 use super::{
     End, Table, TransferError,
     end::of,
+    lasting::LIGHTLY,
     stream::{StreamName, note_copied, read_copied},
     tables,
     tables::Column,
@@ -77,7 +78,8 @@ pub(super) fn unqualified(kind: &str) -> &str {
 /// Copies a tenant's rows of all tables from one database to another, in one transaction at the target, where the tenant's rows are
 /// thrown away first: so it can be done again. The source is read as of one moment: of the snapshot that is named, or of now.
 ///
-/// It takes little more memory than the largest row, and leaves other tenants' rows alone.
+/// It takes little more memory than the largest row, and leaves other tenants' rows alone. The commit is not waited for:
+/// [`make_lasting`](super::make_lasting) has to follow.
 ///
 /// # Errors
 ///
@@ -137,6 +139,11 @@ async fn copy_tables(
     if noted.is_none() {
         // The tenant may wait for it: one commit, and not one for each table.
         target.begin_writing().await?;
+        target
+            .client
+            .batch_execute(LIGHTLY)
+            .await
+            .doing("begin to write the tenant's rows")?;
     }
     for pair in rest {
         let (rows, bytes) = sum(&copied);

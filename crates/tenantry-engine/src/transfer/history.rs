@@ -25,6 +25,7 @@ use uuid::Uuid;
 use super::{
     TransferError,
     beside::{columns, stream},
+    lasting::LIGHTLY,
 };
 use crate::{
     fence::{self, Behind, Wait},
@@ -190,7 +191,8 @@ impl HistoryAhead {
 /// Takes the history of a tenant's rows from one database to another: what is left of it where some was brought before, else all. What the
 /// target has beside that is thrown away: it can be done again. Tells how many entries were taken now.
 ///
-/// Both fences are closed: nobody adds to it or takes out of it.
+/// Both fences are closed: nobody adds to it or takes out of it. The commit at the target is not waited for:
+/// [`make_lasting`](super::make_lasting) has to follow.
 ///
 /// # Errors
 ///
@@ -208,7 +210,7 @@ pub async fn carry_history(
     let (columns, id) = (columns(target, "history").await?, tenant.as_uuid());
     // By the index: an estimate that is wrong would have all of it read.
     target
-        .batch_execute("begin; set local enable_seqscan = off")
+        .batch_execute(&format!("begin; set local enable_seqscan = off; {LIGHTLY}"))
         .await
         .doing("begin to carry the history")?;
     let from = match ahead {

@@ -11,7 +11,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::{
     End, Table, TableDifference, TransferError,
     end::of,
-    stream::{Touched, TouchedTable},
+    stream::{Key, Touched, TouchedTable},
     tables,
     tables::TENANT,
     verify::{Digest, ReferenceCheck, WHOLE_ROW, reference_checks},
@@ -19,7 +19,7 @@ use super::{
 use crate::sql_error::{Doing, SqlError};
 
 /// How many keys are looked up by one statement.
-const AT_ONCE: usize = 1_000;
+pub(super) const AT_ONCE: usize = 1_000;
 /// How many keys of a table that differs are named.
 const KEYS_MAX: usize = 10;
 /// By its index or not at all: an estimate that is wrong would have the whole tenant read while it waits.
@@ -118,7 +118,8 @@ impl Recheck {
     }
 }
 
-async fn begin(end: End<'_>) -> Result<(), SqlError> {
+/// Begins to look rows up by their keys.
+pub(super) async fn begin(end: End<'_>) -> Result<(), SqlError> {
     end.begin_reading(None).await?;
     end.client
         .batch_execute(BY_INDEX)
@@ -135,9 +136,7 @@ async fn compare(
     let (mut source_rows, mut target_rows, mut differing) = (0, 0, Vec::new());
     let keys: Vec<_> = touched.keys.iter().collect();
     for keys in keys.chunks(AT_ONCE) {
-        let columns: Vec<Vec<&str>> = (0..touched.key.len())
-            .map(|column| keys.iter().map(|key| text(&key[column])).collect())
-            .collect();
+        let columns = columns(keys, touched.key.len());
         let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
         let (one, other) = tokio::try_join!(here.rows(&parameters), there.rows(&parameters))?;
         source_rows += one.len();
@@ -145,7 +144,8 @@ async fn compare(
         let all = one.keys().chain(other.keys().filter(|key| !one.contains_key(*key)));
         differing.extend(all.filter(|key| one.get(*key) != other.get(*key)).cloned());
         for check in checks {
-            check.run(there.end, &there.join_child(), &parameters).await?;
+            let join = format!("join {} on {}", there.keys.from, there.keys.is_one("child"));
+            check.run(there.end, &join, &parameters).await?;
         }
     }
     differing.truncate(KEYS_MAX);
@@ -162,24 +162,24 @@ fn text(value: &[u8]) -> &str {
     std::str::from_utf8(value).unwrap_or_default()
 }
 
-/// One side of a table.
-struct Lookup<'a> {
-    end: End<'a>,
-    name: String,
-    sql: String,
-    /// The keys that are looked for as `k`, and the condition that a row of `{row}` has one of them.
-    keys: String,
-    is_one: String,
+/// Keys as the parameters of a statement, column by column.
+pub(super) fn columns<'a>(keys: &[&'a Key], width: usize) -> Vec<Vec<&'a str>> {
+    let of = |column: usize| keys.iter().map(|key| text(&key[column])).collect();
+    (0..width).map(of).collect()
 }
 
-impl<'a> Lookup<'a> {
-    fn new(
-        end: End<'a>,
-        table: &Table,
-        touched: &TouchedTable,
-        tenant: TenantId,
-        digest: Digest,
-    ) -> Result<Self, TransferError> {
+/// How rows of a table are found by keys that an applier has told.
+pub(super) struct Keys {
+    /// The keys that are looked for, as `k`.
+    pub(super) from: String,
+    /// The condition that `{row}` has one of them.
+    is_one: String,
+    /// The key's columns, quoted.
+    names: Vec<String>,
+}
+
+impl Keys {
+    pub(super) fn of(table: &Table, touched: &TouchedTable) -> Result<Self, TransferError> {
         let mut is_one = Vec::new();
         let mut names = Vec::new();
         for (place, key) in touched.key.iter().enumerate() {
@@ -188,9 +188,9 @@ impl<'a> Lookup<'a> {
                 what: format!("lacks the column {key} of {}", table.name),
             })?;
             is_one.push(format!("{{row}}.{} = k.c{place}::{}", column.quoted, column.kind));
-            names.push(column.quoted.as_str());
+            names.push(column.quoted.clone());
         }
-        let keys = match touched.key.len() {
+        let from = match touched.key.len() {
             // One row for each tenant, whose key is nothing else.
             0 => "(values (true)) as k (c)".to_owned(),
             width => {
@@ -206,31 +206,57 @@ impl<'a> Lookup<'a> {
             true => "true".to_owned(),
             false => is_one.join(" and "),
         };
+        debug_assert!(
+            !touched.key.iter().any(|key| key == TENANT),
+            "the tenant is no part of it"
+        );
+        Ok(Self { from, is_one, names })
+    }
+
+    /// The condition that a row has one of the keys.
+    pub(super) fn is_one(&self, row: &str) -> String {
+        self.is_one.replace("{row}", row)
+    }
+}
+
+/// One side of a table.
+struct Lookup<'a> {
+    end: End<'a>,
+    name: String,
+    sql: String,
+    keys: Keys,
+}
+
+impl<'a> Lookup<'a> {
+    fn new(
+        end: End<'a>,
+        table: &Table,
+        touched: &TouchedTable,
+        tenant: TenantId,
+        digest: Digest,
+    ) -> Result<Self, TransferError> {
+        let keys = Keys::of(table, touched)?;
         let columns: Vec<_> = table
             .columns
             .iter()
             .map(|column| format!("o.{}", column.quoted))
             .collect();
-        let key: Vec<_> = names.iter().map(|name| format!("t.{name}")).collect();
+        let key: Vec<_> = keys.names.iter().map(|name| format!("t.{name}")).collect();
         let sql = format!(
-            "select row({})::pg_catalog.text, {} from (select {} from {keys} join {} as o on {} where o.{}) as t",
+            "select row({})::pg_catalog.text, {} from (select {} from {} join {} as o on {} where o.{}) as t",
             key.join(", "),
             digest.of(WHOLE_ROW),
             columns.join(", "),
+            keys.from,
             table.quoted,
-            is_one.replace("{row}", "o"),
+            keys.is_one("o"),
             of(tenant),
-        );
-        debug_assert!(
-            !touched.key.iter().any(|key| key == TENANT),
-            "the tenant is no part of it"
         );
         Ok(Self {
             end,
             name: table.name.clone(),
             sql,
             keys,
-            is_one,
         })
     }
 
@@ -239,9 +265,5 @@ impl<'a> Lookup<'a> {
         let rows = self.end.client.query_typed(&self.sql, &typed).await;
         let rows = rows.doing("compare rows that were written lately")?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
-    }
-
-    fn join_child(&self) -> String {
-        format!("join {} on {}", self.keys, self.is_one.replace("{row}", "child"))
     }
 }

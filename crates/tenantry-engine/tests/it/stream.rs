@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tenantry_core::{OperationId, TenantId};
 use tenantry_engine::{
+    Roles,
     home::Outcome,
     transfer::{
-        Recheck,
+        Recheck, SequencesAhead, Shared, carry_sequences,
         stream::{
             Applier, Difference, Direction, Plan, StreamError, StreamName, Until, Way, begin_position, compare,
             drop_publication, drop_slot, emit_marker, forget_position, hindrance_of_server, hindrance_of_tables,
@@ -321,6 +322,37 @@ async fn it_goes_exactly_as_far_as_it_is_told() {
     assert_eq!((applied.rows, world.target.value(&count).await.as_str()), (0, "2"));
 }
 
+/// A target that crashed may have forgotten it.
+#[tokio::test]
+async fn what_is_committed_lightly_the_source_keeps() {
+    let world = world().await;
+    world.begin().await;
+    let mut applier = world.applier().await;
+    applier.run(&Until::Marker(world.marker().await)).await.unwrap();
+    let lasting = read_position(&world.target.admin, &world.name).await.unwrap().unwrap();
+    applier.lightly();
+    let account = format!(
+        "insert into app.account (tenant_id, id, place) values ('{}', 1, 1)",
+        world.tenant
+    );
+    world.source.run(&account).await;
+    let applied = applier.run(&Until::Marker(world.marker().await)).await.unwrap();
+    assert_eq!(applied.rows, 1);
+    world.assert_same().await;
+    applier.stop().await;
+    let crashed = format!(
+        "delete from {}.account where tenant_id = '{}'; update tenantry_move.position set position = '{lasting}' where stream = '{}'",
+        world.target.schema,
+        world.tenant,
+        world.name.text()
+    );
+    world.target.run(&crashed).await;
+    let mut applier = world.applier().await;
+    let applied = applier.run(&Until::Marker(world.marker().await)).await.unwrap();
+    assert_eq!(applied.rows, 1, "it is told again");
+    world.assert_same().await;
+}
+
 #[tokio::test]
 async fn rows_that_somebody_put_wrong_are_found_while_both_sides_go_on() {
     let world = world().await;
@@ -462,6 +494,47 @@ async fn what_is_written_after_the_comparison_is_compared_again_by_its_key() {
         put(right).await;
     }
     assert_eq!(again().await.unwrap(), same);
+}
+
+/// No index leads to them: all rows are looked through once, while the tenant works.
+#[tokio::test]
+async fn numbers_that_nobody_drew_are_found_in_what_was_written_since() {
+    let world = world().await;
+    for n in 0..20 {
+        world.source.run(&insert_everything(world.tenant, n)).await;
+    }
+    world.begin().await;
+    let mut applier = world.applier().await;
+    applier.track();
+    let by_hand = |id: i64| {
+        format!(
+            "insert into app.everything (tenant_id, part, id) overriding system value values ('{}', 'by hand', {id})",
+            world.tenant
+        )
+    };
+    world.source.run(&by_hand(70_000)).await;
+    let (here, there) = (world.source.end(), world.target.end());
+    let ahead = SequencesAhead::look(here, world.tenant).await.unwrap();
+    let owner = Roles::of(&world.installation).owner;
+    let last = format!(
+        "select pg_sequence_last_value('{}.everything_id_seq'::regclass)",
+        world.target.schema
+    );
+    let gone = "delete from app.everything where id = 70000".to_owned();
+    for (changes, expected) in [
+        (vec![], "70000"),
+        (vec![by_hand(90_000), by_hand(80_000), gone], "90000"),
+    ] {
+        for change in changes {
+            world.source.run(&change).await;
+        }
+        applier.run(&Until::Marker(world.marker().await)).await.unwrap();
+        let known = Some((&ahead, applier.touched().unwrap()));
+        carry_sequences(here, there, &owner, world.tenant, Shared::Yes, known)
+            .await
+            .unwrap();
+        assert_eq!(world.target.value(&last).await, expected);
+    }
 }
 
 #[tokio::test]

@@ -248,7 +248,7 @@ async fn shared_sequences_only_go_on_and_own_ones_stand_where_the_old_did() {
     let shared = "app.everything_id_seq";
     let stands = last(&one.admin, shared).await.unwrap();
     let carry = async |from: &Side<'_>, to: &Side<'_>, shared| {
-        let carried = carry_sequences(from.end(), to.end(), &owner, tenant(1), shared).await;
+        let carried = carry_sequences(from.end(), to.end(), &owner, tenant(1), shared, None).await;
         carried.unwrap();
     };
     carry(&from, &own, Shared::No).await;
@@ -327,7 +327,7 @@ async fn jobs_are_signed_by_their_new_database_unless_they_were_changed_by_hand(
     )
     .await;
     for _ in 0..2 {
-        assert_eq!(carry_jobs(&one.admin, &other.admin, tenant(1)).await.unwrap(), 4);
+        assert_eq!(carry_jobs(&one.admin, &other.admin, tenant(1), None).await.unwrap(), 4);
     }
     let genuine = "select string_agg(kind || ' ' || state || ' ' || attempt || ' ' || (mac is not distinct from tenantry_private.job_mac(kid, j)), ', ' order by kind)
                      from tenantry_private.job j";
@@ -346,7 +346,7 @@ async fn jobs_are_signed_by_their_new_database_unless_they_were_changed_by_hand(
     one.run("delete from tenantry_private.job; delete from tenantry_private.schedule")
         .await;
     for _ in 0..2 {
-        assert_eq!(carry_jobs(&one.admin, &other.admin, tenant(1)).await.unwrap(), 0);
+        assert_eq!(carry_jobs(&one.admin, &other.admin, tenant(1), None).await.unwrap(), 0);
         assert_eq!(other.all("select count(*) from tenantry_private.job").await, "0");
         assert_eq!(other.all("select count(*) from tenantry_private.schedule").await, "0");
     }

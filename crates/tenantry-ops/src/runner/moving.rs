@@ -28,8 +28,8 @@ use tenantry_catalog::{
 };
 use tenantry_core::{Epoch, Isolation, TenantState};
 use tenantry_engine::transfer::{
-    HistoryAhead, Recheck, TransferError,
-    stream::{Applier, Direction},
+    self, HistoryAhead, JobsAhead, Recheck, SequencesAhead, TransferError,
+    stream::{Applier, Direction, Touched},
 };
 
 use self::{
@@ -70,6 +70,9 @@ pub(super) struct Moving<'a> {
 /// What was done while the tenant worked, so that it need not wait for it.
 struct Ahead {
     history: Option<HistoryAhead>,
+    jobs: JobsAhead,
+    /// Where the rows that are written since are known.
+    sequences: Option<SequencesAhead>,
     /// Where there are rows to be compared again.
     recheck: Option<Recheck>,
 }
@@ -225,6 +228,11 @@ fn standing_at(epoch: Option<Epoch>, input: &MoveInput) -> Result<Standing, Fail
     }
 }
 
+/// The rows that were written since both sides were compared; `None` where they were too many to be kept.
+fn written_since(applier: &Applier) -> Option<&Touched> {
+    applier.touched().filter(|touched| touched.keys().is_some())
+}
+
 impl<'a> Crossed<'a> {
     /// Lets the tenant in at once: to connect anew and to ask the catalog first for what is known is time that it waits.
     async fn arrive(self) -> Result<Moving<'a>, Failure> {
@@ -367,18 +375,32 @@ impl<'a> Moving<'a> {
             self.end(MoveStep::WayBack).await?;
         }
         self.begin(MoveStep::Compare).await?;
+        let mut jobs = JobsAhead::default();
         let history = match self.input.within_a_database() {
             true => None,
-            // Also where the rows have to wait: few rows can have a long history.
-            false => self.bring_history(&hands, applier.as_mut()).boxed().await?,
+            // Also where the rows have to wait: few rows can have a long history and many jobs.
+            false => {
+                self.bring_jobs(&hands, applier.as_mut(), &mut jobs).boxed().await?;
+                self.bring_history(&hands, applier.as_mut()).boxed().await?
+            }
         };
-        let mut recheck = None;
+        let (mut sequences, mut recheck) = (None, None);
         if let Some(applier) = &mut applier {
             self.compare_online(&hands, applier).boxed().await?;
             self.renew_statistics(&hands, applier).boxed().await?;
+            sequences = self.look_at_sequences(&hands, applier).boxed().await?;
             recheck = Some(self.prepare_recheck(&hands).boxed().await?);
         }
-        let ahead = Ahead { history, recheck };
+        if !self.input.within_a_database() {
+            // What became of them while both sides were compared.
+            self.bring_jobs(&hands, applier.as_mut(), &mut jobs).boxed().await?;
+        }
+        let ahead = Ahead {
+            history,
+            jobs,
+            sequences,
+            recheck,
+        };
         self.carry_ledger(&hands).boxed().await?;
         self.end(MoveStep::Compare).await?;
         self.tell(json!({ "closed_at": Utc::now() })).await?;
@@ -421,15 +443,16 @@ impl<'a> Moving<'a> {
         self.end(MoveStep::Close).await?;
         self.held_for("close");
         self.begin(MoveStep::Copy).await?;
-        self.copy(hands, applier.as_deref_mut(), ahead.history.as_ref())
-            .boxed()
-            .await?;
+        self.copy(hands, applier.as_deref_mut(), ahead).boxed().await?;
         self.end(MoveStep::Copy).await?;
         self.begin(MoveStep::Verify).await?;
-        let touched = applier.as_deref().and_then(Applier::touched);
+        let touched = applier.as_deref().and_then(written_since);
         self.verify(hands, touched.zip(ahead.recheck.as_ref())).boxed().await?;
         self.end(MoveStep::Verify).await?;
         self.held_for("compare");
+        // The commits behind the fence were not waited for, each by itself.
+        transfer::make_lasting(hands.target()).await?;
+        self.held_for("disk");
         self.journal.arrive(self.named(MoveStep::Switch).as_str()).await?;
         self.switch(hands).await?;
         self.end(MoveStep::Switch).await?;

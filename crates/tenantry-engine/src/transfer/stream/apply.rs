@@ -115,6 +115,10 @@ pub struct Applier {
     touched: Option<Touched>,
     /// The tables whose changes count, by plain name; all, where there are none.
     only: Option<HashSet<String>>,
+    /// What is committed from now on is not waited for.
+    lightly: bool,
+    /// The last commit at the target was one of these: a crash there may take it back.
+    is_in_the_air: bool,
     /// A run was begun and did not end well.
     doubtful: bool,
 }
@@ -171,6 +175,8 @@ impl Applier {
             },
             touched: None,
             only: None,
+            lightly: false,
+            is_in_the_air: false,
             doubtful: false,
         })
     }
@@ -189,6 +195,13 @@ impl Applier {
     /// these from a later moment.
     pub fn only(&mut self, tables: impl IntoIterator<Item = String>) {
         self.only = Some(tables.into_iter().collect());
+    }
+
+    /// From now on it is not waited for that what it commits is on the target's disk: whoever relies on it calls
+    /// [`make_lasting`](crate::transfer::make_lasting) before. The source is not told of it, and keeps the changes: a target that crashed has its
+    /// rows and their position from before, and another applier goes on there.
+    pub fn lightly(&mut self) {
+        self.lightly = true;
     }
 
     /// Keeps from now on which rows are written, and forgets those of before.
@@ -424,14 +437,20 @@ impl Applier {
     async fn commit(&mut self) -> Result<(), StreamError> {
         if self.open_rows > 0 {
             let (from, to) = (self.position, self.reached);
-            alive(&mut self.stream, self.batch.commit(&self.plan.name, from, to)).await?;
+            let commit = self.batch.commit(&self.plan.name, (from, to), self.lightly);
+            alive(&mut self.stream, commit).await?;
+            self.is_in_the_air = self.lightly;
             self.position = to;
             self.open_rows = 0;
             self.done.commits += 1;
         }
+        self.done.position = self.done.told.max(self.position);
+        // What the target may still lose the source has to keep.
+        if self.is_in_the_air {
+            return Ok(());
+        }
         // Nothing is open, so that whatever was told has taken effect or is none of ours: the source need not keep it.
         let confirmed = self.stream.confirmed();
-        self.done.position = self.done.told.max(self.position);
         self.stream.confirm(self.done.position);
         match self.stream.confirmed() > confirmed {
             true => self
@@ -490,6 +509,9 @@ async fn prepare(target: &Client, schema: &str) -> Result<(), SqlError> {
     target
         .batch_execute(
             "set datestyle = 'iso, ymd'; set intervalstyle = 'postgres'; set timezone = 'UTC';
+             -- What the source was told of is never taken back, also where the server's commits are not waited for.
+             select pg_catalog.set_config('synchronous_commit', 'local', false)
+              where pg_catalog.current_setting('synchronous_commit') = 'off';
              set row_security = off; set statement_timeout = 0; set idle_in_transaction_session_timeout = 0;
              set session_replication_role = replica",
         )

@@ -22,7 +22,10 @@ use super::{
     statement::{Shape, insert_rows},
     table::Table,
 };
-use crate::sql_error::{Doing, SqlError};
+use crate::{
+    sql_error::{Doing, SqlError},
+    transfer::lasting::LIGHTLY,
+};
 
 /// How many statements are in flight at most, so that their answers take no memory to speak of.
 const FLYING_MAX: usize = 256;
@@ -143,8 +146,13 @@ impl Batch {
     }
 
     /// Commits what was sent, together with the position, if everything touched what it should have and nobody else moved the
-    /// position on.
-    pub(super) async fn commit(&mut self, name: &StreamName, from: Lsn, to: Lsn) -> Result<(), StreamError> {
+    /// position on. Lightly, it is not waited for that this is on the target's disk.
+    pub(super) async fn commit(
+        &mut self,
+        name: &StreamName,
+        (from, to): (Lsn, Lsn),
+        lightly: bool,
+    ) -> Result<(), StreamError> {
         self.flush_run().await?;
         // Changes may have come to nothing.
         self.begin();
@@ -164,8 +172,12 @@ impl Batch {
         if moved != 1 {
             return Err(StreamError::Superseded);
         }
+        let commit = match lightly {
+            true => format!("{LIGHTLY}; commit"),
+            false => "commit".to_owned(),
+        };
         self.client
-            .batch_execute("commit")
+            .batch_execute(&commit)
             .await
             .doing("commit what the source committed")?;
         self.open = false;

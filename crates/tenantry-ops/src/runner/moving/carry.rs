@@ -6,15 +6,22 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tenantry_engine::{
     Roles,
-    transfer::{self, HistoryAhead, Progress, Verified, stream::Applier},
+    transfer::{
+        self, HistoryAhead, JobsAhead, Progress, SequencesAhead, Shared, Verified,
+        stream::{Applier, Touched},
+    },
 };
 use tokio_postgres::Client;
 
-use super::{Failure, Hands, Moving};
+use super::{Ahead, Failure, Hands, Moving, written_since};
 use crate::runner::migrate::noting;
 
 /// How long the history waits for the application's open transactions, while the tenant works.
 const OLDER: Duration = Duration::from_secs(3);
+/// So many jobs are left for the closed fence: they take it some 10 ms.
+const JOBS_LEFT: usize = 100;
+/// How often is looked whether there are more, before as many as change meanwhile are left.
+const JOBS_LOOKS: u32 = 3;
 
 impl Moving<'_> {
     /// All that is not at the new home yet. With an applier, the rows are, but for the last changes.
@@ -22,12 +29,12 @@ impl Moving<'_> {
         &self,
         hands: &Hands,
         applier: Option<&mut Applier>,
-        history: Option<&HistoryAhead>,
+        ahead: &Ahead,
     ) -> Result<(), Failure> {
         let seen = Mutex::new(None);
         let estimate = self.estimate();
         let mut tell = |progress: Progress<'_>| *seen.lock() = Some(estimate.shown(progress));
-        let work = self.carry(hands, applier, history, &mut tell);
+        let work = self.carry(hands, applier, ahead, &mut tell);
         let news = || seen.lock().as_ref().map(|news| self.whole(&self.with_news(news)));
         let verified = noting(self.journal, work, news).await??;
         let last = seen.lock().take();
@@ -45,8 +52,8 @@ impl Moving<'_> {
     async fn carry(
         &self,
         hands: &Hands,
-        applier: Option<&mut Applier>,
-        history: Option<&HistoryAhead>,
+        mut applier: Option<&mut Applier>,
+        ahead: &Ahead,
         tell: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<Option<Vec<Verified>>, Failure> {
         let (source, target) = (hands.source(), hands.target());
@@ -57,22 +64,46 @@ impl Moving<'_> {
             self.held_for("rows");
             Some(verified)
         } else {
-            match applier {
+            match applier.as_deref_mut() {
                 Some(applier) => self.bring_last(hands, applier).await?,
                 None => drop(transfer::copy(from, to, tenant, None, tell).await?),
             }
             self.held_for("rows");
-            transfer::carry_jobs(source, target, tenant).await?;
+            transfer::carry_jobs(source, target, tenant, Some(&ahead.jobs)).await?;
             self.held_for("jobs");
-            transfer::carry_history(source, target, tenant, history).await?;
+            transfer::carry_history(source, target, tenant, ahead.history.as_ref()).await?;
             self.held_for("history");
             None
         };
-        sequences(self, source, target).await?;
+        let touched = applier.as_deref().and_then(written_since);
+        sequences(self, source, target, ahead.sequences.as_ref().zip(touched)).await?;
         self.held_for("sequences");
         self.begin_way_back(hands).await?;
         self.held_for("way_back");
         Ok(verified)
+    }
+
+    /// Brings all but a few of the jobs while the tenant works, and its changes meanwhile where they are followed.
+    pub(super) async fn bring_jobs(
+        &self,
+        hands: &Hands,
+        mut applier: Option<&mut Applier>,
+        jobs: &mut JobsAhead,
+    ) -> Result<(), Failure> {
+        let (source, target, tenant) = (hands.source(), hands.target(), self.input.from.tenant);
+        for _ in 0..JOBS_LOOKS {
+            let mut left = jobs.look(source, target, tenant).await?;
+            if left.count() <= JOBS_LEFT {
+                return Ok(());
+            }
+            while !left.is_empty() {
+                jobs.bring(source, target, tenant, &mut left).await?;
+                if let Some(applier) = &mut applier {
+                    self.apply_now(hands, applier).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Brings all but the last of the history while the tenant works, and its changes meanwhile where they are followed.
@@ -91,6 +122,21 @@ impl Moving<'_> {
             }
         }
         Ok(Some(ahead))
+    }
+
+    /// Looks for the greatest numbers in the rows while the tenant works and its changes are brought on, where other tenants draw from the
+    /// same sequences: on a connection of its own, since it may read all of the rows.
+    pub(super) async fn look_at_sequences(
+        &self,
+        hands: &Hands,
+        applier: &mut Applier,
+    ) -> Result<Option<SequencesAhead>, Failure> {
+        if self.shares_sequences() == Shared::No || applier.touched().is_none() {
+            return Ok(None);
+        }
+        let client = self.source.site.connect().await?;
+        let look = async { Ok(SequencesAhead::look(self.source.end(&client), self.input.from.tenant).await?) };
+        self.while_following(hands, applier, look).await.map(Some)
     }
 
     /// Writes down at the new home which migrations of data the tenant has had. While the tenant works: neither home is migrated meanwhile,
@@ -112,11 +158,16 @@ impl Moving<'_> {
 }
 
 /// Where the new home goes on counting.
-pub(super) async fn sequences(moving: &Moving<'_>, source: &Client, target: &Client) -> Result<(), Failure> {
+pub(super) async fn sequences(
+    moving: &Moving<'_>,
+    source: &Client,
+    target: &Client,
+    known: Option<(&SequencesAhead, &Touched)>,
+) -> Result<(), Failure> {
     let owner = Roles::of(moving.source.site.installation()).owner;
     let (from, to) = (moving.source.end(source), moving.target.end(target));
     let tenant = moving.input.from.tenant;
-    Ok(transfer::carry_sequences(from, to, &owner, tenant, moving.shares_sequences()).await?)
+    Ok(transfer::carry_sequences(from, to, &owner, tenant, moving.shares_sequences(), known).await?)
 }
 
 /// How far a copy is, and how much is left.

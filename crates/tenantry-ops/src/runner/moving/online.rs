@@ -198,8 +198,9 @@ impl Moving<'_> {
         Ok(())
     }
 
-    /// Applies everything that the tenant has written; its old home is closed.
+    /// Applies everything that the tenant has written; its old home is closed. That it lasts is waited for before the switch.
     pub(super) async fn bring_last(&self, hands: &Hands, applier: &mut Applier) -> Result<(), Failure> {
+        applier.lightly();
         let applied = self.apply(hands, applier, LAST).await?;
         self.tell(json!({ "switched_at": applied.told.to_string() })).await
     }

@@ -69,10 +69,10 @@ impl Moving<'_> {
     /// While the tenant still works: what is left to do when it waits is little then.
     async fn advance_sequences(&self, client: Client) -> Result<(), Failure> {
         match self.input.within_a_database() {
-            true => carry::sequences(self, &client, &client).await,
+            true => carry::sequences(self, &client, &client, None).await,
             false => {
                 let source = self.source.site.connect().await?;
-                carry::sequences(self, &source, &client).await
+                carry::sequences(self, &source, &client, None).await
             }
         }
     }

@@ -3,6 +3,7 @@
 mod differs;
 mod directions;
 mod held;
+mod jobs;
 mod killed;
 mod left_behind;
 mod obstacles;

@@ -511,6 +511,39 @@ async fn jobs_of_a_suspended_tenant_wait() {
 }
 
 /// Which is no fault of the job's: even one with a single attempt waits, and has it still.
+/// What a move brings ahead of its tenant is nobody's to take before the tenant lives there.
+#[tokio::test]
+async fn jobs_of_a_tenant_that_is_on_its_way_wait() {
+    let world = World::new().await;
+    let scope = world.scope(0).await;
+    let first = scope.enqueue(&Add { id: 100 }).await.unwrap();
+    scope.enqueue(&Add { id: 101 }).await.unwrap();
+    let admin = &world.databases[0].admin;
+    let late = TenantId::from_uuid(uuid::Uuid::now_v7());
+    fence::register(admin, late, Epoch::FIRST, false).await.unwrap();
+    admin
+        .execute(
+            "update tenantry_private.job set tenant = $1 where id = $2",
+            &[late.as_uuid(), first.as_uuid()],
+        )
+        .await
+        .unwrap();
+    let report = work(worker(&world.tenantry).handle(add), async || {
+        jobs_left(&scope, &ALL).await == 0
+    })
+    .await;
+    assert_eq!(report.done, 1);
+    // Not even to find that it is not as it was signed.
+    let row = admin
+        .query_one(
+            "select state, attempt from tenantry_private.job where tenant = $1",
+            &[late.as_uuid()],
+        )
+        .await
+        .unwrap();
+    assert_eq!((row.get::<_, i16>(0), row.get::<_, i16>(1)), (0, 0));
+}
+
 #[tokio::test]
 async fn a_job_whose_tenant_is_suspended_while_it_runs_is_given_back_with_its_attempt() {
     let world = World::new().await;
