@@ -36,6 +36,7 @@ pub(super) async fn ops_with(url: &str, online: bool, migration: &str) -> Result
     config.lease = LEASE;
     config.wait = Duration::from_secs(60);
     config.move_drain = Duration::from_secs(1);
+    config.soak_look = Duration::from_millis(300);
     if online {
         config.move_online_rows = 0;
     }
