@@ -3,6 +3,7 @@
 //! The store needs no trust: what stands there opens with the tenant's key only, which is in the catalog, and is signed by this
 //! installation inside of that. A tenant that is purged loses its key first: copies of its backups, wherever they are, are noise.
 
+mod at;
 mod drill;
 mod in_place;
 mod restore;
@@ -11,12 +12,14 @@ mod schedule;
 mod store;
 mod write;
 
+pub use at::{BackupAt, BackupAtError};
 pub use drill::Drilled;
 pub use restore::RestoreRequest;
 pub use retention::Retention;
 pub use schedule::{BACKUP_INTERVAL_MAX, BACKUP_INTERVAL_MIN, BackupSchedule};
 pub use store::{BackupStore, BackupStoreError};
 
+use chrono::{DateTime, Utc};
 use tenantry_catalog::{CatalogError, backup};
 use tenantry_core::{OperatorScope, TenantId};
 use uuid::Uuid;
@@ -39,6 +42,12 @@ pub enum BackupError {
     /// The tenant has none.
     #[error("the tenant has no backup yet: `tenantry backup create` makes one")]
     None,
+    /// All that it has are later ones.
+    #[error("the tenant has no backup as of {time} or before: `tenantry backup list` shows those that are kept")]
+    NoneBefore {
+        /// Than this.
+        time: DateTime<Utc>,
+    },
     /// The tenant's key is erased.
     #[error("the key of this tenant's backups was erased: nothing opens them")]
     KeyErased,

@@ -53,8 +53,8 @@ pub use api_keys::{ApiKeyError, ApiKeyRequest};
 pub use archive::{CloneRequest, Compared, Exported, ImportRequest, PortError, RowIds, Unfit};
 pub use authority::{Authority, Forbidden, Origin};
 pub use backups::{
-    BACKUP_INTERVAL_MAX, BACKUP_INTERVAL_MIN, BackupError, BackupSchedule, BackupStore, BackupStoreError, Drilled,
-    RestoreRequest, Retention,
+    BACKUP_INTERVAL_MAX, BACKUP_INTERVAL_MIN, BackupAt, BackupAtError, BackupError, BackupSchedule, BackupStore,
+    BackupStoreError, Drilled, RestoreRequest, Retention,
 };
 pub use balance::{BalanceError, FleetPlan, MoveOutcome, PlannedMove, ServerWeight, Stays};
 pub use beside::Beside;

@@ -119,6 +119,7 @@ pub(crate) fn of_backup(error: BackupError) -> Problem {
     match error {
         BackupError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
         BackupError::NotFound | BackupError::None => Problem::not_found(),
+        BackupError::NoneBefore { .. } => Problem::field(Code::InvalidField, "at", sentence(&error)),
         BackupError::Interval => Problem::field(Code::InvalidField, "interval_h", sentence(&error)),
         BackupError::NoStore
         | BackupError::KeyErased

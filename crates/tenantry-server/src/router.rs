@@ -44,6 +44,7 @@ fn routes() -> OpenApiRouter<Services> {
             backup_schedule::remove_backup_schedule
         ))
         .routes(routes!(backups::restore_backup))
+        .routes(routes!(backups::restore_tenant))
         .routes(routes!(backups::export_tenant))
         .routes(routes!(servers::list_servers))
         .routes(routes!(servers::check_server))

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tenantry_core::{Isolation, Slug, TenantId};
-use tenantry_ops::{Backup, Ops, RestoreRequest, TenantRef};
+use tenantry_ops::{Backup, Ops, RestoreRequest, Tenant, TenantRef};
 use uuid::Uuid;
 
 use crate::{
@@ -248,15 +248,16 @@ async fn run_restore(ops: &Ops, restore: Restore, progress: &Progress, output: O
         None => ops.restore_backup_in_place(&authority(), restore.backup).await,
     };
     progress.end();
-    let tenant = restored?;
-    Ok(output.answer(&Done {
-        text: format!(
-            "{} ({}) has the rows of backup {}",
-            tenant.slug, tenant.id, restore.backup
-        ),
+    Ok(output.answer(&self::restored(restored?, restore.backup))?)
+}
+
+/// The tenant with a backup's rows.
+pub(super) fn restored(tenant: Tenant, backup: Uuid) -> Done {
+    Done {
+        text: format!("{} ({}) has the rows of backup {backup}", tenant.slug, tenant.id),
         json: serde_json::json!({
-            "backup": restore.backup, "id": tenant.id, "slug": tenant.slug, "state": tenant.state,
+            "backup": backup, "id": tenant.id, "slug": tenant.slug, "state": tenant.state,
             "isolation": tenant.placement.map(|placement| placement.isolation)
         }),
-    })?)
+    }
 }

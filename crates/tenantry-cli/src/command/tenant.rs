@@ -7,6 +7,7 @@ mod export;
 mod ids;
 mod import;
 mod moves;
+mod restore;
 
 pub(super) use moves::now;
 
@@ -71,6 +72,8 @@ pub(crate) enum Command {
     Clone(copy::Clone),
     /// Compare the rows of two tenants; exit code 1 where they differ
     Diff(diff::Diff),
+    /// Bring back a tenant's rows as a backup has them, beside the tenant or in its place
+    Restore(restore::Restore),
 }
 
 /// A tenant.
@@ -317,6 +320,7 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
         Command::Usage(named) => return run_usage(&ops, &named, output).await,
         Command::Export(export) => return export::run(&ops, &export, output).await,
         Command::Diff(diff) => return diff::run(&ops, &diff, output).await,
+        Command::Restore(restore) => return restore::run(&ops, restore, output).await,
         Command::Import(import) => {
             let (imported, plan) = import::run(&ops, import, output).await?;
             new_ids = plan;
@@ -592,7 +596,8 @@ async fn run_usage(ops: &Ops, named: &Named, output: Output) -> Result<(), Failu
 
 async fn run_purge(ops: &Ops, purge: &Purge, output: Output) -> Result<(), Failure> {
     let tenant = ops.get_tenant(&authority(), &TenantRef::parse(&purge.tenant)).await?;
-    if !purge.yes && !confirmed(&tenant.slug, output)? {
+    let act = format!("This removes all rows of {} for ever.", tenant.slug);
+    if !purge.yes && !confirmed(&act, &tenant.slug, output)? {
         return Err(Failure::usage(
             "nothing was purged: add --yes to remove the tenant's rows for ever",
         ));
@@ -606,11 +611,12 @@ async fn run_purge(ops: &Ops, purge: &Purge, output: Output) -> Result<(), Failu
     Ok(output.answer(&Shown::from(purged))?)
 }
 
-fn confirmed(slug: &Slug, output: Output) -> Result<bool, Failure> {
+/// Whether somebody who was told what it does types the tenant's slug.
+fn confirmed(act: &str, slug: &Slug, output: Output) -> Result<bool, Failure> {
     if !output.is_watched() || !std::io::stdin().is_terminal() {
         return Ok(false);
     }
-    eprint!("This removes all rows of {slug} for ever. Type its slug to go on: ");
+    eprint!("{act} Type its slug to go on: ");
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;

@@ -172,6 +172,66 @@ async fn a_tenant_is_backed_up_drilled_and_restored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_is_restored_as_of_a_time() {
+    let installation = Installation::with_server().await;
+    let folder = test_folder();
+    let place = folder.path().to_str().unwrap();
+    let restore = |arguments: &[&str]| {
+        installation.run(&[&["tenant", "restore", "acme", "--backups", place], arguments].concat())
+    };
+    let with = |arguments: &[&str]| installation.json(&[arguments, &["--backups", place]].concat());
+    let acme = installation.json(&["tenant", "create", "acme"]);
+    let none = restore(&["--at", "latest", "--in-place", "--yes"]);
+    assert!(none.fails(1).contains("has no backup yet"), "{none:?}");
+    note(&acme, "first").await;
+    let first = with(&["backup", "create", "acme"]);
+    note(&acme, "second").await;
+    let second = with(&["backup", "create", "acme"]);
+    note(&acme, "lost").await;
+    // Which one is meant, and where it goes, has to be said.
+    restore(&["--in-place", "--yes"]).fails(2);
+    restore(&["--at", "latest"]).fails(2);
+    restore(&["--at", "yesterday", "--in-place", "--yes"]).fails(2);
+    let unasked = restore(&["--at", "latest", "--in-place"]);
+    assert!(unasked.fails(2).contains("nothing was restored"), "{unasked:?}");
+    let early = restore(&["--at", "2001-01-01T00:00:00Z", "--in-place", "--yes"]);
+    assert!(early.fails(1).contains("no backup as of 2001-01-01"), "{early:?}");
+    let taken_at = first["taken_at"].as_str().unwrap();
+    let beside = with(&[
+        "tenant",
+        "restore",
+        "acme",
+        "--at",
+        taken_at,
+        "--slug",
+        "earlier",
+        "--isolation",
+        "schema",
+    ]);
+    assert_eq!(
+        (&beside["backup"], &beside["isolation"]),
+        (&first["id"], &"schema".into())
+    );
+    let rows = |tenant: &str| {
+        let size = with(&["backup", "create", tenant]);
+        size["rows"].as_u64().unwrap()
+    };
+    assert_eq!((rows("earlier"), rows("acme")), (1, 3));
+    let id = second["id"].as_str().unwrap();
+    let back = with(&["tenant", "restore", "acme", "--at", id, "--in-place", "--yes"]);
+    assert_eq!(
+        (&back["id"], &back["state"], &back["backup"]),
+        (&acme["id"], &"active".into(), &second["id"])
+    );
+    assert_eq!(rows("acme"), 2);
+    // Another tenant's is none of its own.
+    let others = restore(&["--at", id, "--slug", "again"]).stdout;
+    assert!(others.contains("again"), "{others}");
+    let foreign = installation.run(&["tenant", "restore", "earlier", "--at", id, "--slug", "stolen"]);
+    assert!(foreign.fails(1).contains("no such backup"), "{foreign:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tenants_backup_schedule_is_shown_and_set() {
     let installation = Installation::with_server().await;
     installation.json(&["tenant", "create", "acme"]);

@@ -28,6 +28,7 @@ const COMMANDS: &[&[&str]] = &[
     &["tenant", "import", "file", "--slug", "other"],
     &["tenant", "clone", "acme", "--slug", "other"],
     &["tenant", "diff", "acme", "other"],
+    &["tenant", "restore", "acme", "--at", "latest", "--slug", "other"],
     &["backup", "create", "acme"],
     &["backup", "list"],
     &["backup", "verify", "01a227dd-8968-72b2-8274-340314d5afcc"],

@@ -13,6 +13,7 @@ mod adopt;
 mod archive;
 mod audit;
 mod away;
+mod balance;
 mod bench;
 mod beside;
 mod completions;

@@ -11,4 +11,4 @@ pub(crate) use check::check;
 pub(crate) use held::Held;
 pub(crate) use history::{History, Seen, Session, Tally};
 pub(crate) use schema::{ACCOUNTS, MIGRATION, OPEN, look, read_of};
-pub(crate) use writer::Writer;
+pub(crate) use writer::{Writer, is_unexpected, refused_for_good};

@@ -421,7 +421,7 @@ fn name_of(thing: Thing) -> String {
 }
 
 /// Whether nothing of it can have been kept: PostgreSQL said so, or it was never sent.
-fn refused_for_good(error: &Error) -> bool {
+pub(crate) fn refused_for_good(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Database => error
             .database()
@@ -439,7 +439,7 @@ fn refused_for_good(error: &Error) -> bool {
 }
 
 /// Whether no fault explains it. Conflicts are the application's own; the rest is servers and networks that go away.
-fn is_unexpected(error: &Error) -> bool {
+pub(crate) fn is_unexpected(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Database => error.database().is_some_and(|error| {
             !matches!(error.code(), "40001" | "40P01" | "55P03") && !matches!(&error.code()[..2], "57" | "08" | "58")

@@ -9,16 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::future::join_all;
 use tenantry::{TenantId, Tenantry};
 use tenantry_catalog::placement;
-use tenantry_ops::{Operation, OperationState};
+use tenantry_ops::{MoveStep, Operation, OperationState, Steer, SteerError};
 use tenantry_testing::{TestFolder, test_folder};
 
 use super::{
     look::Traces,
-    matrix::{Batch, Fault, Home, Level, Run, Server},
+    matrix::{Batch, Course, Fault, Home, Level, Run, Server},
     mover::Mover,
     site::{Site, operator},
     strike::Lasting,
@@ -28,9 +28,9 @@ use crate::{
     rng::Rng,
 };
 
-/// How long a mover may take to come to its place.
+/// How long a mover may take to come to its place; twice as long to one on the way back.
 const ARRIVAL: Duration = Duration::from_secs(60);
-/// How long a move may take to end, once everything is healed.
+/// How long a move may take to end, once everything is healed; twice as long there and back.
 const END: Duration = Duration::from_secs(120);
 /// How long a session may take to be served again after that.
 const SERVED: Duration = Duration::from_secs(40);
@@ -41,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(12);
 pub(super) struct Ended {
     pub(super) run: Run,
     pub(super) fault: Fault,
-    /// The tenant lives in its new home; else in the old one.
+    /// It went as was asked for: to its new home, or there and back; else it stayed in the old one.
     pub(super) moved: bool,
     pub(super) tally: Tally,
     /// What may not be.
@@ -139,8 +139,8 @@ pub(super) async fn run(
     let mut wrong: Vec<Vec<String>> = Vec::new();
     for member in &members {
         let mut findings = Vec::new();
-        match ended(site, member.tenant).await {
-            Ok(operation) => endings.push(operation.state == OperationState::Done),
+        match ended(site, member.tenant, member.run.course).await {
+            Ok(operation) => endings.push(went(&operation, member.run.course)),
             Err(error) => {
                 findings.push(format!("{error:#}"));
                 endings.push(false);
@@ -189,7 +189,11 @@ pub(super) async fn run(
     for (((run, tenant, history), mut findings), moved) in told.into_iter().zip(wrong).zip(endings) {
         findings.extend(findings_of(site, &traces, tenant, &history).await?);
         let home = site.home(tenant).await?;
-        if home != if moved { run.to } else { run.from } {
+        let expected = match (run.course, moved) {
+            (Course::There, true) => run.to,
+            _ => run.from,
+        };
+        if home != expected {
             findings.push(format!("it lives in {home}, and its move has ended otherwise"));
         }
         let tally = history.tally();
@@ -209,12 +213,18 @@ pub(super) async fn run(
 async fn move_all(site: &Arc<Site>, batch: &Batch, members: &[Member]) -> Result<Runner> {
     let folder = test_folder();
     let gate: PathBuf = folder.path().join("gate");
+    let patience = batch
+        .runs
+        .iter()
+        .map(|run| longer(ARRIVAL, run.course))
+        .max()
+        .unwrap_or(ARRIVAL);
     let mut movers = Vec::new();
     for member in members {
         movers.push(Mover::start(&site.catalog_url(), &member.slug, &member.run, &gate)?);
     }
     for mover in &mut movers {
-        mover.arrives(ARRIVAL).await?;
+        mover.arrives(patience).await?;
     }
     let mut task = None;
     let start = || {
@@ -339,9 +349,26 @@ async fn served(writers: &[Writer], more: u64, patience: Duration) -> Result<()>
     Ok(())
 }
 
-/// Waits until the tenant's move has ended.
-async fn ended(site: &Site, tenant: TenantId) -> Result<Operation> {
+/// A way back comes after a way there.
+fn longer(patience: Duration, course: Course) -> Duration {
+    match course {
+        Course::There => patience,
+        Course::Back => patience * 2,
+    }
+}
+
+/// Whether a move that has ended went as was asked for.
+fn went(operation: &Operation, course: Course) -> bool {
+    match course {
+        Course::There => operation.state == OperationState::Done,
+        Course::Back => operation.error_code.as_deref() == Some("rolled_back"),
+    }
+}
+
+/// Waits until the tenant's move has ended. Where it is to be taken back and soaks, it is: the mover may have died before it said so.
+async fn ended(site: &Site, tenant: TenantId, course: Course) -> Result<Operation> {
     let began = Instant::now();
+    let patience = longer(END, course);
     loop {
         let found = site.ops.list_operations(&operator(), Some(tenant), None, 1).await;
         // The catalog may be away.
@@ -352,10 +379,21 @@ async fn ended(site: &Site, tenant: TenantId) -> Result<Operation> {
         {
             return Ok(operation.clone());
         }
+        if let Some(operation) = &last
+            && course == Course::Back
+            && operation.step == MoveStep::Soak.as_str()
+            && operation.wish.is_none()
+        {
+            let steered = site.ops.steer_move(&operator(), operation.id, Steer::Rollback).await;
+            // What else is refused is tried again: it is the mover's wish already, or the catalog is away.
+            if let Err(error @ SteerError::NoWayBack { .. }) = steered {
+                bail!("{error}");
+            }
+        }
         ensure!(
-            began.elapsed() < END,
+            began.elapsed() < patience,
             "the move has not ended within {} s: {last:?}",
-            END.as_secs()
+            patience.as_secs()
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -46,7 +46,7 @@ impl Site {
         }
         let client = self.ops.catalog().client().await?;
         let open = "select 'clean-up of ' || c.kind || ' ' || c.name from operation_cleanup c join operation o on o.id = c.operation
-                     where c.settled_at is null and o.state in ('done', 'failed')";
+                     where c.settled_at is null and o.state in ('done', 'failed', 'cancelled')";
         let rows = client.query(open, &[]).await?;
         traces.left_over.extend(rows.iter().map(|row| row.get::<_, String>(0)));
         Ok(traces)

@@ -141,9 +141,35 @@ impl Level {
     }
 }
 
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) enum Course {
+    /// A move without a soak. It is met on the way to the new home.
+    There,
+    /// A move that soaks, and is taken back. It is met where it does something for the way back, or on it.
+    Back,
+}
+
+impl Course {
+    const ALL: [Self; 2] = [Self::There, Self::Back];
+
+    /// The steps at which it is met.
+    fn steps(self) -> Vec<MoveStep> {
+        match self {
+            Self::There => MoveStep::STRAIGHT.to_vec(),
+            // The others are those of a move that nobody takes back, and are met there.
+            Self::Back => MoveStep::ALL
+                .into_iter()
+                .filter(|step| *step == MoveStep::WayBack || !MoveStep::STRAIGHT.contains(step))
+                .collect(),
+        }
+    }
+}
+
 /// One run: a tenant, where it goes, and the place at which the fault meets its move.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Run {
+    pub(super) course: Course,
     pub(super) from: Home,
     pub(super) to: Home,
     /// Whether it is copied while it works; else behind the closed fence.
@@ -155,7 +181,11 @@ pub(super) struct Run {
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.online { "online" } else { "held" };
-        write!(f, "{} to {}, {how}, at {}", self.from, self.to, self.place)
+        let back = match self.course {
+            Course::There => "",
+            Course::Back => " and back",
+        };
+        write!(f, "{} to {}{back}, {how}, at {}", self.from, self.to, self.place)
     }
 }
 
@@ -174,26 +204,34 @@ pub(super) struct Batch {
 pub(super) const RUNS_PER_BATCH: u64 = 4;
 
 impl Batch {
-    /// The same for the same seed and number. The faults take turns, and each fault takes turns with the steps, and with the places of each.
+    /// The same for the same seed and number. The faults take turns; each fault takes turns with the two courses, and in each of them with
+    /// the steps, and with the places of each.
     pub(super) fn of(seed: u64, number: u64, faults: &[Fault]) -> Self {
         let faults = shuffled(&mut Rng::of(seed, &[1]), faults);
         let turn = number / faults.len() as u64;
         let fault = faults[(number % faults.len() as u64) as usize];
+        let course = Course::ALL[(turn % 2) as usize];
+        let [of_way, of_step, of_place] = match course {
+            Course::There => [3, 4, 9],
+            Course::Back => [10, 11, 12],
+        };
+        let steps = course.steps();
         let mut rng = Rng::of(seed, &[2, number]);
         // The source of all of them is one server, and for a fault of one server the target the other.
         let source = *rng.pick(&Server::ALL);
         let runs = (0..RUNS_PER_BATCH)
             .map(|position| {
-                let nth = turn * RUNS_PER_BATCH + position;
-                let way = pick_nth(seed, &[3, fault as u64], &ways(source, fault), nth);
+                let nth = turn / 2 * RUNS_PER_BATCH + position;
+                let way = pick_nth(seed, &[of_way, fault as u64], &ways(course, source, fault), nth);
                 let online = are_apart(way.0, way.1) && rng.chance(60);
-                let step = pick_nth(seed, &[4, fault as u64], &MoveStep::STRAIGHT, nth);
+                let step = pick_nth(seed, &[of_step, fault as u64], &steps, nth);
                 // Each kind of move has its own places.
-                let mut places = places(way.1.isolation, online);
+                let mut places = places(course, way.1.isolation, online);
                 places.retain(|place| step_of(place) == step.as_str());
-                let round = nth / MoveStep::STRAIGHT.len() as u64;
-                let place = pick_nth(seed, &[9, fault as u64, step as u64], &places, round);
+                let round = nth / steps.len() as u64;
+                let place = pick_nth(seed, &[of_place, fault as u64, step as u64], &places, round);
                 Run {
+                    course,
                     from: way.0,
                     to: way.1,
                     online,
@@ -229,8 +267,8 @@ fn shuffled<T: Clone>(rng: &mut Rng, list: &[T]) -> Vec<T> {
     list
 }
 
-/// Every pair of different homes that begins at this server.
-fn ways(source: Server, fault: Fault) -> Vec<(Home, Home)> {
+/// Every pair of different homes that begins at this server. Nothing soaks within one database.
+fn ways(course: Course, source: Server, fault: Fault) -> Vec<(Home, Home)> {
     let mut ways = Vec::new();
     for from in Isolation::ALL {
         for to in Isolation::ALL {
@@ -246,6 +284,9 @@ fn ways(source: Server, fault: Fault) -> Vec<(Home, Home)> {
                     },
                     Home { isolation: to, server },
                 );
+                if course == Course::Back && !are_apart(from, to) {
+                    continue;
+                }
                 ways.push((from, to));
             }
         }
@@ -253,15 +294,15 @@ fn ways(source: Server, fault: Fault) -> Vec<(Home, Home)> {
     ways
 }
 
-/// Whether the homes are in different databases: only then can a tenant work while it is copied.
+/// Whether the homes are in different databases: only then can a tenant work while it is copied, and only then can it be taken back.
 fn are_apart(from: Home, to: Home) -> bool {
     from.server != to.server || [from, to].iter().any(|home| home.isolation == Isolation::Database)
 }
 
-/// Every place at which such a move can be stopped, in order.
-pub(super) fn places(to: Isolation, online: bool) -> Vec<String> {
+/// Every place at which such a move is met, in order.
+fn places(course: Course, to: Isolation, online: bool) -> Vec<String> {
     let mut places = Vec::new();
-    for step in MoveStep::STRAIGHT {
+    for step in course.steps() {
         places.push(format!("move.before_{step}"));
         match step {
             MoveStep::Prepare => places.push(format!("move.recorded_{}", first_object(to))),
@@ -271,8 +312,8 @@ pub(super) fn places(to: Isolation, online: bool) -> Vec<String> {
             }
             _ => {}
         }
-        // The last step ends the operation.
-        if step != MoveStep::Remove {
+        // The last step ends the operation, and a soak that ends with the way back goes on without one.
+        if !matches!(step, MoveStep::Remove | MoveStep::Soak | MoveStep::BackRemove) {
             places.push(format!("move.after_{step}"));
         }
     }
@@ -313,35 +354,67 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_met_at_each_step_by_the_first_hundred_and_forty_four_runs_and_every_direction_is_gone() {
-        let (mut steps, mut ways) = (BTreeSet::new(), BTreeSet::new());
-        for number in 0..36 {
-            let batch = Batch::of(1, number, &Fault::ALL);
-            for run in &batch.runs {
-                assert!(places(run.to.isolation, run.online).contains(&run.place));
-                assert_ne!(run.from, run.to);
-                steps.insert((batch.fault, step_of(&run.place)));
-                ways.insert((run.from.isolation, run.to.isolation, run.from.server == run.to.server));
+    fn each_fault_is_met_at_each_step_of_both_courses_by_the_first_288_runs_and_every_direction_is_gone() {
+        for seed in [1, 2026] {
+            let (mut met, mut ways) = (BTreeSet::new(), BTreeSet::new());
+            for number in 0..72 {
+                let batch = Batch::of(seed, number, &Fault::ALL);
+                for run in &batch.runs {
+                    assert!(places(run.course, run.to.isolation, run.online).contains(&run.place));
+                    assert_ne!(run.from, run.to);
+                    met.insert((batch.fault, run.course, step_of(&run.place)));
+                    let is_near = run.from.server == run.to.server;
+                    ways.insert((run.course, run.from.isolation, run.to.isolation, is_near));
+                }
             }
+            for course in Course::ALL {
+                let steps = met.iter().filter(|(_, one, _)| *one == course).count();
+                assert_eq!(steps, Fault::ALL.len() * course.steps().len(), "{course:?}: {met:?}");
+            }
+            let gone = |course: Course| ways.iter().filter(|(one, ..)| *one == course).count();
+            // Nine pairs between servers, and within one six, of which two are in one database.
+            assert_eq!((gone(Course::There), gone(Course::Back)), (15, 13), "{ways:?}");
         }
-        assert_eq!(steps.len(), Fault::ALL.len() * MoveStep::STRAIGHT.len(), "{steps:?}");
-        // Nine pairs between servers, six within one.
-        assert_eq!(ways.len(), 15);
     }
 
     #[test]
-    fn each_fault_is_met_at_each_isolation_level() {
-        let mut met = BTreeSet::new();
-        for number in 0..3 * Fault::ALL.len() as u64 {
-            let batch = Batch::of(1, number, &Fault::ALL);
-            met.insert((batch.fault, batch.level.name()));
+    fn every_step_of_a_move_is_one_of_a_course() {
+        let met: BTreeSet<_> = Course::ALL.into_iter().flat_map(Course::steps).collect();
+        assert_eq!(met, BTreeSet::from(MoveStep::ALL));
+        // What is there for the way back does something only where there is one.
+        assert!(Course::Back.steps().contains(&MoveStep::WayBack));
+        for course in Course::ALL {
+            for online in [true, false] {
+                let places = places(course, Isolation::Schema, online);
+                let steps: BTreeSet<_> = places.iter().map(|place| step_of(place)).collect();
+                assert_eq!(steps.len(), course.steps().len(), "{course:?}: {places:?}");
+            }
         }
-        assert_eq!(met.len(), Fault::ALL.len() * Level::ALL.len(), "{met:?}");
+    }
+
+    #[test]
+    fn each_fault_is_met_at_each_isolation_level_in_each_course() {
+        let mut met = BTreeSet::new();
+        for number in 0..6 * Fault::ALL.len() as u64 {
+            let batch = Batch::of(1, number, &Fault::ALL);
+            met.insert((batch.fault, batch.runs[0].course, batch.level.name()));
+        }
+        let all = Fault::ALL.len() * Course::ALL.len() * Level::ALL.len();
+        assert_eq!(met.len(), all, "{met:?}");
+    }
+
+    #[test]
+    fn what_is_taken_back_comes_from_another_database() {
+        for number in 0..96 {
+            for run in Batch::of(1, number, &Fault::ALL).runs {
+                assert!(run.course == Course::There || are_apart(run.from, run.to), "{run}");
+            }
+        }
     }
 
     #[test]
     fn what_breaks_one_server_is_met_by_moves_between_two() {
-        for number in 0..48 {
+        for number in 0..96 {
             let batch = Batch::of(1, number, &Fault::ALL);
             if batch.fault.is_about_one_server() {
                 assert!(batch.runs.iter().all(|run| run.from.server != run.to.server));

@@ -1,6 +1,7 @@
 //! Moves under faults: tenants that are written to go from home to home, something breaks at a step, and afterwards every write that
 //! was acknowledged is there once, nobody has read a past, the neighbours are untouched, and nothing is left over.
 
+mod along;
 mod batch;
 mod damage;
 mod look;
@@ -50,7 +51,7 @@ pub(crate) struct Options {
     /// How many sites work side by side.
     #[arg(long, default_value_t = 1)]
     lanes: u64,
-    /// Instead of faults: tenants with random tables and rows go round all homes, so many of them.
+    /// Instead of faults: tenants with random tables and rows go round all homes while they are written to, so many of them.
     #[arg(long)]
     trips: Option<u64>,
     /// Instead of looking for what a move has broken: damages rows after one fault, and has to find each damage.

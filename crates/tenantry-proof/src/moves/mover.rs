@@ -10,12 +10,15 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use tenantry_core::Isolation;
-use tenantry_ops::{MoveRequest, TenantRef};
+use tenantry_ops::{MoveRequest, Steer, TenantRef};
 
 use super::{
-    matrix::Run,
+    matrix::{Course, Run},
     site::{operator, ops_at},
 };
+
+/// Longer than any run, with a clock that jumps an hour ahead.
+const SOAK: Duration = Duration::from_secs(12 * 3600);
 
 /// Moves a tenant, as `tenantry tenant move` does.
 #[derive(clap::Args)]
@@ -35,6 +38,9 @@ pub(crate) struct Options {
     /// Copy while the tenant works, however small it is
     #[arg(long)]
     online: bool,
+    /// Keep the old home in step, and take the tenant back to it at once
+    #[arg(long)]
+    back: bool,
 }
 
 /// What the process does.
@@ -45,11 +51,16 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         server: Some(options.server.clone()),
         force: false,
         wait: false,
-        soak: None,
+        soak: options.back.then_some(SOAK),
     };
     let tenant = TenantRef::Slug(options.tenant.clone());
     let begun = ops.move_tenant(&operator(), &tenant, &request, None).await?;
     ops.finish_move(&operator(), begun.id, &|_| ()).await?;
+    if options.back {
+        // It soaks, and has been brought in step once.
+        ops.steer_move(&operator(), begun.id, Steer::Rollback).await?;
+        ops.finish_move(&operator(), begun.id, &|_| ()).await?;
+    }
     Ok(())
 }
 
@@ -82,6 +93,9 @@ impl Mover {
             .stderr(Stdio::piped());
         if run.online {
             command.arg("--online");
+        }
+        if run.course == Course::Back {
+            command.arg("--back");
         }
         let mut child = command.spawn().context("start the process that moves")?;
         let lines = BufReader::new(child.stderr.take().context("its standard error is piped")?).lines();

@@ -6,7 +6,7 @@ use tenantry_ops::MoveStep;
 
 use super::{
     batch::Ended,
-    matrix::{Fault, step_of},
+    matrix::{Course, Fault, step_of},
 };
 use crate::ledger::Tally;
 
@@ -51,7 +51,12 @@ impl Report {
         } else {
             "another server"
         };
-        let way = format!("{} to {}, {where_to}", ended.run.from.isolation, ended.run.to.isolation);
+        let back = match ended.run.course {
+            Course::There => "",
+            Course::Back => " and back",
+        };
+        let (from, to) = (ended.run.from.isolation, ended.run.to.isolation);
+        let way = format!("{from} to {to}{back}, {where_to}");
         *self.ways.entry(way).or_default() += 1;
         self.all.add(&ended.tally);
         self.runs += 1;
@@ -80,7 +85,7 @@ impl fmt::Display for Report {
                 sum.findings
             )?;
         }
-        let steps = MoveStep::STRAIGHT.map(|step| {
+        let steps = MoveStep::ALL.map(|step| {
             let runs = self.steps.get(step.as_str()).copied().unwrap_or_default();
             format!("{step} {runs}")
         });

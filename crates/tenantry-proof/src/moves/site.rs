@@ -36,6 +36,7 @@ pub(super) async fn ops_with(url: &str, online: bool, migration: &str) -> Result
     config.lease = LEASE;
     config.wait = Duration::from_secs(60);
     config.move_drain = Duration::from_secs(1);
+    config.soak_look = Duration::from_millis(300);
     if online {
         config.move_online_rows = 0;
     }
@@ -193,6 +194,11 @@ impl Site {
             true => self.catalog.url_at("127.0.0.1", self.deaf.port(), CATALOG),
             false => self.catalog_url(),
         };
+        self.application_at(&url).await
+    }
+
+    /// The same on another catalog.
+    pub(super) async fn application_at(&self, url: &str) -> Result<Tenantry> {
         let pool = PoolConfig {
             connections_max: 12,
             move_wait: Duration::from_secs(1),
@@ -203,7 +209,7 @@ impl Site {
             ..PoolConfig::default()
         };
         let resolver = ResolverConfig::new(ISSUER, ISSUER);
-        Ok(Tenantry::on_catalog(catalog_at(&url).await?, resolver, pool)?)
+        Ok(Tenantry::on_catalog(catalog_at(url).await?, resolver, pool)?)
     }
 
     /// A tenant at this home.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tenantry_testing::FaultProxy;
 
 use super::{
-    matrix::{Batch, Fault, Server},
+    matrix::{Batch, Course, Fault, Server},
     mover::Mover,
     site::{LEASE, Site},
 };
@@ -21,12 +21,22 @@ pub(super) enum Lasting {
 }
 
 impl Batch {
+    /// The server that the tenants leave on the way on which they are met.
     fn source(&self) -> Server {
-        self.runs[0].from.server
+        let run = &self.runs[0];
+        match run.course {
+            Course::There => run.from.server,
+            Course::Back => run.to.server,
+        }
     }
 
+    /// The one that they go to.
     fn target(&self) -> Server {
-        self.runs[0].to.server
+        let run = &self.runs[0];
+        match run.course {
+            Course::There => run.to.server,
+            Course::Back => run.from.server,
+        }
     }
 
     /// Before the movers start.

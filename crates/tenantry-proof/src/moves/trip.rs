@@ -1,11 +1,14 @@
-//! Tenants with tables and rows that nobody has thought of go round all homes, and are the same in each.
+//! Tenants with tables and rows that nobody has thought of go round all homes, are written to meanwhile, and are the same in each.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 use tenantry_catalog::placement;
 use tenantry_core::{Isolation, TenantId};
-use tenantry_ops::{MoveRequest, OperationState, Ops};
+use tenantry_ops::{MoveRequest, Operation, OperationState, Ops};
 
 use super::{
+    along::{Along, WRITTEN},
     matrix::{Home, Server},
     site::{Site, operator, ops_with},
 };
@@ -89,11 +92,13 @@ const TYPES: [(&str, &[&str]); 31] = [
 /// Too random to be compressed, so that it is stored beside the row.
 const LARGE: &str = "(select string_agg(md5(random()::text || n), '') from generate_series(1, 400) n)";
 
-/// A table: what makes it, and how its rows are written.
-struct Table {
-    name: String,
+/// A table: what makes it, and how its rows are written. Each row has a stamp.
+pub(super) struct Table {
+    pub(super) name: String,
     ddl: String,
     rows: String,
+    /// Writes the row of the stamp that it is given.
+    pub(super) write: String,
     /// How many of its rows others may refer to by their number.
     referable: u64,
 }
@@ -163,16 +168,23 @@ fn table(rng: &mut Rng, position: u64, before: Option<&Table>) -> Table {
         names.push("parent".to_owned());
         values.push(format!("case when n % 3 > 0 then n % {} + 1 end", parent.referable));
     }
+    columns.push("stamp int not null, touched int not null default 0".to_owned());
+    names.push("stamp".to_owned());
+    values.push("n".to_owned());
     columns.insert(0, key.to_owned());
+    let insert = |range: &str| {
+        format!(
+            "insert into {name} ({}) select {} from generate_series({range}) n",
+            names.join(", "),
+            values.join(", ")
+        )
+    };
     let number = *rng.pick(&[0, 1, 7, 200]);
     Table {
         referable: if key_name == "id" { number } else { 0 },
         ddl: format!("create table {name} ({});", columns.join(", ")),
-        rows: format!(
-            "insert into {name} ({}) select {} from generate_series(1, {number}) n",
-            names.join(", "),
-            values.join(", ")
-        ),
+        rows: insert(&format!("1, {number}")),
+        write: insert("$1::int, $1::int"),
         name,
     }
 }
@@ -189,11 +201,13 @@ pub(super) async fn run(seed: u64, trips: u64) -> Result<()> {
     for number in 0..trips {
         let mut rng = Rng::of(seed, &[8, number]);
         let tables = tables(&mut rng);
-        let went = trip(&site, number, &tables, rng.chance(50)).await;
-        let rows =
+        let online = rng.chance(50);
+        let along = Rng::of(seed, &[13, number]);
+        let went = trip(&site, number, &tables, online, along).await;
+        let (rows, writes) =
             went.with_context(|| format!("repeat it with: cargo xtask moves --seed {seed} --trips {}", number + 1))?;
         println!(
-            "{number:>4} trip: {} tables, {rows} rows, the same in {} homes",
+            "{number:>4} trip: {} tables, {rows} rows and {writes} writes, the same in {} homes",
             tables.len(),
             WAY.len() + 1
         );
@@ -201,12 +215,13 @@ pub(super) async fn run(seed: u64, trips: u64) -> Result<()> {
     Ok(())
 }
 
-async fn trip(site: &Site, number: u64, tables: &[Table], online: bool) -> Result<i64> {
+async fn trip(site: &Site, number: u64, tables: &[Table], online: bool, rng: Rng) -> Result<(i64, u64)> {
     let database = format!("trip_{number}");
     let admin = site.catalog.connect("postgres").await?;
     admin.batch_execute(&format!("create database {database}")).await?;
     let ddl: String = tables.iter().map(|table| table.ddl.as_str()).collect();
-    let ops = ops_with(&site.catalog.url(&database), online, &format!("{TYPE_DDL}{ddl}")).await?;
+    let url = site.catalog.url(&database);
+    let ops = ops_with(&url, online, &format!("{TYPE_DDL}{ddl}")).await?;
     ops.ensure_signing_keys().await?;
     for server in Server::ALL {
         site.add(&ops, server).await.with_context(|| ddl.clone())?;
@@ -226,6 +241,9 @@ async fn trip(site: &Site, number: u64, tables: &[Table], online: bool) -> Resul
         sums(site, &ops, tenant, tables).await?,
         sums(site, &ops, neighbour, tables).await?,
     );
+    let application = site.application_at(&url).await?;
+    let scope = application.system_context(tenant, "a trip").await?;
+    let mut along = Along::new(scope, tables, rng);
     for (isolation, server) in WAY {
         let request = MoveRequest {
             to: isolation,
@@ -234,13 +252,23 @@ async fn trip(site: &Site, number: u64, tables: &[Table], online: bool) -> Resul
             wait: false,
             soak: None,
         };
-        let begun = ops.move_tenant(&operator(), &tenant.into(), &request, None).await?;
-        let ended = ops.finish_move(&operator(), begun.id, &|_| ()).await?;
+        let stop = AtomicBool::new(false);
+        let moving = async {
+            let ended = moved(&ops, tenant, &request).await;
+            stop.store(true, Ordering::Relaxed);
+            ended
+        };
+        let (ended, written) = tokio::join!(moving, along.write(&stop));
+        let ended = ended?;
         ensure!(
             ended.state == OperationState::Done,
             "to {isolation}@{}: {ended:?}\n{ddl}",
             server.name()
         );
+        written.with_context(|| format!("on the way to {isolation}@{}\n{ddl}", server.name()))?;
+        let (admin, _) = at_home(site, &ops, tenant).await?;
+        let checked = along.check(&admin, tenant).await;
+        checked.with_context(|| format!("at {isolation}@{}\n{ddl}", server.name()))?;
         let now = sums(site, &ops, tenant, tables).await?;
         ensure!(
             now == first,
@@ -253,7 +281,15 @@ async fn trip(site: &Site, number: u64, tables: &[Table], online: bool) -> Resul
             "its neighbour is another one: {beside:?}, {now:?}\n{ddl}"
         );
     }
-    Ok(first.iter().map(|(_, rows, _)| rows).sum())
+    application.close().await;
+    let writes = along.acknowledged();
+    ensure!(writes > 0, "nothing was written while it moved");
+    Ok((first.iter().map(|(_, rows, _)| rows).sum(), writes))
+}
+
+async fn moved(ops: &Ops, tenant: TenantId, request: &MoveRequest) -> Result<Operation> {
+    let begun = ops.move_tenant(&operator(), &tenant.into(), request, None).await?;
+    Ok(ops.finish_move(&operator(), begun.id, &|_| ()).await?)
 }
 
 /// The administrator's connection to where a tenant lives, with its schema.
@@ -290,14 +326,14 @@ async fn fill(site: &Site, ops: &Ops, tenant: TenantId, tables: &[Table]) -> Res
     Ok(())
 }
 
-/// Each table with its rows, and one number that stands for all of them: made here, and not by what moves them.
+/// Each table with the rows that it was filled with, and one number that stands for all of them: made here, and not by what moves them.
 async fn sums(site: &Site, ops: &Ops, tenant: TenantId, tables: &[Table]) -> Result<Vec<(String, i64, String)>> {
     let (admin, _) = at_home(site, ops, tenant).await?;
     let mut sums = Vec::new();
     for Table { name, .. } in tables {
         let sql = format!(
             "select count(*), coalesce(md5(string_agg(t::text, chr(10) order by t::text collate \"C\")), '')
-               from {name} t where tenant_id = '{tenant}'"
+               from {name} t where tenant_id = '{tenant}' and stamp <= {WRITTEN}"
         );
         let row = admin.query_one(&sql, &[]).await?;
         sums.push((name.clone(), row.get(0), row.get(1)));

@@ -14,7 +14,7 @@ use futures_util::stream;
 use serde::Serialize;
 use tenantry::axum::{Body, Fields, FromFields, Path, Problem};
 use tenantry_core::{Isolation, Slug};
-use tenantry_ops::{Backup, ExportOptions, RestoreRequest};
+use tenantry_ops::{Backup, BackupAt, ExportOptions, RestoreRequest};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -110,6 +110,33 @@ impl FromFields for RestoreBody {
     }
 }
 
+/// The backup whose rows a tenant shall have again.
+#[derive(ToSchema)]
+#[schema(as = RestoreInPlace)]
+#[expect(dead_code, reason = "describes what `RestoreInPlaceBody` reads")]
+pub(crate) struct RestoreInPlaceSchema {
+    /// `latest`, a time as `2026-11-29T10:00:00Z` for the newest as of it or before, or a backup's id.
+    at: String,
+}
+
+/// What is read of [`RestoreInPlaceSchema`].
+pub(crate) struct RestoreInPlaceBody {
+    at: BackupAt,
+}
+
+impl FromFields for RestoreInPlaceBody {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        let at: String = fields.required("at")?;
+        match at.parse::<BackupAt>() {
+            Ok(at) => Some(Self { at }),
+            Err(error) => {
+                fields.invalid("at", error.to_string());
+                None
+            }
+        }
+    }
+}
+
 /// List the backups that are kept of a tenant, the newest first.
 #[utoipa::path(get, path = "/v1/tenants/{id}/backups", tag = "backups",
     params(("id" = String, Path, description = "Id or slug")), responses((status = 200, body = BackupsBody)))]
@@ -161,6 +188,24 @@ pub(crate) async fn restore_backup(
     request.server = server;
     let restored = services.ops.restore_backup(&authority, &request).await;
     Ok((StatusCode::CREATED, Json(restored.map_err(refusal::of_backup)?.into())))
+}
+
+/// Replace all rows of a tenant by those of one of its backups. It is suspended meanwhile; what it wrote since the backup is lost. It answers
+/// when that is done, and is done also where the answer comes too late for whoever asked.
+#[utoipa::path(post, path = "/v1/tenants/{id}/restore", tag = "backups", request_body = RestoreInPlaceSchema,
+    params(("id" = String, Path, description = "Id or slug")),
+    responses((status = 200, body = TenantBody), (status = 404), (status = 409), (status = 422)))]
+pub(crate) async fn restore_tenant(
+    State(services): State<Services>,
+    Caller(authority): Caller,
+    Path(tenant): Path<String>,
+    Body(RestoreInPlaceBody { at }): Body<RestoreInPlaceBody>,
+) -> Result<Json<TenantBody>, Problem> {
+    let restored = services
+        .ops
+        .restore_tenant_in_place(&authority, &named(&tenant)?, at)
+        .await;
+    Ok(Json(restored.map_err(refusal::of_backup)?.into()))
 }
 
 /// Write all rows of a tenant, as of one moment, into a signed archive, and answer with it. It is written whole before the first byte is

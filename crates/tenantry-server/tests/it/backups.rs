@@ -4,7 +4,7 @@ use serde_json::json;
 use tenantry_ops::BackupStore;
 use tenantry_testing::test_folder;
 
-use crate::harness::App;
+use crate::harness::{App, Tenant};
 
 #[tokio::test]
 async fn a_tenant_is_backed_up_listed_and_restored_beside_itself() {
@@ -47,6 +47,69 @@ async fn a_tenant_is_backed_up_listed_and_restored_beside_itself() {
             .refused(404, "not-found");
     }
     assert_eq!(tenant.client.get("/app/contacts").await.expect(200), contacts);
+}
+
+#[tokio::test]
+async fn a_tenant_gets_the_rows_of_a_backup_back_in_its_place() {
+    let folder = test_folder();
+    let app = App::start_with(|options| {
+        options.isolations = &["shared", "schema"];
+        options.backups = Some(BackupStore::in_folder(folder.path()).unwrap());
+    })
+    .await;
+    let [tenant, other] = [&app.tenants[0], &app.tenants[1]];
+    let contacts = async |of: &Tenant| {
+        app.within_seconds(10, async || of.client.get("/app/contacts").await.status == 200)
+            .await;
+        of.client.get("/app/contacts").await.expect(200)
+    };
+    let restore = format!("/v1/tenants/{}/restore", tenant.slug);
+    app.operator
+        .post(&restore, json!({ "at": "latest" }))
+        .await
+        .refused(404, "not-found");
+    tenant
+        .client
+        .post("/app/contacts", json!({ "name": "kept" }))
+        .await
+        .expect(201);
+    let before = contacts(tenant).await;
+    let made = app
+        .operator
+        .post(&format!("/v1/tenants/{}/backups", tenant.id), json!({}))
+        .await
+        .expect(201);
+    let elsewhere = contacts(other).await;
+    for at in [&json!("latest"), &made["id"], &made["taken_at"]] {
+        tenant
+            .client
+            .post("/app/contacts", json!({ "name": "lost" }))
+            .await
+            .expect(201);
+        let restored = app.operator.post(&restore, json!({ "at": at })).await.expect(200);
+        assert_eq!(
+            (&restored["id"], &restored["state"]),
+            (&json!(tenant.id), &json!("active")),
+            "{at}"
+        );
+        assert_eq!(contacts(tenant).await, before, "{at}");
+    }
+    assert_eq!(contacts(other).await, elsewhere);
+    for at in ["yesterday", "2001-01-01T00:00:00Z"] {
+        let refused = app.operator.post(&restore, json!({ "at": at })).await;
+        assert_eq!(refused.refused_fields(422, "invalid-field"), ["/at"], "{at}");
+    }
+    let others = format!("/v1/tenants/{}/restore", other.id);
+    for (path, at) in [
+        (others.as_str(), made["id"].as_str().unwrap()),
+        ("/v1/tenants/nobody/restore", "latest"),
+        (restore.as_str(), "0198f2c4-7a1e-7c3d-9a55-0d6f4f1b2a90"),
+    ] {
+        app.operator
+            .post(path, json!({ "at": at }))
+            .await
+            .refused(404, "not-found");
+    }
 }
 
 #[tokio::test]

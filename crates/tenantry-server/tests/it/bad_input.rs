@@ -110,6 +110,12 @@ fn routes(app: &App) -> Vec<(Client, Method, String, Value)> {
         ),
         (
             app.operator.clone(),
+            post.clone(),
+            format!("{own}/restore"),
+            json!({ "at": "latest" }),
+        ),
+        (
+            app.operator.clone(),
             Method::PUT,
             format!("{own}/legal-hold"),
             json!({ "reason": "x" }),

@@ -1,7 +1,10 @@
 //! Moves over HTTP: a plan, the operation, refusals, and the application's requests meanwhile.
 
+use axum::{Router, http::StatusCode, routing};
 use serde_json::{Value, json};
+use tenantry::{Scope, axum::Problem};
 use tenantry_ops::{Authority, OperationKind};
+use tokio::sync::Semaphore;
 
 use crate::harness::App;
 
@@ -134,4 +137,54 @@ async fn a_request_of_a_tenant_that_moves_for_long_is_told_when_to_come_again() 
     let open = format!("select tenantry.fence_open('{}', 1)", tenant.id);
     admin.batch_execute(&open).await.unwrap();
     tenant.client.get("/app/contacts").await.expect(200);
+}
+
+/// A permit for each transaction that has begun.
+static BEGUN: Semaphore = Semaphore::const_new(0);
+/// A permit for each that may go on.
+static GOES_ON: Semaphore = Semaphore::const_new(0);
+
+/// The application, and a route whose transaction takes as long as is wanted.
+fn patient() -> Router {
+    async fn run(scope: Scope) -> Result<StatusCode, Problem> {
+        let mut transaction = scope.begin().await?;
+        transaction
+            .execute("insert into projects (name) values ('half')", &[])
+            .await?;
+        BEGUN.add_permits(1);
+        GOES_ON.acquire().await.unwrap().forget();
+        // Another lock than the one that it holds: whoever has all that a statement needs does not hear of the fence, and is waited for.
+        transaction.query("select name from projects", &[]).await?;
+        transaction.commit().await?;
+        Ok(StatusCode::NO_CONTENT)
+    }
+    tenantry_crm::router().route("/patient", routing::post(run))
+}
+
+/// It can't wait: what it has done is undone. Whoever asked may ask again.
+#[tokio::test]
+async fn a_request_whose_transaction_the_move_meets_is_told_to_come_again() {
+    let app = App::start_with(|options| options.router = patient).await;
+    for tenant in &app.tenants {
+        let (admin, _) = app.tables_of(tenant).await;
+        let close = format!("select tenantry.fence_close('{}', 1, 1::int2)", tenant.id);
+        let open = format!("select tenantry.fence_open('{}', 1)", tenant.id);
+        let moves = async {
+            BEGUN.acquire().await.unwrap().forget();
+            admin.batch_execute(&close).await.unwrap();
+            GOES_ON.add_permits(1);
+        };
+        let (answer, ()) = tokio::join!(tenant.client.post("/app/patient", json!({})), moves);
+        assert!(answer.headers.contains_key("retry-after"), "{}", answer.text);
+        answer.refused(503, "tenant-moving");
+        admin.batch_execute(&open).await.unwrap();
+        let projects = tenant.client.get("/app/projects").await.expect(200);
+        assert_eq!(projects["items"], json!([]), "{}", tenant.isolation);
+        // Nothing is in its way the next time.
+        GOES_ON.add_permits(1);
+        tenant.client.post("/app/patient", json!({})).await.expect(204);
+        BEGUN.acquire().await.unwrap().forget();
+        let projects = tenant.client.get("/app/projects").await.expect(200);
+        assert_eq!(projects["items"].as_array().unwrap().len(), 1, "{}", tenant.isolation);
+    }
 }

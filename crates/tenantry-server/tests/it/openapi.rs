@@ -51,6 +51,7 @@ async fn every_promised_route_stands_in_the_contract() {
         GET PUT DELETE /v1/tenants/{id}/backup-schedule
         POST /v1/tenants/{id}/exports
         POST /v1/backups/{backup}/restore
+        POST /v1/tenants/{id}/restore
         GET /v1/servers
         POST /v1/servers/{name}/check
         PUT /v1/servers/{name}/replicas

@@ -165,3 +165,99 @@ async fn what_was_acknowledged_during_moves_is_there_once() {
         failed.len()
     );
 }
+
+/// A home of a tenant's, with the administrator's connection to it.
+struct Home {
+    tenant: TenantId,
+    epoch: i64,
+    database: String,
+    admin: tokio_postgres::Client,
+}
+
+impl Home {
+    async fn of(fleet: &Fleet, tenant: TenantId) -> Self {
+        let found = fleet.ops.get_tenant(&system(), &tenant.into()).await.unwrap();
+        let placement = found.placement.unwrap();
+        let admin = tenantry_testing::cluster().await.connect(&placement.database).await;
+        // What is set for the database's sessions is none of its own.
+        let usual = "set default_transaction_isolation = 'read committed'";
+        admin.batch_execute(usual).await.unwrap();
+        Self {
+            tenant,
+            epoch: placement.epoch.0,
+            database: placement.database,
+            admin,
+        }
+    }
+
+    /// Sessions that begin from now on run their transactions so.
+    async fn set_level(&self, level: &str) {
+        let set = format!(
+            "alter database \"{}\" set default_transaction_isolation = '{level}'",
+            self.database
+        );
+        self.admin.batch_execute(&set).await.unwrap();
+    }
+
+    /// As a move does before the last copy.
+    async fn close(&self) {
+        let close = format!(
+            "select tenantry.fence_close('{}', {}, 1::int2)",
+            self.tenant, self.epoch
+        );
+        self.admin.batch_execute(&close).await.unwrap();
+    }
+
+    /// As a move does that is called off.
+    async fn open(&self) {
+        let open = format!("select tenantry.fence_open('{}', {})", self.tenant, self.epoch);
+        self.admin.batch_execute(&open).await.unwrap();
+    }
+}
+
+async fn count(scope: &Scope) -> i64 {
+    let row = scope.query_one("select count(*) from done", &[]).await.unwrap();
+    row.get::<i64>(0).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_the_move_meets_is_told_so_and_nothing_of_it_is_kept() {
+    let fleet = Fleet::start().await;
+    let mut number = 0;
+    for level in ["read committed", "repeatable read", "serializable"] {
+        let mut homes = Vec::new();
+        for tenant in &fleet.tenants {
+            let home = Home::of(&fleet, *tenant).await;
+            home.set_level(level).await;
+            homes.push(home);
+        }
+        // Its connections are new ones.
+        let tenantry = handle_at(&fleet.catalog.url()).await;
+        for home in &homes {
+            let scope = scope(&tenantry, home.tenant).await;
+            number += 1;
+            let before = count(&scope).await;
+            let mut transaction = scope.begin().await.unwrap();
+            let insert =
+                "insert into done (job, note) values ($1, 'half') returning current_setting('transaction_isolation')";
+            let row = transaction.query_one(insert, &[&number]).await.unwrap();
+            assert_eq!(row.get::<String>(0).unwrap(), level);
+            home.close().await;
+            // Another lock than the one that it holds: whoever has all that a statement needs does not hear of the fence, and is
+            // waited for.
+            let refused = transaction
+                .query("select job from done order by job", &[])
+                .await
+                .unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::TenantMoving, "{level}: {refused:?}");
+            assert!(transaction.commit().await.is_err(), "{level}: it can only be undone");
+            home.open().await;
+            assert_eq!(count(&scope).await, before, "{level}: nothing of it was kept");
+            // It is worth beginning again.
+            let mut again = scope.begin().await.unwrap();
+            again.execute(INSERT, &[&number]).await.unwrap();
+            again.commit().await.unwrap();
+            assert_eq!(count(&scope).await, before + 1, "{level}");
+        }
+    }
+}

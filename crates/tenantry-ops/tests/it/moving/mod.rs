@@ -2,6 +2,7 @@
 
 mod differs;
 mod directions;
+mod estimate;
 mod held;
 mod jobs;
 mod killed;
