@@ -12,7 +12,7 @@ use tenantry_catalog::{
     tenant_database::{self, TenantDatabase},
 };
 use tenantry_core::{JobId, JobState, OperatorScope, Role, TenantId};
-use tenantry_engine::home::{self, JobChoice, StoredJob};
+use tenantry_engine::home::{self, JobChoice, StoredJob, StoredSchedule};
 use tokio_postgres::Client;
 
 use crate::{
@@ -67,6 +67,11 @@ pub enum JobError {
         "there is no such tenant or job, or the job can't be changed so: running ones end by themselves, and only dead ones begin anew"
     )]
     NotFound,
+    /// The tenant has no schedule of its own with this name.
+    #[error(
+        "the tenant has no schedule of its own with this name: what a program declares for every tenant goes with the program"
+    )]
+    NoSchedule,
     /// The tenant's database can't be asked.
     #[error("the tenant's database can't be asked: {0}")]
     Server(String),
@@ -179,6 +184,45 @@ impl Ops {
         }
     }
 
+    /// The schedules of a tenant: its own, and after them those that programs declare for every tenant, each by name.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub async fn list_schedules(
+        &self,
+        authority: &Authority,
+        tenant: TenantId,
+    ) -> Result<Vec<StoredSchedule>, JobError> {
+        require_admin(authority, tenant, OperatorScope::Read)?;
+        let client = self.home_of(tenant).await?;
+        Ok(home::list_schedules(&client, tenant).await?)
+    }
+
+    /// Ends one of a tenant's own schedules; jobs that it has made stay.
+    ///
+    /// # Errors
+    /// See [`JobError`]; [`JobError::NoSchedule`] where there is none of this name.
+    pub async fn remove_schedule(&self, authority: &Authority, tenant: TenantId, name: &str) -> Result<(), JobError> {
+        require_admin(authority, tenant, OperatorScope::Tenants)?;
+        // PostgreSQL's texts hold no zero bytes, and so no schedule's name does.
+        if name.contains('\0') {
+            return Err(JobError::NoSchedule);
+        }
+        let client = self.home_of(tenant).await?;
+        let act = Act {
+            action: "schedule.remove",
+            tenant: Some(tenant),
+            target: name.to_owned(),
+            before: None,
+            after: None,
+        };
+        self.note_act(authority, act).await?;
+        match home::remove_schedule(&client, tenant, name).await? {
+            true => Ok(()),
+            false => Err(JobError::NoSchedule),
+        }
+    }
+
     /// The jobs of every tenant, by tenant and age, at most `limit`.
     ///
     /// # Errors
@@ -246,14 +290,7 @@ impl Ops {
         })
     }
 
-    /// Written down before it is done: what can't be written down is not done. The member's right is looked at once more there, since
-    /// the context can be a second old.
     async fn note(&self, authority: &Authority, choice: JobChoice<'_>, change: Change) -> Result<(), JobError> {
-        let mut client = self.catalog().client().await?;
-        let transaction = client.transaction().await?;
-        if let Some(tenant) = choice.tenant {
-            recheck(&transaction, authority, tenant, Role::Admin).await?;
-        }
         let target = choice
             .id
             .map_or_else(|| "every dead one".to_owned(), |id| id.to_string());
@@ -264,6 +301,17 @@ impl Ops {
             before: None,
             after: choice.kind.map(|kind| json!({ "kind": kind })),
         };
+        self.note_act(authority, act).await
+    }
+
+    /// Written down before it is done: what can't be written down is not done. The member's right is looked at once more there, since
+    /// the context can be a second old.
+    async fn note_act(&self, authority: &Authority, act: Act<'_>) -> Result<(), JobError> {
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        if let Some(tenant) = act.tenant {
+            recheck(&transaction, authority, tenant, Role::Admin).await?;
+        }
         audit::record(&transaction, authority, act).await?;
         Ok(transaction.commit().await?)
     }

@@ -119,7 +119,7 @@ pub use tenantry_engine::archive::{
     ArchiveError, ExportOptions, IdError, IdPlan, KeptKey, KeyedDifference, LeftOut, Manifest, MaskError, MaskRule,
     Masks, PackedTable, Signer, TableDifference, Unpacker,
 };
-pub use tenantry_engine::home::StoredJob;
+pub use tenantry_engine::home::{StoredJob, StoredSchedule};
 pub use tenantry_engine::size::TableSize;
 pub use tenantry_engine::transfer::Obstacle;
 pub use tenants::{FirstOwner, HOLD_REASON_LEN_MAX, SETTINGS_LEN_MAX, TenantError, TenantRef, TenantRequest};

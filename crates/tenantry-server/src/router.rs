@@ -11,7 +11,7 @@ use crate::{
     life::Life,
     routes::{
         api_keys, auth, backup_schedule, backups, balance, erasure, health, jobs, jwks, members, metrics, migrations,
-        moves, openapi as document, operations, password_resets, plans, servers, size, tenants, usage,
+        moves, openapi as document, operations, password_resets, plans, schedules, servers, size, tenants, usage,
     },
 };
 
@@ -72,6 +72,8 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(jobs::retry_jobs))
         .routes(routes!(jobs::retry_job))
         .routes(routes!(jobs::remove_job))
+        .routes(routes!(schedules::list_schedules))
+        .routes(routes!(schedules::remove_schedule))
         .routes(routes!(jobs::list_all_jobs))
         .routes(routes!(jobs::retry_all_jobs))
         .routes(routes!(auth::log_in))

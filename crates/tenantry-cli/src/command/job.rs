@@ -1,5 +1,7 @@
 //! `tenantry job`: what waits, runs or is dead, of a tenant or of all.
 
+mod schedule;
+
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -24,6 +26,10 @@ pub(crate) enum Command {
     Retry(Chosen),
     /// Take out dead jobs; one that is named also where it waits
     Remove(Remove),
+    /// List what makes a tenant's jobs by the clock: when the next ones are due, or why there are none
+    Schedules(schedule::Schedules),
+    /// End one of a tenant's own schedules; jobs that it has made stay
+    Unschedule(schedule::Unschedule),
 }
 
 /// Whose jobs, and which.
@@ -178,6 +184,8 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
             };
             answer(&changed, "are gone", "removed", output)
         }
+        Command::Schedules(wish) => schedule::list(&ops, &wish, output).await,
+        Command::Unschedule(wish) => schedule::remove(&ops, &wish, output).await,
     }
 }
 

@@ -129,6 +129,75 @@ async fn dead_jobs_are_listed_begun_anew_and_removed_of_one_tenant_and_of_all() 
     assert!(!format!("{written:?}").contains("secret"));
 }
 
+/// What a worker can't read is told, with the reason, and can be ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn schedules_are_listed_with_what_is_broken_and_removed() {
+    let fleet = Fleet::start().await;
+    for isolation in Isolation::ALL {
+        let tenant = fleet.create(&format!("acme-{isolation}"), isolation).await.unwrap();
+        let client = fleet.enter(tenant.id).await.unwrap();
+        let set =
+            "select tenantry.schedule_set($1, '0 3 * * *', 'UTC', 1::int2, 'mail', '{\"secret\":1}', 0::int2, 3::int2)";
+        for name in ["daily", "nightly"] {
+            client.execute(set, &[&name]).await.unwrap();
+        }
+        let database = &tenant.placement.as_ref().unwrap().database;
+        let admin = cluster().await.connect(database).await;
+        let breaks = "update tenantry_private.schedule set broken = 'no time zone of this name' where tenant = $1 and name = 'daily'";
+        assert_eq!(admin.execute(breaks, &[tenant.id.as_uuid()]).await.unwrap(), 1);
+        // As a program declares it for every tenant.
+        let declared = "insert into tenantry_private.schedule
+                          (tenant, everyone, name, cron, zone, missed, kind, payload, role, priority, attempts_max, kid, mac)
+                        select tenant, true, 'nightly', cron, zone, 0, kind, payload, role, priority, attempts_max, kid, mac
+                          from tenantry_private.schedule where tenant = $1 and name = 'nightly'";
+        assert_eq!(admin.execute(declared, &[tenant.id.as_uuid()]).await.unwrap(), 1);
+
+        for authority in [operator(), member(tenant.id, Role::Admin)] {
+            let found = fleet.ops.list_schedules(&authority, tenant.id).await.unwrap();
+            let seen: Vec<_> = found
+                .iter()
+                .map(|schedule| (schedule.everyone, schedule.name.as_str(), schedule.broken.as_deref()))
+                .collect();
+            let broken = Some("no time zone of this name");
+            assert_eq!(
+                seen,
+                [
+                    (false, "daily", broken),
+                    (false, "nightly", None),
+                    (true, "nightly", None)
+                ]
+            );
+            assert_eq!(
+                (found[1].makes_up, found[2].makes_up, found[1].attempts_max),
+                (true, false, 3)
+            );
+            assert!(!format!("{found:?}").contains("secret"));
+        }
+
+        let viewer = member(tenant.id, Role::Viewer);
+        let refused = fleet.ops.remove_schedule(&viewer, tenant.id, "daily").await;
+        assert!(matches!(refused, Err(JobError::Forbidden(_))));
+        let stranger = member(TenantId::from_uuid(Uuid::now_v7()), Role::Owner);
+        let refused = fleet.ops.list_schedules(&stranger, tenant.id).await;
+        assert!(matches!(refused, Err(JobError::NotFound)));
+
+        for name in ["daily", "nightly"] {
+            fleet.ops.remove_schedule(&operator(), tenant.id, name).await.unwrap();
+        }
+        // What programs declare stays.
+        for name in ["daily", "nightly", "night\0ly"] {
+            let gone = fleet.ops.remove_schedule(&operator(), tenant.id, name).await;
+            assert!(matches!(gone, Err(JobError::NoSchedule)), "{name:?}");
+        }
+        let left = fleet.ops.list_schedules(&operator(), tenant.id).await.unwrap();
+        assert_eq!(left.len(), 1);
+        let written = fleet.ops.list_audit(&operator(), Some(tenant.id), None, 100).await;
+        let written = written.unwrap();
+        let removed = written.iter().filter(|entry| entry.action == "schedule.remove");
+        assert!(removed.count() >= 2);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_are_shown_to_nobody_else() {
     let fleet = Fleet::start().await;

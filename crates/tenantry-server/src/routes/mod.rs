@@ -21,6 +21,7 @@ mod page;
 pub(crate) mod password_resets;
 mod place;
 pub(crate) mod plans;
+pub(crate) mod schedules;
 pub(crate) mod servers;
 pub(crate) mod size;
 pub(crate) mod tenants;
