@@ -14,7 +14,7 @@ use crate::{
     connect::{self, authority},
     failure::Failure,
     lookup::tenant_id,
-    output::{Answer, Done, Output, table, time},
+    output::{Answer, Done, Output, more, table, time},
 };
 
 /// What to do with jobs.
@@ -46,6 +46,16 @@ pub(crate) struct List {
     /// How many at most
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     limit: i32,
+    /// Only those after this place in the list: the `next_cursor` of a list that was cut
+    #[arg(long, value_name = "CURSOR", value_parser = parse_place)]
+    after: Option<(TenantId, JobId)>,
+}
+
+fn parse_place(text: &str) -> Result<(TenantId, JobId), String> {
+    let place = text
+        .split_once('.')
+        .and_then(|(tenant, job)| Some((tenant.parse().ok()?, job.parse().ok()?)));
+    place.ok_or_else(|| "write the `next_cursor` of a list".to_owned())
 }
 
 /// Whose jobs.
@@ -125,6 +135,8 @@ impl From<ShownJob> for Shown {
 #[derive(Serialize)]
 struct Listed {
     items: Vec<Shown>,
+    /// Null where these are all.
+    next_cursor: Option<String>,
     unreachable: Vec<String>,
 }
 
@@ -145,7 +157,11 @@ impl Answer for Listed {
             ["tenant", "job", "kind", "state", "attempt", "failed or due", "error"],
             rows,
         );
-        format!("{listed}{}", told(&self.unreachable))
+        format!(
+            "{listed}{}{}",
+            more(self.next_cursor.as_deref()),
+            told(&self.unreachable)
+        )
     }
 }
 
@@ -193,14 +209,21 @@ async fn run_list(ops: &Ops, list: &List, output: Output) -> Result<(), Failure>
     let filter = JobFilter {
         states: &list.state,
         kind: list.kind.as_deref(),
-        after: None,
+        after: list.after,
     };
-    let found = match whose(ops, &list.whose).await? {
-        Some(tenant) => only(ops.list_jobs(&authority(), tenant, &filter, list.limit).await?),
-        None => ops.list_all_jobs(&authority(), &filter, list.limit).await?,
+    // One more than is shown, to see whether there are more.
+    let mut found = match whose(ops, &list.whose).await? {
+        Some(tenant) => only(ops.list_jobs(&authority(), tenant, &filter, list.limit + 1).await?),
+        None => ops.list_all_jobs(&authority(), &filter, list.limit + 1).await?,
     };
+    let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
+    let follows = found.found.len() > limit;
+    found.found.truncate(limit);
+    let last = found.found.last().filter(|_| follows);
+    let next_cursor = last.map(|shown| format!("{}.{}", shown.job.tenant, shown.job.id));
     let listed = Listed {
         items: found.found.into_iter().map(Shown::from).collect(),
+        next_cursor,
         unreachable: found.unreachable,
     };
     output.answer(&listed)?;

@@ -72,7 +72,24 @@ async fn dead_jobs_are_listed_retried_and_removed_of_a_tenant_and_of_all() {
         !all.to_string().contains("not for operators"),
         "a payload is its tenant's"
     );
+    // What is cut says so, and where it goes on.
+    let cut = installation.json(&["job", "list", "--all-tenants", "--limit", "4"]);
+    assert_eq!(all["next_cursor"], Value::Null);
+    let cursor = cut["next_cursor"].as_str().unwrap();
+    let rest = installation.json(&["job", "list", "--all-tenants", "--limit", "4", "--after", cursor]);
+    assert_eq!(rest["next_cursor"], Value::Null);
+    let ids = |list: &Value| -> Vec<String> {
+        let items = list["items"].as_array().unwrap().iter();
+        items.map(|job| job["id"].to_string()).collect()
+    };
+    assert_eq!([ids(&cut), ids(&rest)].concat(), ids(&all));
+    let text = installation.run(&["job", "list", "a-schema", "--limit", "1"]).stdout;
+    assert!(text.contains("there are more: --after "), "{text}");
+    installation
+        .run(&["job", "list", "a-schema", "--after", "yesterday"])
+        .fails(2);
     let table = installation.run(&["job", "list", "a-schema"]);
+    assert!(!table.stdout.contains("there are more"), "{table:?}");
     assert_eq!(table.code, 0, "{table:?}");
     assert_eq!(table.stdout.matches("the address is wrong").count(), 2, "{table:?}");
 
