@@ -67,7 +67,7 @@ pub use erasure::{
 };
 pub use fleet::FleetConfig;
 pub use hardening::{DatabaseHardening, HardenedDatabases, HardeningChange};
-pub use jobs::{JobError, JobFilter, OverFleet, ShownJob};
+pub use jobs::{FleetPlace, JobError, JobFilter, OverFleet, ShownJob};
 pub use load::{Figures, Limits, ServerLoad, Strain};
 pub use login::{AccountSession, LoggedIn, Login, LoginError, Me};
 pub use members::{MemberError, NewMember, PreparedOwner, add_first_owner};

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
-use tenantry_core::{AccountId, JobId, JobState, TenantId};
-use tenantry_ops::{JobFilter, Ops, OverFleet, ShownJob};
+use tenantry_core::{AccountId, JobId, JobState, TenantDatabaseId, TenantId};
+use tenantry_ops::{FleetPlace, JobError, JobFilter, Ops, OverFleet, ShownJob};
 
 use crate::{
     config::Config,
@@ -48,14 +48,44 @@ pub(crate) struct List {
     limit: i32,
     /// Only those after this place in the list: the `next_cursor` of a list that was cut
     #[arg(long, value_name = "CURSOR", value_parser = parse_place)]
-    after: Option<(TenantId, JobId)>,
+    after: Option<Place>,
 }
 
-fn parse_place(text: &str) -> Result<(TenantId, JobId), String> {
-    let place = text
-        .split_once('.')
-        .and_then(|(tenant, job)| Some((tenant.parse().ok()?, job.parse().ok()?)));
+/// A place in a list, as the HTTP interface writes it.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// Of a tenant's jobs.
+    OfTenant(TenantId, JobId),
+    /// Of every tenant's.
+    OfAll(FleetPlace),
+}
+
+fn parse_place(text: &str) -> Result<Place, String> {
+    let parts: Vec<&str> = text.split('.').collect();
+    let job = |tenant: &str, job: &str| -> Option<(TenantId, JobId)> {
+        Some((tenant.parse().ok()?, job.parse().ok()?))
+    };
+    let database = |text: &str| text.parse::<TenantDatabaseId>().ok();
+    let place = match parts[..] {
+        [alone] => database(alone).map(|database| Place::OfAll(FleetPlace { database, job: None })),
+        [tenant, id] => job(tenant, id).map(|(tenant, id)| Place::OfTenant(tenant, id)),
+        [at, tenant, id] => database(at).zip(job(tenant, id)).map(|(database, job)| {
+            Place::OfAll(FleetPlace {
+                database,
+                job: Some(job),
+            })
+        }),
+        _ => None,
+    };
     place.ok_or_else(|| "write the `next_cursor` of a list".to_owned())
+}
+
+/// As the HTTP interface has it.
+fn cursor(place: FleetPlace) -> String {
+    match place.job {
+        Some((tenant, job)) => format!("{}.{tenant}.{job}", place.database),
+        None => place.database.to_string(),
+    }
 }
 
 /// Whose jobs.
@@ -182,7 +212,10 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
                     ops.retry_jobs(&authority(), tenant, chosen.job, chosen.kind.as_deref())
                         .await?,
                 ),
-                None => ops.retry_all_jobs(&authority(), chosen.kind.as_deref()).await?,
+                None => {
+                    let retry = async |after| ops.retry_all_jobs(&authority(), chosen.kind.as_deref(), after).await;
+                    everywhere(retry).await?
+                }
             };
             answer(&changed, "begin anew", "retried", output)
         }
@@ -196,7 +229,10 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
                     ops.remove_jobs(&authority(), tenant, chosen.job, chosen.kind.as_deref())
                         .await?,
                 ),
-                None => ops.remove_all_jobs(&authority(), chosen.kind.as_deref()).await?,
+                None => {
+                    let remove = async |after| ops.remove_all_jobs(&authority(), chosen.kind.as_deref(), after).await;
+                    everywhere(remove).await?
+                }
             };
             answer(&changed, "are gone", "removed", output)
         }
@@ -206,28 +242,87 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
 }
 
 async fn run_list(ops: &Ops, list: &List, output: Output) -> Result<(), Failure> {
-    let filter = JobFilter {
-        states: &list.state,
-        kind: list.kind.as_deref(),
-        after: list.after,
-    };
-    // One more than is shown, to see whether there are more.
-    let mut found = match whose(ops, &list.whose).await? {
-        Some(tenant) => only(ops.list_jobs(&authority(), tenant, &filter, list.limit + 1).await?),
-        None => ops.list_all_jobs(&authority(), &filter, list.limit + 1).await?,
-    };
-    let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
-    let follows = found.found.len() > limit;
-    found.found.truncate(limit);
-    let last = found.found.last().filter(|_| follows);
-    let next_cursor = last.map(|shown| format!("{}.{}", shown.job.tenant, shown.job.id));
-    let listed = Listed {
-        items: found.found.into_iter().map(Shown::from).collect(),
-        next_cursor,
-        unreachable: found.unreachable,
+    let listed = match (whose(ops, &list.whose).await?, list.after) {
+        (Some(_), Some(Place::OfAll(_))) | (None, Some(Place::OfTenant(..))) => {
+            return Err(Failure::usage(
+                "--after takes the `next_cursor` of the same list: of one tenant's jobs, or of all",
+            ));
+        }
+        (Some(tenant), Some(Place::OfTenant(at, job))) => list_of_one(ops, list, tenant, Some((at, job))).await?,
+        (Some(tenant), None) => list_of_one(ops, list, tenant, None).await?,
+        (None, Some(Place::OfAll(place))) => list_of_all(ops, list, Some(place)).await?,
+        (None, None) => list_of_all(ops, list, None).await?,
     };
     output.answer(&listed)?;
     whole(&listed.unreachable)
+}
+
+async fn list_of_one(
+    ops: &Ops,
+    list: &List,
+    tenant: TenantId,
+    after: Option<(TenantId, JobId)>,
+) -> Result<Listed, Failure> {
+    let filter = JobFilter {
+        states: &list.state,
+        kind: list.kind.as_deref(),
+        after,
+    };
+    // One more than is shown, to see whether there are more.
+    let mut found = ops.list_jobs(&authority(), tenant, &filter, list.limit + 1).await?;
+    let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
+    let follows = found.len() > limit;
+    found.truncate(limit);
+    let last = found.last().filter(|_| follows);
+    let next_cursor = last.map(|shown| format!("{}.{}", shown.job.tenant, shown.job.id));
+    Ok(Listed {
+        items: found.into_iter().map(Shown::from).collect(),
+        next_cursor,
+        unreachable: Vec::new(),
+    })
+}
+
+/// Asks on until there are as many as are wanted: nobody waits here for an answer in time, as a request does.
+async fn list_of_all(ops: &Ops, list: &List, mut after: Option<FleetPlace>) -> Result<Listed, Failure> {
+    let filter = JobFilter {
+        states: &list.state,
+        kind: list.kind.as_deref(),
+        after: None,
+    };
+    let mut listed = Listed {
+        items: Vec::new(),
+        next_cursor: None,
+        unreachable: Vec::new(),
+    };
+    let mut room = list.limit;
+    loop {
+        let page = ops.list_all_jobs(&authority(), &filter, after, room).await?;
+        room -= i32::try_from(page.found.len()).unwrap_or(room);
+        listed.items.extend(page.found.into_iter().map(Shown::from));
+        listed.unreachable.extend(page.unreachable);
+        after = page.next;
+        if after.is_none() || room <= 0 {
+            listed.next_cursor = after.map(cursor);
+            return Ok(listed);
+        }
+    }
+}
+
+/// Goes on until every database was asked.
+async fn everywhere(
+    change: impl AsyncFn(Option<FleetPlace>) -> Result<OverFleet<u64>, JobError>,
+) -> Result<OverFleet<u64>, Failure> {
+    let mut all = only(0);
+    let mut after = None;
+    loop {
+        let changed = change(after).await?;
+        all.found += changed.found;
+        all.unreachable.extend(changed.unreachable);
+        after = changed.next;
+        if after.is_none() {
+            return Ok(all);
+        }
+    }
 }
 
 fn answer(changed: &OverFleet<u64>, became: &str, name: &str, output: Output) -> Result<(), Failure> {
@@ -253,6 +348,7 @@ fn only<T>(found: T) -> OverFleet<T> {
     OverFleet {
         found,
         unreachable: Vec::new(),
+        next: None,
     }
 }
 

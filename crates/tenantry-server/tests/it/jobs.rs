@@ -112,8 +112,25 @@ async fn operators_see_the_dead_jobs_of_all_and_which_databases_do_not_answer() 
         assert_eq!(answer["unreachable"].as_array().map(Vec::len), Some(2), "{answer}");
     }
 
+    // The second page goes on where the first one ended, from one database to the next.
+    let first = app.operator.get(&format!("{path}&limit=2")).await.expect(200);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = app
+        .operator
+        .get(&format!("{path}&limit=2&cursor={cursor}"))
+        .await
+        .expect(200);
+    assert_eq!(second["next_cursor"], Value::Null);
+    let pages = [&first, &second].map(|page| page["items"].as_array().unwrap().clone());
+    assert_eq!(json!(pages.concat()), all["items"]);
+    let wrong = app.operator.get("/v1/jobs?cursor=yesterday").await;
+    wrong.refused(422, "invalid-field");
+    let wrong = json!({ "cursor": "yesterday" });
+    let wrong = app.operator.post("/v1/jobs/retry", wrong).await;
+    wrong.refused(422, "invalid-field");
+
     let changed = begin_anew(&app.operator, "/v1/jobs/retry", "marked").await;
-    assert_eq!(changed, json!({ "jobs": 3, "unreachable": [] }));
+    assert_eq!(changed, json!({ "jobs": 3, "unreachable": [], "next_cursor": null }));
     assert_eq!(listed(&app.operator, path).await, Vec::<Value>::new());
     assert_eq!(listed(&app.operator, "/v1/jobs?state=waiting").await.len(), 3);
 }
