@@ -62,9 +62,8 @@ enum Place {
 
 fn parse_place(text: &str) -> Result<Place, String> {
     let parts: Vec<&str> = text.split('.').collect();
-    let job = |tenant: &str, job: &str| -> Option<(TenantId, JobId)> {
-        Some((tenant.parse().ok()?, job.parse().ok()?))
-    };
+    let job =
+        |tenant: &str, job: &str| -> Option<(TenantId, JobId)> { Some((tenant.parse().ok()?, job.parse().ok()?)) };
     let database = |text: &str| text.parse::<TenantDatabaseId>().ok();
     let place = match parts[..] {
         [alone] => database(alone).map(|database| Place::OfAll(FleetPlace { database, job: None })),
