@@ -88,6 +88,13 @@ impl Answer for Done {
     }
 }
 
+/// What stands below a list that was cut: how to see the rest.
+pub(crate) fn more(next_cursor: Option<&str>) -> String {
+    next_cursor.map_or_else(String::new, |cursor| {
+        format!("\nthere are more: --after {cursor} goes on, a larger --limit shows more at once")
+    })
+}
+
 /// A time as people read it, in UTC.
 pub(crate) fn time(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M").to_string()

@@ -38,6 +38,15 @@ impl PlanLimits {
         })
     }
 
+    /// The same, with the burst that holds where none is said.
+    #[must_use]
+    pub fn in_effect(self) -> Self {
+        Self {
+            burst: self.rate().map(|rate| rate.burst),
+            ..self
+        }
+    }
+
     /// Whether what a tenant has must be measured to know whether it keeps to them.
     pub fn must_be_measured(&self) -> bool {
         self.storage_bytes.is_some() || self.jobs.is_some() || !self.rows.is_empty()

@@ -28,6 +28,8 @@ pub struct FleetConfig {
     pub spare_schemas: usize,
     /// How many databases are kept ready on each server for tenants that get one of their own; zero for none. What is more is dropped.
     pub spare_databases: usize,
+    /// How many databases one call about the jobs of all tenants asks at most: a request has an end in time, and a fleet may have thousands.
+    pub job_databases_max: usize,
     /// How long a deleted tenant can be recovered.
     pub retention: Duration,
     /// How long a runner may be silent before another takes its operation over.
@@ -98,6 +100,7 @@ impl Default for FleetConfig {
             hardening: HardenedDatabases::default(),
             spare_schemas: 0,
             spare_databases: 0,
+            job_databases_max: 64,
             retention: 30 * DAY,
             lease: Duration::from_secs(15),
             wait: Duration::from_secs(60),

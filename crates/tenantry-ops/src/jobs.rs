@@ -3,7 +3,10 @@
 //! A job's payload is its tenant's: only that tenant's admins are shown it. Why it failed is told to operators too, who have to
 //! find out.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -11,8 +14,8 @@ use tenantry_catalog::{
     CatalogError, placement, server,
     tenant_database::{self, TenantDatabase},
 };
-use tenantry_core::{JobId, JobState, OperatorScope, Role, TenantId};
-use tenantry_engine::home::{self, JobChoice, StoredJob};
+use tenantry_core::{JobId, JobState, OperatorScope, Role, TenantDatabaseId, TenantId};
+use tenantry_engine::home::{self, JobChoice, StoredJob, StoredSchedule};
 use tokio_postgres::Client;
 
 use crate::{
@@ -25,6 +28,8 @@ use crate::{
 
 /// How many databases are asked at once.
 const AT_ONCE: usize = 8;
+/// From here on a call asks no more of them, should they answer slowly or not at all.
+const ASKING: Duration = Duration::from_secs(10);
 
 /// Which jobs to list.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +38,17 @@ pub struct JobFilter<'a> {
     pub states: &'a [JobState],
     /// Of this kind.
     pub kind: Option<&'a str>,
-    /// After this one, in the order of tenants' ids and then of jobs'.
+    /// After this one, in the order of tenants' ids and then of jobs'; not looked at where all tenants are asked for.
     pub after: Option<(TenantId, JobId)>,
+}
+
+/// A place in the jobs of the whole fleet: these stand by the ids of databases, of tenants and of their own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FleetPlace {
+    /// In this database.
+    pub database: TenantDatabaseId,
+    /// After this job; behind all that the database has where none is named.
+    pub job: Option<(TenantId, JobId)>,
 }
 
 /// A job, as far as whoever asks may see it.
@@ -53,6 +67,14 @@ pub struct OverFleet<T> {
     pub found: T,
     /// The databases that did not, each with the reason.
     pub unreachable: Vec<String>,
+    /// Where the next call goes on; `None` where all databases were asked.
+    pub next: Option<FleetPlace>,
+}
+
+/// What one database answered.
+struct Asked<T> {
+    database: TenantDatabaseId,
+    answer: Result<T, String>,
 }
 
 /// Why jobs were not shown or changed.
@@ -67,6 +89,11 @@ pub enum JobError {
         "there is no such tenant or job, or the job can't be changed so: running ones end by themselves, and only dead ones begin anew"
     )]
     NotFound,
+    /// The tenant has no schedule of its own with this name.
+    #[error(
+        "the tenant has no schedule of its own with this name: what a program declares for every tenant goes with the program"
+    )]
+    NoSchedule,
     /// The tenant's database can't be asked.
     #[error("the tenant's database can't be asked: {0}")]
     Server(String),
@@ -179,7 +206,47 @@ impl Ops {
         }
     }
 
-    /// The jobs of every tenant, by tenant and age, at most `limit`.
+    /// The schedules of a tenant: its own, and after them those that programs declare for every tenant, each by name.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub async fn list_schedules(
+        &self,
+        authority: &Authority,
+        tenant: TenantId,
+    ) -> Result<Vec<StoredSchedule>, JobError> {
+        require_admin(authority, tenant, OperatorScope::Read)?;
+        let client = self.home_of(tenant).await?;
+        Ok(home::list_schedules(&client, tenant).await?)
+    }
+
+    /// Ends one of a tenant's own schedules; jobs that it has made stay.
+    ///
+    /// # Errors
+    /// See [`JobError`]; [`JobError::NoSchedule`] where there is none of this name.
+    pub async fn remove_schedule(&self, authority: &Authority, tenant: TenantId, name: &str) -> Result<(), JobError> {
+        require_admin(authority, tenant, OperatorScope::Tenants)?;
+        // PostgreSQL's texts hold no zero bytes, and so no schedule's name does.
+        if name.contains('\0') {
+            return Err(JobError::NoSchedule);
+        }
+        let client = self.home_of(tenant).await?;
+        let act = Act {
+            action: "schedule.remove",
+            tenant: Some(tenant),
+            target: name.to_owned(),
+            before: None,
+            after: None,
+        };
+        self.note_act(authority, act).await?;
+        match home::remove_schedule(&client, tenant, name).await? {
+            true => Ok(()),
+            false => Err(JobError::NoSchedule),
+        }
+    }
+
+    /// The jobs of every tenant, by database, tenant and age, at most `limit`, from a place on. A call asks so many databases at most: one
+    /// may find less than `limit`, or nothing, and [`OverFleet::next`] still goes on.
     ///
     /// # Errors
     /// See [`JobError`]. That a database can't be asked is no error but a part of the answer.
@@ -187,6 +254,7 @@ impl Ops {
         &self,
         authority: &Authority,
         filter: &JobFilter<'_>,
+        after: Option<FleetPlace>,
         limit: i32,
     ) -> Result<OverFleet<Vec<ShownJob>>, JobError> {
         authority.require_operator(OperatorScope::Read)?;
@@ -194,43 +262,59 @@ impl Ops {
             kind: filter.kind,
             ..JobChoice::default()
         };
-        let asked = self
-            .each_database(|client| async move {
-                home::list_jobs(&client, choice, filter.states, filter.after, limit).await
-            })
-            .await?;
-        // Tenants of several databases, in one order.
-        let mut found: Vec<StoredJob> = asked.found.into_iter().flatten().collect();
-        found.sort_by_key(|job| (job.tenant, job.id));
-        // While a tenant moves, both of its homes have them.
-        found.dedup_by_key(|job| (job.tenant, job.id));
-        found.truncate(usize::try_from(limit).unwrap_or_default());
-        Ok(OverFleet {
-            found: found.into_iter().map(|job| shown(authority, job)).collect(),
-            unreachable: asked.unreachable,
-        })
+        let most = usize::try_from(limit).unwrap_or_default();
+        let enough = |asked: &[Asked<Vec<StoredJob>>]| {
+            let found = asked.iter().filter_map(|asked| asked.answer.as_ref().ok());
+            found.map(Vec::len).sum::<usize>() > most
+        };
+        let ask = |client: Client, database: TenantDatabaseId| async move {
+            let begun = after.filter(|place| place.database == database);
+            // One more than is wanted, to see whether there are more.
+            home::list_jobs(
+                &client,
+                choice,
+                filter.states,
+                begun.and_then(|place| place.job),
+                limit.saturating_add(1),
+            )
+            .await
+        };
+        let (asked, next) = self.some_databases(after, ask, enough).await?;
+        Ok(page(authority, asked, next, most))
     }
 
-    /// Lets dead jobs of every tenant begin anew, of one kind or of all.
+    /// Lets dead jobs of every tenant begin anew, of one kind or of all, from a place on. A call asks so many databases at most, and
+    /// [`OverFleet::next`] goes on.
     ///
     /// # Errors
     /// As [`list_all_jobs`](Self::list_all_jobs).
-    pub async fn retry_all_jobs(&self, authority: &Authority, kind: Option<&str>) -> Result<OverFleet<u64>, JobError> {
-        self.change_all_jobs(authority, kind, Change::Retry).await
+    pub async fn retry_all_jobs(
+        &self,
+        authority: &Authority,
+        kind: Option<&str>,
+        after: Option<FleetPlace>,
+    ) -> Result<OverFleet<u64>, JobError> {
+        self.change_all_jobs(authority, kind, after, Change::Retry).await
     }
 
-    /// Takes out dead jobs of every tenant, of one kind or of all.
+    /// Takes out dead jobs of every tenant, as [`retry_all_jobs`](Self::retry_all_jobs) lets them begin anew.
     ///
     /// # Errors
     /// As [`list_all_jobs`](Self::list_all_jobs).
-    pub async fn remove_all_jobs(&self, authority: &Authority, kind: Option<&str>) -> Result<OverFleet<u64>, JobError> {
-        self.change_all_jobs(authority, kind, Change::Remove).await
+    pub async fn remove_all_jobs(
+        &self,
+        authority: &Authority,
+        kind: Option<&str>,
+        after: Option<FleetPlace>,
+    ) -> Result<OverFleet<u64>, JobError> {
+        self.change_all_jobs(authority, kind, after, Change::Remove).await
     }
 
     async fn change_all_jobs(
         &self,
         authority: &Authority,
         kind: Option<&str>,
+        after: Option<FleetPlace>,
         change: Change,
     ) -> Result<OverFleet<u64>, JobError> {
         authority.require_operator(OperatorScope::Tenants)?;
@@ -239,23 +323,23 @@ impl Ops {
             ..JobChoice::default()
         };
         self.note(authority, choice, change).await?;
-        let asked = self
-            .each_database(|client| async move { change.make(&client, choice).await })
-            .await?;
-        Ok(OverFleet {
-            found: asked.found.into_iter().sum(),
-            unreachable: asked.unreachable,
-        })
+        let ask = |client: Client, _: TenantDatabaseId| async move { change.make(&client, choice).await };
+        let (asked, next) = self.some_databases(after, ask, |_| false).await?;
+        let mut changed = OverFleet {
+            found: 0,
+            unreachable: Vec::new(),
+            next,
+        };
+        for Asked { answer, .. } in asked {
+            match answer {
+                Ok(jobs) => changed.found += jobs,
+                Err(reason) => changed.unreachable.push(reason),
+            }
+        }
+        Ok(changed)
     }
 
-    /// Written down before it is done: what can't be written down is not done. The member's right is looked at once more there, since
-    /// the context can be a second old.
     async fn note(&self, authority: &Authority, choice: JobChoice<'_>, change: Change) -> Result<(), JobError> {
-        let mut client = self.catalog().client().await?;
-        let transaction = client.transaction().await?;
-        if let Some(tenant) = choice.tenant {
-            recheck(&transaction, authority, tenant, Role::Admin).await?;
-        }
         let target = choice
             .id
             .map_or_else(|| "every dead one".to_owned(), |id| id.to_string());
@@ -266,6 +350,17 @@ impl Ops {
             before: None,
             after: choice.kind.map(|kind| json!({ "kind": kind })),
         };
+        self.note_act(authority, act).await
+    }
+
+    /// Written down before it is done: what can't be written down is not done. The member's right is looked at once more there, since
+    /// the context can be a second old.
+    async fn note_act(&self, authority: &Authority, act: Act<'_>) -> Result<(), JobError> {
+        let mut client = self.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        if let Some(tenant) = act.tenant {
+            recheck(&transaction, authority, tenant, Role::Admin).await?;
+        }
         audit::record(&transaction, authority, act).await?;
         Ok(transaction.commit().await?)
     }
@@ -279,45 +374,117 @@ impl Ops {
         Ok(connect(self, &located.database).await?)
     }
 
-    async fn each_database<T, F>(&self, ask: impl Fn(Client) -> F) -> Result<OverFleet<Vec<T>>, JobError>
+    /// Asks databases from a place on, in the order of their ids, until it is enough or a call's bounds are reached. Tells where the next
+    /// call goes on.
+    async fn some_databases<T, F>(
+        &self,
+        after: Option<FleetPlace>,
+        ask: impl Fn(Client, TenantDatabaseId) -> F,
+        enough: impl Fn(&[Asked<T>]) -> bool,
+    ) -> Result<(Vec<Asked<T>>, Option<FleetPlace>), JobError>
     where
         F: Future<Output = Result<T, tenantry_engine::SqlError>>,
     {
         let client = self.catalog().client().await?;
-        let databases = tenant_database::list_ready(&client).await?;
+        let mut databases = tenant_database::list_ready(&client).await?;
         let servers: BTreeMap<_, _> = server::list(&client)
             .await?
             .into_iter()
             .map(|server| (server.id, server.name))
             .collect();
         drop(client);
-        let mut all = OverFleet {
-            found: Vec::new(),
-            unreachable: Vec::new(),
-        };
-        for some in databases.chunks(AT_ONCE) {
+        databases.retain(|database| is_after(after, database.id));
+        databases.sort_by_key(|database| database.id);
+        let begun = Instant::now();
+        let most = self.fleet().job_databases_max.max(1);
+        let mut all = Vec::new();
+        for some in databases.chunks(AT_ONCE.min(most)) {
             let asked = some.iter().map(|database| ask_one(self, database, &ask));
             for (database, answer) in some.iter().zip(join_all(asked).await) {
-                match answer {
-                    Ok(found) => all.found.push(found),
-                    Err(failure) => {
-                        let server = servers.get(&database.server).map_or("", String::as_str);
-                        let reason = format!("{server} {}: {}", database.name, failure.message());
-                        all.unreachable.push(reason);
-                    }
-                }
+                let answer = answer.map_err(|failure| {
+                    let server = servers.get(&database.server).map_or("", String::as_str);
+                    format!("{server} {}: {}", database.name, failure.message())
+                });
+                all.push(Asked {
+                    database: database.id,
+                    answer,
+                });
+            }
+            if all.len() >= most || begun.elapsed() >= ASKING || enough(&all) {
+                break;
             }
         }
-        Ok(all)
+        let next = (all.len() < databases.len()).then(|| all.last()).flatten();
+        let next = next.map(|last| FleetPlace {
+            database: last.database,
+            job: None,
+        });
+        Ok((all, next))
     }
 }
 
-async fn ask_one<T, F>(ops: &Ops, database: &TenantDatabase, ask: &impl Fn(Client) -> F) -> Result<T, Failure>
+/// Whether a database has anything behind the place.
+fn is_after(place: Option<FleetPlace>, database: TenantDatabaseId) -> bool {
+    match place {
+        None => true,
+        Some(FleetPlace {
+            database: at,
+            job: None,
+        }) => database > at,
+        Some(FleetPlace { database: at, .. }) => database >= at,
+    }
+}
+
+/// So many jobs at most of what databases answered, and where the next page begins.
+fn page(
+    authority: &Authority,
+    asked: Vec<Asked<Vec<StoredJob>>>,
+    next: Option<FleetPlace>,
+    most: usize,
+) -> OverFleet<Vec<ShownJob>> {
+    let mut page = OverFleet {
+        found: Vec::new(),
+        unreachable: Vec::new(),
+        next,
+    };
+    let (mut last, mut seen) = (None, HashSet::new());
+    for Asked { database, answer } in asked {
+        let jobs = match answer {
+            Ok(jobs) => jobs,
+            Err(reason) => {
+                page.unreachable.push(reason);
+                continue;
+            }
+        };
+        for job in jobs {
+            if page.found.len() == most {
+                // Whoever comes behind is asked again by the next page.
+                page.next = last;
+                return page;
+            }
+            last = Some(FleetPlace {
+                database,
+                job: Some((job.tenant, job.id)),
+            });
+            // While a tenant moves, both of its homes have them.
+            if seen.insert((job.tenant, job.id)) {
+                page.found.push(shown(authority, job));
+            }
+        }
+    }
+    page
+}
+
+async fn ask_one<T, F>(
+    ops: &Ops,
+    database: &TenantDatabase,
+    ask: &impl Fn(Client, TenantDatabaseId) -> F,
+) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, tenantry_engine::SqlError>>,
 {
     let client = connect(ops, database).await?;
-    Ok(ask(client).await?)
+    Ok(ask(client, database.id).await?)
 }
 
 #[derive(Clone, Copy)]
@@ -366,4 +533,29 @@ fn shown(authority: &Authority, mut job: StoredJob) -> ShownJob {
         job.payload.clear();
     }
     ShownJob { job, with_payload }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_place_is_followed_by_what_its_database_has_left_and_by_those_behind() {
+        let database = |number| TenantDatabaseId::from_uuid(Uuid::from_u128(number));
+        let job = (
+            TenantId::from_uuid(Uuid::from_u128(1)),
+            JobId::from_uuid(Uuid::from_u128(1)),
+        );
+        let within = FleetPlace {
+            database: database(2),
+            job: Some(job),
+        };
+        let behind = FleetPlace { job: None, ..within };
+        let after = |place| [1, 2, 3].map(|number| is_after(place, database(number)));
+        assert_eq!(after(None), [true; 3]);
+        assert_eq!(after(Some(within)), [false, true, true]);
+        assert_eq!(after(Some(behind)), [false, false, true]);
+    }
 }

@@ -67,7 +67,7 @@ pub use erasure::{
 };
 pub use fleet::FleetConfig;
 pub use hardening::{DatabaseHardening, HardenedDatabases, HardeningChange};
-pub use jobs::{JobError, JobFilter, OverFleet, ShownJob};
+pub use jobs::{FleetPlace, JobError, JobFilter, OverFleet, ShownJob};
 pub use load::{Figures, Limits, ServerLoad, Strain};
 pub use login::{AccountSession, LoggedIn, Login, LoginError, Me};
 pub use members::{MemberError, NewMember, PreparedOwner, add_first_owner};
@@ -121,7 +121,7 @@ pub use tenantry_engine::archive::{
     ArchiveError, ExportOptions, IdError, IdPlan, KeptKey, KeyedDifference, LeftOut, Manifest, MaskError, MaskRule,
     Masks, PackedTable, Signer, TableDifference, Unpacker,
 };
-pub use tenantry_engine::home::StoredJob;
+pub use tenantry_engine::home::{StoredJob, StoredSchedule};
 pub use tenantry_engine::size::TableSize;
 pub use tenantry_engine::transfer::Obstacle;
 pub use tenants::{FirstOwner, HOLD_REASON_LEN_MAX, SETTINGS_LEN_MAX, TenantError, TenantRef, TenantRequest};

@@ -105,9 +105,28 @@ impl Ops {
         state: Option<OperationState>,
         limit: i64,
     ) -> Result<Vec<Operation>, OperationError> {
+        self.list_operations_after(authority, tenant, state, None, limit).await
+    }
+
+    /// The same from where a page ended: those that are older than this one.
+    ///
+    /// # Errors
+    /// See [`OperationError`]; [`OperationError::NotFound`] where there is no such operation to go on after.
+    pub async fn list_operations_after(
+        &self,
+        authority: &Authority,
+        tenant: Option<TenantId>,
+        state: Option<OperationState>,
+        after: Option<OperationId>,
+        limit: i64,
+    ) -> Result<Vec<Operation>, OperationError> {
         authority.require_operator(OperatorScope::Read)?;
         let client = self.catalog().client().await?;
-        Ok(operation::list(&client, tenant, state, limit).await?)
+        let after = match after {
+            Some(id) => Some(operation::find(&client, id).await?.ok_or(OperationError::NotFound)?),
+            None => None,
+        };
+        Ok(operation::list(&client, tenant, state, after.as_ref(), limit).await?)
     }
 
     /// Says what is wanted of a move or of a roll-out of migrations. It is done by whoever works on the operation, in this process or

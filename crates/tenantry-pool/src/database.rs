@@ -11,7 +11,7 @@ use tenantry_wire::{Binding, Connection, Endpoint, Options, Session};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
-    Error, Home, Incarnation, PoolConfig, counts,
+    Entrance, Error, Home, Incarnation, PoolConfig, counts,
     member::{Lease, Member, parting},
     place::{self, Lane},
     seat::Seat,
@@ -48,6 +48,17 @@ impl From<&Home> for Way {
             endpoint: home.endpoint.clone(),
             incarnation: home.incarnation,
             pooled: home.pooled,
+            standby: false,
+        }
+    }
+}
+
+impl From<&Entrance> for Way {
+    fn from(entrance: &Entrance) -> Self {
+        Self {
+            endpoint: entrance.endpoint.clone(),
+            incarnation: entrance.incarnation,
+            pooled: entrance.pooled,
             standby: false,
         }
     }
@@ -139,31 +150,41 @@ impl DatabasePool {
 
     /// Lends an idle connection, if there is one that the tenant may have.
     pub(crate) fn lease_idle(self: &Arc<Self>, binding: &Binding<'_>, now: Instant) -> Option<Lease> {
+        let mut lease = self.take_idle(binding, now)?;
+        lease.touch(binding.schema);
+        Some(lease)
+    }
+
+    fn take_idle(self: &Arc<Self>, binding: &Binding<'_>, now: Instant) -> Option<Lease> {
         loop {
-            let mut member = self.server.take_idle(self, binding, now)?;
+            let member = self.server.take_idle(self, binding, now)?;
             // Looked at outside of the lock.
             if member.dies <= now || member.session.connection().is_closed() {
                 self.server.bury(self.slot, member, binding.tenant);
                 continue;
             }
             debug_assert!(member.session.is_clean(), "B4: a connection in doubt is lent");
-            member.touch(binding.schema);
             return Some(Lease::new(member, self.clone(), binding.tenant));
         }
     }
 
     /// Lends a connection, and waits for one: in the order of asking within a tenant, by turns among tenants.
     pub(crate) async fn lease(self: &Arc<Self>, binding: &Binding<'_>) -> Result<Lease, Error> {
+        let mut lease = self.lease_untouched(binding).await?;
+        lease.touch(binding.schema);
+        Ok(lease)
+    }
+
+    /// The same for what meets the tables of no schema.
+    pub(crate) async fn lease_untouched(self: &Arc<Self>, binding: &Binding<'_>) -> Result<Lease, Error> {
         loop {
-            if let Some(lease) = self.lease_idle(binding, Instant::now()) {
+            if let Some(lease) = self.take_idle(binding, Instant::now()) {
                 return Ok(lease);
             }
             let Some(queued) = self.server.queue_up(self.slot, binding.tenant) else {
                 continue;
             };
-            let mut lease = self.wait(binding.tenant, queued?).await?;
-            lease.touch(binding.schema);
-            return Ok(lease);
+            return self.wait(binding.tenant, queued?).await;
         }
     }
 

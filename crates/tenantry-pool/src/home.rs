@@ -34,6 +34,33 @@ pub struct Incarnation {
     pub database_oid: u32,
 }
 
+/// What it takes to get into a tenant database, whoever lives there: for calls that are nobody's.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    /// Where the database stands.
+    pub server: ServerId,
+    /// The tenant database, as its application role.
+    pub endpoint: Arc<Endpoint>,
+    /// Signs the tokens of this database.
+    pub key: seal::Key,
+    /// The very database the key was made for.
+    pub incarnation: Option<Incarnation>,
+    /// The endpoint is a pooler's that lends a server's connection for a transaction: no session is anybody's.
+    pub pooled: bool,
+}
+
+impl From<Home> for Entrance {
+    fn from(home: Home) -> Self {
+        Self {
+            server: home.placement.server,
+            endpoint: home.endpoint,
+            key: home.key,
+            incarnation: home.incarnation,
+            pooled: home.pooled,
+        }
+    }
+}
+
 /// A standby of the server where a tenant lives: the same databases, roles and passwords, at another address.
 #[derive(Clone, Debug)]
 pub struct Replica {
@@ -89,14 +116,25 @@ pub trait PlacementSource: Send + Sync + 'static {
         Ok(self.locate(tenant).await?.into())
     }
 
-    /// A served tenant of each tenant database that has one: where a worker looks for jobs. A source that does not know
-    /// answers with none, and its jobs are not worked on.
+    /// The tenant databases where somebody is served: where a worker looks for jobs. A source that does not know answers with none,
+    /// and its jobs are not worked on.
     ///
     /// # Errors
     ///
     /// When the source does not answer.
-    async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, LocateError> {
+    async fn served_databases(&self) -> Result<Vec<TenantDatabaseId>, LocateError> {
         Ok(Vec::new())
+    }
+
+    /// What it takes to get into a tenant database, also while nobody is served there: a worker gives back the jobs of a tenant that was
+    /// suspended.
+    ///
+    /// # Errors
+    ///
+    /// [`LocateError::NotFound`] where there is no such database any more, which is what a source answers that names none; else why nobody
+    /// gets in.
+    async fn entrance(&self, _database: TenantDatabaseId) -> Result<Entrance, LocateError> {
+        Err(LocateError::NotFound)
     }
 }
 

@@ -12,9 +12,10 @@ use std::{
 
 use moka::future::Cache;
 use parking_lot::Mutex;
-use tenantry_core::{Excess, PlanLimits, ServerId, TenantDatabaseId, TenantId};
+use tenantry_core::{Epoch, Excess, PlanLimits, Role, ServerId, TenantDatabaseId, TenantId, Tier, seal};
 use tenantry_wire::Binding;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::{
     Caller, Error, Home, LocateError, PlacementSource, PoolConfig, Replica, ReplicaStatus, Served,
@@ -42,6 +43,33 @@ pub(crate) struct Located {
     pub(crate) watch: Option<Arc<Watch>>,
     schema: Arc<str>,
     search_path: String,
+}
+
+/// A tenant database with the pool that leads there, for calls that are nobody's.
+pub(crate) struct Entered {
+    pub(crate) pool: Arc<DatabasePool>,
+    /// Signs the tokens of this database.
+    pub(crate) key: seal::Key,
+    /// None: names are resolved in no tenant's.
+    schema: Arc<str>,
+}
+
+impl Entered {
+    /// Nobody's: a connection is lent by it, and none is ever bound to it.
+    pub(crate) fn binding(&self) -> Binding<'_> {
+        Binding {
+            tenant: TenantId::from_uuid(Uuid::nil()),
+            role: Role::Viewer,
+            epoch: Epoch::FIRST,
+            account: None,
+            account_text: "",
+            schema: &self.schema,
+            search_path: "",
+            key: &self.key,
+            tier: Tier::Sealed,
+            read_only: true,
+        }
+    }
 }
 
 /// What a tenant's plan gives, and what the tenant has used up of it.
@@ -86,6 +114,8 @@ impl Located {
 pub(crate) struct Placements {
     source: Arc<dyn PlacementSource>,
     cache: Cache<TenantId, Arc<Located>>,
+    /// For calls that are nobody's.
+    entered: Cache<TenantDatabaseId, Arc<Entered>>,
     pools: Mutex<HashMap<TenantDatabaseId, Arc<DatabasePool>>>,
     servers: Mutex<HashMap<ServerId, Arc<ServerPool>>>,
     /// By database and replica.
@@ -117,9 +147,14 @@ impl Placements {
             .max_capacity(config.placements_max)
             .time_to_live(config.placement_ttl)
             .build();
+        let entered = Cache::builder()
+            .max_capacity(config.placements_max)
+            .time_to_live(config.placement_ttl)
+            .build();
         Self {
             source,
             cache,
+            entered,
             pools: Mutex::default(),
             servers: Mutex::default(),
             branches: Mutex::default(),
@@ -171,6 +206,25 @@ impl Placements {
                 ));
             }
             Ok(Arc::new(self.located(served)))
+        });
+        looked_up
+            .await
+            .map_err(|error: Arc<LocateError>| Error::Locate(LocateError::clone(&error)))
+    }
+
+    /// The way into a tenant database, whoever lives there. Asked of the source once, however many callers want to know.
+    pub(crate) async fn enter(&self, database: TenantDatabaseId) -> Result<Arc<Entered>, Error> {
+        if let Some(entered) = self.entered.get(&database).await {
+            return Ok(entered);
+        }
+        let looked_up = self.entered.try_get_with(database, async {
+            let entrance = self.source.entrance(database).await?;
+            let pool = self.pool_in(&self.pools, database, Way::from(&entrance), entrance.server);
+            Ok::<_, LocateError>(Arc::new(Entered {
+                pool,
+                key: entrance.key,
+                schema: Arc::from(""),
+            }))
         });
         looked_up
             .await
@@ -363,8 +417,13 @@ impl Placements {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
+    pub(crate) async fn forget_entrance(&self, database: TenantDatabaseId) {
+        self.entered.invalidate(&database).await;
+    }
+
     pub(crate) fn invalidate_all(&self) {
         self.cache.invalidate_all();
+        self.entered.invalidate_all();
         self.generation.fetch_add(1, Ordering::Release);
     }
 

@@ -1,51 +1,37 @@
 //! Calls by a worker: to the functions that hand out every tenant's jobs to whoever holds the database's key.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tenantry_core::{TenantDatabaseId, TenantId};
-use tenantry_wire::{Binding, Outcome, Params, is_stale};
-use uuid::Uuid;
+use tenantry_core::TenantDatabaseId;
+use tenantry_wire::{Outcome, Params, is_stale};
 
-use crate::{
-    Caller, Error, Pools,
-    member::Lease,
-    placements::Located,
-    pools::{Patience, Refresh},
-};
+use crate::{Caller, Error, Pools, pools::Patience};
 
 impl Pools {
-    /// Calls one of the mechanism's functions for workers in a tenant database. It is found by the caller, whose tenant lives there.
+    /// Calls one of the mechanism's functions for workers in a tenant database, whoever lives there: also while nobody there is served.
     ///
-    /// The call is bound to nobody: without an expectation it meets no tenant's rows. Nor is it that tenant's in the pool: it takes
-    /// nothing of what that one may have, and waits for a connection by turns with all tenants. `$1` and `$2` of `sql` are a token that
+    /// The call is bound to nobody: without an expectation it meets no tenant's rows. Nor is it a tenant's in the pool: it takes
+    /// nothing of what one may have, and waits for a connection by turns with all tenants. `$1` and `$2` of `sql` are a token that
     /// proves the key; `params` are what follows. `sql` has to name schemas throughout: the connection is one of the pool's,
     /// with whatever search path its last call needed.
     ///
     /// # Errors
     ///
-    /// As [`query`](Self::query); [`Error::Moving`] where the caller's tenant lives in another database by now.
+    /// As [`query`](Self::query); [`LocateError::NotFound`](crate::LocateError::NotFound) where there is no such database any more.
     ///
     /// # Cancel safety
     ///
     /// As [`query`](Self::query).
-    pub async fn as_worker(
-        &self,
-        database: TenantDatabaseId,
-        caller: &Caller,
-        sql: &str,
-        params: Params<'_>,
-    ) -> Result<Outcome, Error> {
-        let mut patience = Patience::new(self.config().move_wait);
+    pub async fn as_worker(&self, database: TenantDatabaseId, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
+        // Nothing that it calls looks at a tenant's fence, so there is no move to wait for.
+        let mut patience = Patience::new(Duration::ZERO);
         loop {
-            let (located, mut lease) = self.lease_to_nobody(database, caller).await?;
+            let (entered, mut lease) = self.lease_to_nobody(database).await?;
             // A token names its backend, which a pooler in transaction mode chooses.
-            located.pool.require_sessions()?;
+            entered.pool.require_sessions()?;
             let (session, timer) = lease.parts();
             let connection = session.connection();
-            let signed = located.home.key.sign_worker(connection.process_id(), now_us());
+            let signed = entered.key.sign_worker(connection.process_id(), now_us());
             let (message, mac) = (signed.message.as_slice(), signed.mac.as_slice());
             let mut all: Vec<&(dyn postgres_types::ToSql + Sync)> = vec![&message, &mac];
             all.extend_from_slice(params);
@@ -57,31 +43,7 @@ impl Pools {
                 // The function was replaced since: another connection prepares the call anew.
                 lease.taint();
             }
-            self.reconsider(error, lease, caller, &mut patience).await?;
-        }
-    }
-
-    /// A connection to this database, lent to nobody.
-    async fn lease_to_nobody(
-        &self,
-        database: TenantDatabaseId,
-        caller: &Caller,
-    ) -> Result<(Arc<Located>, Lease), Error> {
-        let mut refresh = Refresh::default();
-        loop {
-            let located = self.locate(caller).await?;
-            // The jobs of another database are not there: a worker would take its own for lost.
-            if located.home.placement.database != database {
-                return Err(Error::Moving);
-            }
-            let nobody = Binding {
-                tenant: TenantId::from_uuid(Uuid::nil()),
-                ..located.binding(caller)
-            };
-            match located.pool.lease(&nobody).await {
-                Ok(lease) => return Ok((located, lease)),
-                Err(error) => Box::pin(self.refresh(error, caller, &located, &mut refresh)).await?,
-            }
+            self.reconsider_entrance(error, lease, database, &mut patience).await?;
         }
     }
 
@@ -90,13 +52,13 @@ impl Pools {
         Some(self.remembered(caller)?.home.placement.database)
     }
 
-    /// A served tenant of each tenant database that has one: where a worker looks for jobs.
+    /// The tenant databases where somebody is served: where a worker looks for jobs.
     ///
     /// # Errors
     ///
     /// When the source of placements can't be asked.
-    pub async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, Error> {
-        Ok(self.source().one_tenant_of_each().await?)
+    pub async fn served_databases(&self) -> Result<Vec<TenantDatabaseId>, Error> {
+        Ok(self.source().served_databases().await?)
     }
 }
 

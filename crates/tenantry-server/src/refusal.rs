@@ -210,7 +210,7 @@ pub(crate) fn of_operation(error: OperationError) -> Problem {
 pub(crate) fn of_job(error: JobError) -> Problem {
     match error {
         JobError::Forbidden(_) => Problem::new(Code::Forbidden, NO_RIGHT),
-        JobError::NotFound => Problem::not_found(),
+        JobError::NotFound | JobError::NoSchedule => Problem::not_found(),
         // The address of a server is nobody's business.
         JobError::Server(reason) => {
             tracing::warn!(reason, "a tenant's jobs can't be asked for");

@@ -11,8 +11,8 @@ use crate::{
     life::Life,
     routes::{
         api_keys, auth, backup_schedule, backups, balance, erasure, health, jobs, jwks, members, metrics, migrations,
-        minimum_version, moves, openapi as document, operations, password_resets, plans, reconcile, servers, size,
-        tenants, usage,
+        minimum_version, moves, openapi as document, operations, password_resets, plans, reconcile, schedules, servers,
+        size, tenants, usage,
     },
 };
 
@@ -76,6 +76,8 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(jobs::retry_jobs))
         .routes(routes!(jobs::retry_job))
         .routes(routes!(jobs::remove_job))
+        .routes(routes!(schedules::list_schedules))
+        .routes(routes!(schedules::remove_schedule))
         .routes(routes!(jobs::list_all_jobs))
         .routes(routes!(jobs::retry_all_jobs))
         .routes(routes!(auth::log_in))

@@ -7,13 +7,14 @@ use tenantry_catalog::{
     Catalog, CatalogError, audit_log,
     placement::{self, Located},
     replica::Replica as ListedReplica,
-    tenant_database::{DatabaseState, TenantDatabase},
+    server::Pooler,
+    tenant_database::{self, DatabaseState, Secrets, TenantDatabase},
 };
 use tenantry_core::{TENANT_DATABASE_VERSION, TenantDatabaseId, TenantId, TenantState};
-use tenantry_pool::{Home, Incarnation, LocateError, PlacementSource, Replica, Served};
+use tenantry_pool::{Entrance, Home, Incarnation, LocateError, PlacementSource, Replica, Served};
 use tenantry_wire::{Address, Endpoint};
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{Error, ErrorKind, SystemAudit};
 
@@ -68,14 +69,37 @@ impl PlacementSource for CatalogSource {
         })
     }
 
-    async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, LocateError> {
+    async fn served_databases(&self) -> Result<Vec<TenantDatabaseId>, LocateError> {
         let asked = async {
             let client = self.catalog.client().await?;
-            placement::one_tenant_of_each(&client, self.schema_version_min).await
+            placement::served_databases(&client, self.schema_version_min).await
         };
         asked
             .await
             .map_err(|error: CatalogError| LocateError::Unavailable(chain(&error)))
+    }
+
+    async fn entrance(&self, database: TenantDatabaseId) -> Result<Entrance, LocateError> {
+        let asked = async {
+            let client = self.catalog.client().await?;
+            tenant_database::locate(&self.catalog, &client, database).await
+        };
+        let found = asked
+            .await
+            .map_err(|error: CatalogError| LocateError::Unavailable(chain(&error)))?
+            .ok_or(LocateError::NotFound)?;
+        match found.database.state {
+            DatabaseState::Ready => {}
+            DatabaseState::Preparing => return Err(LocateError::NotReady),
+            DatabaseState::Dropping => return Err(LocateError::NotFound),
+        }
+        entrance(
+            &found.database,
+            &found.secrets,
+            &found.admin_url,
+            found.app_address.as_deref(),
+            found.pooler,
+        )
     }
 }
 
@@ -91,15 +115,38 @@ fn home(located: Located) -> Result<Home, LocateError> {
     if !located.ready || database.state != DatabaseState::Ready {
         return Err(LocateError::NotReady);
     }
+    let entrance = entrance(
+        database,
+        &located.secrets,
+        &located.admin_url,
+        located.app_address.as_deref(),
+        located.pooler,
+    )?;
+    Ok(Home {
+        tier: database.tier.ok_or_else(|| incomplete("tier"))?,
+        endpoint: entrance.endpoint,
+        key: entrance.key,
+        incarnation: entrance.incarnation,
+        pooled: entrance.pooled,
+        placement: located.placement,
+    })
+}
+
+/// What it takes to get into a tenant database that is ready.
+fn entrance(
+    database: &TenantDatabase,
+    secrets: &Secrets,
+    admin_url: &SecretString,
+    app_address: Option<&str>,
+    pooler: Option<Pooler>,
+) -> Result<Entrance, LocateError> {
     require_current(database)?;
-    let incomplete = |what: &str| LocateError::Unavailable(format!("the catalog does not know the database's {what}"));
-    let mut endpoint = Endpoint::from_url(located.admin_url.expose_secret())
-        .map_err(|error| LocateError::Unavailable(error.to_string()))?;
+    let mut endpoint =
+        Endpoint::from_url(admin_url.expose_secret()).map_err(|error| LocateError::Unavailable(error.to_string()))?;
     endpoint.database = database.name.clone();
     endpoint.user = database.app_role.clone();
-    endpoint.password = located.secrets.app_password.clone();
-    let pooled = located.pooler.is_some();
-    if let Some(address) = located.app_address.as_deref() {
+    endpoint.password = secrets.app_password.clone();
+    if let Some(address) = app_address {
         endpoint.address =
             Address::from_host_port(address).map_err(|error| LocateError::Unavailable(error.to_string()))?;
     }
@@ -110,14 +157,17 @@ fn home(located: Located) -> Result<Home, LocateError> {
         },
         _ => return Err(incomplete("identity")),
     };
-    Ok(Home {
+    Ok(Entrance {
+        server: database.server,
         endpoint: Arc::new(endpoint),
-        key: located.secrets.keys.first().cloned().ok_or_else(|| incomplete("key"))?,
-        tier: database.tier.ok_or_else(|| incomplete("tier"))?,
+        key: secrets.keys.first().cloned().ok_or_else(|| incomplete("key"))?,
         incarnation: Some(incarnation),
-        pooled,
-        placement: located.placement,
+        pooled: pooler.is_some(),
     })
+}
+
+fn incomplete(what: &str) -> LocateError {
+    LocateError::Unavailable(format!("the catalog does not know the database's {what}"))
 }
 
 /// The home's database on each standby of its server: all but the address is the same there.

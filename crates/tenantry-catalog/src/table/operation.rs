@@ -291,6 +291,7 @@ pub async fn list(
     db: &impl Db,
     tenant: Option<TenantId>,
     state: Option<OperationState>,
+    after: Option<&Operation>,
     limit: i64,
 ) -> Result<Vec<Operation>, CatalogError> {
     let rows = db
@@ -298,12 +299,15 @@ pub async fn list(
             &format!(
                 "select {COLUMNS} from operation
                  where ($1::uuid is null or tenant = $1) and ($2::text is null or state = $2)
+                   and ($3::timestamptz is null or (created_at, id) < ($3, $4::uuid))
                  order by created_at desc, id desc
-                 limit $3"
+                 limit $5"
             ),
             &[
                 &tenant.map(|tenant| *tenant.as_uuid()),
                 &state.map(OperationState::as_str),
+                &after.map(|operation| operation.created_at),
+                &after.map(|operation| *operation.id.as_uuid()),
                 &limit,
             ],
         )

@@ -143,28 +143,23 @@ pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result
     }))
 }
 
-/// A served tenant of each tenant database that has one: an active one whose tables have this version, and the one that the installation
+/// The tenant databases where somebody is served: an active tenant whose tables have this version, and the one that the installation
 /// requires, or a newer one.
 ///
 /// # Errors
 /// When the catalog fails.
-pub async fn one_tenant_of_each(
-    db: &impl Db,
-    schema_version_min: i64,
-) -> Result<Vec<(TenantDatabaseId, TenantId)>, CatalogError> {
-    const SQL: &str = "select d.id, p.tenant
+pub async fn served_databases(db: &impl Db, schema_version_min: i64) -> Result<Vec<TenantDatabaseId>, CatalogError> {
+    const SQL: &str = "select d.id
          from tenant_database as d
-         cross join lateral (select p.tenant from placement as p join tenant as t on t.id = p.tenant
-                             where p.tenant_database = d.id and p.ready and t.state = 'active'
-                               and coalesce((select max(m.version) from app_migration as m
-                                             where m.tenant_database = p.tenant_database and m.schema_name = p.schema_name), 0)
-                                   >= greatest($1::bigint, (select i.schema_version_min from installation as i))
-                             limit 1) as p
          where d.state = 'ready'
+           and exists (select from placement as p join tenant as t on t.id = p.tenant
+                       where p.tenant_database = d.id and p.ready and t.state = 'active'
+                         and coalesce((select max(m.version) from app_migration as m
+                                       where m.tenant_database = p.tenant_database and m.schema_name = p.schema_name), 0)
+                             >= greatest($1::bigint, (select i.schema_version_min from installation as i)))
          order by d.id";
     let rows = db.query(SQL, &[&schema_version_min]).await?;
-    let pair = |row: &tokio_postgres::Row| (TenantDatabaseId::from_uuid(row.get(0)), TenantId::from_uuid(row.get(1)));
-    Ok(rows.iter().map(pair).collect())
+    Ok(rows.iter().map(|row| TenantDatabaseId::from_uuid(row.get(0))).collect())
 }
 
 /// The schemas in which served tenants live, by database, and how many live in each.

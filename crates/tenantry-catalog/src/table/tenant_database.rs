@@ -212,6 +212,47 @@ pub async fn list_ready_on(db: &impl Db, server: ServerId) -> Result<Vec<TenantD
     rows.iter().map(|row| TenantDatabase::from_row(row, 0)).collect()
 }
 
+/// A tenant database with everything that is needed to go there, whoever lives in it.
+#[derive(Clone, Debug)]
+pub struct Located {
+    /// The database.
+    pub database: TenantDatabase,
+    /// What opens it.
+    pub secrets: Secrets,
+    /// The server's address, as its administrator. The application's differs in role and password only.
+    pub admin_url: SecretString,
+    /// How the application reaches the server where that is not the administrator's address.
+    pub app_address: Option<String>,
+    /// What stands there.
+    pub pooler: Option<super::server::Pooler>,
+}
+
+/// Everything that is needed to go to a tenant database; `None` if there is no such one.
+///
+/// # Errors
+/// When the catalog fails or a secret does not open.
+pub async fn locate(catalog: &Catalog, db: &impl Db, id: TenantDatabaseId) -> Result<Option<Located>, CatalogError> {
+    let row = db
+        .query_opt(
+            &format!(
+                "select {COLUMNS}, d.app_password_sealed, d.seal_keys_sealed, s.admin_url_sealed, s.app_address, s.pooler
+                 from tenant_database as d join server as s on s.id = d.server
+                 where d.id = $1"
+            ),
+            &[id.as_uuid()],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let database = TenantDatabase::from_row(&row, 0)?;
+    Ok(Some(Located {
+        secrets: open_secrets(catalog, id, row.get(10), row.get(11))?,
+        admin_url: super::server::open_admin_url(catalog, database.server, row.get(12))?,
+        app_address: row.get(13),
+        pooler: parsed_opt(&row, 14, "server.pooler")?,
+        database,
+    }))
+}
+
 /// One tenant database.
 ///
 /// # Errors

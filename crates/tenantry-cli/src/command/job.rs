@@ -1,18 +1,20 @@
 //! `tenantry job`: what waits, runs or is dead, of a tenant or of all.
 
+mod schedule;
+
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
-use tenantry_core::{AccountId, JobId, JobState, TenantId};
-use tenantry_ops::{JobFilter, Ops, OverFleet, ShownJob};
+use tenantry_core::{AccountId, JobId, JobState, TenantDatabaseId, TenantId};
+use tenantry_ops::{FleetPlace, JobError, JobFilter, Ops, OverFleet, ShownJob};
 
 use crate::{
     config::Config,
     connect::{self, authority},
     failure::Failure,
     lookup::tenant_id,
-    output::{Answer, Done, Output, table, time},
+    output::{Answer, Done, Output, more, table, time},
 };
 
 /// What to do with jobs.
@@ -24,6 +26,10 @@ pub(crate) enum Command {
     Retry(Chosen),
     /// Take out dead jobs; one that is named also where it waits
     Remove(Remove),
+    /// List what makes a tenant's jobs by the clock: when the next ones are due, or why there are none
+    Schedules(schedule::Schedules),
+    /// End one of a tenant's own schedules; jobs that it has made stay
+    Unschedule(schedule::Unschedule),
 }
 
 /// Whose jobs, and which.
@@ -40,6 +46,45 @@ pub(crate) struct List {
     /// How many at most
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     limit: i32,
+    /// Only those after this place in the list: the `next_cursor` of a list that was cut
+    #[arg(long, value_name = "CURSOR", value_parser = parse_place)]
+    after: Option<Place>,
+}
+
+/// A place in a list, as the HTTP interface writes it.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// Of a tenant's jobs.
+    OfTenant(TenantId, JobId),
+    /// Of every tenant's.
+    OfAll(FleetPlace),
+}
+
+fn parse_place(text: &str) -> Result<Place, String> {
+    let parts: Vec<&str> = text.split('.').collect();
+    let job =
+        |tenant: &str, job: &str| -> Option<(TenantId, JobId)> { Some((tenant.parse().ok()?, job.parse().ok()?)) };
+    let database = |text: &str| text.parse::<TenantDatabaseId>().ok();
+    let place = match parts[..] {
+        [alone] => database(alone).map(|database| Place::OfAll(FleetPlace { database, job: None })),
+        [tenant, id] => job(tenant, id).map(|(tenant, id)| Place::OfTenant(tenant, id)),
+        [at, tenant, id] => database(at).zip(job(tenant, id)).map(|(database, job)| {
+            Place::OfAll(FleetPlace {
+                database,
+                job: Some(job),
+            })
+        }),
+        _ => None,
+    };
+    place.ok_or_else(|| "write the `next_cursor` of a list".to_owned())
+}
+
+/// As the HTTP interface has it.
+fn cursor(place: FleetPlace) -> String {
+    match place.job {
+        Some((tenant, job)) => format!("{}.{tenant}.{job}", place.database),
+        None => place.database.to_string(),
+    }
 }
 
 /// Whose jobs.
@@ -119,6 +164,8 @@ impl From<ShownJob> for Shown {
 #[derive(Serialize)]
 struct Listed {
     items: Vec<Shown>,
+    /// Null where these are all.
+    next_cursor: Option<String>,
     unreachable: Vec<String>,
 }
 
@@ -139,7 +186,11 @@ impl Answer for Listed {
             ["tenant", "job", "kind", "state", "attempt", "failed or due", "error"],
             rows,
         );
-        format!("{listed}{}", told(&self.unreachable))
+        format!(
+            "{listed}{}{}",
+            more(self.next_cursor.as_deref()),
+            told(&self.unreachable)
+        )
     }
 }
 
@@ -160,7 +211,10 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
                     ops.retry_jobs(&authority(), tenant, chosen.job, chosen.kind.as_deref())
                         .await?,
                 ),
-                None => ops.retry_all_jobs(&authority(), chosen.kind.as_deref()).await?,
+                None => {
+                    let retry = async |after| ops.retry_all_jobs(&authority(), chosen.kind.as_deref(), after).await;
+                    everywhere(retry).await?
+                }
             };
             answer(&changed, "begin anew", "retried", output)
         }
@@ -174,29 +228,100 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
                     ops.remove_jobs(&authority(), tenant, chosen.job, chosen.kind.as_deref())
                         .await?,
                 ),
-                None => ops.remove_all_jobs(&authority(), chosen.kind.as_deref()).await?,
+                None => {
+                    let remove = async |after| ops.remove_all_jobs(&authority(), chosen.kind.as_deref(), after).await;
+                    everywhere(remove).await?
+                }
             };
             answer(&changed, "are gone", "removed", output)
         }
+        Command::Schedules(wish) => schedule::list(&ops, &wish, output).await,
+        Command::Unschedule(wish) => schedule::remove(&ops, &wish, output).await,
     }
 }
 
 async fn run_list(ops: &Ops, list: &List, output: Output) -> Result<(), Failure> {
+    let listed = match (whose(ops, &list.whose).await?, list.after) {
+        (Some(_), Some(Place::OfAll(_))) | (None, Some(Place::OfTenant(..))) => {
+            return Err(Failure::usage(
+                "--after takes the `next_cursor` of the same list: of one tenant's jobs, or of all",
+            ));
+        }
+        (Some(tenant), Some(Place::OfTenant(at, job))) => list_of_one(ops, list, tenant, Some((at, job))).await?,
+        (Some(tenant), None) => list_of_one(ops, list, tenant, None).await?,
+        (None, Some(Place::OfAll(place))) => list_of_all(ops, list, Some(place)).await?,
+        (None, None) => list_of_all(ops, list, None).await?,
+    };
+    output.answer(&listed)?;
+    whole(&listed.unreachable)
+}
+
+async fn list_of_one(
+    ops: &Ops,
+    list: &List,
+    tenant: TenantId,
+    after: Option<(TenantId, JobId)>,
+) -> Result<Listed, Failure> {
+    let filter = JobFilter {
+        states: &list.state,
+        kind: list.kind.as_deref(),
+        after,
+    };
+    // One more than is shown, to see whether there are more.
+    let mut found = ops.list_jobs(&authority(), tenant, &filter, list.limit + 1).await?;
+    let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
+    let follows = found.len() > limit;
+    found.truncate(limit);
+    let last = found.last().filter(|_| follows);
+    let next_cursor = last.map(|shown| format!("{}.{}", shown.job.tenant, shown.job.id));
+    Ok(Listed {
+        items: found.into_iter().map(Shown::from).collect(),
+        next_cursor,
+        unreachable: Vec::new(),
+    })
+}
+
+/// Asks on until there are as many as are wanted: nobody waits here for an answer in time, as a request does.
+async fn list_of_all(ops: &Ops, list: &List, mut after: Option<FleetPlace>) -> Result<Listed, Failure> {
     let filter = JobFilter {
         states: &list.state,
         kind: list.kind.as_deref(),
         after: None,
     };
-    let found = match whose(ops, &list.whose).await? {
-        Some(tenant) => only(ops.list_jobs(&authority(), tenant, &filter, list.limit).await?),
-        None => ops.list_all_jobs(&authority(), &filter, list.limit).await?,
+    let mut listed = Listed {
+        items: Vec::new(),
+        next_cursor: None,
+        unreachable: Vec::new(),
     };
-    let listed = Listed {
-        items: found.found.into_iter().map(Shown::from).collect(),
-        unreachable: found.unreachable,
-    };
-    output.answer(&listed)?;
-    whole(&listed.unreachable)
+    let mut room = list.limit;
+    loop {
+        let page = ops.list_all_jobs(&authority(), &filter, after, room).await?;
+        room -= i32::try_from(page.found.len()).unwrap_or(room);
+        listed.items.extend(page.found.into_iter().map(Shown::from));
+        listed.unreachable.extend(page.unreachable);
+        after = page.next;
+        if after.is_none() || room <= 0 {
+            listed.next_cursor = after.map(cursor);
+            return Ok(listed);
+        }
+    }
+}
+
+/// Goes on until every database was asked.
+async fn everywhere(
+    change: impl AsyncFn(Option<FleetPlace>) -> Result<OverFleet<u64>, JobError>,
+) -> Result<OverFleet<u64>, Failure> {
+    let mut all = only(0);
+    let mut after = None;
+    loop {
+        let changed = change(after).await?;
+        all.found += changed.found;
+        all.unreachable.extend(changed.unreachable);
+        after = changed.next;
+        if after.is_none() {
+            return Ok(all);
+        }
+    }
 }
 
 fn answer(changed: &OverFleet<u64>, became: &str, name: &str, output: Output) -> Result<(), Failure> {
@@ -222,6 +347,7 @@ fn only<T>(found: T) -> OverFleet<T> {
     OverFleet {
         found,
         unreachable: Vec::new(),
+        next: None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     connect::{self, authority},
     failure::Failure,
     lookup::tenant_id,
-    output::{Answer, List as Items, Output, fields, table, time},
+    output::{Answer, Output, fields, more, table, time},
     progress::Progress,
 };
 
@@ -52,6 +52,9 @@ pub(crate) struct List {
     /// At most so many
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
+    /// Only those after this one in the list: the `next_cursor` of a list that was cut
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<OperationId>,
 }
 
 /// An operation.
@@ -194,7 +197,14 @@ impl Answer for Shown {
     }
 }
 
-impl Answer for Items<Shown> {
+#[derive(Serialize)]
+struct Listed {
+    items: Vec<Shown>,
+    /// Null where these are all.
+    next_cursor: Option<String>,
+}
+
+impl Answer for Listed {
     fn text(&self) -> String {
         let rows = self.items.iter().map(|operation| {
             [
@@ -207,10 +217,11 @@ impl Answer for Items<Shown> {
                 operation.error(),
             ]
         });
-        table(
+        let listed = table(
             ["operation", "kind", "state", "step", "created", "next try", "error"],
             rows,
-        )
+        );
+        format!("{listed}{}", more(self.next_cursor.as_deref()))
     }
 }
 
@@ -282,11 +293,17 @@ async fn run_list(ops: &Ops, list: &List, output: Output) -> Result<(), Failure>
         Some(tenant) => Some(tenant_id(ops, tenant).await?),
         None => None,
     };
-    let found = ops
-        .list_operations(&authority(), tenant, list.state, list.limit.into())
+    // One more than is shown, to see whether there are more.
+    let mut found = ops
+        .list_operations_after(&authority(), tenant, list.state, list.after, i64::from(list.limit) + 1)
         .await?;
+    let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
+    let follows = found.len() > limit;
+    found.truncate(limit);
+    let last = found.last().filter(|_| follows);
+    let next_cursor = last.map(|operation| operation.id.to_string());
     let items = found.into_iter().map(Shown::from).collect();
-    Ok(output.answer(&Items { items })?)
+    Ok(output.answer(&Listed { items, next_cursor })?)
 }
 
 /// What keeps the tenant's newest operation from going on, if something does: its database could not be told yet what the catalog says.

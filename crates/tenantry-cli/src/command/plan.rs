@@ -99,6 +99,12 @@ struct Shown {
 }
 
 impl Shown {
+    /// As they hold, which is what the HTTP interface shows.
+    fn new(plan: Plan, limits: PlanLimits) -> Self {
+        let limits = limits.in_effect();
+        Self { plan, limits }
+    }
+
     /// Each limit, as people read it.
     fn limits(&self) -> Vec<(&'static str, String)> {
         let PlanLimits {
@@ -158,7 +164,7 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
         Command::Set(set) => {
             let (plan, limits) = (*set).into();
             ops.set_plan_limits(&authority(), &plan, &limits).await?;
-            Ok(output.answer(&Shown { plan, limits })?)
+            Ok(output.answer(&Shown::new(plan, limits))?)
         }
         Command::List => list(&ops, output).await,
         Command::Remove(named) => {
@@ -170,6 +176,9 @@ pub(super) async fn run(command: Command, config: &Config, output: Output) -> Re
 
 async fn list(ops: &tenantry_ops::Ops, output: Output) -> Result<(), Failure> {
     let plans = ops.list_plan_limits(&authority()).await?;
-    let items = plans.into_iter().map(|(plan, limits)| Shown { plan, limits }).collect();
+    let items = plans
+        .into_iter()
+        .map(|(plan, limits)| Shown::new(plan, limits))
+        .collect();
     Ok(output.answer(&Items { items })?)
 }

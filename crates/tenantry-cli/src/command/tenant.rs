@@ -586,7 +586,7 @@ async fn run_usage(ops: &Ops, named: &Named, output: Output) -> Result<(), Failu
     });
     Ok(output.answer(&Used {
         plan: usage.plan,
-        limits: usage.limits,
+        limits: usage.limits.in_effect(),
         exceeded: usage.excess,
         members: usage.members,
         measures: usage.measures,

@@ -51,6 +51,8 @@ const COMMANDS: &[&[&str]] = &[
     &["job", "list", "acme"],
     &["job", "retry", "acme"],
     &["job", "remove", "acme", "--yes"],
+    &["job", "schedules", "acme"],
+    &["job", "unschedule", "acme", "nightly"],
     &["plan", "list"],
     &["plan", "set", "free", "--members", "3"],
     &["plan", "remove", "free"],

@@ -239,6 +239,26 @@ async fn a_server_that_is_away_is_told_as_that() {
     );
     let id = operation["id"].as_str().unwrap();
     assert_eq!(installation.json(&["operation", "show", id])["id"], id);
+    // Page by page.
+    assert_eq!(listed["next_cursor"], Value::Null);
+    let whole = installation.json(&["operation", "list"]);
+    let whole = whole["items"].as_array().unwrap();
+    let (mut pages, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let mut arguments = vec!["operation", "list", "--limit", "1"];
+        if let Some(after) = &after {
+            arguments.extend(["--after", after.as_str()]);
+        }
+        let page = installation.json(&arguments);
+        pages.extend(page["items"].as_array().unwrap().clone());
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            break;
+        };
+        let text = installation.run(&arguments).stdout;
+        assert!(text.contains(&format!("there are more: --after {cursor}")), "{text}");
+        after = Some(cursor.to_owned());
+    }
+    assert_eq!(&pages, whole);
     assert!(
         installation
             .run(&["operation", "show", id])
@@ -1031,11 +1051,16 @@ async fn plans_are_set_listed_and_removed_and_usage_is_shown() {
             .stdout
             .contains("requests/s: 10; burst: 30; members: 2; rows: notes 100")
     );
+    // As much as in a second where none is said, as over HTTP.
+    let set = installation.json(&["plan", "set", "basic", "--requests-per-s", "7"]);
+    assert_eq!((&set["requests_per_s"], &set["burst"]), (&7.into(), &7.into()));
+    installation.json(&["plan", "remove", "basic"]);
     for wrong in [&["--burst", "3"][..], &["--rows", "notes"], &["--members", "0"]] {
         installation.run(&[&["plan", "set", "free"], wrong].concat()).fails(2);
     }
     installation.json(&["tenant", "create", "acme", "--admin", "ann@a.example"]);
     let usage = installation.json(&["tenant", "usage", "acme"]);
+    assert_eq!(usage["limits"]["burst"], 30, "{usage}");
     assert_eq!(
         (&usage["members"], &usage["limits"]["members"]),
         (&1.into(), &2.into()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tenantry::{
     Catalog, MasterKey, PoolConfig, ResolverConfig, Tenantry,
-    jobs::{Failure, Job, JobState, Run, Worker},
+    jobs::{Failure, Job, JobState, Run, Schedule, Worker},
 };
 use tokio::sync::oneshot;
 
@@ -72,7 +72,24 @@ async fn dead_jobs_are_listed_retried_and_removed_of_a_tenant_and_of_all() {
         !all.to_string().contains("not for operators"),
         "a payload is its tenant's"
     );
+    // What is cut says so, and where it goes on.
+    let cut = installation.json(&["job", "list", "--all-tenants", "--limit", "4"]);
+    assert_eq!(all["next_cursor"], Value::Null);
+    let cursor = cut["next_cursor"].as_str().unwrap();
+    let rest = installation.json(&["job", "list", "--all-tenants", "--limit", "4", "--after", cursor]);
+    assert_eq!(rest["next_cursor"], Value::Null);
+    let ids = |list: &Value| -> Vec<String> {
+        let items = list["items"].as_array().unwrap().iter();
+        items.map(|job| job["id"].to_string()).collect()
+    };
+    assert_eq!([ids(&cut), ids(&rest)].concat(), ids(&all));
+    let text = installation.run(&["job", "list", "a-schema", "--limit", "1"]).stdout;
+    assert!(text.contains("there are more: --after "), "{text}");
+    installation
+        .run(&["job", "list", "a-schema", "--after", "yesterday"])
+        .fails(2);
     let table = installation.run(&["job", "list", "a-schema"]);
+    assert!(!table.stdout.contains("there are more"), "{table:?}");
     assert_eq!(table.code, 0, "{table:?}");
     assert_eq!(table.stdout.matches("the address is wrong").count(), 2, "{table:?}");
 
@@ -130,4 +147,51 @@ async fn dead_jobs_are_listed_retried_and_removed_of_a_tenant_and_of_all() {
     installation
         .run(&["job", "list", "a-shared", "--state", "gone"])
         .fails(2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schedules_are_listed_and_ended() {
+    let installation = Installation::with_server().await;
+    let tenant = installation.json(&["tenant", "create", "acme", "--isolation", "schema"]);
+    let schedules = || installation.json(&["job", "schedules", "acme"]);
+    assert_eq!(schedules()["items"], Value::Array(Vec::new()));
+    let key = MasterKey::parse(KEY).unwrap();
+    let catalog = Catalog::connect(&installation.catalog_url(), &key).await.unwrap();
+    let tenantry = Tenantry::on_catalog(catalog, ResolverConfig::new("tests", "tests"), PoolConfig::default()).unwrap();
+    let id = tenant["id"].as_str().unwrap().parse().unwrap();
+    let scope = tenantry.system_context(id, "test").await.unwrap();
+    let mail = Mail {
+        secret: "not for operators".to_owned(),
+    };
+    let nightly = Schedule::in_zone("0 3 * * *", "Europe/Zurich").unwrap();
+    scope.set_schedule("the nightly one", &nightly, &mail).await.unwrap();
+    tenantry.close().await;
+
+    let listed = schedules();
+    let first = &listed["items"][0];
+    assert_eq!(
+        (&first["name"], &first["zone"], &first["kind"], &first["broken"]),
+        (
+            &"the nightly one".into(),
+            &"Europe/Zurich".into(),
+            &"mail".into(),
+            &Value::Null
+        )
+    );
+    assert!(
+        !listed.to_string().contains("not for operators"),
+        "a payload is its tenant's"
+    );
+    let table = installation.run(&["job", "schedules", "acme"]);
+    assert_eq!(table.code, 0, "{table:?}");
+    assert!(table.stdout.contains("the nightly one"), "{table:?}");
+
+    installation
+        .run(&["job", "unschedule", "nobody", "the nightly one"])
+        .fails(1);
+    let ended = installation.json(&["job", "unschedule", "acme", "the nightly one"]);
+    assert_eq!(ended["removed"], "the nightly one");
+    let again = installation.run(&["job", "unschedule", "acme", "the nightly one"]);
+    assert!(again.fails(1).contains("no schedule of its own"));
+    assert_eq!(schedules()["items"], Value::Array(Vec::new()));
 }

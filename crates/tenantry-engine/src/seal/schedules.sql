@@ -126,6 +126,24 @@ begin
   return found;
 end $f$;
 
+-- The same two for operators and the control plane, which has checked who asks. What the jobs are made with is the tenant's own, and
+-- stays out of it.
+create or replace function tenantry_private.schedule_list(p_tenant uuid)
+returns table (everyone boolean, name text, cron text, zone text, missed int2, kind text, account uuid, priority int2, attempts_max int2,
+               next_at timestamptz, broken text, made_at timestamptz)
+language sql stable security definer set search_path = pg_catalog, pg_temp
+begin atomic
+  select s.everyone, s.name, s.cron, s.zone, s.missed, s.kind, s.account, s.priority, s.attempts_max, s.next_at, s.broken, s.made_at
+    from tenantry_private.schedule s where s.tenant = p_tenant order by s.everyone, s.name;
+end;
+
+create or replace function tenantry_private.schedule_remove(p_tenant uuid, p_name text) returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $f$
+begin
+  delete from tenantry_private.schedule s where s.tenant = p_tenant and not s.everyone and s.name = p_name;
+  return found;
+end $f$;
+
 -- What a program declares for every tenant, as rows: of tenants that have none yet, and of those whose row says something else. At
 -- most so many rows; tells how many there were.
 create or replace function tenantry.schedule_everyone(

@@ -6,7 +6,7 @@ use tenantry_ops::{Authority, Forbidden, JobError, JobFilter, Origin, StoredJob,
 use tenantry_testing::cluster;
 use uuid::Uuid;
 
-use crate::fleet::{Fleet, operator};
+use crate::fleet::{self, Fleet, operator};
 
 const DEAD: JobFilter<'static> = JobFilter {
     states: &[JobState::Dead],
@@ -64,8 +64,8 @@ async fn dead_jobs_are_listed_begun_anew_and_removed_of_one_tenant_and_of_all() 
         enqueue(&fleet, tenant.id, "bill", &[r#"{"secret":4}"#]).await;
         tenants.push(tenant);
     }
-    let all = fleet.ops.list_all_jobs(&operator(), &DEAD, 100).await.unwrap();
-    assert_eq!((all.found.len(), all.unreachable.len()), (9, 0));
+    let all = fleet.ops.list_all_jobs(&operator(), &DEAD, None, 100).await.unwrap();
+    assert_eq!((all.found.len(), all.unreachable.len(), all.next), (9, 0, None));
     assert!(
         all.found
             .iter()
@@ -80,11 +80,13 @@ async fn dead_jobs_are_listed_begun_anew_and_removed_of_one_tenant_and_of_all() 
     // Page by page, in one order over databases.
     let (mut pages, mut after) = (Vec::new(), None);
     loop {
-        let page = JobFilter { after, ..DEAD };
-        let found = fleet.ops.list_all_jobs(&operator(), &page, 2).await.unwrap().found;
-        let Some(last) = found.last() else { break };
-        after = Some((last.job.tenant, last.job.id));
-        pages.extend(found.iter().map(|shown| shown.job.id));
+        let page = fleet.ops.list_all_jobs(&operator(), &DEAD, after, 2).await.unwrap();
+        assert!(page.found.len() <= 2);
+        pages.extend(page.found.iter().map(|shown| shown.job.id));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
     }
     assert_eq!(pages, all.found.iter().map(|shown| shown.job.id).collect::<Vec<_>>());
 
@@ -111,9 +113,9 @@ async fn dead_jobs_are_listed_begun_anew_and_removed_of_one_tenant_and_of_all() 
     assert_eq!(list(&fleet, &owner, tenant, &DEAD).await.len(), 1);
 
     // Over the fleet, of a kind.
-    let retried = fleet.ops.retry_all_jobs(&operator(), Some("mail")).await.unwrap();
+    let retried = fleet.ops.retry_all_jobs(&operator(), Some("mail"), None).await.unwrap();
     assert_eq!((retried.found, retried.unreachable.len()), (5, 0));
-    let removed = fleet.ops.remove_all_jobs(&operator(), None).await.unwrap();
+    let removed = fleet.ops.remove_all_jobs(&operator(), None, None).await.unwrap();
     assert_eq!(removed.found, 2, "dead ones only");
     assert_eq!(list(&fleet, &operator(), other, &ALL).await.len(), 3);
 
@@ -127,6 +129,125 @@ async fn dead_jobs_are_listed_begun_anew_and_removed_of_one_tenant_and_of_all() 
     assert_eq!(actions.iter().filter(|action| **action == "job.retry").count(), 3);
     assert_eq!(actions.iter().filter(|action| **action == "job.remove").count(), 2);
     assert!(!format!("{written:?}").contains("secret"));
+}
+
+/// However many databases there are, a call asks so many and says where the next one goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_all_are_asked_for_database_by_database() {
+    let mut config = fleet::config();
+    config.job_databases_max = 1;
+    let fleet = Fleet::start_with(config).await;
+    let mut tenants = Vec::new();
+    // The second one's database is made last, and has no jobs.
+    for (slug, isolation) in [
+        ("shared", Isolation::Shared),
+        ("own", Isolation::Database),
+        ("idle", Isolation::Database),
+    ] {
+        tenants.push(fleet.create(slug, isolation).await.unwrap());
+    }
+    for tenant in &tenants[..2] {
+        enqueue(&fleet, tenant.id, "mail", &["{}", "{}", "{}"]).await;
+        kill(tenant).await;
+    }
+    let (mut calls, mut after) = (Vec::new(), None);
+    loop {
+        let page = fleet.ops.list_all_jobs(&operator(), &DEAD, after, 2).await.unwrap();
+        calls.push(page.found.iter().map(|shown| shown.job.tenant).collect::<Vec<_>>());
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let (shared, own) = (tenants[0].id, tenants[1].id);
+    let seen: Vec<_> = calls.iter().filter(|call| !call.is_empty()).cloned().collect();
+    let mut of_each = [vec![shared; 2], vec![shared], vec![own; 2], vec![own]];
+    if seen[0] != of_each[0] {
+        of_each.rotate_left(2);
+    }
+    assert_eq!(seen, of_each, "no page has jobs of two databases");
+    assert_eq!(calls.len(), 5, "{calls:?}");
+
+    let (mut retried, mut after) = (Vec::new(), None);
+    loop {
+        let changed = fleet.ops.retry_all_jobs(&operator(), None, after).await.unwrap();
+        retried.push(changed.found);
+        after = changed.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    retried.sort_unstable();
+    assert_eq!(retried, [0, 3, 3]);
+}
+
+/// What a worker can't read is told, with the reason, and can be ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn schedules_are_listed_with_what_is_broken_and_removed() {
+    let fleet = Fleet::start().await;
+    for isolation in Isolation::ALL {
+        let tenant = fleet.create(&format!("acme-{isolation}"), isolation).await.unwrap();
+        let client = fleet.enter(tenant.id).await.unwrap();
+        let set =
+            "select tenantry.schedule_set($1, '0 3 * * *', 'UTC', 1::int2, 'mail', '{\"secret\":1}', 0::int2, 3::int2)";
+        for name in ["daily", "nightly"] {
+            client.execute(set, &[&name]).await.unwrap();
+        }
+        let database = &tenant.placement.as_ref().unwrap().database;
+        let admin = cluster().await.connect(database).await;
+        let breaks = "update tenantry_private.schedule set broken = 'no time zone of this name' where tenant = $1 and name = 'daily'";
+        assert_eq!(admin.execute(breaks, &[tenant.id.as_uuid()]).await.unwrap(), 1);
+        // As a program declares it for every tenant.
+        let declared = "insert into tenantry_private.schedule
+                          (tenant, everyone, name, cron, zone, missed, kind, payload, role, priority, attempts_max, kid, mac)
+                        select tenant, true, 'nightly', cron, zone, 0, kind, payload, role, priority, attempts_max, kid, mac
+                          from tenantry_private.schedule where tenant = $1 and name = 'nightly'";
+        assert_eq!(admin.execute(declared, &[tenant.id.as_uuid()]).await.unwrap(), 1);
+
+        for authority in [operator(), member(tenant.id, Role::Admin)] {
+            let found = fleet.ops.list_schedules(&authority, tenant.id).await.unwrap();
+            let seen: Vec<_> = found
+                .iter()
+                .map(|schedule| (schedule.everyone, schedule.name.as_str(), schedule.broken.as_deref()))
+                .collect();
+            let broken = Some("no time zone of this name");
+            assert_eq!(
+                seen,
+                [
+                    (false, "daily", broken),
+                    (false, "nightly", None),
+                    (true, "nightly", None)
+                ]
+            );
+            assert_eq!(
+                (found[1].makes_up, found[2].makes_up, found[1].attempts_max),
+                (true, false, 3)
+            );
+            assert!(!format!("{found:?}").contains("secret"));
+        }
+
+        let viewer = member(tenant.id, Role::Viewer);
+        let refused = fleet.ops.remove_schedule(&viewer, tenant.id, "daily").await;
+        assert!(matches!(refused, Err(JobError::Forbidden(_))));
+        let stranger = member(TenantId::from_uuid(Uuid::now_v7()), Role::Owner);
+        let refused = fleet.ops.list_schedules(&stranger, tenant.id).await;
+        assert!(matches!(refused, Err(JobError::NotFound)));
+
+        for name in ["daily", "nightly"] {
+            fleet.ops.remove_schedule(&operator(), tenant.id, name).await.unwrap();
+        }
+        // What programs declare stays.
+        for name in ["daily", "nightly", "night\0ly"] {
+            let gone = fleet.ops.remove_schedule(&operator(), tenant.id, name).await;
+            assert!(matches!(gone, Err(JobError::NoSchedule)), "{name:?}");
+        }
+        let left = fleet.ops.list_schedules(&operator(), tenant.id).await.unwrap();
+        assert_eq!(left.len(), 1);
+        let written = fleet.ops.list_audit(&operator(), Some(tenant.id), None, 100).await;
+        let written = written.unwrap();
+        let removed = written.iter().filter(|entry| entry.action == "schedule.remove");
+        assert!(removed.count() >= 2);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,7 +271,13 @@ async fn jobs_are_shown_to_nobody_else() {
         1
     );
     assert_eq!(
-        fleet.ops.list_all_jobs(&reader, &DEAD, 10).await.unwrap().found.len(),
+        fleet
+            .ops
+            .list_all_jobs(&reader, &DEAD, None, 10)
+            .await
+            .unwrap()
+            .found
+            .len(),
         1
     );
     for (authority, knows) in [
@@ -169,8 +296,8 @@ async fn jobs_are_shown_to_nobody_else() {
         let removed = fleet.ops.remove_jobs(&authority, tenant.id, Some(id), None).await;
         assert_eq!(refused(removed.unwrap_err()), knows);
         for changed in [
-            fleet.ops.retry_all_jobs(&authority, None).await,
-            fleet.ops.remove_all_jobs(&authority, None).await,
+            fleet.ops.retry_all_jobs(&authority, None, None).await,
+            fleet.ops.remove_all_jobs(&authority, None, None).await,
         ] {
             assert!(matches!(changed, Err(JobError::Forbidden(_))));
         }
@@ -178,7 +305,7 @@ async fn jobs_are_shown_to_nobody_else() {
             let listed = fleet.ops.list_jobs(&authority, tenant.id, &DEAD, 10).await;
             assert_eq!(refused(listed.unwrap_err()), knows);
             assert!(matches!(
-                fleet.ops.list_all_jobs(&authority, &DEAD, 10).await,
+                fleet.ops.list_all_jobs(&authority, &DEAD, None, 10).await,
                 Err(JobError::Forbidden(_))
             ));
         }

@@ -38,3 +38,4 @@ mod runners;
 mod servers;
 mod spares;
 mod upgrade;
+mod usage;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tenantry_core::TenantDatabaseId;
+
 use super::{Caller, Pools};
 use crate::{Error, LocateError, counts, member::Lease, waiting::Turn};
 
@@ -17,23 +19,23 @@ impl Pools {
         caller: &Caller,
         patience: &mut Patience,
     ) -> Result<(), Error> {
-        let mut lease: Option<Lease> = lease.into();
-        let Error::Statement(error) = error else {
-            return Err(error);
-        };
-        let verdict = verdict(&error);
-        if let Some(lease) = &mut lease {
-            if verdict.is_about_session() || (verdict == Verdict::Rejected && patience.looked_up) {
-                lease.taint();
-            }
-            if verdict == Verdict::Fenced {
-                lease.unbind();
-            }
-        }
-        weigh(verdict, error, patience)?;
-        // Nobody waits while holding a connection.
-        drop(lease);
+        let verdict = heed(error, lease.into(), patience)?;
         self.settle(verdict, caller, patience).await;
+        Ok(())
+    }
+
+    /// The same for a call that is nobody's: the way into the database is looked up again. No tenant's move is waited for.
+    pub(crate) async fn reconsider_entrance(
+        &self,
+        error: Error,
+        lease: Lease,
+        database: TenantDatabaseId,
+        patience: &mut Patience,
+    ) -> Result<(), Error> {
+        let verdict = heed(error, Some(lease), patience)?;
+        if !verdict.is_about_session() {
+            self.shared.placements.forget_entrance(database).await;
+        }
         Ok(())
     }
 
@@ -88,6 +90,25 @@ impl Pools {
         }
         meaning(error)
     }
+}
+
+/// What a failure at the beginning of something means, where it is worth beginning again. The connection is free then: nobody waits
+/// while holding one.
+fn heed(error: Error, mut lease: Option<Lease>, patience: &mut Patience) -> Result<Verdict, Error> {
+    let Error::Statement(error) = error else {
+        return Err(error);
+    };
+    let verdict = verdict(&error);
+    if let Some(lease) = &mut lease {
+        if verdict.is_about_session() || (verdict == Verdict::Rejected && patience.looked_up) {
+            lease.taint();
+        }
+        if verdict == Verdict::Fenced {
+            lease.unbind();
+        }
+    }
+    weigh(verdict, error, patience)?;
+    Ok(verdict)
 }
 
 /// Whether a failure is one that comes of a connection's being ended from outside: what ran was stopped, or nothing more came.

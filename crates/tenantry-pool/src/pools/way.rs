@@ -5,8 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tenantry_core::TenantDatabaseId;
+
 use super::{Caller, Pools};
-use crate::{Error, member::Lease, placements::Located};
+use crate::{
+    Error,
+    database::DatabasePool,
+    member::Lease,
+    placements::{Entered, Located},
+};
 
 /// How long a call waits before it tries a refused password, or what has taken its place by then, once more.
 const PASSWORD_WAIT: Duration = Duration::from_millis(200);
@@ -18,6 +25,39 @@ const READDRESSED_MAX: u32 = 8;
 pub(crate) struct Refresh {
     done: bool,
     readdressed: u32,
+}
+
+impl Refresh {
+    /// Whether the source may know another way after this failure to get a connection. It is asked once, but for a way that changed.
+    fn is_worth_it(&mut self, error: &Error) -> bool {
+        let readdressed = matches!(error, Error::Readdressed);
+        if !readdressed && !error.is_about_the_way_in() {
+            return false;
+        }
+        if std::mem::replace(&mut self.done, true) && !readdressed || self.readdressed > READDRESSED_MAX {
+            return false;
+        }
+        self.readdressed += u32::from(readdressed);
+        true
+    }
+}
+
+/// One of many asks; the others find what it found.
+fn asks(error: &Error, pool: &DatabasePool) -> bool {
+    matches!(error, Error::Readdressed) || pool.may_refresh()
+}
+
+/// `Ok` when the source has named another way.
+async fn other_way(error: Error, before: &Arc<DatabasePool>, now: &Arc<DatabasePool>) -> Result<(), Error> {
+    if !Arc::ptr_eq(now, before) {
+        return Ok(());
+    }
+    // A new password is written to the catalog and told to the server one after the other: this may be in between.
+    if error.database().is_some_and(|error| error.code() == "28P01") {
+        tokio::time::sleep(PASSWORD_WAIT).await;
+        return Ok(());
+    }
+    Err(error)
 }
 
 impl Pools {
@@ -68,27 +108,34 @@ impl Pools {
         located: &Arc<Located>,
         refresh: &mut Refresh,
     ) -> Result<(), Error> {
-        let readdressed = matches!(error, Error::Readdressed);
-        if !readdressed && !error.is_about_the_way_in() {
+        if !refresh.is_worth_it(&error) {
             return Err(error);
         }
-        if std::mem::replace(&mut refresh.done, true) && !readdressed || refresh.readdressed > READDRESSED_MAX {
-            return Err(error);
-        }
-        refresh.readdressed += u32::from(readdressed);
-        // One of many asks; the others find what it found.
-        if readdressed || located.pool.may_refresh() {
+        if asks(&error, &located.pool) {
             self.shared.placements.invalidate(caller.tenant).await;
         }
         let now = self.locate(caller).await?;
-        if !Arc::ptr_eq(&now.pool, &located.pool) {
-            return Ok(());
+        other_way(error, &located.pool, &now.pool).await
+    }
+
+    /// A connection to this database, lent to nobody.
+    pub(crate) async fn lease_to_nobody(&self, database: TenantDatabaseId) -> Result<(Arc<Entered>, Lease), Error> {
+        let placements = &self.shared.placements;
+        let mut refresh = Refresh::default();
+        loop {
+            let entered = placements.enter(database).await?;
+            let error = match entered.pool.lease_untouched(&entered.binding()).await {
+                Ok(lease) => return Ok((entered, lease)),
+                Err(error) => error,
+            };
+            if !refresh.is_worth_it(&error) {
+                return Err(error);
+            }
+            if asks(&error, &entered.pool) {
+                placements.forget_entrance(database).await;
+            }
+            let now = placements.enter(database).await?;
+            other_way(error, &entered.pool, &now.pool).await?;
         }
-        // A new password is written to the catalog and told to the server one after the other: this may be in between.
-        if error.database().is_some_and(|error| error.code() == "28P01") {
-            tokio::time::sleep(PASSWORD_WAIT).await;
-            return Ok(());
-        }
-        Err(error)
     }
 }

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tenantry::axum::{Body, Fields, FromFields, Path, Problem, Query};
 use tenantry_core::{JobId, JobState, TenantId};
-use tenantry_ops::{JobFilter, OverFleet, ShownJob};
+use tenantry_ops::{FleetPlace, JobFilter, OverFleet, ShownJob};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -73,11 +73,13 @@ pub(crate) struct Jobs {
     next_cursor: Option<String>,
 }
 
-/// Jobs of every tenant, by tenant and age.
+/// Jobs of every tenant, by database, tenant and age.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AllJobs {
-    #[serde(flatten)]
-    jobs: Jobs,
+    items: Vec<JobBody>,
+    /// To be sent as `cursor` with the same filters; null on the last page. A page asks so many databases at most, and may have less than
+    /// `limit` or nothing before the last one.
+    next_cursor: Option<String>,
     /// Databases that did not answer, with the reason: their jobs are missing here.
     unreachable: Vec<String>,
 }
@@ -90,11 +92,22 @@ pub(crate) struct ChangedJobs {
     unreachable: Vec<String>,
 }
 
-impl From<OverFleet<u64>> for ChangedJobs {
+/// How many jobs were changed in the databases that were asked.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ChangedJobsOfAll {
+    jobs: u64,
+    /// Databases that did not answer, with the reason: their jobs are as they were.
+    unreachable: Vec<String>,
+    /// To be sent as `cursor` with the same kind, for the databases that were not asked yet; null where all were.
+    next_cursor: Option<String>,
+}
+
+impl From<OverFleet<u64>> for ChangedJobsOfAll {
     fn from(changed: OverFleet<u64>) -> Self {
         Self {
             jobs: changed.found,
             unreachable: changed.unreachable,
+            next_cursor: changed.next.map(|place| place.write()),
         }
     }
 }
@@ -115,15 +128,88 @@ impl FromFields for DeadJobs {
     }
 }
 
+/// Which dead jobs of every tenant.
+#[derive(ToSchema)]
+pub(crate) struct DeadJobsOfAll {
+    /// Of this kind; of every kind where it is not named.
+    #[schema(max_length = 200)]
+    kind: Option<String>,
+    /// The `next_cursor` of the answer before.
+    #[schema(value_type = Option<String>)]
+    cursor: Option<FleetPlace>,
+}
+
+impl FromFields for DeadJobsOfAll {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        Some(Self {
+            kind: fields.text("kind"),
+            cursor: read_cursor(fields)?,
+        })
+    }
+}
+
+/// A place in a list. It names a place and gives no right to anything, so it needs no seal.
+pub(crate) trait Cursor: Sized {
+    /// `None` for what no page has said.
+    fn read(text: &str) -> Option<Self>;
+
+    fn write(&self) -> String;
+}
+
+/// Of one tenant's jobs.
+impl Cursor for (TenantId, JobId) {
+    fn read(text: &str) -> Option<Self> {
+        let (tenant, id) = text.split_once('.')?;
+        Some((tenant.parse().ok()?, id.parse().ok()?))
+    }
+
+    fn write(&self) -> String {
+        format!("{}.{}", self.0, self.1)
+    }
+}
+
+/// Of every tenant's.
+impl Cursor for FleetPlace {
+    fn read(text: &str) -> Option<Self> {
+        let (database, job) = match text.split_once('.') {
+            Some((database, job)) => (database, Some(<(TenantId, JobId)>::read(job)?)),
+            None => (text, None),
+        };
+        Some(Self {
+            database: database.parse().ok()?,
+            job,
+        })
+    }
+
+    fn write(&self) -> String {
+        match &self.job {
+            Some(job) => format!("{}.{}", self.database, job.write()),
+            None => self.database.to_string(),
+        }
+    }
+}
+
+/// `Some(None)` where none is named.
+fn read_cursor<C: Cursor>(fields: &mut Fields) -> Option<Option<C>> {
+    let Some(cursor) = fields.optional::<String>("cursor") else {
+        return Some(None);
+    };
+    let place = C::read(&cursor);
+    if place.is_none() {
+        fields.invalid("cursor", "the `next_cursor` of a page");
+    }
+    place.map(Some)
+}
+
 /// Which jobs to list.
-pub(crate) struct JobQuery {
+pub(crate) struct JobQuery<C> {
     states: Vec<JobState>,
     kind: Option<String>,
     limit: i32,
-    after: Option<(TenantId, JobId)>,
+    after: Option<C>,
 }
 
-impl FromFields for JobQuery {
+impl<C: Cursor> FromFields for JobQuery<C> {
     fn from_fields(fields: &mut Fields) -> Option<Self> {
         let states = match fields.optional::<JobState>("state") {
             Some(state) => vec![state],
@@ -138,16 +224,7 @@ impl FromFields for JobQuery {
                 None
             }
         };
-        let after = match fields.optional::<String>("cursor") {
-            None => Some(None),
-            Some(cursor) => match read_cursor(&cursor) {
-                Some(place) => Some(Some(place)),
-                None => {
-                    fields.invalid("cursor", "the `next_cursor` of a page");
-                    None
-                }
-            },
-        };
+        let after = read_cursor(fields);
         Some(Self {
             states,
             kind,
@@ -157,13 +234,7 @@ impl FromFields for JobQuery {
     }
 }
 
-/// It names a place and gives no right to anything, so it needs no seal.
-fn read_cursor(text: &str) -> Option<(TenantId, JobId)> {
-    let (tenant, id) = text.split_once('.')?;
-    Some((tenant.parse().ok()?, id.parse().ok()?))
-}
-
-impl JobQuery {
+impl JobQuery<(TenantId, JobId)> {
     fn filter(&self) -> JobFilter<'_> {
         JobFilter {
             states: &self.states,
@@ -182,7 +253,7 @@ impl JobQuery {
         let follows = found.len() > limit;
         found.truncate(limit);
         let last = found.last().filter(|_| follows);
-        let next_cursor = last.map(|shown| format!("{}.{}", shown.job.tenant, shown.job.id));
+        let next_cursor = last.map(|shown| (shown.job.tenant, shown.job.id).write());
         Jobs {
             items: found.into_iter().map(JobBody::from).collect(),
             next_cursor,
@@ -206,7 +277,7 @@ pub(crate) async fn list_jobs(
     State(services): State<Services>,
     Caller(authority): Caller,
     Path(tenant): Path<String>,
-    Query(query): Query<JobQuery>,
+    Query(query): Query<JobQuery<(TenantId, JobId)>>,
 ) -> Result<Json<Jobs>, Problem> {
     let tenant = tenant_id(&services, &authority, &tenant).await?;
     let found = services
@@ -266,7 +337,7 @@ pub(crate) async fn remove_job(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// List the jobs of every tenant, by tenant and age.
+/// List the jobs of every tenant, by database, tenant and age.
 #[utoipa::path(get, path = "/v1/jobs", tag = "jobs",
     params(("state" = Option<String>, Query), ("kind" = Option<String>, Query),
         ("limit" = Option<i32>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query)),
@@ -274,26 +345,36 @@ pub(crate) async fn remove_job(
 pub(crate) async fn list_all_jobs(
     State(services): State<Services>,
     Caller(authority): Caller,
-    Query(query): Query<JobQuery>,
+    Query(query): Query<JobQuery<FleetPlace>>,
 ) -> Result<Json<AllJobs>, Problem> {
+    let filter = JobFilter {
+        states: &query.states,
+        kind: query.kind.as_deref(),
+        after: None,
+    };
     let asked = services
         .ops
-        .list_all_jobs(&authority, &query.filter(), query.limit())
+        .list_all_jobs(&authority, &filter, query.after, query.limit)
         .await
         .map_err(refusal::of_job)?;
     Ok(Json(AllJobs {
-        jobs: query.page(asked.found),
+        items: asked.found.into_iter().map(JobBody::from).collect(),
+        next_cursor: asked.next.map(|place| place.write()),
         unreachable: asked.unreachable,
     }))
 }
 
-/// Let all dead jobs of every tenant begin anew, or those of one kind.
-#[utoipa::path(post, path = "/v1/jobs/retry", tag = "jobs", request_body = DeadJobs, responses((status = 200, body = ChangedJobs)))]
+/// Let all dead jobs of every tenant begin anew, or those of one kind. A request asks so many databases at most; `next_cursor` goes on.
+#[utoipa::path(post, path = "/v1/jobs/retry", tag = "jobs", request_body = DeadJobsOfAll,
+    responses((status = 200, body = ChangedJobsOfAll)))]
 pub(crate) async fn retry_all_jobs(
     State(services): State<Services>,
     Caller(authority): Caller,
-    Body(dead): Body<DeadJobs>,
-) -> Result<Json<ChangedJobs>, Problem> {
-    let retried = services.ops.retry_all_jobs(&authority, dead.kind.as_deref()).await;
+    Body(dead): Body<DeadJobsOfAll>,
+) -> Result<Json<ChangedJobsOfAll>, Problem> {
+    let retried = services
+        .ops
+        .retry_all_jobs(&authority, dead.kind.as_deref(), dead.cursor)
+        .await;
     Ok(Json(retried.map_err(refusal::of_job)?.into()))
 }

@@ -24,6 +24,7 @@ pub(crate) mod password_resets;
 mod place;
 pub(crate) mod plans;
 pub(crate) mod reconcile;
+pub(crate) mod schedules;
 pub(crate) mod servers;
 pub(crate) mod size;
 pub(crate) mod tenants;

@@ -90,10 +90,11 @@ pub(crate) struct DayBody {
 
 impl From<PlanLimits> for LimitsBody {
     fn from(limits: PlanLimits) -> Self {
+        let limits = limits.in_effect();
         let number = |limit: Option<std::num::NonZeroU32>| limit.map(std::num::NonZeroU32::get);
         Self {
             requests_per_s: number(limits.requests_per_s),
-            burst: limits.rate().map(|rate| rate.burst.get()),
+            burst: number(limits.burst),
             concurrent: number(limits.concurrent),
             statement_ms: number(limits.statement_ms),
             members: number(limits.members),

@@ -96,6 +96,8 @@ pub(crate) const ACCESS: &[(&str, &str, Access)] = &[
     ("POST", "/v1/tenants/{id}/jobs/retry", Admin),
     ("POST", "/v1/tenants/{id}/jobs/{job}/retry", Admin),
     ("DELETE", "/v1/tenants/{id}/jobs/{job}", Admin),
+    ("GET", "/v1/tenants/{id}/schedules", Admin),
+    ("DELETE", "/v1/tenants/{id}/schedules/{schedule}", Admin),
     ("GET", "/v1/jobs", Operator),
     ("POST", "/v1/jobs/retry", Operator),
     ("GET", "/v1/auth/me", Account),
@@ -210,6 +212,7 @@ impl<'a> Victim<'a> {
         let member = app.operator.post(&members, member).await.expect(201);
         let account = member["account_id"].as_str().expect("an account").to_owned();
         let job = app.dead_job(tenant, &mark).await;
+        app.schedule(tenant, "by-night").await;
         let ids = BTreeMap::from([
             ("{job}", job),
             ("/app/projects", project),
@@ -235,6 +238,7 @@ impl<'a> Victim<'a> {
             .replace("{account}", &self.ids["{account}"])
             .replace("{key}", &self.ids["{key}"])
             .replace("{job}", &self.ids["{job}"])
+            .replace("{schedule}", "by-night")
             .replace("{name}", "one")
             .replace("{backup}", &self.tenant.id)
     }
@@ -281,6 +285,7 @@ impl<'a> Victim<'a> {
             format!("/v1/tenants/{id}/members"),
             format!("/v1/tenants/{id}/api-keys"),
             format!("/v1/tenants/{id}/jobs"),
+            format!("/v1/tenants/{id}/schedules"),
         ] {
             all.push(client.get(&path).await.expect(200));
         }

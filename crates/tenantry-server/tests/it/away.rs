@@ -104,7 +104,8 @@ fn is_of_the_application(path: &str) -> bool {
 
 /// Whether a route reads or writes in the tenant's own database.
 fn is_of_a_tenants_database(path: &str) -> bool {
-    is_of_the_application(path) || path.contains("/jobs") && path.contains("{id}")
+    let is_of_jobs = path.contains("/jobs") || path.contains("/schedules");
+    is_of_the_application(path) || is_of_jobs && path.contains("{id}")
 }
 
 /// Asks everything that is not of consequence; what is meant must be refused.

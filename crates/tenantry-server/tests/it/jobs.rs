@@ -112,8 +112,76 @@ async fn operators_see_the_dead_jobs_of_all_and_which_databases_do_not_answer() 
         assert_eq!(answer["unreachable"].as_array().map(Vec::len), Some(2), "{answer}");
     }
 
+    // The second page goes on where the first one ended, from one database to the next.
+    let first = app.operator.get(&format!("{path}&limit=2")).await.expect(200);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = app
+        .operator
+        .get(&format!("{path}&limit=2&cursor={cursor}"))
+        .await
+        .expect(200);
+    assert_eq!(second["next_cursor"], Value::Null);
+    let pages = [&first, &second].map(|page| page["items"].as_array().unwrap().clone());
+    assert_eq!(json!(pages.concat()), all["items"]);
+    let wrong = app.operator.get("/v1/jobs?cursor=yesterday").await;
+    wrong.refused(422, "invalid-field");
+    let wrong = json!({ "cursor": "yesterday" });
+    let wrong = app.operator.post("/v1/jobs/retry", wrong).await;
+    wrong.refused(422, "invalid-field");
+
     let changed = begin_anew(&app.operator, "/v1/jobs/retry", "marked").await;
-    assert_eq!(changed, json!({ "jobs": 3, "unreachable": [] }));
+    assert_eq!(changed, json!({ "jobs": 3, "unreachable": [], "next_cursor": null }));
     assert_eq!(listed(&app.operator, path).await, Vec::<Value>::new());
     assert_eq!(listed(&app.operator, "/v1/jobs?state=waiting").await.len(), 3);
+}
+
+#[tokio::test]
+async fn schedules_are_listed_and_removed_in_every_isolation() {
+    let app = App::start().await;
+    for tenant in &app.tenants {
+        let path = format!("/v1/tenants/{}/schedules", tenant.id);
+        assert_eq!(listed(&app.operator, &path).await, Vec::<Value>::new());
+        for name in ["a night", "b/day"] {
+            app.schedule(tenant, name).await;
+        }
+        for client in [&tenant.client, &app.operator] {
+            let schedules = listed(client, &path).await;
+            let names: Vec<_> = schedules.iter().map(|schedule| &schedule["name"]).collect();
+            assert_eq!(names, [&json!("a night"), &json!("b/day")], "{}", tenant.isolation);
+            let first = &schedules[0];
+            assert_eq!(
+                (
+                    &first["cron"],
+                    &first["zone"],
+                    &first["missed"],
+                    &first["kind"],
+                    &first["everyone"],
+                    &first["broken"]
+                ),
+                (
+                    &json!("0 3 * * *"),
+                    &json!("UTC"),
+                    &json!("once"),
+                    &json!("nightly"),
+                    &json!(false),
+                    &Value::Null
+                ),
+                "{first}"
+            );
+            assert!(first.get("payload").is_none(), "{first}");
+        }
+        // A name is whatever its tenant chose.
+        let day = format!("{path}/b%2Fday");
+        app.operator.delete(&day).await.expect(204);
+        app.operator.delete(&day).await.refused(404, "not-found");
+        tenant
+            .client
+            .delete(&format!("{path}/a%00night"))
+            .await
+            .refused(404, "not-found");
+        tenant.client.delete(&format!("{path}/a%20night")).await.expect(204);
+        assert_eq!(listed(&tenant.client, &path).await, Vec::<Value>::new());
+        let other = app.tenants.iter().find(|other| other.id != tenant.id).unwrap();
+        other.client.get(&path).await.refused(404, "not-found");
+    }
 }

@@ -69,6 +69,8 @@ async fn every_promised_route_stands_in_the_contract() {
         POST /v1/tenants/{id}/jobs/retry
         POST /v1/tenants/{id}/jobs/{job}/retry
         DELETE /v1/tenants/{id}/jobs/{job}
+        GET /v1/tenants/{id}/schedules
+        DELETE /v1/tenants/{id}/schedules/{schedule}
         GET /v1/jobs
         POST /v1/jobs/retry
         GET /v1/operations/{id}

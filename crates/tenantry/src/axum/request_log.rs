@@ -1,6 +1,6 @@
 //! Under which names the log knows a request, and everything that is logged while it is served.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use axum::{
     extract::Request,
@@ -29,7 +29,7 @@ const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 /// use tenantry::axum::RequestLog;
 ///
 /// async fn handler(Extension(log): Extension<RequestLog>) -> String {
-///     // In the request's header `traceparent`.
+///     // In the request's header `traceparent`, and what `log.tracestate()` gives in `tracestate`.
 ///     log.trace().traceparent()
 /// }
 /// # let _ = axum::Router::<()>::new().route("/", axum::routing::get(handler));
@@ -38,6 +38,7 @@ const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 pub struct RequestLog {
     id: RequestId,
     trace: TraceContext,
+    state: Option<Arc<str>>,
     span: Span,
 }
 
@@ -66,7 +67,8 @@ impl RequestLog {
         if let Some(parent) = trace.parent_id() {
             span.record("trace.parent", tracing::field::display(parent));
         }
-        let log = Self { id, trace, span };
+        let state = trace.state(request.headers());
+        let log = Self { id, trace, state, span };
         let extensions = request.extensions_mut();
         extensions.insert(log.id.clone());
         extensions.insert(log.clone());
@@ -81,6 +83,12 @@ impl RequestLog {
     /// The trace that the request belongs to.
     pub fn trace(&self) -> &TraceContext {
         &self.trace
+    }
+
+    /// The caller's `tracestate`: who sends the trace's `traceparent` on sends this with it. `None` where the trace begins here, or the caller
+    /// noted nothing.
+    pub fn tracestate(&self) -> Option<&str> {
+        self.state.as_deref()
     }
 
     /// The span to serve the request in.

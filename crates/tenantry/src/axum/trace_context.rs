@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use axum::http::HeaderMap;
@@ -11,6 +14,12 @@ use uuid::Uuid;
 use super::RequestId;
 
 const HEADER: &str = "traceparent";
+/// What tracing systems have noted for themselves, which goes on with the trace.
+const STATE: &str = "tracestate";
+/// The standard has everybody pass on so much of it; what has no room goes from the end.
+const STATE_BYTES_MAX: usize = 512;
+/// One with more is not of the form.
+const STATE_MEMBERS_MAX: usize = 32;
 
 /// Whether somebody exports the spans of this process's requests, as there is one subscriber of them for all of it.
 static RECORDED: AtomicBool = AtomicBool::new(false);
@@ -73,6 +82,16 @@ impl TraceContext {
         self.to_string()
     }
 
+    /// The caller's `tracestate`, as it goes on with the trace; `None` where the trace begins here, or nothing is noted.
+    pub(super) fn state(&self, headers: &HeaderMap) -> Option<Arc<str>> {
+        self.parent?;
+        let mut values = Vec::new();
+        for value in headers.get_all(STATE) {
+            values.push(value.to_str().ok()?);
+        }
+        passed_on(&values)
+    }
+
     /// The trace's id, as its 32 hex digits show it.
     pub fn trace_id(&self) -> impl fmt::Display + use<> {
         let trace = self.trace;
@@ -101,6 +120,26 @@ impl fmt::Display for TraceContext {
             u8::from(self.sampled)
         )
     }
+}
+
+/// The members of a `tracestate`, which may come in several headers, as far as there is room; `None` for what is not of the form.
+fn passed_on(values: &[&str]) -> Option<Arc<str>> {
+    let members = values.iter().flat_map(|value| value.split(','));
+    let members = members.map(|member| member.trim_matches([' ', '\t']));
+    let members: Vec<&str> = members.filter(|member| !member.is_empty()).collect();
+    if members.len() > STATE_MEMBERS_MAX || members.iter().any(|member| !member.contains('=')) {
+        return None;
+    }
+    let mut state = String::new();
+    for member in members {
+        let comma = if state.is_empty() { "" } else { "," };
+        if state.len() + comma.len() + member.len() > STATE_BYTES_MAX {
+            break;
+        }
+        state.push_str(comma);
+        state.push_str(member);
+    }
+    (!state.is_empty()).then(|| state.into())
 }
 
 fn part(id: u64) -> impl fmt::Display + use<> {
@@ -188,6 +227,30 @@ mod tests {
         let mut twice = headers.clone();
         twice.append("traceparent", GOOD.parse().unwrap());
         assert_eq!(TraceContext::of(&twice, &id).trace, id.uuid().as_u128());
+    }
+
+    #[test]
+    fn a_callers_state_goes_on_with_its_trace_and_with_no_other() {
+        let sent = |parent: &str, states: &[&str]| {
+            let mut headers = HeaderMap::from_iter([(HEADER.parse().unwrap(), parent.parse().unwrap())]);
+            for state in states {
+                headers.append(STATE, state.parse().unwrap());
+            }
+            let id = RequestId::of(&headers);
+            TraceContext::of(&headers, &id).state(&headers)
+        };
+        assert_eq!(sent(GOOD, &[]), None);
+        assert_eq!(sent(GOOD, &["a=1, b@c=2 ,,", "d=3"]).as_deref(), Some("a=1,b@c=2,d=3"));
+        assert_eq!(sent("nonsense", &["a=1"]), None);
+        for bad in ["", " , ", "a", "a=1,b"] {
+            assert_eq!(sent(GOOD, &[bad]), None, "{bad}");
+        }
+        let many = |count: usize| vec!["a=1"; count].join(",");
+        assert_eq!(sent(GOOD, &[many(32).as_str()]).as_deref(), Some(&*many(32)));
+        assert_eq!(sent(GOOD, &[many(33).as_str()]), None);
+        // Whole members, as many as there is room for.
+        let long = format!("a={}", "x".repeat(300));
+        assert_eq!(sent(GOOD, &[long.as_str(), long.as_str()]).as_deref(), Some(&*long));
     }
 
     #[test]

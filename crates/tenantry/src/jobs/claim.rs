@@ -3,9 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use parking_lot::Mutex;
-use tenantry_core::{AccountId, Actor, ApiKeyId, Context, Role, TenantDatabaseId, TenantId};
-use tenantry_pool::{Caller, Pools};
+use tenantry_core::{AccountId, ApiKeyId, Role, TenantDatabaseId, TenantId};
+use tenantry_pool::Pools;
 use tenantry_wire::Outcome;
 use uuid::Uuid;
 
@@ -63,8 +62,6 @@ impl Turn {
 /// A tenant database, as a worker sees it.
 pub(super) struct Source {
     pub(super) database: TenantDatabaseId,
-    /// A tenant that is served there: by it the database is found.
-    served: Mutex<(TenantId, Arc<Caller>)>,
     pools: Pools,
 }
 
@@ -95,33 +92,13 @@ pub(super) struct Wish {
 }
 
 impl Source {
-    /// `tenant` is any served one there: by it the database is found.
-    pub(super) fn new(pools: Pools, database: TenantDatabaseId, tenant: TenantId) -> Self {
-        Self {
-            database,
-            served: Mutex::new((tenant, caller(tenant))),
-            pools,
-        }
-    }
-
-    /// This tenant is served there by now, be it the same one. Also for who keeps jobs that were taken before: when the one from before
-    /// is suspended or moves, those of others go on.
-    pub(super) fn find_by(&self, tenant: TenantId) {
-        let mut served = self.served.lock();
-        // What is remembered of the same one's home stays.
-        if served.0 != tenant {
-            *served = (tenant, caller(tenant));
-        }
+    pub(super) fn new(pools: Pools, database: TenantDatabaseId) -> Self {
+        Self { database, pools }
     }
 
     /// Calls one of the functions for workers; the proof of the key goes before these parameters.
     pub(super) async fn call(&self, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
-        let caller = self.served.lock().1.clone();
-        self.call_by(&caller, sql, params).await
-    }
-
-    async fn call_by(&self, caller: &Caller, sql: &str, params: Params<'_>) -> Result<Outcome, Error> {
-        Ok(self.pools.as_worker(self.database, caller, sql, params).await?)
+        Ok(self.pools.as_worker(self.database, sql, params).await?)
     }
 
     /// The same where it gives a number.
@@ -182,13 +159,12 @@ impl Source {
 
     /// Keeps the leases of these, but for those that are lost.
     pub(super) async fn beat(&self, held: &[Arc<Claimed>], lease: Duration) -> Kept {
-        let (tenant, caller) = self.served.lock().clone();
-        match self.beat_by(&caller, held, lease).await {
+        match self.try_beat(held, lease).await {
             Ok(lost) => Kept { lost, failed: None },
             Err(error) => {
-                // Who lives in another database by now took its jobs along.
-                let has_left = error.kind() == ErrorKind::TenantMoving;
-                let gone = held.iter().filter(|job| has_left && job.tenant == tenant);
+                // With the database its jobs are gone: its tenant was purged, or took them along to where it lives by now.
+                let is_gone = error.kind() == ErrorKind::TenantNotFound;
+                let gone = held.iter().filter(|_| is_gone);
                 Kept {
                     lost: gone.map(|job| job.id).collect(),
                     failed: Some(error),
@@ -197,10 +173,10 @@ impl Source {
         }
     }
 
-    async fn beat_by(&self, caller: &Caller, held: &[Arc<Claimed>], lease: Duration) -> Result<Vec<JobId>, Error> {
+    async fn try_beat(&self, held: &[Arc<Claimed>], lease: Duration) -> Result<Vec<JobId>, Error> {
         let (tenants, ids, leases) = columns(held);
         let outcome = self
-            .call_by(caller, BEAT, &[&tenants, &ids, &leases, &lease.as_secs_f64()])
+            .call(BEAT, &[&tenants, &ids, &leases, &lease.as_secs_f64()])
             .await?;
         let id = |row| Ok(JobId::from_uuid(Row(row).get(0)?));
         outcome.rows.into_iter().map(id).collect()
@@ -230,16 +206,6 @@ impl Source {
             .await?;
         Ok(())
     }
-}
-
-fn caller(tenant: TenantId) -> Arc<Caller> {
-    Arc::new(Caller::new(&Context {
-        tenant,
-        actor: Actor::System {
-            reason: "finding a tenant database".to_owned(),
-        },
-        role: Role::Viewer,
-    }))
 }
 
 fn columns(jobs: &[Arc<Claimed>]) -> (Vec<Uuid>, Vec<Uuid>, Vec<i64>) {

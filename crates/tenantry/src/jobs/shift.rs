@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tenantry_core::{TenantDatabaseId, TenantId};
+use tenantry_core::TenantDatabaseId;
 use tokio::{
     sync::watch,
     task::{AbortHandle, Id, JoinError, JoinSet},
@@ -58,7 +58,7 @@ pub(super) struct Shift {
     watched: Vec<Watched>,
     refresh: Instant,
     /// The catalog's answer to which databases there are; none where it gave none.
-    refreshing: JoinSet<Option<Vec<(TenantDatabaseId, TenantId)>>>,
+    refreshing: JoinSet<Option<Vec<TenantDatabaseId>>>,
     /// The same databases, for the clock.
     sources: watch::Sender<Vec<Arc<Source>>>,
     /// Where the next round of asking begins: databases take turns too.

@@ -242,9 +242,8 @@ async fn jobs_are_enqueued_through_a_pooler_and_worked_on_beside_it() {
     }
     // Refused before anything is sent, with the reason.
     let pools = tenantry_pool::Pools::new(world.source.clone(), PoolConfig::default());
-    let caller = tenantry_pool::Caller::new(world.scope(0).await.context());
     let sql = "select * from tenantry.schedule_due($1, $2, '{}', '{add}', 10)";
-    let refused = pools.as_worker(world.databases[0].id, &caller, sql, &[]).await;
+    let refused = pools.as_worker(world.databases[0].id, sql, &[]).await;
     let refused = refused.unwrap_err();
     assert!(matches!(refused, tenantry_pool::Error::NeedsSession), "{refused}");
     assert!(refused.to_string().contains("pooler in transaction mode"), "{refused}");

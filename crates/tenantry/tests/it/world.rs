@@ -1,7 +1,7 @@
 //! A fleet in small: tenants in shared tables, in schemas and in databases of their own, made by the engine.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tenantry::{
-    Excess, Home, Incarnation, LocateError, PlacementSource, PlanLimits, PoolConfig, Replica, Scope, Served,
+    Entrance, Excess, Home, Incarnation, LocateError, PlacementSource, PlanLimits, PoolConfig, Replica, Scope, Served,
     SystemAudit, Tenantry,
 };
 use tenantry_core::{
@@ -108,12 +108,16 @@ impl PlacementSource for Source {
         })
     }
 
-    async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, LocateError> {
+    async fn served_databases(&self) -> Result<Vec<TenantDatabaseId>, LocateError> {
         let homes = self.homes.lock();
-        let databases = homes
-            .values()
-            .map(|home| (home.placement.database, home.placement.tenant));
-        Ok(databases.collect::<HashMap<_, _>>().into_iter().collect())
+        let databases = homes.values().map(|home| home.placement.database);
+        Ok(databases.collect::<HashSet<_>>().into_iter().collect())
+    }
+
+    async fn entrance(&self, database: TenantDatabaseId) -> Result<Entrance, LocateError> {
+        let homes = self.homes.lock();
+        let home = homes.values().find(|home| home.placement.database == database);
+        Ok(home.ok_or(LocateError::NotFound)?.clone().into())
     }
 }
 

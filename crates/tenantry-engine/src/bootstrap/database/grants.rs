@@ -51,7 +51,8 @@ const MIGRATION_FUNCTIONS: &str = "function tenantry_private.act_for(uuid), tena
 const OPERATOR_FUNCTIONS: &str = "function tenantry_private.job_purge(uuid, int4), tenantry_private.job_count(uuid), \
     tenantry_private.job_backlog(int4), \
     tenantry_private.job_list(uuid, text, int2[], uuid, uuid, int4), tenantry_private.job_retry(uuid, uuid, text, int4), \
-    tenantry_private.job_remove(uuid, uuid, text, int4), tenantry_private.history_purge(uuid, int4)";
+    tenantry_private.job_remove(uuid, uuid, text, int4), tenantry_private.schedule_list(uuid), \
+    tenantry_private.schedule_remove(uuid, text), tenantry_private.history_purge(uuid, int4)";
 
 impl Work<'_> {
     /// Takes from PUBLIC what PostgreSQL gives it: else the application role of any database could come in.

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tenantry::{
     OutsideIssuer, PoolConfig, ResolverConfig, Tenantry,
-    jobs::{self, Job, JobState, Run, Worker},
+    jobs::{self, Job, JobState, Run, Schedule, Worker},
 };
 use tenantry_catalog::{Catalog, MasterKey, change, fleet_state, signing_key};
 use tenantry_core::{AccessClaims, Change, OperatorScope, OperatorScopes, PlanLimits};
@@ -65,6 +65,14 @@ impl Job for Marked {
 
 async fn fails(_: Run, job: Marked) -> Result<(), jobs::Failure> {
     Err(jobs::Failure::never(format!("no luck with {}", job.mark)))
+}
+
+/// By the clock, for which no worker here has a handler: its schedule stays as it is.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Nightly {}
+
+impl Job for Nightly {
+    const KIND: &'static str = "nightly";
 }
 
 /// What a test wants otherwise.
@@ -271,6 +279,17 @@ impl App {
         let _ = stop.send(());
         running.await.unwrap();
         id.to_string()
+    }
+
+    /// A schedule of the tenant's own.
+    pub(crate) async fn schedule(&self, tenant: &Tenant, name: &str) {
+        let scope = self
+            .tenantry
+            .system_context(tenant.id.parse().unwrap(), "test")
+            .await
+            .unwrap();
+        let nightly = Schedule::new("0 3 * * *").unwrap();
+        scope.set_schedule(name, &nightly, &Nightly {}).await.unwrap();
     }
 
     /// The same token, as it was an hour ago, signed by the key that signs now.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tenantry_core::{TenantDatabaseId, TenantId};
+use tenantry_core::TenantDatabaseId;
 use tokio::{task::JoinError, time::timeout};
 
 use super::{Ready, Shift, places::Places};
@@ -14,8 +14,6 @@ use crate::jobs::claim::{Claimed, Source, Turn, Wish};
 
 /// How often databases are looked for that have come or gone.
 const REFRESH: Duration = Duration::from_secs(10);
-/// When they are looked for after one that failed to answer: the tenant by which it was found may have been suspended, or have moved.
-const REFRESH_SOON: Duration = Duration::from_secs(1);
 /// How long the catalog has to name them; those that are known stay.
 const CATALOG: Duration = Duration::from_secs(5);
 /// What was asked for ahead and waited longer goes back: another worker may have a hand free.
@@ -98,7 +96,7 @@ impl Shift {
         self.refresh = Instant::now() + REFRESH;
         let pools = self.worker.tenantry.pools().clone();
         self.refreshing.spawn(async move {
-            match timeout(CATALOG, pools.one_tenant_of_each()).await {
+            match timeout(CATALOG, pools.served_databases()).await {
                 Ok(Ok(found)) => Some(found),
                 Ok(Err(error)) => {
                     tracing::warn!(error = %error, "a worker can't learn which databases there are");
@@ -113,7 +111,7 @@ impl Shift {
     }
 
     /// The catalog has told which databases there are.
-    pub(super) fn found(&mut self, found: Result<Option<Vec<(TenantDatabaseId, TenantId)>>, JoinError>) {
+    pub(super) fn found(&mut self, found: Result<Option<Vec<TenantDatabaseId>>, JoinError>) {
         // Else it goes on with those that it knows.
         let Ok(Some(found)) = found else { return };
         let pools = self.worker.tenantry.pools();
@@ -122,31 +120,20 @@ impl Shift {
             .drain(..)
             .map(|watched| (watched.source.database, watched))
             .collect();
-        for (database, tenant) in found {
-            let watched = match known.remove(&database) {
-                Some(watched) => {
-                    watched.source.find_by(tenant);
-                    watched
-                }
-                None => Watched {
-                    source: Arc::new(Source::new(pools.clone(), database, tenant)),
-                    turn: Turn::first(),
-                    look: Instant::now(),
-                    pause: self.worker.poll_min,
-                    tidied: None,
-                    again: false,
-                    trouble: false,
-                },
-            };
+        for database in found {
+            let watched = known.remove(&database).unwrap_or_else(|| Watched {
+                source: Arc::new(Source::new(pools.clone(), database)),
+                turn: Turn::first(),
+                look: Instant::now(),
+                pause: self.worker.poll_min,
+                tidied: None,
+                again: false,
+                trouble: false,
+            });
             self.watched.push(watched);
         }
         let sources = self.watched.iter().map(|watched| watched.source.clone());
         self.sources.send_replace(sources.collect());
-    }
-
-    /// A database did not answer.
-    pub(super) fn refresh_soon(&mut self) {
-        self.refresh = self.refresh.min(Instant::now() + REFRESH_SOON);
     }
 
     /// Keeps no room any longer for what a database may answer that is slow to: others have jobs too.
@@ -257,9 +244,6 @@ impl Shift {
             self.wanted -= asked.wanted;
         }
         let failed = answer.claimed.is_none();
-        if failed {
-            self.refresh_soon();
-        }
         let claimed = answer.claimed.unwrap_or_default();
         if let Some(watched) = self
             .watched

@@ -16,8 +16,6 @@ pub(super) struct Beaten {
     database: TenantDatabaseId,
     /// Which leases are over; by their numbers, since the same job may be back under a new one.
     lost: Vec<i64>,
-    /// It has not kept the others.
-    failed: bool,
 }
 
 impl Shift {
@@ -35,25 +33,24 @@ impl Shift {
         for (source, jobs) in self.leased() {
             self.beating.spawn(async move {
                 // No longer than until the next beat.
-                let (lost, failed) = match timeout(lease / 6, source.beat(&jobs, lease)).await {
-                    Ok(Kept { lost, failed: None }) => (lost, false),
+                let lost = match timeout(lease / 6, source.beat(&jobs, lease)).await {
+                    Ok(Kept { lost, failed: None }) => lost,
                     Ok(Kept {
                         lost,
                         failed: Some(error),
                     }) => {
                         tracing::warn!(error = %error, database = %source.database, "the leases of jobs can't be kept");
-                        (lost, true)
+                        lost
                     }
                     Err(_) => {
                         tracing::warn!(database = %source.database, "the leases of jobs can't be kept in time");
-                        (Vec::new(), true)
+                        Vec::new()
                     }
                 };
                 let lost = jobs.iter().filter(|job| lost.contains(&job.id));
                 Beaten {
                     database: source.database,
                     lost: lost.map(|job| job.lease).collect(),
-                    failed,
                 }
             });
         }
@@ -61,13 +58,10 @@ impl Shift {
 
     /// Stops what was lost.
     pub(super) fn beaten(&mut self, beaten: Result<Beaten, JoinError>) {
-        let Beaten { database, lost, failed } = match beaten {
+        let Beaten { database, lost } = match beaten {
             Ok(beaten) => beaten,
             Err(error) => return tracing::error!(error = %error, "a beat came to no end"),
         };
-        if failed {
-            self.refresh_soon();
-        }
         let is_lost = |job: &Claimed| job.database == database && lost.contains(&job.lease);
         for held in self.held.values().filter(|held| is_lost(&held.job)) {
             // The database has no such job where its end was committed a moment ago, and there is nothing to stop. Else the transaction

@@ -1,12 +1,15 @@
 //! Jobs beside a real catalog: whose account asked, with the role it has when the job runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
 use tenantry::{
     AccountId, Actor, Catalog, Credentials, MasterKey, PoolConfig, ResolverConfig, Role, Scope, TenantId, Tenantry,
-    jobs::{Failure, Job, JobState, Run, Schedule, Worker},
+    jobs::{Enqueue, Failure, Job, JobState, Run, Schedule, Worker},
 };
 use tenantry_core::{ApiKeyId, Email, Isolation};
 use tenantry_engine::migrate::Files;
@@ -15,6 +18,7 @@ use tenantry_ops::{
     TenantRequest,
 };
 use tenantry_testing::{TestCluster, TestDatabase};
+use tokio::sync::{oneshot, watch};
 
 use super::{jobs_left, work, worker};
 
@@ -338,6 +342,62 @@ async fn jobs_of_others_are_done_while_a_tenant_of_their_database_is_behind() {
         work(who(&tenantry, &seen), async || seen.lock().len() == 1).await;
         let behind = "delete from tenantry_catalog.app_migration where version = 2";
         assert_eq!(catalog.execute(behind, &[]).await.unwrap(), 1);
+    }
+}
+
+/// Also where nobody else lives in its database: it is given back there, and the one attempt that it has is not counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_costs_a_job_that_runs_no_attempt() {
+    let fleet = Fleet::start().await;
+    // In shared tables, and in a database of its own.
+    for n in [0, 2] {
+        let tenant = fleet.tenants[n].into();
+        let scope = fleet.scope(n).await;
+        let once = Enqueue::new().attempts_max(1);
+        scope.enqueue_with(&Whoami {}, &once).await.unwrap();
+        let (begun, mut has_begun) = watch::channel(0);
+        let (suspended, is_suspended) = watch::channel(false);
+        let handler = move |run: Run, _: Whoami| {
+            begun.send_modify(|times| *times += 1);
+            let mut is_suspended = is_suspended.clone();
+            async move {
+                let _ = is_suspended.wait_for(|so| *so).await;
+                run.execute("insert into done (job, note) values (1, 'suspended')", &[])
+                    .await?;
+                Ok::<(), Failure>(())
+            }
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(worker(&fleet.tenantry).handle(handler).run(async {
+            let _ = stopped.await;
+        }));
+        has_begun.wait_for(|times| *times == 1).await.unwrap();
+        fleet.ops.suspend_tenant(&system(), &tenant).await.unwrap();
+        suspended.send_replace(true);
+        // Longer than a lease that nobody keeps, and than the worker goes on without looking who is served.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        fleet.ops.resume_tenant(&system(), &tenant).await.unwrap();
+        let begun = Instant::now();
+        loop {
+            // Until this process has heard of it, it is told that the tenant is suspended.
+            if let Ok(jobs) = scope.jobs(&super::ALL, None, 10).await {
+                for job in &jobs {
+                    assert_ne!(job.state, JobState::Dead, "{:?}", job.error);
+                }
+                if jobs.is_empty() {
+                    break;
+                }
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "the job is not begun anew");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        stop.send(()).unwrap();
+        let report = running.await.unwrap();
+        assert_eq!((report.done, report.failed, report.lost), (1, 0, 0), "{n}: {report:?}");
+        assert!(report.given_back >= 1, "{n}: {report:?}");
+        let done = scope.query_one("select count(*) from done", &[]).await.unwrap();
+        let done: i64 = done.get(0).unwrap();
+        assert_eq!(done, 1, "{n}");
     }
 }
 

@@ -1,9 +1,9 @@
-//! By which tenant a worker finds a database: what that one may have, and what becomes of it, is nothing to the jobs of the others there.
+//! A worker finds a database by itself: what one tenant there may have, and what becomes of it, is nothing to the jobs of the others.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tenantry::{
-    Home, LocateError, PlacementSource, PlanLimits, PoolConfig, Served, Tenantry,
-    jobs::{Failure, Run},
+    Entrance, Home, LocateError, PlacementSource, PlanLimits, PoolConfig, Served, Tenantry,
+    jobs::{Enqueue, Failure, JobState, Run},
 };
 use tenantry_core::{TenantDatabaseId, TenantId};
 use tokio::sync::oneshot;
@@ -21,22 +21,24 @@ use tokio::sync::oneshot;
 use super::{ALL, Add, Odd, add, by_jobs, jobs_left, work, worker};
 use crate::world::{Source, World};
 
-/// Says where tenants live as the world does, and by which one the first database is found.
+/// Says where tenants live as the world does, but for what has become of one.
 struct Found {
     world: Arc<Source>,
     database: TenantDatabaseId,
-    by: Mutex<TenantId>,
     /// What became of a tenant.
-    gone: Mutex<Option<(TenantId, Result<Home, LocateError>)>>,
+    became: Mutex<Option<(TenantId, Result<Home, LocateError>)>>,
+    /// The database is gone.
+    is_gone: AtomicBool,
 }
 
 impl Found {
-    fn by(world: &World, tenant: TenantId) -> Arc<Self> {
+    /// A worker is sent to this tenant's database only.
+    fn at(world: &World, tenant: TenantId) -> Arc<Self> {
         Arc::new(Self {
             world: world.source.clone(),
-            database: world.databases[0].id,
-            by: Mutex::new(tenant),
-            gone: Mutex::new(None),
+            database: world.source.homes.lock()[&tenant].placement.database,
+            became: Mutex::new(None),
+            is_gone: AtomicBool::new(false),
         })
     }
 }
@@ -44,8 +46,8 @@ impl Found {
 #[async_trait]
 impl PlacementSource for Found {
     async fn locate(&self, tenant: TenantId) -> Result<Home, LocateError> {
-        let gone = self.gone.lock().clone();
-        match gone {
+        let became = self.became.lock().clone();
+        match became {
             Some((id, became)) if id == tenant => became,
             _ => self.world.locate(tenant).await,
         }
@@ -57,9 +59,15 @@ impl PlacementSource for Found {
         Ok(Served { limits, ..served })
     }
 
-    async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, LocateError> {
-        let by = *self.by.lock();
-        Ok(vec![(self.database, by)])
+    async fn served_databases(&self) -> Result<Vec<TenantDatabaseId>, LocateError> {
+        Ok(vec![self.database])
+    }
+
+    async fn entrance(&self, database: TenantDatabaseId) -> Result<Entrance, LocateError> {
+        match self.is_gone.load(Ordering::SeqCst) {
+            true => Err(LocateError::NotFound),
+            false => self.world.entrance(database).await,
+        }
     }
 }
 
@@ -91,13 +99,13 @@ async fn until(holds: impl AsyncFn() -> bool) {
 }
 
 #[tokio::test]
-async fn what_that_tenants_plan_gives_is_no_bound_to_a_worker() {
+async fn what_a_tenants_plan_gives_is_no_bound_to_a_worker() {
     let world = World::new().await;
     *world.source.limits.lock() = PlanLimits {
         concurrent: 1.try_into().ok(),
         ..PlanLimits::default()
     };
-    let source = Found::by(&world, world.tenants[1]);
+    let source = Found::at(&world, world.tenants[1]);
     let tenantry = Tenantry::from_source(source, world.audit.clone(), PoolConfig::default());
     let busy = tenantry.system_context(world.tenants[1], "test").await.unwrap();
     let other = tenantry.system_context(world.tenants[0], "test").await.unwrap();
@@ -112,7 +120,7 @@ async fn what_that_tenants_plan_gives_is_no_bound_to_a_worker() {
 
 /// A lease is kept where the job is, and its end is told there.
 #[tokio::test]
-async fn a_job_of_another_goes_on_when_that_tenant_is_suspended_or_moves() {
+async fn a_job_of_another_goes_on_when_a_tenant_is_suspended_or_moves() {
     let world = World::new().await;
     let (that, other) = (world.tenants[1], world.tenants[0]);
     let elsewhere = {
@@ -121,7 +129,7 @@ async fn a_job_of_another_goes_on_when_that_tenant_is_suspended_or_moves() {
         home
     };
     for became in [Err(LocateError::Suspended), Ok(elsewhere)] {
-        let source = Found::by(&world, that);
+        let source = Found::at(&world, that);
         let tenantry = Tenantry::from_source(source.clone(), world.audit.clone(), PoolConfig::default());
         let scope = tenantry.system_context(other, "test").await.unwrap();
         let begun = Arc::new(AtomicUsize::new(0));
@@ -134,8 +142,7 @@ async fn a_job_of_another_goes_on_when_that_tenant_is_suspended_or_moves() {
             let _ = stopped.await;
         }));
         until(async || begun.load(Ordering::SeqCst) == 1).await;
-        *source.gone.lock() = Some((that, became));
-        *source.by.lock() = other;
+        *source.became.lock() = Some((that, became));
         tenantry.forget_placement(that).await;
         // Longer than a lease that nobody keeps.
         tokio::time::sleep(2 * lease).await;
@@ -148,12 +155,46 @@ async fn a_job_of_another_goes_on_when_that_tenant_is_suspended_or_moves() {
     }
 }
 
-/// That tenant's own jobs went with it: who goes on here would do what is done there.
+/// Nobody else lives there by whom the database could be found.
 #[tokio::test]
-async fn a_job_of_that_tenant_is_stopped_when_it_moves() {
+async fn a_job_of_a_tenant_with_a_database_of_its_own_is_given_back_when_it_is_suspended() {
     let world = World::new().await;
-    let that = world.tenants[1];
-    let source = Found::by(&world, that);
+    let that = world.tenants[4];
+    let source = Found::at(&world, that);
+    let tenantry = Tenantry::from_source(source.clone(), world.audit.clone(), PoolConfig::default());
+    let scope = world.scope(4).await;
+    let once = Enqueue::new().attempts_max(1);
+    scope.enqueue_with(&Odd { how: String::new() }, &once).await.unwrap();
+    let begun = Arc::new(AtomicUsize::new(0));
+    let (end, handler) = waits(begun.clone());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let one = worker(&tenantry).handle::<Odd, _, _>(handler);
+    let running = tokio::spawn(one.run(async {
+        let _ = stopped.await;
+    }));
+    until(async || begun.load(Ordering::SeqCst) == 1).await;
+    *source.became.lock() = Some((that, Err(LocateError::Suspended)));
+    tenantry.forget_placement(that).await;
+    end.send(()).expect("the handler is there still");
+    until(async || jobs_left(&scope, &[JobState::Running]).await == 0).await;
+    stop.send(()).unwrap();
+    let report = running.await.unwrap();
+    assert_eq!(report.lost, 0, "{report:?}");
+    assert!(report.given_back >= 1, "{report:?}");
+    let waiting = scope
+        .jobs(&[JobState::Waiting, JobState::Later], None, 10)
+        .await
+        .unwrap();
+    assert_eq!(waiting.len(), 1, "it is no dead letter");
+    assert_eq!(waiting[0].attempt, 0, "the attempt does not count");
+}
+
+/// Its jobs went with it: who goes on here would do what is done elsewhere.
+#[tokio::test]
+async fn a_job_is_stopped_when_its_database_is_gone() {
+    let world = World::new().await;
+    let that = world.tenants[4];
+    let source = Found::at(&world, that);
     let tenantry = Tenantry::from_source(source.clone(), world.audit.clone(), PoolConfig::default());
     let scope = tenantry.system_context(that, "test").await.unwrap();
     scope.enqueue(&Odd { how: String::new() }).await.unwrap();
@@ -165,10 +206,8 @@ async fn a_job_of_that_tenant_is_stopped_when_it_moves() {
         let _ = stopped.await;
     }));
     until(async || begun.load(Ordering::SeqCst) == 1).await;
-    let mut elsewhere = world.source.homes.lock()[&world.tenants[4]].clone();
-    elsewhere.placement.tenant = that;
-    *source.gone.lock() = Some((that, Ok(elsewhere)));
-    tenantry.forget_placement(that).await;
+    source.is_gone.store(true, Ordering::SeqCst);
+    tenantry.forget_placements();
     until(async || end.is_closed()).await;
     stop.send(()).unwrap();
     let report = running.await.unwrap();

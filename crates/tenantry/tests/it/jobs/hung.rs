@@ -184,7 +184,7 @@ impl PlacementSource for Hangs {
         self.0.locate_served(tenant).await
     }
 
-    async fn one_tenant_of_each(&self) -> Result<Vec<(TenantDatabaseId, TenantId)>, LocateError> {
+    async fn served_databases(&self) -> Result<Vec<TenantDatabaseId>, LocateError> {
         std::future::pending().await
     }
 }

@@ -670,6 +670,8 @@ async fn hostile_sql_gets_nowhere() {
         "select * from tenantry_private.job_list(null, null, '{0,1,2,3}', null, null, 100)".to_owned(),
         "select tenantry_private.job_retry(null, null, null, 100)".to_owned(),
         "select tenantry_private.job_remove(null, null, null, 100)".to_owned(),
+        format!("select * from tenantry_private.schedule_list('{tenant}')"),
+        format!("select tenantry_private.schedule_remove('{tenant}', 'nightly')"),
         "select * from tenantry.job_take('', '', 'x', '{add}', 0::int2, null, null, 1, '1 s', null, true)".to_owned(),
         "select * from tenantry.schedule_due('', '', '{x}', '{add}', 10)".to_owned(),
         "select tenantry.schedule_everyone('', '', 'x', '* * * * *', 'UTC', 1::int2, 'add', '{}', 3::int2, 0::int2, 1::int2, 10)".to_owned(),
