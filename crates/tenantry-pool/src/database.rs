@@ -157,7 +157,7 @@ impl DatabasePool {
 
     fn take_idle(self: &Arc<Self>, binding: &Binding<'_>, now: Instant) -> Option<Lease> {
         loop {
-            let member = self.server.take_idle(self, binding, now)?;
+            let mut member = self.server.take_idle(self, binding, now)?;
             // Looked at outside of the lock.
             if member.dies <= now || member.session.connection().is_closed() {
                 self.server.bury(self.slot, member, binding.tenant);

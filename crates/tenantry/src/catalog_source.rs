@@ -90,8 +90,8 @@ impl PlacementSource for CatalogSource {
             .ok_or(LocateError::NotFound)?;
         match found.database.state {
             DatabaseState::Ready => {}
-            DatabaseState::Preparing => return Err(LocateError::NotReady),
             DatabaseState::Dropping => return Err(LocateError::NotFound),
+            _ => return Err(LocateError::NotReady),
         }
         entrance(
             &found.database,

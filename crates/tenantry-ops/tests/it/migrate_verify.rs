@@ -457,8 +457,9 @@ async fn a_server_that_hangs_in_the_middle_does_not_hold_a_comparison_for_ever()
     let found = tokio::time::timeout(
         Duration::from_secs(60),
         ops.verify_migrations(&operator(), &Verify::default(), &|_| proxy.stall()),
-    );
-    let found = found.await.expect("it ends").unwrap();
+    )
+    .await;
+    let found = found.expect("it ends").unwrap();
     assert!(found.len() == 3 && found[0].is_right(), "{found:#?}");
     for silent in &found[1..] {
         let error = silent.error.as_deref().unwrap_or_default();

@@ -354,7 +354,7 @@ async fn a_suspension_costs_a_job_that_runs_no_attempt() {
         let tenant = fleet.tenants[n].into();
         let scope = fleet.scope(n).await;
         let once = Enqueue::new().attempts_max(1);
-        scope.enqueue_with(&Whoami {}, &once).await.unwrap();
+        scope.enqueue_with(&Whoami {}, once).await.unwrap();
         let (begun, mut has_begun) = watch::channel(0);
         let (suspended, is_suspended) = watch::channel(false);
         let handler = move |run: Run, _: Whoami| {

@@ -164,7 +164,7 @@ async fn a_job_of_a_tenant_with_a_database_of_its_own_is_given_back_when_it_is_s
     let tenantry = Tenantry::from_source(source.clone(), world.audit.clone(), PoolConfig::default());
     let scope = world.scope(4).await;
     let once = Enqueue::new().attempts_max(1);
-    scope.enqueue_with(&Odd { how: String::new() }, &once).await.unwrap();
+    scope.enqueue_with(&Odd { how: String::new() }, once).await.unwrap();
     let begun = Arc::new(AtomicUsize::new(0));
     let (end, handler) = waits(begun.clone());
     let (stop, stopped) = oneshot::channel::<()>();
