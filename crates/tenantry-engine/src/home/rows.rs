@@ -156,15 +156,15 @@ impl Filled {
         // The tenant is named twice: a ctid is unique within one partition only. And so that no index is taken for it: by its number a row
         // is found at once.
         format!(
-            "with some as materialized (
+            "with few as materialized (
                select o.ctid as place, {values}::pg_catalog.text as row_values from {quoted} as o
                 where o.tenant_id = {tenant}{beyond}{in_order} limit {batch}
              ), gone as (
-               delete from {quoted} where (tenant_id = {tenant}) is true and ctid = any (array(select s.place from some as s)) returning 1
+               delete from {quoted} where (tenant_id = {tenant}) is true and ctid = any (array(select f.place from few as f)) returning 1
              )
              select (select pg_catalog.count(*) from gone), pg_catalog.count(*),
-                    (pg_catalog.array_agg(s.row_values))[pg_catalog.count(*)::pg_catalog.int4]
-               from some as s"
+                    (pg_catalog.array_agg(f.row_values))[pg_catalog.count(*)::pg_catalog.int4]
+               from few as f"
         )
     }
 }
