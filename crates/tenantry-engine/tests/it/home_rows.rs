@@ -1,7 +1,6 @@
 //! A tenant's rows are deleted from shared tables, many at a time, and nobody else's.
 
 use tenantry_engine::home;
-use tenantry_testing::installation_id;
 
 use crate::support::{World, tenant};
 
@@ -50,7 +49,12 @@ async fn the_rows_of_one_tenant_go_by_their_keys_and_nobody_elses() {
     old.batch_execute("begin isolation level repeatable read; select 1")
         .await
         .unwrap();
-    let installation = installation_id().parse().unwrap();
+    let mover = world.target("app").mover;
+    let installation = mover
+        .as_str()
+        .strip_prefix("tn_")
+        .and_then(|name| name.strip_suffix("_mover"));
+    let installation = installation.expect("is named by its installation").parse().unwrap();
     let deleted = home::delete_rows(&world.admin, &installation, "app", tenant(1)).await;
     assert_eq!(deleted.unwrap(), ALL);
     assert_eq!(

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use secrecy::ExposeSecret as _;
 use tenantry_catalog::{
     directory, fleet_state,
@@ -213,7 +214,9 @@ impl<'a> Site<'a> {
         let patience = &self.ops.fleet().patience;
         // One that is not empty, since this is done again or it was a spare one, says so.
         if migrate::fill(client, &target, &derived, patience).await? == Replayed::NotThisWay {
-            migrate::apply(client, &target, &derived, &[], &ByAdministrator, patience).await?;
+            migrate::apply(client, &target, &derived, &[], &ByAdministrator, patience)
+                .boxed()
+                .await?;
         }
         self.keep_whole(client, schema).await
     }
@@ -254,7 +257,7 @@ impl<'a> Site<'a> {
         if located.placement.isolation == Isolation::Shared {
             return Err(refused(MigrationError::SharedOverlay(slug)));
         }
-        self.ops.overlay(&slug, Some(tenant)).await.map_err(refused)
+        self.ops.overlay(&slug, Some(tenant)).boxed().await.map_err(refused)
     }
 
     /// Brings the tenant's empty schema to the newest version, with the tenant's own files among the fleet's.
@@ -274,6 +277,7 @@ impl<'a> Site<'a> {
             &ByAdministrator,
             patience,
         )
+        .boxed()
         .await?;
         record_versions(self.ops, &self.database, schema, &derived).await?;
         note_overlay(self.ops, self.database.id, schema, own).await
@@ -300,7 +304,9 @@ impl<'a> Site<'a> {
         if applied.iter().any(|applied| applied.version > version) {
             return Ok(());
         }
-        migrate::apply(client, &target, &until, &[], &ByAdministrator, patience).await?;
+        migrate::apply(client, &target, &until, &[], &ByAdministrator, patience)
+            .boxed()
+            .await?;
         record_versions(self.ops, &self.database, &located.placement.schema, &until).await
     }
 
@@ -312,7 +318,9 @@ impl<'a> Site<'a> {
         let schema = &located.placement.schema;
         let target = target(self.installation(), &self.database, schema)?;
         let (tenants, patience) = ([located.placement.tenant], &self.ops.fleet().patience);
-        migrate::apply(client, &target, &derived, &tenants, &ByAdministrator, patience).await?;
+        migrate::apply(client, &target, &derived, &tenants, &ByAdministrator, patience)
+            .boxed()
+            .await?;
         require_whole(client, schema, &derived).await?;
         record_versions(self.ops, &self.database, schema, &derived).await
     }

@@ -126,13 +126,13 @@ async fn put_off(journal: &Journal, reason: &Reason) -> Result<(), Failure> {
 
 async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     match journal.operation.kind {
-        OperationKind::Provision => provision::forward(ops, journal).await,
-        OperationKind::PrepareDatabase => prepare::forward(ops, journal).await,
+        OperationKind::Provision => provision::forward(ops, journal).boxed().await,
+        OperationKind::PrepareDatabase => prepare::forward(ops, journal).boxed().await,
         OperationKind::Suspend => fence::suspend(ops, journal).await,
         OperationKind::Resume => fence::resume(ops, journal).await,
         OperationKind::Move => moving::forward(ops, journal).boxed().await,
         OperationKind::Purge => purge::forward(ops, journal).await,
-        OperationKind::Migrate => migrate::forward(ops, journal).await,
+        OperationKind::Migrate => migrate::forward(ops, journal).boxed().await,
         OperationKind::PlanMigrations => look::plan(ops, journal).await,
         OperationKind::VerifyMigrations => look::verify(ops, journal).await,
         kind => {

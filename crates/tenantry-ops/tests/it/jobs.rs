@@ -140,8 +140,8 @@ async fn jobs_of_all_are_asked_for_database_by_database() {
     let mut tenants = Vec::new();
     // The second one's database is made last, and has no jobs.
     for (slug, isolation) in [
-        ("shared", Isolation::Shared),
-        ("own", Isolation::Database),
+        ("together", Isolation::Shared),
+        ("alone", Isolation::Database),
         ("idle", Isolation::Database),
     ] {
         tenants.push(fleet.create(slug, isolation).await.unwrap());
