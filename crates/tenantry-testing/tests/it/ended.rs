@@ -1,7 +1,7 @@
 //! However test processes end, nothing of theirs stays.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader, ErrorKind, Lines};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
@@ -48,7 +48,16 @@ impl Helper {
         command
             .args(["--exact", "ended::use_a_server", "--ignored", "--nocapture"])
             .env(TASK, task);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = loop {
+            match command.spawn() {
+                // Another test's process was begun while the copy was written, and has that file open until it has begun.
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                begun => break begun.unwrap(),
+            }
+        };
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
     }
