@@ -1,4 +1,4 @@
-//! The rows themselves: by `copy` through this process, or by `insert … select` where both homes are in one database.
+//! The rows themselves, by `copy` through this process.
 //!
 //! `copy` is binary where each column's type says the same by it in every database, which spares both servers to write numbers
 //! and times as text. Where a type is numbered by each database for itself (composites, arrays of an application's types) or is an
@@ -17,7 +17,6 @@ use super::{
     stream::{StreamName, note_copied, read_copied},
     tables,
     tables::Column,
-    verify::{self, Verified},
 };
 use crate::sql_error::Doing;
 
@@ -58,12 +57,21 @@ pub struct Progress<'a> {
 pub type Tell<'a> = &'a mut (dyn FnMut(Progress<'_>) + Send);
 
 /// A table at both ends.
+#[derive(Debug)]
 pub(super) struct Pair {
     pub(super) source: Table,
     pub(super) target: Table,
 }
 
 impl Pair {
+    /// How `copy` writes it, as SQL.
+    pub(super) fn form(&self) -> &'static str {
+        match self.binary() {
+            true => " (format binary)",
+            false => "",
+        }
+    }
+
     fn binary(&self) -> bool {
         let same = |(one, other): (&Column, &Column)| unqualified(&one.kind) == unqualified(&other.kind);
         self.source.binary() && self.target.binary() && self.source.columns.iter().zip(&self.target.columns).all(same)
@@ -184,7 +192,7 @@ fn sum(copied: &[Copied]) -> (u64, u64) {
     )
 }
 
-async fn copy_table(
+pub(super) async fn copy_table(
     source: End<'_>,
     target: End<'_>,
     pair: &Pair,
@@ -196,7 +204,7 @@ async fn copy_table(
         target.begin_writing().await?;
     }
     empty(target, &pair.target, tenant).await?;
-    let form = if pair.binary() { " (format binary)" } else { "" };
+    let form = pair.form();
     let columns = pair.source.column_list();
     let read = format!(
         "copy (select {columns} from {} where {}) to stdout{form}",
@@ -238,7 +246,7 @@ async fn copy_table(
 }
 
 /// A server that keeps the connection and answers nothing must not keep the tenant waiting for ever.
-async fn lively<T>(
+pub(super) async fn lively<T>(
     pair: &Pair,
     work: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> Result<T, TransferError> {
@@ -248,76 +256,6 @@ async fn lively<T>(
         Ok(Err(source)) => Err(TransferError::Copy { table: table(), source }),
         Err(_) => Err(TransferError::Stalled { table: table() }),
     }
-}
-
-/// Copies a tenant's rows from one schema to another of the same database and compares them, in one transaction: all of them are
-/// there, the same, or none. The connection of `source` is not used.
-///
-/// # Errors
-///
-/// See [`TransferError`]; nothing was copied then.
-///
-/// # Cancel safety
-///
-/// Drop the connection: nothing was copied.
-pub async fn copy_within(
-    source: End<'_>,
-    target: End<'_>,
-    tenant: TenantId,
-    tell: Tell<'_>,
-) -> Result<Vec<Verified>, TransferError> {
-    let source = End {
-        client: target.client,
-        ..source
-    };
-    let pairs = pairs(source, target).await?;
-    target.begin_writing().await?;
-    let mut rows = 0;
-    for (done, pair) in pairs.iter().enumerate() {
-        rows += insert(target, pair, tenant).await?;
-        tell(Progress {
-            table: &pair.source.name,
-            tables_done: done + 1,
-            tables: pairs.len(),
-            rows,
-            bytes: 0,
-        });
-    }
-    match verify::within(source, target, &pairs, tenant).await {
-        Ok(verified) => {
-            target.commit().await?;
-            Ok(verified)
-        }
-        Err(error) => {
-            target.roll_back().await;
-            Err(error)
-        }
-    }
-}
-
-async fn insert(target: End<'_>, pair: &Pair, tenant: TenantId) -> Result<u64, TransferError> {
-    empty(target, &pair.target, tenant).await?;
-    let both = pair.source.columns.iter().zip(&pair.target.columns);
-    let values: Vec<_> = both
-        .map(|(from, to)| match from.kind == to.kind {
-            true => from.quoted.clone(),
-            // Each schema has its own: they have nothing in common but what they look like.
-            false => format!("{}::pg_catalog.text::{}", from.quoted, to.kind),
-        })
-        .collect();
-    let insert = format!(
-        "insert into {} ({}) overriding system value select {} from {} where {}",
-        pair.target.quoted,
-        pair.target.column_list(),
-        values.join(", "),
-        pair.source.quoted,
-        of(tenant)
-    );
-    let inserted = target.client.execute(&insert, &[]).await;
-    inserted.map_err(|error| TransferError::Copy {
-        table: pair.source.name.clone(),
-        source: error,
-    })
 }
 
 /// What an attempt before this one has left.

@@ -23,7 +23,7 @@ pub(super) const AT_ONCE: usize = 1_000;
 /// How many keys of a table that differs are named.
 const KEYS_MAX: usize = 10;
 /// By its index or not at all: an estimate that is wrong would have the whole tenant read while it waits.
-const BY_INDEX: &str =
+pub(super) const BY_INDEX: &str =
     "set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off";
 
 /// A table of which rows were compared again.
@@ -168,7 +168,8 @@ pub(super) fn columns<'a>(keys: &[&'a Key], width: usize) -> Vec<Vec<&'a str>> {
     (0..width).map(of).collect()
 }
 
-/// How rows of a table are found by keys that an applier has told.
+/// How rows of a table are found by keys that are told as text.
+#[derive(Debug)]
 pub(super) struct Keys {
     /// The keys that are looked for, as `k`.
     pub(super) from: String,
@@ -179,18 +180,18 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) fn of(table: &Table, touched: &TouchedTable) -> Result<Self, TransferError> {
+    pub(super) fn of(table: &Table, key: &[String]) -> Result<Self, TransferError> {
         let mut is_one = Vec::new();
         let mut names = Vec::new();
-        for (place, key) in touched.key.iter().enumerate() {
-            let column = table.columns.iter().find(|column| column.name == *key);
+        for (place, name) in key.iter().enumerate() {
+            let column = table.columns.iter().find(|column| column.name == *name);
             let column = column.ok_or_else(|| TransferError::Structure {
-                what: format!("lacks the column {key} of {}", table.name),
+                what: format!("lacks the column {name} of {}", table.name),
             })?;
             is_one.push(format!("{{row}}.{} = k.c{place}::{}", column.quoted, column.kind));
             names.push(column.quoted.clone());
         }
-        let from = match touched.key.len() {
+        let from = match key.len() {
             // One row for each tenant, whose key is nothing else.
             0 => "(values (true)) as k (c)".to_owned(),
             width => {
@@ -206,11 +207,30 @@ impl Keys {
             true => "true".to_owned(),
             false => is_one.join(" and "),
         };
-        debug_assert!(
-            !touched.key.iter().any(|key| key == TENANT),
-            "the tenant is no part of it"
-        );
+        debug_assert!(!key.iter().any(|name| name == TENANT), "the tenant is no part of it");
         Ok(Self { from, is_one, names })
+    }
+
+    /// Of how many columns a key is.
+    pub(super) fn width(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The key of a row `t`, column by column as text, each with a comma behind it.
+    pub(super) fn as_text(&self) -> String {
+        self.names
+            .iter()
+            .map(|name| format!("t.{name}::pg_catalog.text, "))
+            .collect()
+    }
+
+    /// The same as [`from`](Self::from), with arrays that stand in the statement: one of each column.
+    pub(super) fn from_these(&self, arrays: &[String]) -> String {
+        let mut from = self.from.clone();
+        for (place, array) in arrays.iter().enumerate().rev() {
+            from = from.replacen(&format!("${}::", place + 1), &format!("{array}::"), 1);
+        }
+        from
     }
 
     /// The condition that a row has one of the keys.
@@ -235,7 +255,7 @@ impl<'a> Lookup<'a> {
         tenant: TenantId,
         digest: Digest,
     ) -> Result<Self, TransferError> {
-        let keys = Keys::of(table, touched)?;
+        let keys = Keys::of(table, &touched.key)?;
         let columns: Vec<_> = table
             .columns
             .iter()

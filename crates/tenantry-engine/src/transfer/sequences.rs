@@ -151,7 +151,7 @@ impl SequencesAhead {
         }
         recheck::begin(source).await?;
         for (one, touched, sequence) in written {
-            let keys = Keys::of(&one.table, touched)?;
+            let keys = Keys::of(&one.table, &touched.key)?;
             let ask = format!(
                 "select {} from {} join {} as o on {} where o.{}",
                 one.furthest(sequence),

@@ -102,7 +102,7 @@ async fn build(client: &Client) -> Result<String, SqlError> {
 }
 
 /// The tenant's rows, with the columns by name.
-fn rows(table: &Table, tenant: TenantId) -> String {
+pub(super) fn rows(table: &Table, tenant: TenantId) -> String {
     format!(
         "(select {} from {} where {}) as t",
         table.column_list(),
@@ -112,7 +112,12 @@ fn rows(table: &Table, tenant: TenantId) -> String {
 }
 
 /// Count and checksum.
-async fn sum(end: End<'_>, table: &Table, tenant: TenantId, digest: Digest) -> Result<(i64, String), SqlError> {
+pub(super) async fn sum(
+    end: End<'_>,
+    table: &Table,
+    tenant: TenantId,
+    digest: Digest,
+) -> Result<(i64, String), SqlError> {
     let sum = format!(
         "select pg_catalog.count(*), coalesce(pg_catalog.sum({}), 0)::pg_catalog.text from {}",
         digest.of(WHOLE_ROW),
@@ -163,39 +168,7 @@ pub async fn verify(
     }
 }
 
-/// The same within a transaction of one database.
-pub(super) async fn within(
-    source: End<'_>,
-    target: End<'_>,
-    pairs: &[Pair],
-    tenant: TenantId,
-) -> Result<Vec<Verified>, TransferError> {
-    let (mut same, mut different) = (Vec::new(), Vec::new());
-    for pair in pairs {
-        let here = looked_at(source, &pair.source, tenant).await?;
-        let there = looked_at(target, &pair.target, tenant).await?;
-        if here == there {
-            same.push(verified(pair, here));
-        } else {
-            different.push(difference(pair, here.0, there.0, Vec::new()));
-        }
-    }
-    match different.is_empty() {
-        true => Ok(same),
-        false => Err(TransferError::Differs(different)),
-    }
-}
-
-/// With the names of its own schema.
-async fn looked_at(end: End<'_>, table: &Table, tenant: TenantId) -> Result<(i64, String), SqlError> {
-    end.client
-        .batch_execute(&end.look_in())
-        .await
-        .doing("look into a schema")?;
-    sum(end, table, tenant, Digest::Hash).await
-}
-
-fn verified(pair: &Pair, (rows, checksum): (i64, String)) -> Verified {
+pub(super) fn verified(pair: &Pair, (rows, checksum): (i64, String)) -> Verified {
     Verified {
         table: pair.source.name.clone(),
         rows,
@@ -203,7 +176,7 @@ fn verified(pair: &Pair, (rows, checksum): (i64, String)) -> Verified {
     }
 }
 
-fn difference(pair: &Pair, source_rows: i64, target_rows: i64, keys: Vec<String>) -> TableDifference {
+pub(super) fn difference(pair: &Pair, source_rows: i64, target_rows: i64, keys: Vec<String>) -> TableDifference {
     TableDifference {
         table: pair.source.name.clone(),
         source_rows,

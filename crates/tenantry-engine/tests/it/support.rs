@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 pub(crate) struct World {
     /// Dropped with the test.
-    database: TestDatabase,
+    pub(crate) database: TestDatabase,
     pub(crate) admin: Client,
     owner: Identifier,
     application: Identifier,

@@ -6,8 +6,8 @@ use tenantry_core::TenantId;
 use tenantry_engine::{
     isolate::Derived,
     transfer::{
-        End, HistoryAhead, Shared, TransferError, Verified, carry_history, carry_jobs, carry_sequences, copy,
-        copy_within, foreign_rows, verify,
+        End, HistoryAhead, Levelled, RowsAhead, Shared, TransferError, Verified, carry_history, carry_jobs,
+        carry_sequences, copy, foreign_rows, verify,
     },
 };
 use tenantry_sql::Identifier;
@@ -118,9 +118,18 @@ impl Homes {
     }
 }
 
+/// As a move within a database does, which reads and writes by two connections.
 async fn within(world: &World, from: &str, to: &str) -> Result<Vec<Verified>, TransferError> {
+    let reader = world.database.connect().await;
     let (from, to) = (Side::new(world, from), Side::new(world, to));
-    copy_within(from.end(), to.end(), tenant(1), &mut |_| ()).await
+    let from = End {
+        client: &reader,
+        ..from.end()
+    };
+    let rows = RowsAhead::bring(from, to.end(), tenant(1), &mut |_| ()).await?;
+    let levelled = rows.level(from, to.end()).await?;
+    assert_eq!(levelled.brought, 0, "nobody has written");
+    Ok(levelled.tables)
 }
 
 async fn between(from: (&World, &str), to: (&World, &str)) -> Result<Vec<Verified>, TransferError> {
@@ -187,6 +196,120 @@ async fn a_tenant_goes_round_all_homes_and_is_the_same() {
         .await,
         "0"
     );
+}
+
+/// Writes all that a comparison has to find.
+const MEANWHILE: &str = r#"
+update everything set text = 'changed' where id in (select id from everything where whole = 7);
+delete from everything where whole between 20 and 40;
+insert into everything (whole) select -n from generate_series(1, 30) n;
+update "Odd ""Name""" set "select" = 'it''s "a" \ {b}';
+insert into "Odd ""Name""" ("select") values (null);
+update parts set id = 5 where id = 2;
+insert into heap values ('new');
+delete from heap where word = 'same';
+"#;
+
+#[tokio::test]
+async fn what_was_written_since_the_copy_is_levelled_and_only_that() {
+    let homes = Homes::new().await;
+    let (one, other) = (&homes.one, &homes.other);
+    let neighbour = seen(one, "app", tenant(2)).await;
+    let reader = one.database.connect().await;
+    let at_home = Side::new(one, "app");
+    for to in [Side::new(one, SCHEMA), Side::new(other, "app")] {
+        let from = End {
+            client: &reader,
+            ..at_home.end()
+        };
+        let rows = RowsAhead::bring(from, to.end(), tenant(1), &mut |_| ()).await.unwrap();
+        one.as_tenant_in("app", tenant(1), MEANWHILE).await.unwrap();
+        // Who is no application has written there, too.
+        to.world
+            .run(&format!(
+                "delete from {schema}.everything where tenant_id = '{tenant}' and whole = 500;
+                 update {schema}.everything set text = 'never written' where tenant_id = '{tenant}' and whole = 501;
+                 insert into {schema}.zones (tenant_id, name) values ('{tenant}', 'too many')",
+                schema = to.schema,
+                tenant = tenant(1).as_uuid()
+            ))
+            .await;
+        let Levelled { tables, brought } = rows.level(from, to.end()).await.unwrap();
+        assert!((30..100).contains(&brought), "{brought}");
+        let now = seen(one, "app", tenant(1)).await;
+        assert!(now.contains("changed") && now.contains("{b}"));
+        assert_eq!(seen(to.world, to.schema.as_str(), tenant(1)).await, now);
+        let again = rows.level(from, to.end()).await.unwrap();
+        assert_eq!((&again.tables, again.brought), (&tables, 0));
+        let verified = verify(from, to.end(), tenant(1), None).await.unwrap();
+        assert_eq!(verified, tables);
+        one.as_tenant_in("app", tenant(1), "delete from parts where id = 5")
+            .await
+            .unwrap();
+    }
+    assert_eq!(seen(one, "app", tenant(2)).await, neighbour);
+}
+
+#[tokio::test]
+async fn of_a_large_table_only_parts_that_differ_are_looked_into() {
+    let homes = Homes::new().await;
+    let (one, other) = (&homes.one, &homes.other);
+    let many = "insert into everything (whole, text) select n, md5(n::text) from generate_series(10000, 40000) n";
+    one.as_tenant_in("app", tenant(1), many).await.unwrap();
+    let (from, to) = (Side::new(one, "app"), Side::new(other, SCHEMA));
+    let rows = RowsAhead::bring(from.end(), to.end(), tenant(1), &mut |_| ())
+        .await
+        .unwrap();
+    one.as_tenant_in("app", tenant(1), MEANWHILE).await.unwrap();
+    one.as_tenant_in(
+        "app",
+        tenant(1),
+        "update everything set text = 'x' where whole between 20000 and 22000",
+    )
+    .await
+    .unwrap();
+    let levelled = rows.level(from.end(), to.end()).await.unwrap();
+    assert!((2031..2100).contains(&levelled.brought), "{}", levelled.brought);
+    assert_eq!(seen(other, SCHEMA, tenant(1)).await, seen(one, "app", tenant(1)).await);
+    let verified = verify(from.end(), to.end(), tenant(1), None).await.unwrap();
+    assert_eq!(verified, levelled.tables);
+}
+
+#[tokio::test]
+async fn what_does_not_become_the_same_is_named_and_nothing_is_changed() {
+    let homes = Homes::new().await;
+    let (one, other) = (&homes.one, &homes.other);
+    let (from, to) = (Side::new(one, "app"), Side::new(other, "app"));
+    let rows = RowsAhead::bring(from.end(), to.end(), tenant(1), &mut |_| ())
+        .await
+        .unwrap();
+    let before = seen(other, "app", tenant(1)).await;
+    one.as_tenant_in(
+        "app",
+        tenant(1),
+        "update zones set name = 'south' where name = 'north'; insert into heap values ('new')",
+    )
+    .await
+    .unwrap();
+    // Triggers are off where tenants are moved, but for those that somebody wants always.
+    other
+        .run(
+            "create function public.shout() returns trigger language plpgsql as $$ begin new.name := upper(new.name); return new; end $$;
+             grant execute on function public.shout() to public;
+             create trigger shout before insert on app.zones for each row execute function public.shout();
+             alter table app.zones enable always trigger shout;",
+        )
+        .await;
+    let error = rows.level(from.end(), to.end()).await.unwrap_err();
+    let TransferError::Differs(tables) = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(tables.len(), 1, "{error}");
+    assert_eq!(
+        (&*tables[0].table, tables[0].source_rows, tables[0].keys.len()),
+        ("zones", 2, 1)
+    );
+    assert_eq!(seen(other, "app", tenant(1)).await, before);
 }
 
 #[tokio::test]

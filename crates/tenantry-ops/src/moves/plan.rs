@@ -55,7 +55,8 @@ pub struct MovePlan {
     pub complete: bool,
     /// What is in the way; nothing, where it can be moved.
     pub obstacles: Vec<Obstacle>,
-    /// Why the tenant would wait while its rows are copied, as a sentence; `None` where it would work meanwhile.
+    /// Why the tenant would wait while all of its rows are compared, as a sentence; `None` where it would work meanwhile. They are copied before,
+    /// and what it has written since is found by the comparison.
     pub held_because: Option<String>,
     /// What is in nobody's way and somebody should know, as sentences: what it takes of disks, and text that is ordered otherwise.
     pub notes: Vec<String>,
@@ -71,8 +72,8 @@ struct Seen {
 /// How long a replica may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why rows are copied behind the closed fence within one database.
-pub(crate) const WITHIN: &str = "both homes are in one database, where one transaction copies and compares the rows";
+/// Why rows are compared behind the closed fence within one database.
+pub(crate) const WITHIN: &str = "both homes are in one database, where a tenant's changes are not followed";
 
 impl Ops {
     pub(super) async fn examine_move(&self, tenant: &TenantRef, request: &MoveRequest) -> Result<MovePlan, MoveError> {
@@ -120,7 +121,10 @@ impl Ops {
         {
             obstacles.push(Obstacle::new(
                 "held",
-                format!("the tenant would wait while about {} rows are copied: {why}", size.rows),
+                format!(
+                    "the tenant would wait while about {} rows are compared: {why}",
+                    size.rows
+                ),
                 "mend that, or move it at a time when it may wait, with --wait",
             ));
         }
@@ -186,7 +190,7 @@ impl Ops {
         Ok(obstacles.collect())
     }
 
-    /// Why a move from one database to another copies behind the closed fence; `None` where it copies while the tenant works.
+    /// Why a move from one database to another does not follow the tenant's changes, and so compares all rows behind the closed fence.
     pub(crate) async fn held_because(&self, located: &Located) -> Result<Option<String>, Failure> {
         let from = &located.placement;
         if located.state == TenantState::Suspended {
@@ -203,7 +207,7 @@ impl Ops {
         let schema = target(self.catalog().installation(), &located.database, &from.schema)?.schema;
         if !transfer::has_rows(&client, &schema, from.tenant, least).await? {
             return Ok(Some(format!(
-                "it has fewer than {least} rows, which takes less than beginning a stream of its changes"
+                "it has fewer than {least} rows, which are compared in less time than a stream of its changes takes to begin"
             )));
         }
         Ok(stream::hindrance(&client, &from.schema).await?)

@@ -13,23 +13,24 @@ pub enum MoveStep {
     Preflight,
     /// Makes the new home at the newest version, with a fence that lets nobody in. The tenant works.
     Prepare,
-    /// Copies the rows as of one moment, and from then on has the tenant's changes kept for the new home. The tenant works. Nothing is
-    /// done where the copy has to wait for the closed fence ([`MovePlan::held_because`](super::MovePlan::held_because)).
+    /// Copies the rows as of one moment, and from then on has the tenant's changes kept for the new home, where they can be told
+    /// ([`MovePlan::held_because`](super::MovePlan::held_because)). The tenant works.
     Follow,
     /// Brings what the tenant has written since to the new home, until little is left. The tenant works.
     CatchUp,
     /// Makes what will keep the old home in step with the new one, where a soak is wanted. The tenant works.
     WayBack,
     /// Brings all but the last of the history of its rows, and compares every table on both sides as of one moment, while the tenant works
-    /// and its changes are brought on. Where the copy has to wait, so does the comparison.
+    /// and its changes are brought on. Where they are not followed, what differs is brought until little is left.
     Compare,
     /// Closes the old home's fence and waits for the transactions that are open. The tenant's new calls wait; at the deadline the fence
     /// opens again and the move is put off.
     Close,
-    /// Brings the last changes, or all rows where nothing was copied yet; jobs, schedules and the places of sequences. Both homes are closed.
+    /// Brings the last changes: those that were told, or those that a comparison of all rows finds; jobs, schedules and the places of sequences.
+    /// Both homes are closed.
     Copy,
-    /// Compares the rows that were written since [`Compare`](Self::Compare), or every table where nothing was compared yet. Both homes are
-    /// closed.
+    /// Compares the rows that were written since [`Compare`](Self::Compare), or every table where they are not known and [`Copy`](Self::Copy)
+    /// did not. Both homes are closed.
     Verify,
     /// One transaction on the catalog: the tenant lives in the new home from its commit on. Both homes are closed.
     Switch,

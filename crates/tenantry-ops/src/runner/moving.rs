@@ -28,7 +28,7 @@ use tenantry_catalog::{
 };
 use tenantry_core::{Epoch, Isolation, TenantState};
 use tenantry_engine::transfer::{
-    self, HistoryAhead, JobsAhead, Recheck, SequencesAhead, TransferError,
+    self, HistoryAhead, JobsAhead, Recheck, RowsAhead, SequencesAhead, TransferError,
     stream::{Applier, Direction, Touched},
 };
 
@@ -75,6 +75,8 @@ struct Ahead {
     sequences: Option<SequencesAhead>,
     /// Where there are rows to be compared again.
     recheck: Option<Recheck>,
+    /// Where the tenant's changes are not followed.
+    rows: Option<RowsAhead>,
 }
 
 /// A tenant that lives in another home since a moment ago and waits to be let in there, with the connections that are there.
@@ -350,10 +352,14 @@ impl<'a> Moving<'a> {
         }
         self.end(MoveStep::Prepare).await?;
         let hands = Hands::take(self).await?;
+        let mut rows = None;
         let mut applier = match self.direction {
             Direction::There => {
                 self.begin(MoveStep::Follow).await?;
                 let applier = self.follow(&hands).boxed().await?;
+                if applier.is_none() {
+                    rows = Some(self.bring_rows(&hands).boxed().await?);
+                }
                 self.end(MoveStep::Follow).await?;
                 applier
             }
@@ -395,13 +401,17 @@ impl<'a> Moving<'a> {
             // What became of them while both sides were compared.
             self.bring_jobs(&hands, applier.as_mut(), &mut jobs).boxed().await?;
         }
+        self.carry_ledger(&hands).boxed().await?;
+        if let Some(rows) = &rows {
+            self.level_ahead(&hands, rows).boxed().await?;
+        }
         let ahead = Ahead {
             history,
             jobs,
             sequences,
             recheck,
+            rows,
         };
-        self.carry_ledger(&hands).boxed().await?;
         self.end(MoveStep::Compare).await?;
         self.tell(json!({ "closed_at": Utc::now() })).await?;
         *self.held.lock() = Held::begin();
@@ -447,7 +457,10 @@ impl<'a> Moving<'a> {
         self.end(MoveStep::Copy).await?;
         self.begin(MoveStep::Verify).await?;
         let touched = applier.as_deref().and_then(written_since);
-        self.verify(hands, touched.zip(ahead.recheck.as_ref())).boxed().await?;
+        let are_levelled = applier.is_none();
+        self.verify(hands, touched.zip(ahead.recheck.as_ref()), are_levelled)
+            .boxed()
+            .await?;
         self.end(MoveStep::Verify).await?;
         self.held_for("compare");
         // The commits behind the fence were not waited for, each by itself.

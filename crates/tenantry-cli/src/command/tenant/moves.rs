@@ -123,7 +123,9 @@ impl Answer for Plan {
         let least = if self.complete { "about " } else { "at least " };
         let meanwhile = match &self.held_because {
             None => "the tenant works while its rows are copied".to_owned(),
-            Some(why) => format!("the tenant waits while its rows are copied: {why}"),
+            Some(why) => {
+                format!("the tenant works while its rows are copied, and waits while all of them are compared: {why}")
+            }
         };
         let mut shown = fields([
             ("from", self.from.text()),

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tenantry_core::Isolation;
 use tenantry_engine::{
     Roles,
     transfer::{
-        self, HistoryAhead, JobsAhead, Progress, SequencesAhead, Shared, Verified,
+        self, HistoryAhead, JobsAhead, Levelled, Progress, RowsAhead, SequencesAhead, Shared,
         stream::{Applier, Touched},
     },
 };
@@ -22,65 +23,87 @@ const OLDER: Duration = Duration::from_secs(3);
 const JOBS_LEFT: usize = 100;
 /// How often is looked whether there are more, before as many as change meanwhile are left.
 const JOBS_LOOKS: u32 = 3;
+/// So many rows that have changed since the copy are left for the closed fence: they take it some 10 ms.
+const ROWS_LEFT: u64 = 200;
+/// How often is looked whether there are more, before as many as change meanwhile are left.
+const LEVELS: u32 = 3;
 
 impl Moving<'_> {
-    /// All that is not at the new home yet. With an applier, the rows are, but for the last changes.
+    /// All that is not at the new home yet. With an applier, the rows are, but for the last changes; otherwise those that have changed since they
+    /// were copied are brought, and all of them compared.
     pub(super) async fn copy(
-        &self,
-        hands: &Hands,
-        applier: Option<&mut Applier>,
-        ahead: &Ahead,
-    ) -> Result<(), Failure> {
-        let seen = Mutex::new(None);
-        let estimate = self.estimate();
-        let mut tell = |progress: Progress<'_>| *seen.lock() = Some(estimate.shown(progress));
-        let work = self.carry(hands, applier, ahead, &mut tell);
-        let news = || seen.lock().as_ref().map(|news| self.whole(&self.with_news(news)));
-        let verified = noting(self.journal, work, news).await??;
-        let last = seen.lock().take();
-        if let Some(mut last) = last {
-            last["seconds_left"] = Value::Null;
-            self.tell(last).await?;
-        }
-        if let Some(verified) = verified {
-            self.note_verified(&verified).await?;
-        }
-        Ok(())
-    }
-
-    /// All that is the tenant's in its database. Within one, the rows are compared in the transaction that copies them.
-    async fn carry(
         &self,
         hands: &Hands,
         mut applier: Option<&mut Applier>,
         ahead: &Ahead,
-        tell: &mut (dyn FnMut(Progress<'_>) + Send),
-    ) -> Result<Option<Vec<Verified>>, Failure> {
+    ) -> Result<(), Failure> {
         let (source, target) = (hands.source(), hands.target());
         let tenant = self.input.from.tenant;
-        let (from, to) = (self.source.end(source), self.target.end(target));
-        let verified = if self.input.within_a_database() {
-            let verified = transfer::copy_within(from, to, tenant, tell).await?;
-            self.held_for("rows");
-            Some(verified)
-        } else {
-            match applier.as_deref_mut() {
-                Some(applier) => self.bring_last(hands, applier).await?,
-                None => drop(transfer::copy(from, to, tenant, None, tell).await?),
+        let levelled = match (applier.as_deref_mut(), &ahead.rows) {
+            (Some(applier), _) => {
+                self.bring_last(hands, applier).await?;
+                None
             }
-            self.held_for("rows");
+            (None, Some(rows)) => Some(self.level(hands, rows).await?),
+            (None, None) => return Err(Failure::retry("not_copied", "nothing was copied: beginning anew")),
+        };
+        self.held_for("rows");
+        if !self.input.within_a_database() {
             transfer::carry_jobs(source, target, tenant, Some(&ahead.jobs)).await?;
             self.held_for("jobs");
             transfer::carry_history(source, target, tenant, ahead.history.as_ref()).await?;
             self.held_for("history");
-            None
-        };
+        }
         let touched = applier.as_deref().and_then(written_since);
         sequences(self, source, target, ahead.sequences.as_ref().zip(touched)).await?;
         self.held_for("sequences");
         self.begin_way_back(hands).await?;
         self.held_for("way_back");
-        Ok(verified)
+        if let Some(levelled) = levelled {
+            self.note_verified(&levelled.tables).await?;
+            self.tell(json!({ "brought_again": levelled.brought, "compared_at": null, "compared_again": null }))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Copies the rows while the tenant works, where its changes are not followed.
+    pub(super) async fn bring_rows(&self, hands: &Hands) -> Result<RowsAhead, Failure> {
+        let began = Instant::now();
+        let seen = Mutex::new(None);
+        let estimate = self.estimate();
+        let mut tell = |progress: Progress<'_>| *seen.lock() = Some(estimate.shown(progress));
+        let ends = (self.source.end(hands.reader()), self.target.end(hands.target()));
+        let work = RowsAhead::bring(ends.0, ends.1, self.input.from.tenant, &mut tell);
+        let news = || seen.lock().as_ref().map(|news| self.whole(&self.with_news(news)));
+        let rows = noting(self.journal, work, news).await??;
+        let mut last = seen.lock().take().unwrap_or_else(|| json!({}));
+        last["seconds_left"] = Value::Null;
+        last["copied_ms"] = (began.elapsed().as_millis() as u64).into();
+        self.tell(last).await?;
+        Ok(rows)
+    }
+
+    /// Brings what was written during the copy, and then during that, until little is left: the last time is behind the closed fence.
+    pub(super) async fn level_ahead(&self, hands: &Hands, rows: &RowsAhead) -> Result<(), Failure> {
+        for _ in 0..LEVELS {
+            if self.level(hands, rows).await?.brought <= ROWS_LEFT {
+                break;
+            }
+        }
+        if !self.target.is(Isolation::Shared) {
+            // Its queries' plans: those of shared tables are of everybody's rows.
+            let to = self.target.end(hands.target());
+            for table in transfer::tables(to.client, to.schema).await? {
+                transfer::renew_statistics(to.client, &table).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn level(&self, hands: &Hands, rows: &RowsAhead) -> Result<Levelled, Failure> {
+        let ends = (self.source.end(hands.reader()), self.target.end(hands.target()));
+        Ok(rows.level(ends.0, ends.1).await?)
     }
 
     /// Brings all but a few of the jobs while the tenant works, and its changes meanwhile where they are followed.

@@ -137,8 +137,14 @@ impl Moving<'_> {
         Ok(Recheck::prepare(from, to, self.input.from.tenant).await?)
     }
 
-    /// Behind the closed fence: the rows that were written since the comparison, or all where there was none.
-    pub(super) async fn verify(&self, hands: &Hands, written: Option<(&Touched, &Recheck)>) -> Result<(), Failure> {
+    /// Behind the closed fence: the rows that were written since the comparison, or all where there was none. Those that were levelled were
+    /// compared with that.
+    pub(super) async fn verify(
+        &self,
+        hands: &Hands,
+        written: Option<(&Touched, &Recheck)>,
+        are_levelled: bool,
+    ) -> Result<(), Failure> {
         let tenant = self.input.from.tenant;
         let (from, to) = (self.source.end(hands.source()), self.target.end(hands.target()));
         if let Some((touched, recheck)) = written {
@@ -149,7 +155,7 @@ impl Moving<'_> {
                 .tell(json!({ "verified": tables, "compared_again": compared }))
                 .await;
         }
-        if !self.input.within_a_database() {
+        if !are_levelled {
             let verified = transfer::verify(from, to, tenant, None).await?;
             self.note_verified(&verified).await?;
             self.tell(json!({ "compared_at": null, "compared_again": null }))

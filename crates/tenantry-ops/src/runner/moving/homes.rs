@@ -105,25 +105,27 @@ pub(super) struct Hands {
     source: Client,
     /// Nothing where both homes are in one database: two sessions would wait for each other's turn.
     target: Option<Client>,
+    /// Reads the old home's rows there, while the other one writes. It has no turn, and nothing rests on it: what it is missing ends the move.
+    reader: Option<Client>,
 }
 
 impl Hands {
     pub(super) async fn take(moving: &Moving<'_>) -> Result<Self, Failure> {
         let (from, to) = (moving.source.target()?, moving.target.target()?);
         let source = moving.source.connect().await?;
-        let target = match moving.input.within_a_database() {
+        let (target, reader) = match moving.input.within_a_database() {
             true => {
                 migrate::hold_still(&source, &[&from, &to], PATIENCE).await?;
-                None
+                (None, Some(moving.source.site.connect().await?))
             }
             false => {
                 let target = moving.target.connect().await?;
                 migrate::hold_still(&source, &[&from], PATIENCE).await?;
                 migrate::hold_still(&target, &[&to], PATIENCE).await?;
-                Some(target)
+                (Some(target), None)
             }
         };
-        let hands = Self { source, target };
+        let hands = Self { source, target, reader };
         let here = structure::read_ledger(hands.source(), &from).await?;
         let there = structure::read_ledger(hands.target(), &to).await?;
         match here == there {
@@ -137,6 +139,11 @@ impl Hands {
 
     pub(super) fn source(&self) -> &Client {
         &self.source
+    }
+
+    /// To the old home, and another one than [`target`](Self::target).
+    pub(super) fn reader(&self) -> &Client {
+        self.reader.as_ref().unwrap_or(&self.source)
     }
 
     pub(super) fn target(&self) -> &Client {
