@@ -121,6 +121,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "one rollout",
         sql: include_str!("../migrations/0021_one_rollout.sql"),
     },
+    Migration {
+        version: 22,
+        name: "spares of servers",
+        sql: include_str!("../migrations/0022_spares_of_servers.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.
