@@ -116,6 +116,16 @@ const MIGRATIONS: &[Migration] = &[
         name: "migration texts",
         sql: include_str!("../migrations/0020_migration_texts.sql"),
     },
+    Migration {
+        version: 21,
+        name: "one rollout",
+        sql: include_str!("../migrations/0021_one_rollout.sql"),
+    },
+    Migration {
+        version: 22,
+        name: "spares of servers",
+        sql: include_str!("../migrations/0022_spares_of_servers.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

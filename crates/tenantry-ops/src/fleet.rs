@@ -24,9 +24,11 @@ pub struct FleetConfig {
     pub force_signed: bool,
     /// Which tenant databases are hardened when they are made.
     pub hardening: HardenedDatabases,
-    /// How many schemas are kept ready on each server for tenants that get one of their own; zero for none. What is more is dropped.
+    /// How many schemas are kept ready on each server for tenants that get one of their own; zero for none. What is more is dropped. A server
+    /// that has a number of its own ([`ServerChange`](crate::ServerChange)) keeps to that.
     pub spare_schemas: usize,
-    /// How many databases are kept ready on each server for tenants that get one of their own; zero for none. What is more is dropped.
+    /// How many databases are kept ready on each server for tenants that get one of their own; zero for none. What is more is dropped. A
+    /// server that has a number of its own keeps to that.
     pub spare_databases: usize,
     /// How many databases one call about the jobs of all tenants asks at most: a request has an end in time, and a fleet may have thousands.
     pub job_databases_max: usize,
@@ -81,6 +83,16 @@ pub struct FleetConfig {
 }
 
 impl FleetConfig {
+    /// How many spare schemas are kept on a server that has this number of its own.
+    pub(crate) fn spare_schemas_on(&self, own: Option<u16>) -> usize {
+        own.map_or(self.spare_schemas, usize::from)
+    }
+
+    /// How many spare databases are kept on a server that has this number of its own.
+    pub(crate) fn spare_databases_on(&self, own: Option<u16>) -> usize {
+        own.map_or(self.spare_databases, usize::from)
+    }
+
     /// Whether the tenant of this slug has migrations of its own.
     pub(crate) fn has_own_files(&self, slug: &Slug) -> bool {
         let slugs = self.migrations.iter().flat_map(|files| files.overlay_slugs());

@@ -70,7 +70,9 @@ pub(crate) async fn take(
     let database = match isolation {
         // Files of its own may have been written on top of an older version than a spare has.
         Isolation::Database
-            if may_be_spare && ops.fleet().spare_databases > 0 && !ops.fleet().has_own_files(&request.slug) =>
+            if may_be_spare
+                && ops.fleet().spare_databases_on(server.spare_databases) > 0
+                && !ops.fleet().has_own_files(&request.slug) =>
         {
             match newest_ledger(ops) {
                 Some(ledger) => tenant_database::take_spare(transaction, server.id, &ledger).await?,

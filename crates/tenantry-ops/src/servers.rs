@@ -52,6 +52,10 @@ pub struct ServerChange {
     pub pooler: Option<Option<(Pooler, String)>>,
     /// Its standbys that the application may read from, as `host:port`: these and no others.
     pub replicas: Option<Vec<String>>,
+    /// How many spare schemas are kept there, or, `Some(None)`, as many as the configuration says.
+    pub spare_schemas: Option<Option<u16>>,
+    /// How many spare databases are kept there, or, `Some(None)`, as many as the configuration says.
+    pub spare_databases: Option<Option<u16>>,
     /// Whether the application's roles get new passwords.
     pub new_passwords: bool,
 }
@@ -239,7 +243,7 @@ impl Ops {
     }
 
     /// Changes how a server is reached and how much of it is used. Processes hear of it: they open new connections as it says now,
-    /// and close the old ones as their calls end.
+    /// and close the old ones as their calls end. Those that keep spares see other numbers of them within some seconds.
     ///
     /// # Errors
     /// See [`ServerError`]. Each change is made for itself, in the order of the fields: what was made before a failure stays.
@@ -290,6 +294,12 @@ impl Ops {
             replica::set(&transaction, known.id, replicas).await?;
             change::announce(&transaction, Change::Servers).await?;
         }
+        if let Some(number) = change.spare_schemas {
+            server::set_spare_schemas(&transaction, known.id, number).await?;
+        }
+        if let Some(number) = change.spare_databases {
+            server::set_spare_databases(&transaction, known.id, number).await?;
+        }
         let pooler = change
             .pooler
             .as_ref()
@@ -298,13 +308,20 @@ impl Ops {
             action: "server.change",
             tenant: None,
             target: known.name.clone(),
-            before: Some(
-                json!({ "connections": known.connections, "pooler": known.app_address, "replicas": known.replicas }),
-            ),
+            before: Some(json!({
+                "connections": known.connections,
+                "pooler": known.app_address,
+                "replicas": known.replicas,
+                "spare_schemas": known.spare_schemas,
+                "spare_databases": known.spare_databases,
+            })),
             after: Some(json!({
                 "connections": change.connections,
                 "pooler": pooler,
                 "replicas": change.replicas,
+                // Where nothing is said they stay, and null is a number that is taken away.
+                "spare_schemas": change.spare_schemas.unwrap_or(known.spare_schemas),
+                "spare_databases": change.spare_databases.unwrap_or(known.spare_databases),
                 "new_passwords": change.new_passwords,
             })),
         };

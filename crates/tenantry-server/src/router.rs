@@ -49,6 +49,7 @@ fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(servers::list_servers))
         .routes(routes!(servers::check_server))
         .routes(routes!(servers::set_replicas))
+        .routes(routes!(servers::set_spares))
         .routes(routes!(balance::drain_server))
         .routes(routes!(balance::rebalance_servers))
         .routes(routes!(size::get_size))

@@ -193,7 +193,8 @@ impl Operation {
     }
 }
 
-/// Makes an operation and rings for runners; `false` if the tenant or database has a live one already.
+/// Makes an operation and rings for runners; `false` if the tenant or database has a live one already, or the fleet one of that kind. One
+/// that is paused lives.
 ///
 /// # Errors
 /// When the catalog fails.

@@ -45,6 +45,8 @@ pub struct Located {
     pub excess: Vec<Excess>,
     /// The server's standbys that the application may read from.
     pub replicas: Vec<Replica>,
+    /// How many spare schemas are kept on the server, where it has a number of its own.
+    pub spare_schemas: Option<u16>,
 }
 
 /// Places a new tenant; nobody is routed there before [`set_ready`].
@@ -95,7 +97,7 @@ pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result
             (select jsonb_agg(jsonb_build_object('limit', e.limit_name, 'quota', e.quota, 'used', e.used) order by e.limit_name)
              from plan_excess as e where e.tenant = t.id),
             (select jsonb_agg(jsonb_build_object('id', r.id, 'address', r.address) order by r.address)
-             from server_replica as r where r.server = s.id), {LIMITS}
+             from server_replica as r where r.server = s.id), s.spare_schemas, {LIMITS}
          from tenant as t
          join placement as p on p.tenant = t.id
          join tenant_database as d on d.id = p.tenant_database
@@ -138,7 +140,8 @@ pub async fn locate(catalog: &Catalog, db: &impl Db, tenant: TenantId) -> Result
             })?,
             None => Vec::new(),
         },
-        limits: limits(&row, 24)?,
+        spare_schemas: super::server::spares(&row, 24, "server.spare_schemas")?,
+        limits: limits(&row, 25)?,
         database,
     }))
 }

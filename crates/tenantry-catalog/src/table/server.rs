@@ -49,6 +49,10 @@ pub struct Server {
     pub pooler: Option<Pooler>,
     /// Where its standbys are that the application may read from.
     pub replicas: Vec<String>,
+    /// How many spare schemas are kept there, where it has a number of its own.
+    pub spare_schemas: Option<u16>,
+    /// How many spare databases are kept there, where it has a number of its own.
+    pub spare_databases: Option<u16>,
     /// Whether new tenants are placed here.
     pub state: ServerState,
     /// `server_version_num` at the last check.
@@ -111,7 +115,8 @@ pub enum Inserted {
 
 const COLUMNS: &str = "id, name, region, capacity, tenants, state, server_version, system_identifier, version, created_at, checked_at, connections, \
      app_address, pooler, \
-     (select coalesce(array_agg(r.address order by r.address), '{}') from server_replica as r where r.server = server.id)";
+     (select coalesce(array_agg(r.address order by r.address), '{}') from server_replica as r where r.server = server.id), \
+     spare_schemas, spare_databases";
 
 fn admin_url_column(id: ServerId) -> Column {
     Column {
@@ -147,8 +152,18 @@ impl Server {
             app_address: row.get(12),
             pooler: parsed_opt(row, 13, "server.pooler")?,
             replicas: row.get(14),
+            spare_schemas: spares(row, 15, "server.spare_schemas")?,
+            spare_databases: spares(row, 16, "server.spare_databases")?,
         })
     }
+}
+
+/// A server's own number of spares, if it has one.
+pub(super) fn spares(row: &Row, index: usize, column: &'static str) -> Result<Option<u16>, CatalogError> {
+    let number = row.try_get::<_, Option<i32>>(index)?;
+    number
+        .map(|number| u16::try_from(number).map_err(|_| CatalogError::Unknown { column }))
+        .transpose()
 }
 
 /// Registers a server.
@@ -298,6 +313,32 @@ pub async fn set_pooler(db: &impl Db, id: ServerId, pooler: Option<(Pooler, &str
             &pooler.map(|(pooler, _)| pooler.as_str()),
             &pooler.map(|(_, address)| address),
         ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Sets how many spare schemas are kept on the server; `None` for as many as configured.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_spare_schemas(db: &impl Db, id: ServerId, number: Option<u16>) -> Result<(), CatalogError> {
+    db.execute(
+        "update server set spare_schemas = $2, version = version + 1 where id = $1",
+        &[id.as_uuid(), &number.map(i32::from)],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Sets how many spare databases are kept on the server; `None` for as many as configured.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn set_spare_databases(db: &impl Db, id: ServerId, number: Option<u16>) -> Result<(), CatalogError> {
+    db.execute(
+        "update server set spare_databases = $2, version = version + 1 where id = $1",
+        &[id.as_uuid(), &number.map(i32::from)],
     )
     .await?;
     Ok(())

@@ -63,6 +63,43 @@ async fn a_wrong_key_a_newer_catalog_and_an_edited_migration_are_refused_at_star
     assert!(matches!(edited, Err(CatalogError::Changed { version: 1 })));
 }
 
+/// Two processes could begin one each, where one of them was paused at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_rollouts_from_when_there_could_be_several_the_one_at_work_or_the_newest_stays() {
+    let before = "set search_path = tenantry_catalog;
+                  drop index operation_one_live_migration;
+                  create unique index operation_one_live_migration on operation (kind)
+                      where kind in ('migrate', 'plan_migrations', 'verify_migrations')
+                        and state in ('pending', 'running', 'undoing');
+                  delete from migration where version = 21;
+                  truncate operation cascade";
+    let one = "insert into tenantry_catalog.operation (id, kind, state, created_at)
+               values (gen_random_uuid(), 'migrate', $1, now() - make_interval(hours => $2))";
+    let database = database().await;
+    Catalog::connect(&database.url(), &key()).await.unwrap();
+    let client = database.connect().await;
+    for (states, left) in [
+        (
+            &["paused", "running", "paused"][..],
+            ["cancelled", "running", "cancelled"],
+        ),
+        (&["done", "paused", "paused"], ["done", "paused", "cancelled"]),
+    ] {
+        client.batch_execute(before).await.unwrap();
+        for (hours, state) in (0..).zip(states) {
+            client.execute(one, &[state, &hours]).await.unwrap();
+        }
+        Catalog::connect(&database.url(), &key()).await.unwrap();
+        let sql = "select state from tenantry_catalog.operation order by created_at desc";
+        let rows = client.query(sql, &[]).await.unwrap();
+        let found: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(found, left, "{states:?}");
+    }
+    let second = client.execute(one, &[&"pending", &0]).await.unwrap_err();
+    let constraint = second.as_db_error().and_then(|error| error.constraint());
+    assert_eq!(constraint, Some("operation_one_live_migration"), "{second:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_is_none_or_that_nobody_answers_is_an_error_and_no_secret_is_repeated() {
     for url in [

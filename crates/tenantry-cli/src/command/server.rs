@@ -26,7 +26,7 @@ use crate::{
 pub(crate) enum Command {
     /// Register a PostgreSQL cluster and prepare it
     Add(Add),
-    /// Change how a server is reached and how many connections it has for the application
+    /// Change how a server is reached, how many connections it has for the application, and how many spares
     Set(Set),
     /// List the servers
     List,
@@ -70,10 +70,19 @@ fn parse_connections(text: &str) -> Result<i32, String> {
     connections.ok_or_else(|| "a server has at least one connection for the application: write 1 or more".to_owned())
 }
 
+/// The number as it is written in the configuration.
+fn parse_spares(text: &str) -> Result<String, String> {
+    match text.parse::<u16>() {
+        Ok(number) => Ok(number.to_string()),
+        Err(_) => Err("write a number from 0 to 65535; 0 keeps none".to_owned()),
+    }
+}
+
 /// What to change.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("change").required(true).multiple(true)
-    .args(["url", "connections", "pooler", "no_pooler", "replicas", "no_replicas", "new_passwords"])))]
+    .args(["url", "connections", "pooler", "no_pooler", "replicas", "no_replicas", "spare_schemas", "spare_databases",
+        "no_own_spares", "new_passwords"])))]
 pub(crate) struct Set {
     /// The server's name
     name: String,
@@ -97,6 +106,17 @@ pub(crate) struct Set {
     /// The application reads from the server itself only
     #[arg(long)]
     no_replicas: bool,
+    // These two are named as the options of the configuration are, and stand in their place here: under their names, so that clap lets them,
+    // and as texts, since clap hands what was said to both.
+    /// How many schemas are kept ready there for tenants with one of their own, whatever the configuration says
+    #[arg(long, value_name = "NUMBER", value_parser = parse_spares)]
+    spare_schemas: Option<String>,
+    /// How many databases are kept ready there for tenants with one of their own, whatever the configuration says
+    #[arg(long, value_name = "NUMBER", value_parser = parse_spares)]
+    spare_databases: Option<String>,
+    /// As many schemas and databases are kept ready there as the configuration says
+    #[arg(long, conflicts_with_all = ["spare_schemas", "spare_databases"])]
+    no_own_spares: bool,
     /// Give the application's roles new passwords; what runs goes on
     #[arg(long)]
     new_passwords: bool,
@@ -185,6 +205,9 @@ struct Shown {
     pooler: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     replicas: Vec<String>,
+    /// Null for as many as configured.
+    spare_schemas: Option<u16>,
+    spare_databases: Option<u16>,
     state: String,
     version: String,
     created_at: DateTime<Utc>,
@@ -201,6 +224,8 @@ impl From<Server> for Shown {
             connections: server.connections,
             pooler: server.app_address,
             replicas: server.replicas,
+            spare_schemas: server.spare_schemas,
+            spare_databases: server.spare_databases,
             state: server.state.to_string(),
             version: version(server.server_version),
             created_at: server.created_at,
@@ -215,6 +240,17 @@ impl Shown {
             |capacity| format!("{} of {capacity}", self.tenants),
         )
     }
+
+    fn spares(&self) -> String {
+        match (self.spare_schemas, self.spare_databases) {
+            (None, None) => own_number(None),
+            (schemas, databases) => format!("schemas {}, databases {}", own_number(schemas), own_number(databases)),
+        }
+    }
+}
+
+fn own_number(number: Option<u16>) -> String {
+    number.map_or_else(|| "as configured".to_owned(), |number| number.to_string())
 }
 
 impl Answer for Shown {
@@ -226,6 +262,7 @@ impl Answer for Shown {
             ("tenants", self.room()),
             ("connections", self.connections.to_string()),
             ("replicas", none_or(&self.replicas)),
+            ("spares", self.spares()),
             ("state", self.state.clone()),
             ("PostgreSQL", self.version.clone()),
         ])
@@ -247,13 +284,23 @@ impl Answer for List<Shown> {
                 server.region.clone(),
                 server.room(),
                 server.replicas.len().to_string(),
+                server.spares(),
                 server.state.clone(),
                 server.version.clone(),
                 time(server.created_at),
             ]
         });
         table(
-            ["name", "region", "tenants", "replicas", "state", "PostgreSQL", "added"],
+            [
+                "name",
+                "region",
+                "tenants",
+                "replicas",
+                "spares",
+                "state",
+                "PostgreSQL",
+                "added",
+            ],
             rows,
         )
     }
@@ -413,10 +460,20 @@ async fn run_set(ops: &Ops, set: Set, output: Output) -> Result<(), Failure> {
             (None, false) => None,
         },
         replicas: (set.no_replicas || !set.replicas.is_empty()).then_some(set.replicas),
+        spare_schemas: own_spares(set.spare_schemas.as_deref(), set.no_own_spares),
+        spare_databases: own_spares(set.spare_databases.as_deref(), set.no_own_spares),
         new_passwords: set.new_passwords,
     };
     let changed = ops.change_server(&authority(), &set.name, &change).await?;
     Ok(output.answer(&Shown::from(changed))?)
+}
+
+/// What is said of a number of spares: nothing, one of the server's own, or that it has none any more.
+fn own_spares(said: Option<&str>, none: bool) -> Option<Option<u16>> {
+    match said {
+        Some(number) => number.parse().ok().map(Some),
+        None => none.then_some(None),
+    }
 }
 
 async fn run_check(ops: &Ops, only: Option<String>, output: Output) -> Result<(), Failure> {

@@ -965,6 +965,21 @@ async fn a_servers_budget_and_passwords_are_changed_by_name() {
     assert_eq!(changed["pooler"], "127.0.0.1:6432");
     let changed = installation.json(&["server", "set", "first", "--no-pooler"]);
     assert!(changed["pooler"].is_null());
+    let set = ["server", "set", "first"];
+    let numbers = |changed: &Value| (changed["spare_schemas"].clone(), changed["spare_databases"].clone());
+    assert_eq!(numbers(&changed), (Value::Null, Value::Null));
+    let changed = installation.json(&[&set[..], &["--spare-schemas", "3"]].concat());
+    assert_eq!(numbers(&changed), (3.into(), Value::Null));
+    let changed = installation.json(&[&set[..], &["--spare-databases", "0"]].concat());
+    assert_eq!(numbers(&changed), (3.into(), 0.into()));
+    let listed = installation.json(&["server", "list"]);
+    assert_eq!(numbers(&listed["items"][0]), (3.into(), 0.into()));
+    let shown = installation.run(&[&set[..], &["--connections", "7"]].concat()).stdout;
+    assert!(shown.contains("schemas 3, databases 0"), "{shown}");
+    let changed = installation.json(&[&set[..], &["--no-own-spares"]].concat());
+    assert_eq!(numbers(&changed), (Value::Null, Value::Null));
+    let shown = installation.run(&["server", "list"]).stdout;
+    assert!(shown.contains("as configured"), "{shown}");
     // What has its password from the catalog gets in.
     assert_eq!(installation.json(&["server", "check"])["items"][0]["ok"], true);
     for wrong in [
@@ -972,6 +987,8 @@ async fn a_servers_budget_and_passwords_are_changed_by_name() {
         &["server", "set", "first", "--connections", "0"],
         &["server", "set", "first", "--pooler", "x:1", "--no-pooler"],
         &["server", "set", "first", "--replica", "x:1", "--no-replicas"],
+        &["server", "set", "first", "--spare-schemas", "65536"],
+        &["server", "set", "first", "--spare-databases", "1", "--no-own-spares"],
     ] {
         assert_eq!(installation.run(wrong).code, 2, "{wrong:?}");
     }

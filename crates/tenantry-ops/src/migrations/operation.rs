@@ -184,10 +184,7 @@ impl Ops {
         };
         let mut client = self.catalog().client().await?;
         let transaction = client.transaction().await?;
-        // The catalog refuses a second one by itself, but for one that is paused.
-        if let Some(live) = operation::find_live_of_fleet(&transaction, kind).await? {
-            return Err(already(&live));
-        }
+        // The catalog decides: whoever looked first could see none that another process begins and pauses meanwhile.
         if !operation::insert(&transaction, &new).await? {
             let live = operation::find_live_of_fleet(&transaction, kind).await?;
             let has_ended = || MigrationError::Server("another one has just ended: ask again".to_owned());

@@ -156,7 +156,8 @@ async fn make_schema(
     let (ops, installation, database) = (site.ops, site.installation(), site.database.id);
     let derived = ops.derived().await?;
     // One has the newest version, which what is to be loaded may not have.
-    let spares = ops.fleet().spare_schemas > 0 && birth.is_none_or(|birth| birth.version.is_none());
+    let wanted = ops.fleet().spare_schemas_on(located.spare_schemas);
+    let spares = wanted > 0 && birth.is_none_or(|birth| birth.version.is_none());
     if let Some(derived) = &derived
         && spares
         // Files of its own may have been written on top of an older version than a spare has.

@@ -6,7 +6,8 @@ use serde_json::json;
 use tenantry_catalog::{
     CatalogError, Transaction,
     operation::{self, NewOperation, OperationKind},
-    operation_cleanup, server,
+    operation_cleanup,
+    server::Server,
     tenant_database::{self, DatabaseKind, Newest, Surplus, TenantDatabase},
 };
 use tenantry_core::{Isolation, SHARED_SCHEMA, ServerId};
@@ -49,17 +50,23 @@ impl Ops {
     /// # Errors
     /// When the catalog fails.
     pub async fn order_spare_databases(&self) -> Result<usize, CatalogError> {
-        Ok(self.look_after_spare_databases().await?.ordered)
+        let servers = self.servers_of_spares().await?;
+        Ok(self.look_after_spare_databases(&servers).await?.ordered)
     }
 
-    /// The same, with how many there were.
-    pub(super) async fn look_after_spare_databases(&self) -> Result<Looked, CatalogError> {
-        let content = self.content_of_spares().await?;
+    /// The same on these servers, with how many there were.
+    pub(super) async fn look_after_spare_databases(&self, servers: &[Server]) -> Result<Looked, CatalogError> {
+        let wanted = |server: &Server| wanted_on(server, self.fleet().spare_databases_on(server.spare_databases));
+        // Without the migrations a spare would be made in vain.
+        let is_any_wanted = servers.iter().any(|server| wanted(server) > 0);
+        let content = match is_any_wanted {
+            true => self.content_of_spares().await?,
+            false => Content::Nothing,
+        };
         let mut client = self.catalog().client().await?;
-        let servers = server::list(&client).await?;
         let mut looked = Looked::default();
-        for server in &servers {
-            let wanted = wanted_on(server, self.fleet().spare_databases);
+        for server in servers {
+            let wanted = wanted(server);
             let transaction = client.transaction().await?;
             // Until the transaction ends, no other process orders any.
             let there = tenant_database::count_spares(&transaction, server.id).await?;
@@ -84,11 +91,21 @@ impl Ops {
         Ok(looked)
     }
 
-    /// Without the migrations a spare would be made in vain.
-    async fn content_of_spares(&self) -> Result<Content, CatalogError> {
-        if self.fleet().spare_databases == 0 {
-            return Ok(Content::Nothing);
+    /// Whether a tenant may get a spare database although this process has not worked out yet what one has to have. The catalog is asked
+    /// until it has.
+    pub(crate) async fn has_to_derive_for_spares(&self) -> Result<bool, CatalogError> {
+        let fleet = self.fleet();
+        if fleet.migrations.is_none() || self.derived_cell().get().is_some() {
+            return Ok(false);
         }
+        if fleet.spare_databases > 0 {
+            return Ok(true);
+        }
+        let servers = self.servers_of_spares().await?;
+        Ok(servers.iter().any(|server| server.spare_databases > Some(0)))
+    }
+
+    async fn content_of_spares(&self) -> Result<Content, CatalogError> {
         match self.derive_migrations().await {
             Ok(derived) => Ok(Content::Tables(derived)),
             Err(MigrationError::NoServer) => Ok(Content::Nothing),

@@ -92,13 +92,12 @@ impl Ops {
     /// The databases in which there may be spare schemas.
     async fn places_of_spares(&self, client: &Client) -> Result<Vec<Place>, CatalogError> {
         let servers = server::list(client).await?;
-        let number = self.fleet().spare_schemas;
         let mut databases = tenant_database::list_ready(client).await?;
         databases.retain(|database| database.kind == DatabaseKind::Shared && require_current(database).is_ok());
         let places = databases.into_iter().filter_map(|database| {
             let server = servers.iter().find(|server| server.id == database.server)?;
             Some(Place {
-                wanted: wanted_on(server, number),
+                wanted: wanted_on(server, self.fleet().spare_schemas_on(server.spare_schemas)),
                 database,
             })
         });

@@ -60,7 +60,7 @@ impl Ops {
                     .map_err(TenantError::Owner)?,
             ),
         };
-        if self.fleet().spare_databases > 0 {
+        if self.has_to_derive_for_spares().await? {
             // What a spare has to have; that it can't be worked out, the operation tells.
             let _ = self.derive_migrations().await;
         }

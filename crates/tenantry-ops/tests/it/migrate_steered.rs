@@ -2,10 +2,12 @@
 
 use std::{num::NonZeroU16, time::Duration};
 
-use tenantry_catalog::operation::Wish;
-use tenantry_core::{Isolation, OperatorScope};
+use serde_json::json;
+use tenantry_catalog::operation::{self, NewOperation, OperationKind, Wish};
+use tenantry_core::{Isolation, OperationId, OperatorScope};
 use tenantry_ops::{MigrationError, Operation, OperationState, Ops, RolloutRequest, Steer, SteerError};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::{
     fleet::{Fleet, operator, ops_on},
@@ -82,6 +84,10 @@ impl Rolling {
     /// It waits for an hour behind its first wave.
     async fn between_waves() -> Self {
         let (fleet, _) = three().await;
+        Self::between_waves_of(fleet).await
+    }
+
+    async fn between_waves_of(fleet: Fleet) -> Self {
         let request = RolloutRequest {
             canaries: vec!["t0".to_owned()],
             pause_seconds: 3600,
@@ -216,6 +222,48 @@ async fn a_rollout_that_waits_for_its_next_wave_is_stopped_at_once_and_waits_on_
     assert_eq!(counts(&ended), [1, 0, 3]);
     assert!(ended.progress.get("next_wave_at").is_none(), "{}", ended.progress);
     assert_eq!(rolling.done().await, 1);
+}
+
+/// The catalog itself refuses the second one: who begins it may have been slow since it looked.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_begin_a_rollout_at_once_one_is_refused_also_where_the_others_is_paused_by_then() {
+    let (fleet, _) = three().await;
+    let mut client = fleet.ops.catalog().client().await.unwrap();
+    let slow = client.transaction().await.unwrap();
+    let kind = OperationKind::Migrate;
+    let seen = operation::find_live_of_fleet(&slow, kind).await.unwrap();
+    assert!(seen.is_none(), "{seen:?}");
+    let rolling = Rolling::between_waves_of(fleet).await;
+    rolling.steer(Steer::Pause).await.unwrap();
+    rolling
+        .comes_to("the pause", |seen| seen.state == OperationState::Paused)
+        .await;
+    let new = NewOperation {
+        id: OperationId::from_uuid(Uuid::now_v7()),
+        kind,
+        tenant: None,
+        database: None,
+        input: &json!({}),
+        run_after: None,
+    };
+    assert!(!operation::insert(&slow, &new).await.unwrap(), "one is under way");
+    slow.commit().await.unwrap();
+
+    // It goes on, whoever else would begin one at that moment.
+    let others = (0..4).map(|_| async {
+        let ops = ops_on(&rolling.fleet.catalog.url(), migrate_killed::config(1)).await;
+        ops.start_rollout(&operator(), &RolloutRequest::default()).await
+    });
+    let (resumed, others) = tokio::join!(rolling.steer(Steer::Resume), futures_util::future::join_all(others));
+    assert_eq!(resumed.unwrap().state, OperationState::Pending);
+    for other in others {
+        let Err(MigrationError::Paused(live) | MigrationError::Running(live)) = other else {
+            panic!("{other:?}")
+        };
+        assert_eq!(live, rolling.operation.id);
+    }
+    rolling.steer(Steer::Abort).await.unwrap();
+    assert_eq!(rolling.ended().await.state, OperationState::Cancelled);
 }
 
 #[tokio::test(flavor = "multi_thread")]

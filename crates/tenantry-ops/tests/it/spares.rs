@@ -11,8 +11,9 @@ use tenantry_engine::{
     Roles,
     migrate::{Files, Target, hold_still, ledger_text},
 };
-use tenantry_ops::{FleetConfig, Ops, TenantError};
+use tenantry_ops::{FleetConfig, Ops, ServerChange, TenantError};
 use tenantry_sql::Identifier;
+use tenantry_testing::{TestCluster, cluster, second_cluster};
 
 use crate::{
     child::Process,
@@ -187,9 +188,14 @@ async fn waiting_databases(fleet: &Fleet) -> i64 {
 }
 
 /// Looks after spares until none is left.
-async fn keep_none(ops: &Ops) {
-    let kept = tokio::time::timeout(Duration::from_secs(60), ops.keep_spares());
-    kept.await.expect("it ends by itself once they are gone");
+async fn keep_none(fleet: &Fleet, ops: &Ops) {
+    let gone = fleet.poll("the spares to go", async || {
+        waiting(fleet).await.is_empty() && waiting_databases(fleet).await == 0
+    });
+    tokio::select! {
+        () = ops.keep_spares() => panic!("a server may be changed: it goes on"),
+        () = gone => {}
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,7 +207,7 @@ async fn spare_schemas_that_nobody_wants_any_more_go_some_at_a_time_and_none_is_
     assert_eq!(none.make_spare_schemas().await.unwrap(), 0);
     // The oldest, which tenants get first.
     assert_eq!(waiting(&fleet).await, spares[..2]);
-    keep_none(&none).await;
+    keep_none(&fleet, &none).await;
     assert!(waiting(&fleet).await.is_empty());
     let left = "select count(*) from tenantry_private.migration where starts_with(schema, 'spare_')";
     let left: i64 = fleet.shared_admin().await.query_one(left, &[]).await.unwrap().get(0);
@@ -218,7 +224,7 @@ async fn spare_schemas_are_dropped_and_handed_out_at_the_same_time() {
         .map(|letter| format!("tenant-{}", char::from(letter)))
         .collect();
     let creations = slugs.iter().map(|slug| fleet.create(slug, Isolation::Schema));
-    let (tenants, ()) = tokio::join!(futures_util::future::join_all(creations), keep_none(&none));
+    let (tenants, ()) = tokio::join!(futures_util::future::join_all(creations), keep_none(&fleet, &none));
     for tenant in tenants {
         assert_eq!(fleet.emails(tenant.unwrap().id).await, ["help@example.com"]);
     }
@@ -273,7 +279,7 @@ async fn spare_databases_are_dropped_and_handed_out_at_the_same_time() {
     });
     let slugs = ["a", "b", "c"].map(|name| format!("tenant-{name}"));
     let creations = slugs.iter().map(|slug| fleet.create(slug, Isolation::Database));
-    let (tenants, ()) = tokio::join!(futures_util::future::join_all(creations), keep_none(&none));
+    let (tenants, ()) = tokio::join!(futures_util::future::join_all(creations), keep_none(&fleet, &none));
     fleet.operations_end().await;
     runner.abort();
     let mut names = Vec::new();
@@ -285,6 +291,115 @@ async fn spare_databases_are_dropped_and_handed_out_at_the_same_time() {
     names.sort();
     names.dedup();
     assert_eq!((names.len(), waiting_databases(&fleet).await), (3, 0), "{names:?}");
+}
+
+/// How many schemas and how many databases wait on this server.
+async fn waiting_on(fleet: &Fleet, server: &str, cluster: &TestCluster) -> (i64, i64) {
+    let client = fleet.ops.catalog().client().await.unwrap();
+    let sql = "select d.name, (select count(*) from tenant_database as o where o.server = s.id and o.kind = 'own'
+                                  and not exists (select from placement as p where p.tenant_database = o.id))
+               from server as s join tenant_database as d on d.server = s.id and d.kind = 'shared'
+               where s.name = $1";
+    let row = client.query_one(sql, &[&server]).await.unwrap();
+    let shared = cluster.connect(row.get(0)).await;
+    let schemas = "select count(*) from pg_namespace where starts_with(nspname::text, 'spare_')";
+    (shared.query_one(schemas, &[]).await.unwrap().get(0), row.get(1))
+}
+
+/// Gives the server numbers of its own, or takes them.
+async fn set_spares(ops: &Ops, server: &str, schemas: Option<u16>, databases: Option<u16>) {
+    let change = ServerChange {
+        spare_schemas: Some(schemas),
+        spare_databases: Some(databases),
+        ..ServerChange::default()
+    };
+    let changed = ops.change_server(&operator(), server, &change).await.unwrap();
+    assert_eq!((changed.spare_schemas, changed.spare_databases), (schemas, databases));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_servers_own_numbers_of_spares_stand_above_the_configurations() {
+    let mut config = with(1);
+    config.spare_databases = 1;
+    let fleet = Fleet::start_with(config).await;
+    let (first, second) = (cluster().await, second_cluster().await);
+    fleet.add("two", second).await;
+    set_spares(&fleet.ops, "two", Some(2), Some(0)).await;
+    assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 3);
+    assert_eq!(spare_databases(&fleet, &fleet.ops).await, 1);
+    assert_eq!(waiting_on(&fleet, "one", first).await, (1, 1));
+    assert_eq!(waiting_on(&fleet, "two", second).await, (2, 0));
+
+    set_spares(&fleet.ops, "one", Some(0), Some(0)).await;
+    set_spares(&fleet.ops, "two", None, None).await;
+    // Where none are wanted those from before are nobody's, and go.
+    for isolation in [Isolation::Schema, Isolation::Database] {
+        let mut request = request(&format!("by-{isolation}"), isolation);
+        request.server = Some("one".to_owned());
+        fleet.ops.create_tenant(&operator(), &request, None).await.unwrap();
+    }
+    assert_eq!(waiting_on(&fleet, "one", first).await, (1, 1));
+    assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 0);
+    assert_eq!(spare_databases(&fleet, &fleet.ops).await, 2, "one goes, one is made");
+    assert_eq!(waiting_on(&fleet, "one", first).await, (0, 0));
+    assert_eq!(waiting_on(&fleet, "two", second).await, (1, 1));
+
+    // One number says nothing of the other.
+    let change = ServerChange {
+        spare_schemas: Some(Some(1)),
+        ..ServerChange::default()
+    };
+    let changed = fleet.ops.change_server(&operator(), "one", &change).await.unwrap();
+    assert_eq!((changed.spare_schemas, changed.spare_databases), (Some(1), Some(0)));
+}
+
+/// By processes whose configuration wants none, and by one that has not worked out the migrations yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn spares_that_only_one_server_wants_are_handed_out_there() {
+    let fleet = Fleet::start().await;
+    let second = second_cluster().await;
+    fleet.add("two", second).await;
+    set_spares(&fleet.ops, "two", Some(1), Some(1)).await;
+    assert_eq!(fleet.ops.make_spare_schemas().await.unwrap(), 1);
+    assert_eq!(spare_databases(&fleet, &fleet.ops).await, 1);
+    let fresh = ops_on(&fleet.catalog.url(), config()).await;
+    for (isolation, left) in [(Isolation::Database, (1, 0)), (Isolation::Schema, (0, 0))] {
+        let mut request = request(&format!("by-{isolation}"), isolation);
+        request.server = Some("two".to_owned());
+        let tenant = fresh.create_tenant(&operator(), &request, None).await.unwrap();
+        assert_eq!(waiting_on(&fleet, "two", second).await, left, "{isolation}");
+        fleet.add_contact(tenant.id, "new@example.com").await;
+        assert_eq!(fleet.emails(tenant.id).await, ["help@example.com", "new@example.com"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_wants_no_spares_hears_that_a_server_wants_some_and_that_it_does_not_any_more() {
+    let fleet = Fleet::start().await;
+    let (first, second) = (cluster().await, second_cluster().await);
+    fleet.add("two", second).await;
+    let keeper = tokio::spawn({
+        let ops = fleet.ops.clone();
+        async move {
+            tokio::join!(ops.keep_spares(), ops.run_operations());
+        }
+    });
+    // It has seen that there are none, and rests.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    set_spares(&fleet.ops, "two", Some(2), Some(1)).await;
+    fleet
+        .poll("the spares of one server", async || {
+            waiting_on(&fleet, "two", second).await == (2, 1)
+        })
+        .await;
+    assert_eq!(waiting_on(&fleet, "one", first).await, (0, 0));
+    set_spares(&fleet.ops, "two", None, None).await;
+    fleet
+        .poll("the spares to go", async || {
+            waiting_on(&fleet, "two", second).await == (0, 0)
+        })
+        .await;
+    keeper.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

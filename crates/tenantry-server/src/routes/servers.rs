@@ -1,4 +1,5 @@
-//! The PostgreSQL clusters of the fleet: which there are, how they stand, and from which replicas the application may read.
+//! The PostgreSQL clusters of the fleet: which there are, how they stand, from which replicas the application may read, and how many spares
+//! are kept there.
 //!
 //! What needs a password (to add one, to change its address) is no route: the command line reads it from stdin.
 
@@ -29,6 +30,10 @@ pub(crate) struct ServerBody {
     pooler: Option<String>,
     /// Standbys that the application may read from, as `host:port`.
     replicas: Vec<String>,
+    /// How many schemas are kept ready there for new tenants; `null` for as many as `serve` is configured to keep.
+    spare_schemas: Option<u16>,
+    /// The same of databases.
+    spare_databases: Option<u16>,
     /// `active`, or `draining` where it takes no new tenants.
     state: String,
     /// Of PostgreSQL, as it was when the server was checked last.
@@ -47,6 +52,8 @@ impl From<Server> for ServerBody {
             connections: server.connections,
             pooler: server.app_address,
             replicas: server.replicas,
+            spare_schemas: server.spare_schemas,
+            spare_databases: server.spare_databases,
             state: server.state.to_string(),
             version: version(server.server_version),
             created_at: server.created_at,
@@ -144,6 +151,34 @@ impl FromFields for ReplicasBody {
     }
 }
 
+/// How many homes are kept ready for new tenants on a server.
+#[derive(ToSchema)]
+#[schema(as = Spares)]
+#[expect(dead_code, reason = "describes what `SparesBody` reads")]
+pub(crate) struct SparesSchema {
+    /// Schemas; as many as `serve` is configured to keep where it is left out.
+    #[schema(maximum = 65535)]
+    spare_schemas: Option<u16>,
+    /// The same of databases.
+    #[schema(maximum = 65535)]
+    spare_databases: Option<u16>,
+}
+
+/// What is read of [`SparesSchema`].
+pub(crate) struct SparesBody {
+    schemas: Option<u16>,
+    databases: Option<u16>,
+}
+
+impl FromFields for SparesBody {
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        Some(Self {
+            schemas: fields.optional("spare_schemas"),
+            databases: fields.optional("spare_databases"),
+        })
+    }
+}
+
 /// List the servers, by name.
 #[utoipa::path(get, path = "/v1/servers", tag = "servers", responses((status = 200, body = ServersBody)))]
 pub(crate) async fn list_servers(
@@ -183,6 +218,26 @@ pub(crate) async fn set_replicas(
 ) -> Result<Json<ServerBody>, Problem> {
     let change = ServerChange {
         replicas: Some(replicas),
+        ..ServerChange::default()
+    };
+    let changed = services.ops.change_server(&authority, &name, &change).await;
+    Ok(Json(changed.map_err(refusal::of_server)?.into()))
+}
+
+/// Say how many homes are kept ready on a server for new tenants, whatever `serve` is configured to keep; what is left out is as configured
+/// again. Whoever keeps them sees it within some seconds, makes what is missing and drops what is too many.
+#[utoipa::path(put, path = "/v1/servers/{name}/spares", tag = "servers", request_body = SparesSchema,
+    params(("name" = String, Path, description = "The server's name")),
+    responses((status = 200, body = ServerBody), (status = 404), (status = 422)))]
+pub(crate) async fn set_spares(
+    State(services): State<Services>,
+    Caller(authority): Caller,
+    Path(name): Path<String>,
+    Body(SparesBody { schemas, databases }): Body<SparesBody>,
+) -> Result<Json<ServerBody>, Problem> {
+    let change = ServerChange {
+        spare_schemas: Some(schemas),
+        spare_databases: Some(databases),
         ..ServerChange::default()
     };
     let changed = services.ops.change_server(&authority, &name, &change).await;

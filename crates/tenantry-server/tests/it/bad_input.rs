@@ -34,6 +34,8 @@ fn routes(app: &App) -> Vec<(Client, Method, String, Value)> {
     routes.push((app.operator.clone(), Method::PUT, minimum, json!({ "version": 0 })));
     let replicas = "/v1/servers/one/replicas".to_owned();
     routes.push((app.operator.clone(), Method::PUT, replicas, json!({ "replicas": [] })));
+    let spares = "/v1/servers/one/spares".to_owned();
+    routes.push((app.operator.clone(), Method::PUT, spares, json!({})));
     routes.extend([
         (
             app.operator.clone(),

@@ -55,6 +55,7 @@ async fn every_promised_route_stands_in_the_contract() {
         GET /v1/servers
         POST /v1/servers/{name}/check
         PUT /v1/servers/{name}/replicas
+        PUT /v1/servers/{name}/spares
         POST /v1/servers/{name}/drain
         POST /v1/servers/rebalance
         GET /v1/tenants/{id}/size

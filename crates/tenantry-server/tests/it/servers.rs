@@ -1,4 +1,4 @@
-//! Servers over HTTP: drains and rebalances, replicas.
+//! Servers over HTTP: drains and rebalances, replicas, spares.
 
 use reqwest::Method;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -218,4 +218,45 @@ async fn replicas_are_listed_checked_and_seen_in_health() {
     // And of what is off the list it tells no more, without a restart.
     app.within_seconds(5, async || !shown(seen["id"].as_str().unwrap()).await)
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_servers_own_numbers_of_spares_are_set_shown_kept_to_and_taken_away() {
+    let app = App::small().await;
+    let (reader, keeper) = (
+        with_scope(&app, OperatorScope::Read).await,
+        with_scope(&app, OperatorScope::Servers).await,
+    );
+    let set = async |client: &Client, server: &str, body: Value| {
+        let path = format!("/v1/servers/{server}/spares");
+        client.send(Method::PUT, &path, Some(body.to_string())).await
+    };
+    let numbers = |server: &Value| (server["spare_schemas"].clone(), server["spare_databases"].clone());
+    let listed = async || reader.get("/v1/servers").await.expect(200)["items"][0].clone();
+    assert_eq!(numbers(&listed().await), (Value::Null, Value::Null));
+    let one = json!({ "spare_schemas": 1 });
+    set(&reader, "one", one.clone()).await.refused(403, "forbidden");
+    set(&keeper, "none", one.clone()).await.refused(404, "not-found");
+    for wrong in [json!(-1), json!(65_536), json!(1.5), json!("1")] {
+        let body = json!({ "spare_schemas": wrong, "spare_databases": wrong });
+        let refused = set(&keeper, "one", body).await;
+        assert_eq!(
+            refused.refused_fields(422, "invalid-field"),
+            ["/spare_databases", "/spare_schemas"]
+        );
+    }
+    let no_databases = json!({ "spare_databases": 0 });
+    let no_databases = set(&keeper, "one", no_databases).await.expect(200);
+    assert_eq!(numbers(&no_databases), (Value::Null, json!(0)));
+
+    let (admin, _) = app.tables_of(&app.tenants[0]).await;
+    let count = "select count(*) from pg_namespace where starts_with(nspname::text, 'spare_')";
+    let waiting = async || admin.query_one(count, &[]).await.unwrap().get::<_, i64>(0);
+    let set_one = set(&keeper, "one", one).await.expect(200);
+    assert_eq!(numbers(&set_one), (json!(1), Value::Null));
+    assert_eq!(listed().await, set_one);
+    app.within_seconds(30, async || waiting().await == 1).await;
+    let none = set(&keeper, "one", json!({})).await.expect(200);
+    assert_eq!(numbers(&none), (Value::Null, Value::Null));
+    app.within_seconds(30, async || waiting().await == 0).await;
 }
