@@ -405,3 +405,18 @@ impl From<StreamError> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_from_before_do_not_make_a_copy_seem_faster_than_it_is() {
+        let left = |came, rows| seconds_left(Duration::from_secs(10), came, rows, &json!(3000));
+        assert_eq!(left(1000, 1000), Some(20));
+        // A thousand more were there.
+        assert_eq!(left(1000, 2000), Some(10));
+        assert_eq!(left(0, 1000), None);
+        assert_eq!(seconds_left(Duration::from_secs(10), 1, 1, &Value::Null), None);
+    }
+}
