@@ -56,6 +56,9 @@ pub struct FleetConfig {
     /// From how many rows on a move copies while the tenant works. Below, copying behind the closed fence takes less than a
     /// stream takes to begin.
     pub move_online_rows: i64,
+    /// How many rows of a large table a move that copies while the tenant works commits at least with a note of how far it is: about so many
+    /// are copied again after a crash, or a fifth of those that are there where that is more.
+    pub move_piece_rows: u64,
     /// How many rows of an active tenant are copied behind the closed fence without being asked for it ([`MoveRequest::wait`](crate::MoveRequest)):
     /// its calls wait meanwhile.
     pub move_held_rows: i64,
@@ -124,6 +127,8 @@ impl Default for FleetConfig {
             move_cut_over: Duration::from_secs(5),
             soak_look: Duration::from_secs(5),
             move_online_rows: 20_000,
+            // Less than a second's.
+            move_piece_rows: 100_000,
             // Some seconds.
             move_held_rows: 500_000,
             attempts_max: 5,

@@ -4,17 +4,20 @@
 //! and times as text. Where a type is numbered by each database for itself (composites, arrays of an application's types) or is an
 //! extension's, the whole table goes as text, in which names stand for numbers.
 
+mod pieces;
+
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
 use tenantry_core::TenantId;
 
+use self::pieces::Pieces;
 use super::{
     End, Table, TransferError,
     end::of,
     lasting::LIGHTLY,
-    stream::{StreamName, note_copied, read_copied},
+    stream::{Kept, StreamName, read_kept},
     tables,
     tables::Column,
 };
@@ -55,6 +58,17 @@ pub struct Progress<'a> {
 
 /// Is told how far a copy is.
 pub type Tell<'a> = &'a mut (dyn FnMut(Progress<'_>) + Send);
+
+/// Where a copy goes on that was begun as a stream's, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest<'a> {
+    /// The moment: what is left is copied as of it, and what is there has been brought up to it.
+    pub snapshot: &'a str,
+    /// Whose notes say what is there.
+    pub stream: &'a StreamName,
+    /// How many rows of a large table are committed at least with a note of the last one: so many are copied again after a crash.
+    pub piece_rows: u64,
+}
 
 /// A table at both ends.
 #[derive(Debug)]
@@ -106,8 +120,8 @@ pub async fn copy(
     copy_tables(source, target, tenant, snapshot, None, tell).await
 }
 
-/// The same of those tables that the stream's copy has not brought yet, each noted with its rows in a transaction of its own. Tells of all
-/// of them.
+/// The same of what the stream's copy has not brought yet, each table in a transaction of its own with its note. Large ones are copied in
+/// pieces in the order of their keys, each with the key that it goes up to. Tells of all tables.
 ///
 /// # Errors
 ///
@@ -115,15 +129,15 @@ pub async fn copy(
 ///
 /// # Cancel safety
 ///
-/// Drop both connections; tables that were done are left out the next time.
+/// Drop both connections; tables and pieces that were done are left out the next time.
 pub async fn copy_rest(
     source: End<'_>,
     target: End<'_>,
     tenant: TenantId,
-    (snapshot, name): (&str, &StreamName),
+    rest: Rest<'_>,
     tell: Tell<'_>,
 ) -> Result<Vec<Copied>, TransferError> {
-    copy_tables(source, target, tenant, Some(snapshot), Some(name), tell).await
+    copy_tables(source, target, tenant, Some(rest.snapshot), Some(rest), tell).await
 }
 
 async fn copy_tables(
@@ -131,13 +145,16 @@ async fn copy_tables(
     target: End<'_>,
     tenant: TenantId,
     snapshot: Option<&str>,
-    noted: Option<&StreamName>,
+    noted: Option<Rest<'_>>,
     tell: Tell<'_>,
 ) -> Result<Vec<Copied>, TransferError> {
     let pairs = pairs(source, target).await?;
-    let mut copied = match noted {
-        Some(name) => read_copied(target.client, name).await?,
-        None => Vec::new(),
+    let (mut copied, pieces) = match noted {
+        Some(rest) => {
+            let Kept { whole, begun } = read_kept(target.client, rest.stream).await?;
+            (whole, Some(Pieces::read(source, rest, begun).await?))
+        }
+        None => (Vec::new(), None),
     };
     let rest: Vec<_> = pairs
         .iter()
@@ -165,7 +182,10 @@ async fn copy_tables(
             });
         };
         so_far(0, 0);
-        let one = copy_table(source, target, pair, tenant, noted, &mut so_far).await?;
+        let one = match &pieces {
+            Some(pieces) => pieces.copy(source, target, pair, tenant, &mut so_far).await?,
+            None => copy_table(source, target, pair, tenant, &mut so_far).await?,
+        };
         copied.push(one);
     }
     source.roll_back().await;
@@ -197,19 +217,25 @@ pub(super) async fn copy_table(
     target: End<'_>,
     pair: &Pair,
     tenant: TenantId,
-    noted: Option<&StreamName>,
     so_far: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Copied, TransferError> {
-    if noted.is_some() {
-        target.begin_writing().await?;
-    }
     empty(target, &pair.target, tenant).await?;
+    copy_rows(source, target, pair, &of(tenant), so_far).await
+}
+
+/// Copies the rows of a table that a condition names.
+async fn copy_rows(
+    source: End<'_>,
+    target: End<'_>,
+    pair: &Pair,
+    condition: &str,
+    so_far: &mut (dyn FnMut(u64, u64) + Send),
+) -> Result<Copied, TransferError> {
     let form = pair.form();
     let columns = pair.source.column_list();
     let read = format!(
-        "copy (select {columns} from {} where {}) to stdout{form}",
-        pair.source.quoted,
-        of(tenant)
+        "copy (select {columns} from {} where {condition}) to stdout{form}",
+        pair.source.quoted
     );
     let write = format!("copy {} ({columns}) from stdin{form}", pair.target.quoted);
     let rows = lively(pair, source.client.copy_out(&read)).await?;
@@ -233,16 +259,11 @@ pub(super) async fn copy_table(
     }
     lively(pair, sink.feed(gathered.freeze())).await?;
     let rows = lively(pair, sink.finish()).await?;
-    let copied = Copied {
+    Ok(Copied {
         table: pair.source.name.clone(),
         rows,
         bytes,
-    };
-    if let Some(name) = noted {
-        note_copied(target.client, name, &copied).await?;
-        target.commit().await?;
-    }
-    Ok(copied)
+    })
 }
 
 /// A server that keeps the connection and answers nothing must not keep the tenant waiting for ever.

@@ -10,6 +10,7 @@ mod end;
 mod error;
 mod history;
 mod jobs;
+mod key;
 mod lasting;
 mod lingering;
 mod preflight;
@@ -24,7 +25,7 @@ mod verify;
 
 pub use beside::{carry_ledger, forget_ledger};
 pub use collations::{Collations, collations};
-pub use copy::{Copied, Progress, Tell, copy, copy_rest};
+pub use copy::{Copied, Progress, Rest, Tell, copy, copy_rest};
 pub use end::{End, may_transfer};
 pub use error::TransferError;
 pub use history::{HistoryAhead, carry_history};

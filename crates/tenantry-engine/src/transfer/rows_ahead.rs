@@ -257,7 +257,7 @@ impl Both {
         let (stale, wanted) = match &found.what {
             Differing::Nothing => return Ok(Ok(0)),
             Differing::Something => {
-                let copied = copy_table(source, target, pair, tenant, None, &mut |_, _| ()).await?;
+                let copied = copy_table(source, target, pair, tenant, &mut |_, _| ()).await?;
                 let (rows, checksum) = sum(target, &pair.target, tenant, all.digest).await?;
                 return Ok(match (rows, checksum) == (found.rows, found.checksum.to_string()) {
                     true => Ok(copied.rows),

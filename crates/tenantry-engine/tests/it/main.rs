@@ -42,6 +42,7 @@ mod seal_standby;
 mod seal_support;
 mod seal_token;
 mod stream;
+mod stream_pieces;
 mod stream_support;
 mod structure;
 mod support;

@@ -130,8 +130,13 @@ impl Place {
     }
 
     pub(crate) fn end(&self) -> End<'_> {
+        self.end_on(&self.admin)
+    }
+
+    /// The same on a connection that is dropped in the middle.
+    pub(crate) fn end_on<'a>(&'a self, client: &'a Client) -> End<'a> {
         End {
-            client: &self.admin,
+            client,
             schema: &self.target.schema,
             mover: &self.target.mover,
         }

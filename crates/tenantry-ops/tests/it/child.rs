@@ -31,7 +31,7 @@ impl Process {
     /// Starts a child that does something with a tenant: `create-<isolation>`, `suspend`, `resume`, `delete`, `purge`,
     /// `export <file>`, `import-<isolation> <file>`, `import-new-ids-<isolation> <file>`, `add-server` (the slug is the address), `migrate`, `run-migrate` or `rehearse` (the slug
     /// is how many migrations there are), `upgrade` or `run` (whatever is due), or `move-<isolation>`, `move-<isolation>@<server>`; with
-    /// `follow-` instead of `move-` also the smallest tenant works while it is copied, with `soak-` it soaks for a second as well, with `leased-` the
+    /// `follow-` instead of `move-` also the smallest tenant works while it is copied, in pieces of a few rows, with `soak-` it soaks for a second as well, with `leased-` the
     /// lease is as long as it usually is; `take-back` takes one whose move soaks back. `retire-spares` wants no spares, and runs whatever is due.
     pub(crate) fn start(catalog: &str, act: &str, slug: &str, failpoints: &str) -> Self {
         Self::start_with(catalog, act, slug, failpoints, None)
@@ -106,6 +106,7 @@ fn acts_as_a_process_of_its_own() {
                 let mut config = config();
                 if act.starts_with("follow-") || act.starts_with("soak-") || act == "take-back" {
                     config.move_online_rows = 0;
+                    config.move_piece_rows = crate::moving::PIECE_ROWS;
                 }
                 if act.starts_with("leased-") {
                     config.lease = tenantry_ops::FleetConfig::default().lease;

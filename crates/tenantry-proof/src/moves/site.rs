@@ -39,6 +39,8 @@ pub(super) async fn ops_with(url: &str, online: bool, migration: &str) -> Result
     config.soak_look = Duration::from_millis(300);
     if online {
         config.move_online_rows = 0;
+        // Also its small tables are divided.
+        config.move_piece_rows = 20;
     }
     Ok(Ops::with_fleet(
         catalog_at(url).await?,

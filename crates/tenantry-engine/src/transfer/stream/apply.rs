@@ -1,7 +1,7 @@
 //! The applier: reads the source's transactions and commits them at the target, each exactly once.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -17,7 +17,7 @@ use tenantry_wire::{
 use tokio_postgres::Client;
 
 use super::{
-    Marker, StreamError, StreamName,
+    Kept, Marker, StreamError, StreamName,
     batch::Batch,
     error::AtSource,
     marker, position,
@@ -25,7 +25,10 @@ use super::{
     table::{Table, Targets},
     touched::Touched,
 };
-use crate::sql_error::{Doing, SqlError};
+use crate::{
+    sql_error::{Doing, SqlError},
+    transfer::key::LastKey,
+};
 
 /// How often the source hears of us while we wait or work: it gives up who is silent for a minute, by default.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -113,8 +116,8 @@ pub struct Applier {
     done: Applied,
     /// The rows that were written since [`Self::track`].
     touched: Option<Touched>,
-    /// The tables whose changes count, by plain name; all, where there are none.
-    only: Option<HashSet<String>>,
+    /// The tables whose changes count, by plain name, and up to which key; all, where there are none.
+    only: Option<HashMap<String, Option<LastKey>>>,
     /// What is committed from now on is not waited for.
     lightly: bool,
     /// The last commit at the target was one of these: a crash there may take it back.
@@ -191,10 +194,13 @@ impl Applier {
         self.done
     }
 
-    /// Brings from now on the changes of these tables, by plain name, and leaves out those of all others: whoever asks for it copies
-    /// these from a later moment.
-    pub fn only(&mut self, tables: impl IntoIterator<Item = String>) {
-        self.only = Some(tables.into_iter().collect());
+    /// Brings the changes of what is there of a copy and leaves out all others: whoever asks for it, before the first run, copies the
+    /// rest from a later moment. Of a table that was begun, a row whose key moves comes or goes as it crosses the last key.
+    pub fn only(&mut self, kept: &Kept) {
+        let begun = kept.begun.iter();
+        let begun = begun.map(|begun| (begun.copied.table.clone(), Some(begun.last.clone())));
+        let whole = kept.whole.iter().map(|copied| (copied.table.clone(), None));
+        self.only = Some(begun.chain(whole).collect());
     }
 
     /// From now on it is not waited for that what it commits is on the target's disk: whoever relies on it calls
@@ -339,7 +345,10 @@ impl Applier {
                         what: format!("is in the schema `{}`", relation.schema),
                     });
                 }
-                let table = self.targets.table(&relation, &self.types)?;
+                let mut table = self.targets.table(&relation, &self.types)?;
+                if let Some(Some(last)) = self.only.as_ref().and_then(|only| only.get(&table.name)) {
+                    table.bound = Some(self.targets.bound(&table, relation.identity, last)?);
+                }
                 self.batch.forget(relation.id);
                 self.tables.insert(relation.id, Arc::new(table));
                 Ok(())
@@ -362,7 +371,7 @@ impl Applier {
 
     async fn change(&mut self, change: Message) -> Result<(), StreamError> {
         let (relation, table) = self.table(&change)?;
-        if self.only.as_ref().is_some_and(|only| !only.contains(&table.name)) {
+        if self.only.as_ref().is_some_and(|only| !only.contains_key(&table.name)) {
             return Ok(());
         }
         if self.open_rows == 0 {
@@ -370,6 +379,9 @@ impl Applier {
         }
         self.open_rows += 1;
         self.done.rows += 1;
+        let Some(change) = self.as_far_as_it_is_there(relation, &table, change).await? else {
+            return Ok(());
+        };
         if let Some(touched) = &mut self.touched {
             match &change {
                 Message::Insert { new, .. } => touched.note(&table, new, None, 1)?,
@@ -402,6 +414,36 @@ impl Applier {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What a change is to a table that is there up to a key. The others' are what they are, and so are those of rows that stay where they
+    /// are: their statements leave out what is beyond.
+    async fn as_far_as_it_is_there(
+        &mut self,
+        relation: u32,
+        table: &Arc<Table>,
+        change: Message,
+    ) -> Result<Option<Message>, StreamError> {
+        let (old, new) = match change {
+            Message::Update {
+                old: Some(old), new, ..
+            } => (old, new),
+            other => return Ok(Some(other)),
+        };
+        let are_there = match self.rows.moved(table, &old, &new)? {
+            Some(keys) => alive(&mut self.stream, self.batch.are_there(relation, table, keys)).await?,
+            None => (true, true),
+        };
+        Ok(match are_there {
+            (true, true) => Some(Message::Update {
+                relation,
+                old: Some(old),
+                new,
+            }),
+            (true, false) => Some(Message::Delete { relation, old }),
+            (false, true) => Some(Message::Insert { relation, new }),
+            (false, false) => None,
+        })
     }
 
     fn table(&self, change: &Message) -> Result<(u32, Arc<Table>), StreamError> {

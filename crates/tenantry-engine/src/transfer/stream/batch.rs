@@ -13,7 +13,7 @@ use futures_util::{
 use tenantry_wire::replication::Lsn;
 use tokio_postgres::{
     Client, Statement,
-    types::{PgLsn, Type},
+    types::{PgLsn, ToSql, Type},
 };
 
 use super::{
@@ -143,6 +143,25 @@ impl Batch {
     ) -> Result<(), StreamError> {
         self.flush_run().await?;
         self.send(Act::Delete, relation, table, Shape::Delete, values).await
+    }
+
+    /// Whether rows with two keys, one after the other, are in the part of a table that is there.
+    pub(super) async fn are_there(
+        &mut self,
+        relation: u32,
+        table: &Arc<Table>,
+        keys: Vec<TextValue>,
+    ) -> Result<(bool, bool), StreamError> {
+        // What was sent before is answered before, and where it failed that is the reason.
+        self.settle(0, 0).await?;
+        let statement = self.statement(relation, table, Shape::AreThere).await?;
+        let keys: Vec<_> = keys.iter().map(|key| key as &(dyn ToSql + Sync)).collect();
+        let row = self
+            .client
+            .query_one(&statement, &keys)
+            .await
+            .doing("ask whether a row is in the part of a table that was copied")?;
+        Ok((row.get(0), row.get(1)))
     }
 
     /// Commits what was sent, together with the position, if everything touched what it should have and nobody else moved the

@@ -5,8 +5,8 @@
 //! 0. [`hindrance`] says whether the source can have one at all.
 //! 1. [`make_publication`] and then [`make_slot`] at the source; [`Snapshot`] says what the copy reads and where the stream
 //!    begins. A publication is made for one move and never altered: changes of a table that joins one late can be lost.
-//! 2. [`prepare_target`] and [`begin_position`] at the target; the copy, from [`Snapshot::take`]. One that was broken off goes on with the
-//!    tables that are left: [`snapshot_beside`], an applier that brings [`only`](Applier::only) the others up to that, and the position.
+//! 2. [`prepare_target`] and [`begin_position`] at the target; the copy, from [`Snapshot::take`]. One that was broken off goes on with what
+//!    is left: [`snapshot_beside`], an applier that brings [`only`](Applier::only) what is there up to that, and the position.
 //! 3. [`Applier::start`] and [`Applier::run`] until a [`Marker`] that was written at the source, as often as it is asked for.
 //!    Each transaction of the source takes effect exactly once: its rows and the position behind it are committed together.
 //! 4. [`pair`] and [`compare`]: both sides at one position, row for row, while both go on. From there on the applier keeps which rows it
@@ -38,8 +38,8 @@ mod touched;
 pub use able::{hindrance, hindrance_of_server, hindrance_of_tables, keeps_log_without_bound};
 pub use apply::{Applied, Applier, Plan, Until};
 pub use compare::{Compared, Difference, Pair, TableCompared, Way, compare, pair};
-pub(super) use copied::note_copied;
-pub use copied::read_copied;
+pub use copied::{Begun, Kept, read_kept};
+pub(super) use copied::{note_begun, note_copied};
 pub use error::StreamError;
 pub use marker::{Marker, emit_marker};
 pub use name::{Direction, StreamName};

@@ -52,8 +52,18 @@ pub async fn prepare_target(admin: &Client, installation: &InstallationId) -> Re
            primary key (stream, table_name)
          );
          revoke all on tenantry_move.copied from public;
+         create table if not exists tenantry_move.begun (
+           stream text not null,
+           table_name text not null,
+           key_columns text[] not null,
+           key_values text[] not null,
+           rows int8 not null,
+           bytes int8 not null,
+           primary key (stream, table_name)
+         );
+         revoke all on tenantry_move.begun from public;
          grant usage on schema tenantry_move to {mover};
-         grant select, insert, update, delete on tenantry_move.position, tenantry_move.copied to {mover};
+         grant select, insert, update, delete on tenantry_move.position, tenantry_move.copied, tenantry_move.begun to {mover};
          commit"
     );
     let made = admin.batch_execute(&sql).await;
@@ -139,7 +149,7 @@ async fn has_positions(client: &impl GenericClient) -> Result<bool, SqlError> {
     Ok(row.get(0))
 }
 
-/// Forgets a stream whose move has ended, or whose copy begins anew: no applier starts or goes on any more, and no table counts as copied.
+/// Forgets a stream whose move has ended, or whose copy begins anew: no applier starts or goes on any more, and nothing counts as copied.
 ///
 /// # Errors
 ///

@@ -100,16 +100,31 @@ impl Rows {
         Ok(values)
     }
 
-    fn push_key(&self, table: &Table, tuple: &Tuple, values: &mut Vec<TextValue>) -> Result<(), StreamError> {
-        for (column, value) in table.columns.iter().zip(&tuple.0).filter(|(column, _)| column.key) {
-            let value = known(table, value)?;
-            if value.0.is_none() {
-                return Err(structure(
-                    table,
-                    format!("told a row without its key column {}", column.quoted),
-                ));
+    /// The keys that a row had and has, in the order of the bound of its table; nothing where there is none or the key stayed.
+    pub(super) fn moved(&self, table: &Table, old: &Old, new: &Tuple) -> Result<Option<Vec<TextValue>>, StreamError> {
+        let Some(bound) = &table.bound else {
+            return Ok(None);
+        };
+        let old = old.tuple();
+        self.check(table, old)?;
+        self.check(table, new)?;
+        if bound.key.iter().all(|&place| old.0[place] == new.0[place]) {
+            return Ok(None);
+        }
+        let mut values = Vec::with_capacity(2 * bound.key.len());
+        for tuple in [old, new] {
+            for &place in &bound.key {
+                values.push(named(table, place, &tuple.0[place])?);
             }
-            values.push(value);
+        }
+        Ok(Some(values))
+    }
+
+    fn push_key(&self, table: &Table, tuple: &Tuple, values: &mut Vec<TextValue>) -> Result<(), StreamError> {
+        for (place, value) in tuple.0.iter().enumerate() {
+            if table.columns[place].key {
+                values.push(named(table, place, value)?);
+            }
         }
         Ok(())
     }
@@ -124,6 +139,18 @@ impl Rows {
             _ => Err(StreamError::Foreign {
                 table: table.name.clone(),
             }),
+        }
+    }
+}
+
+/// A value of the key, which always has one.
+fn named(table: &Table, place: usize, value: &Value) -> Result<TextValue, StreamError> {
+    let value = known(table, value)?;
+    match value.0 {
+        Some(_) => Ok(value),
+        None => {
+            let column = &table.columns[place].quoted;
+            Err(structure(table, format!("told a row without its key column {column}")))
         }
     }
 }
@@ -168,6 +195,7 @@ mod tests {
                 column("body", false, false),
             ],
             tenant: 0,
+            bound: None,
         }
     }
 

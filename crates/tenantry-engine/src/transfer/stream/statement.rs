@@ -1,6 +1,9 @@
 //! The statements that write rows. Parameters have the types of their columns, so that values go as text.
+//!
+//! Where a table is there up to a key, each of them leaves out what is beyond: which rows those are the target says itself. A change or a
+//! deletion still tells one row then, so that one which finds nothing where something has to be shows as ever.
 
-use super::table::{Column, Table};
+use super::table::{Bound, Column, Table};
 
 /// What a prepared statement does to its table.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -11,6 +14,8 @@ pub(super) enum Shape {
     Update(Vec<usize>),
     /// Deletes the row with a key.
     Delete,
+    /// Asks whether two keys, one after the other, are within the bound.
+    AreThere,
 }
 
 /// How many rows one statement inserts, most first: few statements for any number of rows.
@@ -32,7 +37,8 @@ impl Shape {
         match self {
             Self::Insert(rows) => insert(table, *rows),
             Self::Update(set) => update(table, set),
-            Self::Delete => format!("delete from {} where {}", table.quoted, key(table, 1)),
+            Self::Delete => delete(table),
+            Self::AreThere => are_there(table),
         }
     }
 }
@@ -40,18 +46,29 @@ impl Shape {
 fn insert(table: &Table, rows: usize) -> String {
     let width = table.columns.len();
     let names: Vec<_> = table.columns.iter().map(|column| column.quoted.to_string()).collect();
+    let names = names.join(", ");
+    // Nothing says of what type they are between a list of values and the table.
+    let kind = |column: usize| {
+        table
+            .bound
+            .as_ref()
+            .map_or_else(String::new, |bound| bound.cast(column))
+    };
     let rows: Vec<_> = (0..rows)
         .map(|row| {
-            let places: Vec<_> = (1..=width).map(|column| format!("${}", row * width + column)).collect();
-            format!("({})", places.join(", "))
+            let places = (0..width).map(|column| format!("${}{}", row * width + column + 1, kind(column)));
+            format!("({})", places.collect::<Vec<_>>().join(", "))
         })
         .collect();
-    format!(
-        "insert into {} ({}) overriding system value values {}",
-        table.quoted,
-        names.join(", "),
-        rows.join(", ")
-    )
+    let rows = rows.join(", ");
+    let insert = format!("insert into {} ({names}) overriding system value", table.quoted);
+    match &table.bound {
+        None => format!("{insert} values {rows}"),
+        Some(bound) => {
+            let is_there = bound.holds(|column| format!("r.{}", table.columns[column].quoted));
+            format!("{insert} select * from (values {rows}) as r ({names}) where {is_there}")
+        }
+    }
 }
 
 fn update(table: &Table, set: &[usize]) -> String {
@@ -60,24 +77,57 @@ fn update(table: &Table, set: &[usize]) -> String {
         .enumerate()
         .map(|(place, &column)| format!("{} = ${}", table.columns[column].quoted, place + 1))
         .collect();
-    format!(
+    let first = set.len() + 1;
+    let update = format!(
         "update {} set {} where {}",
         table.quoted,
         assignments.join(", "),
-        key(table, set.len() + 1)
-    )
+        key(table, first)
+    );
+    unless_beyond(table, update, first)
+}
+
+fn delete(table: &Table) -> String {
+    let delete = format!("delete from {} where {}", table.quoted, key(table, 1));
+    unless_beyond(table, delete, 1)
+}
+
+/// Tells a row for each that the statement finds by its key, and one where the key is beyond the bound: then it has to find none.
+fn unless_beyond(table: &Table, statement: String, first: usize) -> String {
+    let Some(bound) = &table.bound else {
+        return statement;
+    };
+    let parameter = |column: usize| first + keys(table).take_while(|(place, _)| *place != column).count();
+    let is_there = bound.holds(|column| format!("${}{}", parameter(column), bound.cast(column)));
+    format!("with written as ({statement} returning 1) select 1 from written union all select 1 where not {is_there}")
+}
+
+fn are_there(table: &Table) -> String {
+    let is_there = |bound: &Bound, first: usize| {
+        let parameter = |column: usize| first + bound.key.iter().take_while(|&&place| place != column).count();
+        bound.holds(|column| format!("${}{}", parameter(column), bound.cast(column)))
+    };
+    match &table.bound {
+        Some(bound) => format!(
+            "select {}, {}",
+            is_there(bound, 1),
+            is_there(bound, bound.key.len() + 1)
+        ),
+        None => "select true, true".to_owned(),
+    }
 }
 
 fn key(table: &Table, first: usize) -> String {
-    let is_key = |column: &&Column| column.key;
-    let conditions: Vec<_> = table
-        .columns
-        .iter()
-        .filter(is_key)
+    let conditions: Vec<_> = keys(table)
         .enumerate()
-        .map(|(place, column)| format!("{} = ${}", column.quoted, first + place))
+        .map(|(number, (_, column))| format!("{} = ${}", column.quoted, first + number))
         .collect();
     conditions.join(" and ")
+}
+
+/// The key's columns with their places among the table's.
+fn keys(table: &Table) -> impl Iterator<Item = (usize, &Column)> {
+    table.columns.iter().enumerate().filter(|(_, column)| column.key)
 }
 
 #[cfg(test)]
@@ -97,6 +147,7 @@ mod tests {
             quoted: Qualified::new("t_1", "note").unwrap(),
             columns: (0..width).map(column).collect(),
             tenant: 0,
+            bound: None,
         }
     }
 
@@ -114,6 +165,33 @@ mod tests {
         assert_eq!(
             Shape::Delete.sql(&table),
             r#"delete from "t_1"."note" where "c0" = $1 and "c1" = $2"#
+        );
+    }
+
+    #[test]
+    fn what_is_beyond_the_last_key_is_left_out_by_each_shape() {
+        let mut table = table(3);
+        table.bound = Some(Bound {
+            key: vec![1],
+            last: "('7'::bigint)".to_owned(),
+            kinds: ["uuid", "bigint", "text"].map(str::to_owned).to_vec(),
+            are_text: vec![false],
+        });
+        assert_eq!(
+            Shape::Insert(2).sql(&table),
+            r#"insert into "t_1"."note" ("c0", "c1", "c2") overriding system value select * from (values ($1::uuid, $2::bigint, $3::text), ($4::uuid, $5::bigint, $6::text)) as r ("c0", "c1", "c2") where (r."c1") <= ('7'::bigint)"#
+        );
+        assert_eq!(
+            Shape::Update(vec![2]).sql(&table),
+            r#"with written as (update "t_1"."note" set "c2" = $1 where "c0" = $2 and "c1" = $3 returning 1) select 1 from written union all select 1 where not ($3::bigint) <= ('7'::bigint)"#
+        );
+        assert_eq!(
+            Shape::Delete.sql(&table),
+            r#"with written as (delete from "t_1"."note" where "c0" = $1 and "c1" = $2 returning 1) select 1 from written union all select 1 where not ($2::bigint) <= ('7'::bigint)"#
+        );
+        assert_eq!(
+            Shape::AreThere.sql(&table),
+            "select ($1::bigint) <= ('7'::bigint), ($2::bigint) <= ('7'::bigint)"
         );
     }
 

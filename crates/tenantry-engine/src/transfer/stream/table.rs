@@ -7,11 +7,16 @@ use tenantry_wire::replication::{Identity, Relation};
 use tokio_postgres::Client;
 
 use super::StreamError;
-use crate::sql_error::{Doing, SqlError};
+use crate::{
+    sql_error::{Doing, SqlError},
+    transfer::key::{LastKey, compared, constant, row},
+};
 
 /// Oids below are the same on every server of a version, and mean the same on all: types that `initdb` did not number are told
 /// apart by their names.
 const FIXED_OIDS_END: u32 = 10_000;
+/// `text` and `varchar`.
+const TEXTS: [u32; 2] = [25, 1043];
 
 /// The target's tables by their plain names.
 pub(super) struct Targets {
@@ -27,6 +32,8 @@ struct TargetColumn {
     /// A domain's is what it is made of: the stream says no more of the source's.
     type_name: String,
     modifier: i32,
+    /// Its type as SQL, as the applier's search path finds it.
+    kind: String,
     generated: bool,
     /// `generated always as identity`: an update can't set it.
     fixed: bool,
@@ -43,6 +50,35 @@ pub(super) struct Table {
     pub(super) columns: Vec<Column>,
     /// Which of them is the tenant.
     pub(super) tenant: usize,
+    /// Up to which row the target has it, where its copy was begun and is not whole.
+    pub(super) bound: Option<Bound>,
+}
+
+/// The last key of a table that is there in part. Whether a row is beyond it the target has to say, whose comparison it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Bound {
+    /// Which of the table's columns are compared, in the order of the key's index.
+    pub(super) key: Vec<usize>,
+    /// Which of those are text.
+    pub(super) are_text: Vec<bool>,
+    /// The last key as a row of SQL.
+    pub(super) last: String,
+    /// The types of all of the table's columns, as SQL.
+    pub(super) kinds: Vec<String>,
+}
+
+impl Bound {
+    /// Whether a row is there, as SQL; `value` says where a column's value stands.
+    pub(super) fn holds(&self, value: impl Fn(usize) -> String) -> String {
+        let columns = self.key.iter().zip(&self.are_text);
+        let values = columns.map(|(&column, &is_text)| compared(&value(column), is_text));
+        format!("{} <= {}", row(&values.collect::<Vec<_>>()), self.last)
+    }
+
+    /// What makes a parameter one of a column's type.
+    pub(super) fn cast(&self, column: usize) -> String {
+        format!("::{}", self.kinds[column])
+    }
 }
 
 /// Where a value goes.
@@ -68,7 +104,8 @@ impl Targets {
                          select typname::text from base where typtype <> 'd'),
                         a.atttypmod, a.attgenerated <> '', a.attidentity = 'a',
                         exists (select from pg_catalog.pg_index i
-                                 where i.indrelid = c.oid and i.indisprimary and a.attnum = any (i.indkey))
+                                 where i.indrelid = c.oid and i.indisprimary and a.attnum = any (i.indkey)),
+                        pg_catalog.format_type(a.atttypid, a.atttypmod)
                    from pg_catalog.pg_class c
                    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
                    join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -88,6 +125,7 @@ impl Targets {
                 generated: row.get(5),
                 fixed: row.get(6),
                 key: row.get(7),
+                kind: row.get(8),
             });
         }
         Ok(Self {
@@ -150,11 +188,54 @@ impl Targets {
                 quoted: Qualified::new(self.schema.as_str(), relation.name.as_str())?,
                 columns,
                 tenant,
+                bound: None,
             }),
             _ => Err(StreamError::NoKey {
                 table: relation.name.clone(),
             }),
         }
+    }
+
+    /// The bound of a table whose copy was begun. Its rows have to be told by the key that the copy went along.
+    pub(super) fn bound(&self, table: &Table, identity: Identity, last: &LastKey) -> Result<Bound, StreamError> {
+        let differs = || StreamError::Structure {
+            table: table.name.clone(),
+            what: "has another primary key than its copy was begun with".to_owned(),
+        };
+        let targets: Option<Vec<_>> = table
+            .columns
+            .iter()
+            .map(|column| self.target(&table.name, column.quoted.as_str()))
+            .collect();
+        let targets = targets.ok_or_else(differs)?;
+        let place = |name: &String| {
+            table
+                .columns
+                .iter()
+                .position(|column| column.key && column.quoted.as_str() == name)
+        };
+        let key: Option<Vec<_>> = last.columns.iter().map(place).collect();
+        let key = key.ok_or_else(differs)?;
+        let keys = table.columns.iter().filter(|column| column.key).count();
+        if identity != Identity::Default || key.len() + 1 != keys || key.len() != last.values.len() {
+            return Err(differs());
+        }
+        let are_text: Vec<_> = key
+            .iter()
+            .map(|&place| TEXTS.contains(&targets[place].type_oid))
+            .collect();
+        let constants = key.iter().zip(&last.values).zip(&are_text);
+        let constants = constants.map(|((&place, value), &is_text)| constant(value, &targets[place].kind, is_text));
+        Ok(Bound {
+            last: row(&constants.collect::<Vec<_>>()),
+            kinds: targets.iter().map(|target| target.kind.clone()).collect(),
+            key,
+            are_text,
+        })
+    }
+
+    fn target(&self, table: &str, column: &str) -> Option<&TargetColumn> {
+        self.tables.get(table)?.iter().find(|target| target.name == column)
     }
 }
 
@@ -170,6 +251,7 @@ mod tests {
             type_oid,
             type_name: "mood".to_owned(),
             modifier: -1,
+            kind: if type_oid == 25 { "text" } else { "integer" }.to_owned(),
             generated: false,
             fixed: false,
             key,
@@ -233,6 +315,24 @@ mod tests {
             .map(|column| (column.quoted.as_str(), column.key))
             .collect();
         assert_eq!(keys, [("mood", false), ("tenant_id", true), ("id", true)]);
+    }
+
+    #[test]
+    fn a_table_is_bounded_by_the_key_that_its_copy_went_along() {
+        let types = HashMap::from([(16_500, "mood".to_owned())]);
+        let targets = targets();
+        let table = targets.table(&relation(), &types).unwrap();
+        let last = |name: &str| LastKey {
+            columns: vec![name.to_owned()],
+            values: vec!["7".to_owned()],
+        };
+        let bound = targets.bound(&table, Identity::Default, &last("id")).unwrap();
+        assert_eq!(bound.key, [2]);
+        assert_eq!(bound.holds(|column| format!("${column}")), "($2) <= ('7'::integer)");
+        let other = targets.bound(&table, Identity::Default, &last("mood"));
+        assert!(other.unwrap_err().to_string().contains("another primary key"));
+        let full = targets.bound(&table, Identity::Full, &last("id"));
+        assert!(full.unwrap_err().to_string().contains("another primary key"));
     }
 
     #[test]

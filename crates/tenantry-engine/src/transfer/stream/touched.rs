@@ -106,6 +106,7 @@ mod tests {
             quoted: Qualified::new("t_1", "note").unwrap(),
             columns: vec![column("tenant_id", true), column("id", true), column("body", false)],
             tenant: 0,
+            bound: None,
         }
     }
 

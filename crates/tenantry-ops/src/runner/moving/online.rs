@@ -1,19 +1,19 @@
 //! The copy while the tenant works: a snapshot, the stream of what has changed since, and the last of it behind the closed fence.
 //!
 //! The stream's position at the new home is written before the first row, and thrown away before another copy begins: where it is,
-//! whoever takes the operation over goes on behind it, with the tables that are left where the copy was not whole; otherwise it copies
-//! anew with a slot of its own.
+//! whoever takes the operation over goes on behind it, with the tables and parts of tables that are left where the copy was not whole;
+//! otherwise it copies anew with a slot of its own.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tenantry_catalog::operation_cleanup::{self, Object, ObjectKind};
 use tenantry_engine::{
     structure,
     transfer::{
-        self, Progress,
+        self, Progress, Rest,
         stream::{self, Applied, Applier, Direction, Plan, Snapshot, StreamError, StreamName, Until},
     },
 };
@@ -102,7 +102,7 @@ impl Moving<'_> {
         self.ops.held_because(&located).await
     }
 
-    /// Whether the tables that were copied are there as of a position from which the slot tells everything.
+    /// Whether what was copied is there as of a position from which the slot tells everything.
     async fn is_kept(&self, hands: &Hands) -> Result<bool, Failure> {
         let name = self.stream();
         if stream::read_position(hands.target(), &name).await?.is_none() {
@@ -118,8 +118,10 @@ impl Moving<'_> {
     async fn copy_anew(&self, hands: &Hands, structure: String) -> Result<(), Failure> {
         let (source, target, name) = (hands.source(), hands.target(), self.stream());
         let tenant = self.input.from.tenant;
-        self.tell(json!({ "followed_structure": null, "copied_structure": null, "tables_kept": null }))
-            .await?;
+        self.tell(
+            json!({ "followed_structure": null, "copied_structure": null, "tables_kept": null, "rows_kept": null }),
+        )
+        .await?;
         for kind in [ObjectKind::Publication, ObjectKind::Slot] {
             self.journal
                 .will_make(&self.stream_object(Direction::There, kind))
@@ -131,20 +133,20 @@ impl Moving<'_> {
         stream::make_publication(source, &name, &self.input.from.schema, tenant).await?;
         let snapshot = stream::make_slot(self.source.endpoint()?, source, &name, SLOT).await?;
         failpoint::pass("move.slot_made").await?;
-        // Before the first row: from here on a table that is there is so as of this position, or of a later one.
+        // Before the first row: from here on what is there is so as of this position, or of a later one.
         stream::begin_position(target, &name, snapshot.position, true).await?;
         self.tell(json!({ "copied_structure": structure })).await?;
-        self.copy_from(hands, &snapshot, structure).await
+        self.copy_from(hands, &snapshot, structure, 0).await
     }
 
-    /// Goes on with a copy that was broken off. A later moment is taken, the tables that are there are brought up to it, and the others are
-    /// copied as of it: so all of them are of one moment, and no row of one can be in the way of another's.
+    /// Goes on with a copy that was broken off. A later moment is taken, what is there is brought up to it, tables whole or up to their last
+    /// keys, and the rest is copied as of it: so all of it is of one moment, and no row can be in the way of another.
     async fn copy_the_rest(&self, hands: &Hands, structure: String) -> Result<(), Failure> {
         let (target, name) = (hands.target(), self.stream());
-        let kept = stream::read_copied(target, &name).await?;
+        let kept = stream::read_kept(target, &name).await?;
         let snapshot = stream::snapshot_beside(self.source.endpoint()?, &name, SLOT).await?;
         let mut applier = self.start_applier(hands).await?;
-        applier.only(kept.iter().map(|one| one.table.clone()));
+        applier.only(&kept);
         self.run(
             hands,
             &mut applier,
@@ -153,22 +155,41 @@ impl Moving<'_> {
         )
         .await?;
         applier.stop().await;
-        // Also where nothing was changed in those tables, which moves no position.
+        // Also where nothing was changed in it, which moves no position.
         stream::begin_position(target, &name, snapshot.position, true).await?;
-        self.tell(json!({ "tables_kept": kept.len() })).await?;
-        self.copy_from(hands, &snapshot, structure).await
+        self.tell(json!({ "tables_kept": kept.whole.len(), "rows_kept": kept.rows() }))
+            .await?;
+        self.copy_from(hands, &snapshot, structure, kept.rows()).await
     }
 
-    /// Copies the tables that are not there as of a moment.
-    async fn copy_from(&self, hands: &Hands, snapshot: &Snapshot, structure: String) -> Result<(), Failure> {
+    /// Copies what is not there as of a moment; so many rows are.
+    async fn copy_from(
+        &self,
+        hands: &Hands,
+        snapshot: &Snapshot,
+        structure: String,
+        rows_kept: u64,
+    ) -> Result<(), Failure> {
         let name = self.stream();
         let tenant = self.input.from.tenant;
         let began = Instant::now();
         let seen = Mutex::new(None);
         let estimate = self.estimate();
-        let mut tell = |progress: Progress<'_>| *seen.lock() = Some(estimate.shown(progress));
+        let mut tell = |progress: Progress<'_>| {
+            let mut shown = estimate.shown(progress);
+            // Those of before say nothing of how fast this copy is.
+            let came = progress.rows.saturating_sub(rows_kept);
+            let left = seconds_left(began.elapsed(), came, progress.rows, &shown["rows_about"]);
+            shown["seconds_left"] = json!(left);
+            *seen.lock() = Some(shown);
+        };
+        let rest = Rest {
+            snapshot: snapshot.name(),
+            stream: &name,
+            piece_rows: self.ops.fleet().move_piece_rows,
+        };
         let ends = (self.source.end(hands.source()), self.target.end(hands.target()));
-        let work = transfer::copy_rest(ends.0, ends.1, tenant, (snapshot.name(), &name), &mut tell);
+        let work = transfer::copy_rest(ends.0, ends.1, tenant, rest, &mut tell);
         let news = || seen.lock().as_ref().map(|news| self.with_news(news));
         let copied = noting(self.journal, work, news).await??;
         let rows: u64 = copied.iter().map(|one| one.rows).sum();
@@ -334,6 +355,13 @@ impl Moving<'_> {
     }
 }
 
+/// What is left at the speed of a copy that brought so many rows, where that can be told.
+fn seconds_left(took: Duration, came: u64, rows: u64, rows_about: &Value) -> Option<u64> {
+    let left = rows_about.as_u64()?.saturating_sub(rows);
+    let per_row = (came > 0).then(|| took.as_secs_f64() / came as f64)?;
+    Some((per_row * left as f64).ceil() as u64)
+}
+
 /// As administrator of the database whose changes the stream tells.
 async fn drop_object(origin: &Client, name: &StreamName, kind: ObjectKind) -> Result<(), Failure> {
     let dropped = match kind {
@@ -375,5 +403,20 @@ impl From<StreamError> for Failure {
             // Another try goes on from the position, or copies anew.
             other => Self::retry("stream_ended", other.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_from_before_do_not_make_a_copy_seem_faster_than_it_is() {
+        let left = |came, rows| seconds_left(Duration::from_secs(10), came, rows, &json!(3000));
+        assert_eq!(left(1000, 1000), Some(20));
+        // A thousand more were there.
+        assert_eq!(left(1000, 2000), Some(10));
+        assert_eq!(left(0, 1000), None);
+        assert_eq!(seconds_left(Duration::from_secs(10), 1, 1, &Value::Null), None);
     }
 }

@@ -18,4 +18,5 @@ mod soak;
 mod steered;
 mod support;
 
+pub(crate) use online::PIECE_ROWS;
 pub(crate) use support::{act, soak, take_back};

@@ -28,10 +28,14 @@ pub(super) async fn logical(mut config: FleetConfig) -> Fleet {
     fleet
 }
 
-/// Also the smallest tenant works while it is copied.
+/// How many rows of a table are copied at a time.
+pub(crate) const PIECE_ROWS: u64 = 8;
+
+/// Also the smallest tenant works while it is copied, in pieces.
 pub(super) fn following() -> FleetConfig {
     let mut config = config();
     config.move_online_rows = 0;
+    config.move_piece_rows = PIECE_ROWS;
     config
 }
 
