@@ -13,6 +13,7 @@ mod place;
 mod placements;
 mod pools;
 mod queue;
+mod ramp;
 mod raw;
 mod read;
 mod replica;
