@@ -36,7 +36,7 @@ pub use copy::CopyOut;
 pub use counts::PoolCounts;
 pub use database::PoolStatus;
 pub use error::Error;
-pub use home::{Entrance, Home, Incarnation, LocateError, PlacementSource, Replica, Served};
+pub use home::{Destination, Entrance, Home, Incarnation, LocateError, PlacementSource, Replica, Served};
 pub use placements::Grant;
 pub use pools::{Caller, Pools};
 pub use raw::RawScript;

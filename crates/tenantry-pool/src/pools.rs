@@ -1,5 +1,6 @@
 //! All pools of a process, and calls by way of them.
 
+mod ahead;
 mod caller;
 mod calls;
 mod refusal;

@@ -148,6 +148,11 @@ impl Waiting {
             .is_some_and(|gate| gate.waiting.load(Ordering::Relaxed) > 0)
     }
 
+    /// Whether calls of the tenant wait, or one that has waited asks whether it still has to.
+    pub(crate) fn knows(&self, tenant: TenantId) -> bool {
+        self.known(tenant).is_some()
+    }
+
     fn known(&self, tenant: TenantId) -> Option<Arc<Gate>> {
         self.0.lock().get(&tenant).and_then(Weak::upgrade)
     }
@@ -251,7 +256,7 @@ mod tests {
         join(waits, tells).await;
         waiting.news(tenant(1));
         waiting.turn(tenant(1), LONG).await.refuse();
-        assert!(!waiting.has_some(tenant(1)));
+        assert!(waiting.knows(tenant(1)) && !waiting.has_some(tenant(1)));
     }
 
     #[tokio::test]
@@ -265,6 +270,7 @@ mod tests {
         };
         turn.await;
         others.refuse();
+        assert!(!waiting.knows(tenant(1)) && !waiting.knows(tenant(2)));
         let gates = waiting.0.lock();
         assert!(gates.values().all(|gate| gate.strong_count() == 0));
     }

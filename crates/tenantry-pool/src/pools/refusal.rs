@@ -50,6 +50,9 @@ impl Pools {
         let fenced_again = verdict == Verdict::Fenced
             && (std::mem::replace(&mut patience.fenced, true) || waiting.has_some(caller.tenant));
         if verdict == Verdict::Moving || fenced_again {
+            if verdict == Verdict::Moving && !waiting.knows(caller.tenant) {
+                self.go_ahead(caller.tenant);
+            }
             patience.refuse();
             let longest = patience.move_wait.saturating_sub(patience.since.elapsed());
             patience.turn = Some(waiting.turn(caller.tenant, longest).await);
