@@ -51,6 +51,7 @@ impl Moving<'_> {
             let found = fence::read(&client, from.tenant).await?;
             if found.is_some_and(|found| found.epoch == from.epoch && found.state != self.state()) {
                 self.let_in(&client, from.tenant, from.epoch).await?;
+                self.wake_who_waits();
             }
             self.journal.relax();
         }
