@@ -7,6 +7,7 @@
 //! All of it needs a connection of the administrator or the mover that is in no transaction, under read committed.
 
 mod older;
+mod pause;
 mod replica;
 mod wait;
 

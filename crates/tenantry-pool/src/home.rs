@@ -61,6 +61,15 @@ impl From<Home> for Entrance {
     }
 }
 
+/// A tenant database to which a tenant is on its way.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// Which.
+    pub database: TenantDatabaseId,
+    /// What it takes to get in, though the tenant does not before it lives there.
+    pub entrance: Entrance,
+}
+
 /// A standby of the server where a tenant lives: the same databases, roles and passwords, at another address.
 #[derive(Clone, Debug)]
 pub struct Replica {
@@ -135,6 +144,16 @@ pub trait PlacementSource: Send + Sync + 'static {
     /// gets in.
     async fn entrance(&self, _database: TenantDatabaseId) -> Result<Entrance, LocateError> {
         Err(LocateError::NotFound)
+    }
+
+    /// The other tenant database to which the tenant moves at the moment, asked when its calls begin to wait for that: a connection is opened
+    /// there in advance. A source that does not know answers with none, and calls that have waited open their own.
+    ///
+    /// # Errors
+    ///
+    /// When the source does not answer, or the database is not made yet. Nobody is told.
+    async fn destination(&self, _tenant: TenantId) -> Result<Option<Destination>, LocateError> {
+        Ok(None)
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
-    Caller, Error, Home, LocateError, PlacementSource, PoolConfig, Replica, ReplicaStatus, Served,
+    Caller, Destination, Error, Home, LocateError, PlacementSource, PoolConfig, Replica, ReplicaStatus, Served,
     database::{DatabasePool, Way},
     member::Lease,
     replica::{Branch, Branches},
@@ -219,16 +219,21 @@ impl Placements {
         }
         let looked_up = self.entered.try_get_with(database, async {
             let entrance = self.source.entrance(database).await?;
-            let pool = self.pool_in(&self.pools, database, Way::from(&entrance), entrance.server);
-            Ok::<_, LocateError>(Arc::new(Entered {
-                pool,
-                key: entrance.key,
-                schema: Arc::from(""),
-            }))
+            Ok::<_, LocateError>(Arc::new(self.leading_to(Destination { database, entrance })))
         });
         looked_up
             .await
             .map_err(|error: Arc<LocateError>| Error::Locate(LocateError::clone(&error)))
+    }
+
+    /// The way into a tenant database that the source has named.
+    pub(crate) fn leading_to(&self, to: Destination) -> Entered {
+        let Destination { database, entrance } = to;
+        Entered {
+            pool: self.pool_in(&self.pools, database, Way::from(&entrance), entrance.server),
+            key: entrance.key,
+            schema: Arc::from(""),
+        }
     }
 
     fn located(&self, served: Served) -> Located {

@@ -1,5 +1,6 @@
 //! All pools of a process, and calls by way of them.
 
+mod ahead;
 mod caller;
 mod calls;
 mod refusal;
@@ -116,13 +117,15 @@ impl Pools {
         .await;
     }
 
-    /// Forgets where a tenant lives: called when the catalog says that something changed.
+    /// Forgets where a tenant lives: called when the catalog says that something changed. A call that waits for the tenant's move asks at once
+    /// whether it has ended.
     ///
     /// # Cancel safety
     ///
     /// When dropped, it may be remembered still.
     pub async fn invalidate(&self, tenant: TenantId) {
         self.shared.placements.invalidate(tenant).await;
+        self.shared.waiting.news(tenant);
     }
 
     /// Forgets where all tenants live: called when changes of the catalog may have been missed.

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tenantry_catalog::{
-    Catalog, CatalogError, audit_log,
+    Catalog, CatalogError, audit_log, operation,
     placement::{self, Located},
     replica::Replica as ListedReplica,
     server::Pooler,
     tenant_database::{self, DatabaseState, Secrets, TenantDatabase},
 };
 use tenantry_core::{TENANT_DATABASE_VERSION, TenantDatabaseId, TenantId, TenantState};
-use tenantry_pool::{Entrance, Home, Incarnation, LocateError, PlacementSource, Replica, Served};
+use tenantry_pool::{Destination, Entrance, Home, Incarnation, LocateError, PlacementSource, Replica, Served};
 use tenantry_wire::{Address, Endpoint};
 
 use secrecy::{ExposeSecret, SecretString};
@@ -93,14 +93,40 @@ impl PlacementSource for CatalogSource {
             DatabaseState::Dropping => return Err(LocateError::NotFound),
             _ => return Err(LocateError::NotReady),
         }
-        entrance(
-            &found.database,
-            &found.secrets,
-            &found.admin_url,
-            found.app_address.as_deref(),
-            found.pooler,
-        )
+        entrance_of(&found)
     }
+
+    /// A database of the tenant's own is not ready before it lives there; until then nobody is let in by the fence.
+    async fn destination(&self, tenant: TenantId) -> Result<Option<Destination>, LocateError> {
+        let asked = async {
+            let client = self.catalog.client().await?;
+            let Some(database) = operation::destination(&client, tenant).await? else {
+                return Ok(None);
+            };
+            tenant_database::locate(&self.catalog, &client, database).await
+        };
+        let found = asked
+            .await
+            .map_err(|error: CatalogError| LocateError::Unavailable(chain(&error)))?;
+        let Some(found) = found.filter(|found| found.database.state != DatabaseState::Dropping) else {
+            return Ok(None);
+        };
+        Ok(Some(Destination {
+            database: found.database.id,
+            entrance: entrance_of(&found)?,
+        }))
+    }
+}
+
+/// What it takes to get into a tenant database, whoever lives there.
+fn entrance_of(found: &tenant_database::Located) -> Result<Entrance, LocateError> {
+    entrance(
+        &found.database,
+        &found.secrets,
+        &found.admin_url,
+        found.app_address.as_deref(),
+        found.pooler,
+    )
 }
 
 /// The home of a tenant that may be served.

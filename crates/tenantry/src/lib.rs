@@ -55,8 +55,8 @@ pub use tenantry::{SystemAudit, Tenantry};
 pub use tenantry_catalog::{Catalog, MasterKey, MasterKeyError};
 pub use tenantry_core::{AccountId, Actor, Context, Decision, Excess, Pace, PlanLimits, Rate, Role, TenantId};
 pub use tenantry_pool::{
-    Entrance, Grant, Home, Incarnation, LocateError, PlacementSource, PoolConfig, PoolCounts, PoolStatus, Replica,
-    ReplicaStatus, Served, ServerStatus,
+    Destination, Entrance, Grant, Home, Incarnation, LocateError, PlacementSource, PoolConfig, PoolCounts, PoolStatus,
+    Replica, ReplicaStatus, Served, ServerStatus,
 };
 pub use transaction::Transaction;
 pub use verified::Verified;

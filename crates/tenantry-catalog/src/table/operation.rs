@@ -250,6 +250,26 @@ pub async fn find_live(db: &impl Db, tenant: TenantId) -> Result<Option<Operatio
     row.as_ref().map(Operation::from_row).transpose()
 }
 
+/// The tenant database to which a move takes the tenant, there or back: that of its two homes in which it does not live. `None` where nothing
+/// moves it, or only within its database.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn destination(db: &impl Db, tenant: TenantId) -> Result<Option<TenantDatabaseId>, CatalogError> {
+    let row = db
+        .query_opt(
+            "select home.id::uuid
+             from operation as o
+             join placement as p on p.tenant = o.tenant
+             cross join lateral (values (o.input -> 'from' ->> 'database'), (o.input -> 'to' ->> 'database')) as home (id)
+             where o.tenant = $1 and o.kind = 'move' and o.state in ('pending', 'running')
+               and home.id <> p.tenant_database::text",
+            &[tenant.as_uuid()],
+        )
+        .await?;
+    Ok(row.map(|row| TenantDatabaseId::from_uuid(row.get(0))))
+}
+
 /// The live operation of a kind that concerns the whole fleet, if there is one.
 ///
 /// # Errors

@@ -64,6 +64,26 @@ async fn a_change_is_told_within_a_second_to_another_process_and_only_once_commi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_only_hinted_at_is_told_too() {
+    let database = database().await;
+    let catalog = Catalog::connect(&database.url(), &MasterKey::from_bytes([7; 32]))
+        .await
+        .unwrap();
+    let mut follower = catalog.follower();
+    connected(&mut follower).await;
+    let client = catalog.client().await.unwrap();
+    client.batch_execute("set synchronous_commit = on").await.unwrap();
+    change::hint(&client, tenant(1)).await.unwrap();
+    assert_eq!(next_change(&mut follower).await, ChangeEvent::Changed(tenant(1)));
+    let row = client.query_one("show synchronous_commit", &[]).await.unwrap();
+    assert_eq!(
+        row.get::<_, String>(0),
+        "on",
+        "the disk is not waited for by the hint alone"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_a_lost_connection_everything_may_have_changed() {
     let database = database().await;
     let cluster = cluster().await;

@@ -3,18 +3,23 @@
 //! What a session is bound to does not name the placement, so the compiled fence refuses the tenant to all of them, and opens at a
 //! later placement only when none is left from before it closed.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use tenantry_core::TenantId;
 use tokio_postgres::Client;
 
-use super::Wait;
+use super::{Wait, pause::Pauses};
 use crate::sql_error::{Doing, SqlError};
 
-/// Between two looks.
+/// Between two looks, at most.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long ended sessions may take to go.
 const GRACE: Duration = Duration::from_secs(5);
+/// What an error of a look says.
+const WHAT: &str = "end the connections from before the fence";
 
 /// How it ended.
 #[must_use = "some may be left"]
@@ -52,26 +57,35 @@ pub enum Ended {
 pub async fn end_older(client: &Client, tenant: TenantId, wait: Wait) -> Result<Ended, SqlError> {
     super::settle(client, tenant).await?;
     let started = Instant::now();
-    let mut terminated = 0;
     let first: Vec<String> = connections(client).await?;
+    // Looked again and again while a tenant waits: read and planned once.
+    let looking = client
+        .prepare(
+            "select a.pid, case when a.state = 'idle' or a.state = 'disabled' or $2 then pg_catalog.pg_terminate_backend(a.pid) else false end
+               from pg_catalog.pg_stat_activity a, tenantry_private.tenant_database d, tenantry_private.fence f
+              where a.usename = d.app_role and a.datname = pg_catalog.current_database()
+                and f.tenant = $1 and f.fenced_at is not null
+                and ((a.backend_start >= f.settled_at) is not true or f.state = 1 and a.pid || ' ' || a.backend_start = any ($3))",
+        )
+        .await
+        .doing(WHAT)?;
+    let mut pauses = Pauses::up_to(PAUSE);
+    // One that is told so is still there at the next look or two.
+    let mut ended = HashSet::new();
     loop {
         let waited = started.elapsed();
         let all = wait.force && waited >= wait.deadline;
         let rows = client
-            .query(
-                "select a.pid, case when a.state = 'idle' or a.state = 'disabled' or $2 then pg_catalog.pg_terminate_backend(a.pid) else false end
-                   from pg_catalog.pg_stat_activity a, tenantry_private.tenant_database d, tenantry_private.fence f
-                  where a.usename = d.app_role and a.datname = pg_catalog.current_database()
-                    and f.tenant = $1 and f.fenced_at is not null
-                    and ((a.backend_start >= f.settled_at) is not true or f.state = 1 and a.pid || ' ' || a.backend_start = any ($3))",
-                &[tenant.as_uuid(), &all, &first],
-            )
+            .query(&looking, &[tenant.as_uuid(), &all, &first])
             .await
-            .doing("end the connections from before the fence")?;
+            .doing(WHAT)?;
+        let told = rows.iter().filter(|row| row.get(1));
+        ended.extend(told.map(|row| row.get::<_, i32>(0)));
         if rows.is_empty() {
-            return Ok(Ended::All { terminated });
+            return Ok(Ended::All {
+                terminated: u32::try_from(ended.len()).unwrap_or(u32::MAX),
+            });
         }
-        terminated += u32::try_from(rows.iter().filter(|row| row.get(1)).count()).unwrap_or(u32::MAX);
         let patience = if wait.force {
             wait.deadline + GRACE
         } else {
@@ -82,7 +96,7 @@ pub async fn end_older(client: &Client, tenant: TenantId, wait: Wait) -> Result<
                 pids: rows.iter().map(|row| row.get(0)).collect(),
             });
         }
-        tokio::time::sleep(PAUSE).await;
+        pauses.pause().await;
     }
 }
 

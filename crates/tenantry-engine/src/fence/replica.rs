@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
-use super::Wait;
+use super::{Wait, pause::Pauses};
 use crate::{
     sql_error::{Doing, SqlError},
     standby::{self, Position},
 };
 
-/// Between two looks.
+/// Between two looks, at most.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How long ended sessions may take to go, after the deadline.
 const GRACE: Duration = Duration::from_secs(5);
@@ -50,6 +50,7 @@ pub enum Followed {
 /// Those that were ended are ended.
 pub async fn follow(client: &Client, closed: Position, end_sessions: bool, wait: Wait) -> Result<Followed, SqlError> {
     let started = Instant::now();
+    let mut pauses = Pauses::up_to(PAUSE);
     loop {
         let Some(replayed) = standby::replayed(client).await? else {
             return Ok(Followed::NoStandby);
@@ -61,7 +62,7 @@ pub async fn follow(client: &Client, closed: Position, end_sessions: bool, wait:
             let bytes = replayed.behind(closed);
             return Ok(Followed::Behind { bytes });
         }
-        tokio::time::sleep(PAUSE).await;
+        pauses.pause().await;
     }
     // By this server's clock, which is not the primary's.
     let row = client
@@ -69,6 +70,7 @@ pub async fn follow(client: &Client, closed: Position, end_sessions: bool, wait:
         .await
         .doing("ask for the standby's time")?;
     let since: String = row.get(0);
+    let mut pauses = Pauses::up_to(PAUSE);
     loop {
         let force = wait.force && started.elapsed() >= wait.deadline;
         let pids = older(client, &since, end_sessions, force).await?;
@@ -83,7 +85,7 @@ pub async fn follow(client: &Client, closed: Position, end_sessions: bool, wait:
         if started.elapsed() >= patience {
             return Ok(Followed::InUse { pids });
         }
-        tokio::time::sleep(PAUSE).await;
+        pauses.pause().await;
     }
 }
 

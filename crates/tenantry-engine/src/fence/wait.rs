@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use tenantry_core::{Epoch, TenantId};
 use tokio_postgres::Client;
 
+use super::pause::Pauses;
 use crate::sql_error::{Doing, SqlError};
 
-/// Between two looks. A look costs the server a fraction of a millisecond.
+/// Between two looks, at most. A look costs the server a fraction of a millisecond.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How long ended sessions may take to go, after the deadline.
 const TERMINATION_GRACE: Duration = Duration::from_secs(5);
@@ -84,6 +85,7 @@ pub async fn wait_for_older(client: &Client, tenant: TenantId, epoch: Epoch, wai
 pub async fn wait_behind(client: &Client, wait: Wait) -> Result<Behind, SqlError> {
     let older = transactions(client).await?;
     let started = Instant::now();
+    let mut pauses = Pauses::up_to(PAUSE);
     loop {
         // Where nobody is, nobody becomes a prepared one either.
         let left = match older.is_empty() {
@@ -99,7 +101,7 @@ pub async fn wait_behind(client: &Client, wait: Wait) -> Result<Behind, SqlError
                 false => Ok(Behind::Transactions(left)),
             };
         }
-        tokio::time::sleep(PAUSE).await;
+        pauses.pause().await;
     }
 }
 
@@ -127,6 +129,7 @@ async fn terminate(client: &Client, older: &[String]) -> Result<Behind, SqlError
         .doing("end the sessions that are in the way")?;
     let terminated = u32::try_from(row.get::<_, i32>(0)).unwrap_or(0);
     let started = Instant::now();
+    let mut pauses = Pauses::up_to(PAUSE);
     loop {
         let left = still_open(client, older).await?;
         if left.is_empty() {
@@ -135,6 +138,6 @@ async fn terminate(client: &Client, older: &[String]) -> Result<Behind, SqlError
         if started.elapsed() >= TERMINATION_GRACE {
             return Ok(Behind::Transactions(left));
         }
-        tokio::time::sleep(PAUSE).await;
+        pauses.pause().await;
     }
 }

@@ -45,11 +45,17 @@ impl Pools {
             return;
         }
         self.shared.placements.invalidate(caller.tenant).await;
-        let fenced_again = verdict == Verdict::Fenced && std::mem::replace(&mut patience.fenced, true);
+        let waiting = &self.shared.waiting;
+        // Where others wait already, they know why the fence is closed.
+        let fenced_again = verdict == Verdict::Fenced
+            && (std::mem::replace(&mut patience.fenced, true) || waiting.has_some(caller.tenant));
         if verdict == Verdict::Moving || fenced_again {
+            if verdict == Verdict::Moving && !waiting.knows(caller.tenant) {
+                self.go_ahead(caller.tenant);
+            }
             patience.refuse();
             let longest = patience.move_wait.saturating_sub(patience.since.elapsed());
-            patience.turn = Some(self.shared.waiting.turn(caller.tenant, longest).await);
+            patience.turn = Some(waiting.turn(caller.tenant, longest).await);
         }
     }
 

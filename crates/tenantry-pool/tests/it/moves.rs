@@ -6,7 +6,9 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use tenantry_core::TenantDatabaseId;
 use tenantry_pool::{Error, LocateError, Pools};
+use uuid::Uuid;
 
 use crate::support::{Fixture, small};
 
@@ -90,6 +92,34 @@ async fn calls_that_wait_for_a_move_ask_one_after_another_and_go_on_together() {
     // Once each, and then one of them every ten milliseconds.
     let most = CALLS + (waited.as_millis() / 10) as usize + 1;
     assert!((3..=most).contains(&asked), "{asked} of at most {most}");
+}
+
+/// They come all at once, to a database to which this process has no connection yet.
+#[tokio::test]
+async fn a_connection_is_open_where_the_tenant_goes_before_it_is_there() {
+    let (fixture, elsewhere) = (Fixture::new().await, Fixture::new().await);
+    let pools = fixture.pools(small(4));
+    let mut there = elsewhere.source.home.lock().clone();
+    there.placement.database = TenantDatabaseId::from_uuid(Uuid::from_u128(3));
+    *fixture.source.destination.lock() = Some(there.clone());
+    refuse(&fixture, "TN003").await;
+    let arrives = async {
+        elsewhere
+            .until(
+                "one is open there",
+                |sessions| matches!(sessions, [(_, state, false)] if state == "idle"),
+            )
+            .await;
+        let (pid, ..) = elsewhere.sessions().await.remove(0);
+        *fixture.source.home.lock() = there;
+        pools.invalidate(fixture.tenants[0]).await;
+        pid
+    };
+    let caller = fixture.caller(0);
+    let call = pools.query(&caller, "select pg_backend_pid()", &[]);
+    let (outcome, pid) = tokio::join!(call, arrives);
+    // The old home refuses still.
+    assert_eq!(outcome.unwrap().rows[0].get::<i32>(0).unwrap(), pid);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use tenantry_core::{
     AccountId, Actor, Context, Epoch, Isolation, Placement, Role, ServerId, TenantDatabaseId, TenantId, Tier, seal::Key,
 };
-use tenantry_pool::{Caller, Home, LocateError, PlacementSource, PoolConfig, Pools};
+use tenantry_pool::{Caller, Destination, Home, LocateError, PlacementSource, PoolConfig, Pools};
 use tenantry_testing::TestDatabase;
 use tenantry_wire::{Address, Endpoint};
 use uuid::Uuid;
@@ -27,6 +27,8 @@ pub(crate) struct Fixture {
 /// Says where tenants live, and counts how often it was asked.
 pub(crate) struct Source {
     pub(crate) home: parking_lot::Mutex<Home>,
+    /// Where everybody is on the way to.
+    pub(crate) destination: parking_lot::Mutex<Option<Home>>,
     pub(crate) asked: AtomicUsize,
 }
 
@@ -37,6 +39,14 @@ impl PlacementSource for Source {
         let mut home = self.home.lock().clone();
         home.placement.tenant = tenant;
         Ok(home)
+    }
+
+    async fn destination(&self, _tenant: TenantId) -> Result<Option<Destination>, LocateError> {
+        let home = self.destination.lock().clone();
+        Ok(home.map(|home| Destination {
+            database: home.placement.database,
+            entrance: home.into(),
+        }))
     }
 }
 
@@ -108,6 +118,7 @@ impl Fixture {
         };
         let source = Arc::new(Source {
             home: parking_lot::Mutex::new(home),
+            destination: parking_lot::Mutex::new(None),
             asked: AtomicUsize::new(0),
         });
         Self {

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicI32, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -164,6 +165,48 @@ async fn what_was_acknowledged_during_moves_is_there_once() {
         acknowledged.len(),
         failed.len()
     );
+}
+
+/// Those who wait come all at once, and find one there instead of opening as many as they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_to_the_new_home_is_open_before_the_tenant_lives_there() {
+    let fleet = Fleet::start().await;
+    let (tenant, told) = (fleet.tenants[0], Arc::new(Told::default()));
+    // While it lasts, the old home's fence is closed and the tenant does not move.
+    let mut lasts = fleet.scope(0).await.begin().await.unwrap();
+    lasts.execute(INSERT, &[&-1]).await.unwrap();
+    let request = MoveRequest {
+        to: Isolation::Database,
+        server: None,
+        force: false,
+        wait: false,
+        soak: None,
+    };
+    let begun = fleet
+        .ops
+        .move_tenant(&system(), &tenant.into(), &request, None)
+        .await
+        .unwrap();
+    let database = begun.input["to"]["database_name"].as_str().unwrap().to_owned();
+    let moving = tokio::spawn({
+        let ops = fleet.ops.clone();
+        async move { ops.finish_move(&system(), begun.id, &|_| ()).await.unwrap() }
+    });
+    let writer = tokio::spawn(write_singly(scope(&fleet.tenantry, tenant).await, told.clone()));
+    let server = tenantry_testing::cluster().await.connect("postgres").await;
+    // Not the mover, nor the administrator.
+    let sql = "select count(*) from pg_stat_activity a join pg_roles r on r.rolname = a.usename
+                where a.datname = $1 and not r.rolsuper and a.usename not like '%mover%' and a.backend_type = 'client backend'";
+    let since = Instant::now();
+    while server.query_one(sql, &[&database]).await.unwrap().get::<_, i64>(0) == 0 {
+        assert!(since.elapsed() < Duration::from_secs(60), "nobody has opened one");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(!moving.is_finished(), "the tenant has moved by now");
+    let _ = lasts.commit().await;
+    assert_eq!(moving.await.unwrap().state, OperationState::Done);
+    told.stop.store(true, Ordering::Relaxed);
+    writer.await.unwrap();
 }
 
 /// A home of a tenant's, with the administrator's connection to it.

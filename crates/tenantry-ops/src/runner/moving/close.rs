@@ -26,15 +26,19 @@ impl Moving<'_> {
             return Err(in_use(&blockers));
         }
         let within = self.input.within_a_database();
-        replicas::follow(&self.source.site, client, within, self.wait()).await?;
+        let followed = replicas::follow(&self.source.site, client, within, self.wait());
         if !within {
-            return Ok(());
+            return followed.await;
         }
-        // The new home has the same fence: what is bound to the old one would be let into it again.
-        match fence::end_older(client, from.tenant, self.wait()).await? {
-            Ended::All { .. } => Ok(()),
-            Ended::Left { pids } => Err(in_use(&pids)),
-        }
+        // The new home has the same fence: what is bound to the old one would be let into it again. Meanwhile the catalog is asked for replicas.
+        let ended = async {
+            match fence::end_older(client, from.tenant, self.wait()).await? {
+                Ended::All { .. } => Ok(()),
+                Ended::Left { pids } => Err(in_use(&pids)),
+            }
+        };
+        tokio::try_join!(followed, ended)?;
+        Ok(())
     }
 
     /// Opens the old home, or closes it as suspended, if the tenant lives there and it is closed for the move. Tells where it lives.
@@ -51,6 +55,7 @@ impl Moving<'_> {
             let found = fence::read(&client, from.tenant).await?;
             if found.is_some_and(|found| found.epoch == from.epoch && found.state != self.state()) {
                 self.let_in(&client, from.tenant, from.epoch).await?;
+                self.wake_who_waits();
             }
             self.journal.relax();
         }

@@ -106,8 +106,24 @@ impl Moving<'_> {
                 fence::register(client, to.tenant, to.epoch, false).await?;
             }
             self.let_in(client, to.tenant, to.epoch).await?;
+            self.wake_who_waits();
         }
         self.journal.relax();
         self.end(MoveStep::Open).await
+    }
+
+    /// Tells the processes whose calls wait that the tenant is let in again. They look by themselves too, so nobody waits for this, and
+    /// nothing is lost with it.
+    pub(super) fn wake_who_waits(&self) {
+        let (catalog, tenant) = (self.ops.catalog().clone(), self.input.to.tenant);
+        tokio::spawn(async move {
+            let told = async {
+                let client = catalog.client().await?;
+                change::hint(&client, Change::Tenant(tenant)).await
+            };
+            if let Err(error) = told.await {
+                tracing::debug!(error = %error, tenant.id = %tenant, "the calls that wait for a move find out by themselves that it has ended");
+            }
+        });
     }
 }
