@@ -116,6 +116,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "migration texts",
         sql: include_str!("../migrations/0020_migration_texts.sql"),
     },
+    Migration {
+        version: 21,
+        name: "restores",
+        sql: include_str!("../migrations/0021_restores.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.
