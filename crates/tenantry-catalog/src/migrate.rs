@@ -126,6 +126,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "spares of servers",
         sql: include_str!("../migrations/0022_spares_of_servers.sql"),
     },
+    Migration {
+        version: 23,
+        name: "restores",
+        sql: include_str!("../migrations/0023_restores.sql"),
+    },
 ];
 
 /// Brings the catalog to this program's version.

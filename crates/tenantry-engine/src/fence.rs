@@ -26,7 +26,7 @@ use crate::sql_error::{Doing, SqlError};
 pub enum State {
     /// It may.
     Open = 0,
-    /// It is being moved away: wait (TN003).
+    /// It is being moved away, or a backup's rows have just come in the place of its own: wait (TN003).
     Moving = 1,
     /// It lives elsewhere: look it up again (TN001).
     Gone = 2,
@@ -151,6 +151,26 @@ pub async fn close(client: &Client, tenant: TenantId, epoch: Epoch, why: Closed)
         .await
         .doing("close the tenant's fence")?;
     settle(client, tenant).await
+}
+
+/// Says of a tenant that is closed and settled that it is closed for another reason, from this transaction's commit on.
+///
+/// # Errors
+///
+/// TN001 where the database has no such placement of the tenant.
+pub(crate) async fn restate(client: &Client, tenant: TenantId, epoch: Epoch, why: Closed) -> Result<(), SqlError> {
+    client
+        .execute_typed(
+            "select tenantry.fence_close($1, $2, $3)",
+            &[
+                (tenant.as_uuid(), Type::UUID),
+                (&epoch.0, Type::INT8),
+                (&(State::from(why) as i16), Type::INT2),
+            ],
+        )
+        .await
+        .doing("say why the tenant's fence is closed")?;
+    Ok(())
 }
 
 /// Notes the moment after which a new connection can't be bound to the tenant; in a transaction after the closing one.

@@ -9,11 +9,13 @@ mod in_place;
 mod restore;
 mod retention;
 mod schedule;
+mod steer;
 mod store;
 mod write;
 
 pub use at::{BackupAt, BackupAtError};
 pub use drill::Drilled;
+pub(crate) use in_place::{RestoreInput, has_same_version};
 pub use restore::RestoreRequest;
 pub use retention::Retention;
 pub use schedule::{BACKUP_INTERVAL_MAX, BACKUP_INTERVAL_MIN, BackupSchedule};

@@ -129,7 +129,7 @@ impl Ops {
         Ok(operation::list(&client, tenant, state, after.as_ref(), limit).await?)
     }
 
-    /// Says what is wanted of a move or of a roll-out of migrations. It is done by whoever works on the operation, in this process or
+    /// Says what is wanted of a move, a roll-out of migrations or a restore in a tenant's place. It is done by whoever works on the operation, in this process or
     /// another; [`Ops::finish_steered`] waits for it. The same again changes nothing.
     ///
     /// # Errors
@@ -150,11 +150,12 @@ impl Ops {
         match found.kind {
             OperationKind::Move => self.steer_move(authority, id, steer).await,
             OperationKind::Migrate => self.steer_rollout(authority, id, steer).await,
+            OperationKind::Restore => self.steer_restore(authority, id, steer).await,
             kind => Err(SteerError::NotSteered { kind }),
         }
     }
 
-    /// Works on a move or a roll-out here and now, unless another process does, and waits until it has ended, is paused, or has moved its
+    /// Works on what was steered here and now, unless another process does, and waits until it has ended, is paused, or has moved its
     /// tenant and soaks. `told` is called with the operation whenever it has been looked at.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ pub(crate) mod prepare;
 pub(crate) mod provision;
 mod purge;
 mod replicas;
+pub(crate) mod restore;
 mod site;
 mod steered;
 mod undo;
@@ -33,8 +34,8 @@ use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 pub(crate) use failure::{EDITED, Failure, NEWER_FILES, UNREACHABLE, chain};
-pub(crate) use journal::{Journal, Taken, lock_key};
-pub(crate) use load::{Reached, reach as reach_home};
+pub(crate) use journal::{Journal, Taken};
+pub(crate) use load::reach as reach_home;
 pub(crate) use site::{administer, target};
 
 use crate::Ops;
@@ -52,6 +53,7 @@ pub fn steps(kind: OperationKind, isolation: Isolation) -> &'static [&'static st
         OperationKind::Migrate => migrate::STEPS,
         OperationKind::PlanMigrations | OperationKind::VerifyMigrations => look::STEPS,
         OperationKind::Move => moving::STEPS,
+        OperationKind::Restore => restore::STEPS,
         OperationKind::Purge => &["fence", "retention", "purged", "remove", "beside", "forget", "certify"],
         _ => &[],
     }

@@ -93,6 +93,8 @@ pub(crate) fn of_steer(error: SteerError) -> Problem {
         SteerError::NotFound => Problem::not_found(),
         SteerError::NotSteered { .. }
         | SteerError::OfMovesOnly { .. }
+        | SteerError::OnlyCalledOff { .. }
+        | SteerError::Restored
         | SteerError::CalledOff
         | SteerError::Ended { .. }
         | SteerError::BeingUndone

@@ -159,6 +159,17 @@ pub async fn list(db: &impl Db, tenant: Option<TenantId>) -> Result<Vec<Backup>,
     Ok(rows.iter().map(backup).collect())
 }
 
+/// Those that operations are putting in the place of tenants' rows: whoever takes such an operation over reads its backup again.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn list_wanted(db: &impl Db) -> Result<Vec<Uuid>, CatalogError> {
+    const SQL: &str = "select (input ->> 'backup')::uuid from operation
+         where kind = 'restore' and state in ('pending', 'running', 'undoing', 'paused')";
+    let rows = db.query(SQL, &[]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// One that is kept.
 ///
 /// # Errors

@@ -39,6 +39,8 @@ words! {
         VerifyMigrations = "verify_migrations",
         /// Takes a tenant to another home.
         Move = "move",
+        /// Puts a backup in the place of the rows that a tenant has.
+        Restore = "restore",
     }
 }
 
@@ -71,7 +73,8 @@ words! {
     Wish {
         /// To stop where nothing is half done, and to wait.
         Pause = "pause",
-        /// To remove what was made, and to end. A migration only ends: what schemas have stays.
+        /// To remove what was made, and to end. A migration only ends: what schemas have stays. A tenant that a backup was to be put in
+        /// the place of is served with the rows that it had.
         Abort = "abort",
         /// To take the tenant back to the home that it has left.
         Rollback = "rollback",
@@ -688,6 +691,19 @@ pub async fn wish(db: &impl Db, id: OperationId, wish: Option<Wish>) -> Result<(
          )
          select pg_notify($3, id::text) from wished",
         &[id.as_uuid(), &wish.map(Wish::as_str), &CHANNEL],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Changes what an operation is asked to do, in the fields that are named. To be said under the row that its runner reads it under.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn amend_input(db: &impl Db, id: OperationId, fields: &Value) -> Result<(), CatalogError> {
+    db.execute(
+        "update operation set input = input || $2, updated_at = now() where id = $1",
+        &[id.as_uuid(), fields],
     )
     .await?;
     Ok(())

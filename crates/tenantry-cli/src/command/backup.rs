@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tenantry_core::{Isolation, Slug, TenantId};
-use tenantry_ops::{Backup, Ops, RestoreRequest, Tenant, TenantRef};
+use tenantry_ops::{Backup, Operation, Ops, RestoreRequest, Tenant, TenantRef};
 use uuid::Uuid;
 
+use super::tenant;
 use crate::{
     config::Config,
     connect::{self, authority},
@@ -245,7 +246,11 @@ async fn run_restore(ops: &Ops, restore: Restore, progress: &Progress, output: O
             request.server = restore.server;
             ops.restore_backup(&authority(), &request).await
         }
-        None => ops.restore_backup_in_place(&authority(), restore.backup).await,
+        None => {
+            let told = |operation: &Operation| progress.step(tenant::restoring(operation));
+            ops.restore_backup_in_place_told(&authority(), restore.backup, &told)
+                .await
+        }
     };
     progress.end();
     Ok(output.answer(&self::restored(restored?, restore.backup))?)

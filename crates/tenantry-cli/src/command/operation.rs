@@ -32,7 +32,8 @@ pub(crate) enum Command {
     Pause(Named),
     /// Let a paused move or roll-out go on, and wait for it
     Resume(Named),
-    /// Call a move off, which removes what it made, or a roll-out of migrations, whose schemas keep what they have
+    /// Call a move off, which removes what it made, a roll-out of migrations, whose schemas keep what they have, or a restore in a tenant's
+    /// place, whose rows are not replaced then
     Abort(Named),
     /// Take a tenant whose move soaks back to its old home
     Rollback(Named),
@@ -262,6 +263,7 @@ async fn steer(ops: &Ops, named: &Named, steer: Steer, output: Output) -> Result
             let told = |operation: &Operation| {
                 progress.step(match operation.kind {
                     OperationKind::Migrate => migrate::now(operation),
+                    OperationKind::Restore => tenant::restoring(operation),
                     _ => tenant::now("the tenant", operation),
                 });
             };

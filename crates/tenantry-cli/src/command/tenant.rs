@@ -10,6 +10,7 @@ mod moves;
 mod restore;
 
 pub(super) use moves::now;
+pub(super) use restore::now as restoring;
 
 use std::{
     collections::BTreeMap,

@@ -17,6 +17,7 @@ use super::{
     tables::{self, Table},
 };
 use crate::{
+    fence::{self, Closed},
     home::{Acting, acting},
     roles::Roles,
     sql_error::{Doing as _, SqlError},
@@ -244,6 +245,20 @@ impl<'a> Load<'a> {
     ///
     /// [`ArchiveError::Orphans`]; nothing is kept then.
     pub async fn commit(self, ahead: &[i64]) -> Result<(), ArchiveError> {
+        self.settle(ahead).await?;
+        Ok(self.client.batch_execute("commit").await.doing("commit the rows")?)
+    }
+
+    /// The same, and the tenant's fence, which is closed, says from then on that its calls wait: so whoever comes later can tell whether
+    /// this was committed.
+    async fn commit_and_say_so(self, ahead: &[i64]) -> Result<(), ArchiveError> {
+        self.settle(ahead).await?;
+        fence::restate(self.client, self.place.tenant, self.place.epoch, Closed::Moving).await?;
+        Ok(self.client.batch_execute("commit").await.doing("commit the rows")?)
+    }
+
+    /// All but the commit.
+    async fn settle(&self, ahead: &[i64]) -> Result<(), ArchiveError> {
         orphans::refuse(self.client, &self.place.schema, self.place.tenant).await?;
         let settle = match self.acting {
             Acting::Mover => "set local role none".to_owned(),
@@ -254,8 +269,7 @@ impl<'a> Load<'a> {
             ),
         };
         self.client.batch_execute(&settle).await.doing("settle the rows")?;
-        ahead::write(self.client, &self.place, ahead).await?;
-        Ok(self.client.batch_execute("commit").await.doing("commit the rows")?)
+        Ok(ahead::write(self.client, &self.place, ahead).await?)
     }
 
     /// Keeps nothing.
@@ -342,6 +356,35 @@ pub async fn load(
     let load = Load::begin(client, installation, place).await?;
     match fill_all(&load, archive, ids, progress).await {
         Ok(()) => load.commit(&archive.manifest().ahead).await,
+        Err(error) => {
+            // Where this fails too the connection is gone, and the transaction with it.
+            let _ = load.roll_back().await;
+            Err(error)
+        }
+    }
+}
+
+/// Loads an archive's rows in the place of those that a tenant has, as [`load`] does. The tenant's fence is closed as suspended before; once
+/// the rows are the archive's it is closed as [`Closed::Moving`], by the same commit. So a process that finds the fence of a load whose
+/// end it did not see knows whose rows these are.
+///
+/// # Errors
+///
+/// Any [`ArchiveError`]; the rows and the fence are then as they were.
+///
+/// # Cancel safety
+///
+/// Dropped before its end, the connection has to be dropped; both are as they were, or neither is.
+pub async fn replace(
+    client: &Client,
+    installation: &InstallationId,
+    place: &Place,
+    archive: &Unpacker,
+    progress: &mut (dyn FnMut(usize, &str, u64) + Send),
+) -> Result<(), ArchiveError> {
+    let load = Load::begin(client, installation, place).await?;
+    match fill_all(&load, archive, None, progress).await {
+        Ok(()) => load.commit_and_say_so(&archive.manifest().ahead).await,
         Err(error) => {
             // Where this fails too the connection is gone, and the transaction with it.
             let _ = load.roll_back().await;

@@ -34,7 +34,7 @@ pub use difference::{KeyedDifference, TableDifference, difference};
 pub use error::ArchiveError;
 pub use export::{ExportOptions, export};
 pub use ids::{IdError, IdPlan, KeptKey};
-pub use load::{Load, load};
+pub use load::{Load, load, replace};
 pub use manifest::{
     Column, FORMAT, LeftOut, Manifest, Migrated, PackedTable, Reference, SequenceValue, TableHead, TenantHead,
 };

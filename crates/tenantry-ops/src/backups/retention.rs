@@ -54,7 +54,8 @@ impl Retention {
 }
 
 impl Ops {
-    /// Removes the backups that the retention keeps no more, of every tenant, and what failed ones left. How many it removed.
+    /// Removes the backups that the retention keeps no more, of every tenant, and what failed ones left; not one that is being put in its
+    /// tenant's place. How many it removed.
     ///
     /// # Errors
     /// See [`BackupError`].
@@ -72,6 +73,8 @@ impl Ops {
             let surplus = self.fleet().backup_retention.surplus(of_one);
             gone.extend(surplus.into_iter().map(|id| (id, of_one[0].tenant)));
         }
+        let wanted = backup::list_wanted(&client).await?;
+        gone.retain(|(id, _)| !wanted.contains(id));
         gone.extend(backup::list_abandoned(&client, ABANDONED).await?);
         drop(client);
         for (id, tenant) in &gone {

@@ -20,7 +20,7 @@ use crate::{
     audit::{self, Act},
 };
 
-/// What an operator wants of a move, or of a roll-out of migrations.
+/// What an operator wants of a move, of a roll-out of migrations, or, [`Steer::Abort`] only, of a restore in a tenant's place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Steer {
     /// To stop until it is resumed. The tenant is served where it was; what was copied stays, and where changes are followed, the old home's
@@ -29,7 +29,7 @@ pub enum Steer {
     /// To go on after a pause.
     Resume,
     /// To end it and remove what it made. The tenant is served where it was. Of a roll-out: to end it with the schemas at work; what schemas
-    /// have stays.
+    /// have stays. Of a restore: the tenant is served with the rows that it had.
     Abort,
     /// To take the tenant back to the home that it has left, which is still in step.
     Rollback,
@@ -70,8 +70,11 @@ pub enum SteerError {
     /// There is no such operation.
     #[error("there is no such operation: `tenantry operation list` shows those there are")]
     NotFound,
-    /// Only moves and roll-outs are steered.
-    #[error("the operation is a {kind}: only moves and roll-outs of migrations can be paused and called off")]
+    /// Only moves, roll-outs and restores are steered.
+    #[error(
+        "the operation is a {kind}: only moves and roll-outs of migrations can be paused and called off, and restores in a tenant's place \
+         called off"
+    )]
     NotSteered {
         /// What it is.
         kind: OperationKind,
@@ -82,6 +85,15 @@ pub enum SteerError {
         /// What was wanted.
         steer: Steer,
     },
+    /// A restore does not wait with a tenant that nobody serves.
+    #[error("a restore in a tenant's place has no {steer}: it can be called off until the rows are the backup's")]
+    OnlyCalledOff {
+        /// What was wanted.
+        steer: Steer,
+    },
+    /// The rows of before are gone.
+    #[error("the tenant has the backup's rows already: restore another backup, or wait for the operation's end")]
+    Restored,
     /// The roll-out ends as soon as nothing is at work any more.
     #[error("the roll-out was called off, and ends with the schemas that are at work: wait for its end")]
     CalledOff,

@@ -10,6 +10,7 @@ use tenantry_catalog::{
 };
 use tenantry_core::{Change, TenantState};
 use tenantry_engine::fence::{self, Closed, Wait};
+use tokio_postgres::Client;
 
 use super::{Failure, Journal, replicas, site::Site};
 use crate::Ops;
@@ -45,8 +46,13 @@ pub(super) async fn resume(ops: &Ops, journal: &Journal) -> Result<(), Failure> 
 pub(super) async fn close(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
     let client = site.connect().await?;
     site.take_turn(&client).await?;
+    close_in_turn(site, located, &client).await
+}
+
+/// The same on a connection that has the operation's turn.
+pub(super) async fn close_in_turn(site: &Site<'_>, located: &Located, client: &Client) -> Result<(), Failure> {
     fence::close(
-        &client,
+        client,
         located.placement.tenant,
         located.placement.epoch,
         Closed::Suspended,
@@ -58,7 +64,7 @@ pub(super) async fn close(site: &Site<'_>, located: &Located) -> Result<(), Fail
         deadline: REPLICAS,
         force: false,
     };
-    if let Err(failure) = replicas::replayed(site, &client, wait).await {
+    if let Err(failure) = replicas::replayed(site, client, wait).await {
         tracing::warn!(
             message = failure.message(),
             "the tenant is suspended, and may be read at a replica until that has heard of it"

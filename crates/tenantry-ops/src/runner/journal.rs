@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tenantry_catalog::{
     CatalogError, Transaction,
     operation::{self, Held, Lease, MoveBound, Operation, OperationState},
     operation_cleanup::{self, Object},
     tenant,
 };
-use tenantry_core::{OperationId, TenantId};
+use tenantry_core::OperationId;
+use tenantry_engine::archive::Unpacker;
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -32,6 +34,8 @@ pub(crate) struct Journal {
     pace: watch::Sender<Duration>,
     /// What was recorded when the operation was made.
     recorded: Option<Object>,
+    /// What was read before the operation was made, for the step that needs it.
+    archive: Mutex<Option<Unpacker>>,
     lost: watch::Receiver<bool>,
     _heart: Heart,
 }
@@ -42,7 +46,8 @@ pub(crate) struct Taken {
     operation: Operation,
     lease: Lease,
     began: Instant,
-    recorded: Object,
+    recorded: Option<Object>,
+    archive: Option<Unpacker>,
 }
 
 /// Keeps the lease alive until it is dropped.
@@ -72,7 +77,16 @@ impl Journal {
                 operation::claim_due(&mut client, runner, lease, bound).await?
             }
         };
-        Ok(claimed.map(|(operation, lease)| Self::start(ops, operation, lease, began, None)))
+        Ok(claimed.map(|(operation, lease)| {
+            let taken = Taken {
+                operation,
+                lease,
+                began,
+                recorded: None,
+                archive: None,
+            };
+            Self::hold_on(ops, taken)
+        }))
     }
 
     /// Takes an operation in the transaction that makes it, and records what it makes first: each by itself would be a commit
@@ -83,37 +97,56 @@ impl Journal {
         id: OperationId,
         object: Object,
     ) -> Result<Option<Taken>, CatalogError> {
-        let began = Instant::now();
-        let claimed = operation::claim(transaction, Some(id), ops.runner().id, ops.fleet().lease).await?;
-        let Some((operation, lease)) = claimed else {
+        let Some(mut taken) = Self::take_in(ops, transaction, id).await? else {
             return Ok(None);
         };
-        Ok(match operation_cleanup::record(transaction, lease, &object).await? {
-            Held::Yes => Some(Taken {
-                operation,
-                lease,
-                began,
-                recorded: object,
-            }),
+        let recorded = operation_cleanup::record(transaction, taken.lease, &object).await?;
+        taken.recorded = Some(object);
+        Ok(match recorded {
+            Held::Yes => Some(taken),
             Held::Lost => None,
         })
     }
 
-    /// Goes on with what was taken, now that it is committed.
-    pub(super) fn hold_on(ops: &Ops, taken: Taken) -> Self {
-        Self::start(ops, taken.operation, taken.lease, taken.began, Some(taken.recorded))
+    /// The same with an archive that was read before, so that it is not read again; whoever takes over reads it again.
+    pub(crate) async fn take_with(
+        ops: &Ops,
+        transaction: &Transaction<'_>,
+        id: OperationId,
+        archive: Unpacker,
+    ) -> Result<Option<Taken>, CatalogError> {
+        let taken = Self::take_in(ops, transaction, id).await?;
+        Ok(taken.map(|mut taken| {
+            taken.archive = Some(archive);
+            taken
+        }))
     }
 
-    fn start(ops: &Ops, operation: Operation, lease: Lease, began: Instant, recorded: Option<Object>) -> Self {
+    async fn take_in(ops: &Ops, transaction: &Transaction<'_>, id: OperationId) -> Result<Option<Taken>, CatalogError> {
+        let began = Instant::now();
+        let claimed = operation::claim(transaction, Some(id), ops.runner().id, ops.fleet().lease).await?;
+        Ok(claimed.map(|(operation, lease)| Taken {
+            operation,
+            lease,
+            began,
+            recorded: None,
+            archive: None,
+        }))
+    }
+
+    /// Goes on with what was taken, now that it is committed.
+    pub(super) fn hold_on(ops: &Ops, taken: Taken) -> Self {
+        let Taken { lease, began, .. } = taken;
         let (pace, followed) = watch::channel(ops.fleet().lease);
         let (sender, lost) = watch::channel(false);
         let heart = Heart(tokio::spawn(beat(ops.clone(), lease, followed, began, sender)));
         Self {
-            operation,
+            operation: taken.operation,
             ops: ops.clone(),
             lease,
             pace,
-            recorded,
+            recorded: taken.recorded,
+            archive: Mutex::new(taken.archive),
             lost,
             _heart: heart,
         }
@@ -197,6 +230,11 @@ impl Journal {
         held(operation::hold_step(transaction, self.lease, step).await?)
     }
 
+    /// The archive that was read before the operation was made; once, and to nobody who took it over.
+    pub(super) fn take_archive(&self) -> Option<Unpacker> {
+        self.archive.lock().take()
+    }
+
     /// Records an object before it is made.
     pub(crate) async fn will_make(&self, object: &Object) -> Result<(), Failure> {
         if self.recorded.as_ref() != Some(object) {
@@ -266,18 +304,13 @@ impl Journal {
         held(operation::park(transaction, self.lease, until).await?)
     }
 
-    /// A number for advisory locks on the servers that this operation changes.
+    /// A number for advisory locks on the servers that this operation changes: the same for all work on one tenant, which excludes each other.
     pub(crate) fn lock_key(&self) -> i64 {
         match self.operation.tenant {
-            Some(tenant) => lock_key(tenant),
+            Some(tenant) => key_of(*tenant.as_uuid()),
             None => key_of(*self.operation.id.as_uuid()),
         }
     }
-}
-
-/// The number for all work on one tenant, which excludes each other.
-pub(crate) fn lock_key(tenant: TenantId) -> i64 {
-    key_of(*tenant.as_uuid())
 }
 
 fn key_of(subject: Uuid) -> i64 {

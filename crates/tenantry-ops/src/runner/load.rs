@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tenantry_catalog::{
-    placement::{self, Located},
-    tenant_database::TenantDatabase,
-};
+use tenantry_catalog::placement::{self, Located};
 use tenantry_core::Isolation;
 use tenantry_engine::{
     archive::{self, IdOffsets, IdWish, Mask, Masks, Migrated, NewIds, Place, Snapshot, TableHead},
@@ -62,13 +59,13 @@ async fn is_further(site: &Site<'_>, located: &Located, birth: &Birth, client: &
     Ok(applied.iter().any(|applied| applied.version > version))
 }
 
-type Told = Mutex<Telling>;
+pub(super) type Told = Mutex<Telling>;
 
 /// What is to be told of a load.
 #[derive(Default)]
-struct Telling {
+pub(super) struct Telling {
     /// How far it is, where that is news.
-    news: Option<Value>,
+    pub(super) news: Option<Value>,
     /// What becomes of the rows' ids, where they get new ones: to be remembered until the end, since another runner goes on from there.
     ids: Option<Value>,
 }
@@ -83,7 +80,8 @@ impl Telling {
     }
 }
 
-async fn tell_meanwhile(
+/// Does it, and notes meanwhile in the operation's progress what is told.
+pub(super) async fn tell_meanwhile(
     site: &Site<'_>,
     told: &Told,
     loading: impl Future<Output = Result<(), Failure>>,
@@ -210,7 +208,6 @@ fn mask<'a>(masks: &Masks, heads: impl IntoIterator<Item = &'a TableHead>) -> Re
 pub(crate) struct Reached {
     pub(crate) client: Client,
     pub(crate) place: Place,
-    pub(crate) database: TenantDatabase,
 }
 
 /// Goes where a tenant lives.
@@ -224,11 +221,11 @@ pub(crate) async fn reach(ops: &Ops, tenant: tenantry_core::TenantId) -> Result<
     Ok(Reached {
         client: admin.connect(&located.database.name).await?,
         place: place(&located),
-        database: located.database,
     })
 }
 
-fn place(located: &Located) -> Place {
+/// Where a tenant's rows are.
+pub(super) fn place(located: &Located) -> Place {
     Place {
         tenant: located.placement.tenant,
         schema: located.placement.schema.clone(),

@@ -19,7 +19,7 @@ use tenantry_engine::{
 };
 
 use super::{
-    Failure, Journal, moving, prepare,
+    Failure, Journal, moving, prepare, restore,
     site::{TURN, administer},
 };
 use crate::{Ops, failpoint};
@@ -28,8 +28,10 @@ use crate::{Ops, failpoint};
 pub(super) const CREATION: Duration = Duration::from_secs(30);
 
 pub(super) async fn undo(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
-    if journal.operation.kind == OperationKind::Move {
-        return moving::undo(ops, journal).boxed().await;
+    match journal.operation.kind {
+        OperationKind::Move => return moving::undo(ops, journal).boxed().await,
+        OperationKind::Restore => return restore::undo(ops, journal).boxed().await,
+        _ => {}
     }
     let client = ops.catalog().client().await?;
     let objects = operation_cleanup::list_open(&client, journal.operation.id).await?;

@@ -8,7 +8,7 @@ use tenantry_catalog::operation::{OperationKind, OperationState};
 use super::{
     Failure, Journal,
     failure::{NEWER_FILES, Reason, UNREACHABLE},
-    fence, look, migrate, moving, prepare, provision, purge, undo,
+    fence, look, migrate, moving, prepare, provision, purge, restore, undo,
 };
 use crate::{Ops, archive::Birth};
 
@@ -66,13 +66,14 @@ async fn drive(ops: &Ops, journal: &mut Journal) -> Result<(), Failure> {
     }
 }
 
-/// Cuts a try that hangs; dropping it closes its connections. A purge deletes and a move copies as long as there are rows, and a roll-out goes on
-/// as long as there are schemas.
+/// Cuts a try that hangs; dropping it closes its connections. A purge deletes, a move copies and a restore loads as long as there are rows, and a
+/// roll-out goes on as long as there are schemas.
 async fn in_time(ops: &Ops, journal: &Journal, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     const LONG: Duration = Duration::from_secs(24 * 3600);
     let patience = match journal.operation.kind {
         OperationKind::Purge
         | OperationKind::Move
+        | OperationKind::Restore
         | OperationKind::Migrate
         | OperationKind::PlanMigrations
         | OperationKind::VerifyMigrations => LONG,
@@ -90,11 +91,12 @@ async fn in_time(ops: &Ops, journal: &Journal, work: impl Future<Output = Result
 }
 
 /// What only makes things can be undone by removing them; what removes or fences can only go on. A move can be undone until the
-/// tenant lives in its new home.
+/// tenant lives in its new home, and a restore until the tenant has the backup's rows.
 async fn can_be_undone(ops: &Ops, journal: &Journal) -> bool {
     match journal.operation.kind {
         OperationKind::Provision | OperationKind::PrepareDatabase => true,
         OperationKind::Move => moving::may_be_undone(ops, journal).boxed().await,
+        OperationKind::Restore => restore::may_be_undone(ops, journal).await,
         _ => false,
     }
 }
@@ -131,6 +133,7 @@ async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
         OperationKind::Suspend => fence::suspend(ops, journal).await,
         OperationKind::Resume => fence::resume(ops, journal).await,
         OperationKind::Move => moving::forward(ops, journal).boxed().await,
+        OperationKind::Restore => restore::forward(ops, journal).boxed().await,
         OperationKind::Purge => purge::forward(ops, journal).await,
         OperationKind::Migrate => migrate::forward(ops, journal).boxed().await,
         OperationKind::PlanMigrations => look::plan(ops, journal).await,

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::idempotency::Keyed;
+use crate::{Steer, SteerError, idempotency::Keyed};
 
 /// How long a recovery waits for a deletion that has begun to be asleep; it closes a fence meanwhile.
 const DELETION_PATIENCE: Duration = Duration::from_secs(10);
@@ -16,22 +16,20 @@ const DELETION_LOOK: Duration = Duration::from_millis(50);
 enum StateChange {
     Suspend,
     Resume,
-    /// As [`Self::Resume`], of a tenant that is still suspended; one that was deleted meanwhile stays deleted.
-    LetIn,
 }
 
 impl StateChange {
     const fn action(self) -> &'static str {
         match self {
             Self::Suspend => "tenant.suspend",
-            Self::Resume | Self::LetIn => "tenant.resume",
+            Self::Resume => "tenant.resume",
         }
     }
 
     const fn after(self) -> TenantState {
         match self {
             Self::Suspend => TenantState::Suspended,
-            Self::Resume | Self::LetIn => TenantState::Active,
+            Self::Resume => TenantState::Active,
         }
     }
 }
@@ -80,30 +78,6 @@ impl Ops {
             .await
     }
 
-    /// Records that a tenant is suspended, for a while. Tells the operation that closes its fence, which has to be finished; `None` where
-    /// somebody else has suspended it, and it is theirs to say until when.
-    pub(crate) async fn begin_suspension(
-        &self,
-        authority: &Authority,
-        tenant: TenantId,
-    ) -> Result<Option<OperationId>, TenantError> {
-        let begun = self
-            .begin_change(authority, &tenant.into(), StateChange::Suspend, None)
-            .await?;
-        Ok(begun.operation)
-    }
-
-    /// Serves a tenant again that was suspended for a while; one that somebody has deleted meanwhile, or let in, stays as it is.
-    pub(crate) async fn end_suspension(&self, authority: &Authority, tenant: TenantId) -> Result<(), TenantError> {
-        let begun = self
-            .begin_change(authority, &tenant.into(), StateChange::LetIn, None)
-            .await?;
-        match begun.operation {
-            Some(operation) => self.finish_operation(operation).await,
-            None => Ok(()),
-        }
-    }
-
     /// Records the change and its operation; nothing where the tenant is so already.
     async fn begin_change(
         &self,
@@ -121,11 +95,11 @@ impl Ops {
             None => {
                 let operation = match change {
                     StateChange::Suspend => suspend(&transaction, &before).await?,
-                    StateChange::LetIn if before.state != TenantState::Suspended => None,
-                    StateChange::Resume | StateChange::LetIn => resume(&transaction, &before).await?,
+                    StateChange::Resume => resume(&transaction, &before).await?,
                 };
                 keyed.record(&transaction, before.id, operation).await?;
-                if operation.is_some() {
+                let is_suspend = matches!(change, StateChange::Suspend);
+                if operation.is_some() || is_suspend && stay_suspended(&transaction, before.id).await? {
                     record_state(&transaction, authority, change.action(), &before, change.after()).await?;
                 }
                 transaction.commit().await?;
@@ -179,18 +153,54 @@ impl Ops {
     }
 
     /// Marks a tenant deleted: refused like a suspended one, and purged by the returned operation once the retention
-    /// time has ended. [`Ops::resume_tenant`] recovers it until then.
+    /// time has ended. [`Ops::resume_tenant`] recovers it until then. A restore in its place is called off, or waited for.
     ///
     /// # Errors
     /// See [`TenantError`].
     pub async fn delete_tenant(&self, authority: &Authority, tenant: &TenantRef) -> Result<Operation, TenantError> {
         authority.require_operator(OperatorScope::Tenants)?;
+        let deadline = Instant::now() + DELETION_PATIENCE;
+        let (purge, is_new) = loop {
+            match self.begin_deletion(authority, tenant).await {
+                Err(TenantError::Busy {
+                    operation,
+                    kind: OperationKind::Restore,
+                }) if Instant::now() < deadline => self.call_off_restore(authority, operation).await?,
+                begun => break begun?,
+            }
+        };
+        if is_new {
+            // Closes the fence, and then sleeps until the retention time has ended.
+            self.run_operation(purge).await;
+        }
+        let client = self.catalog().client().await?;
+        operation::find(&client, purge).await?.ok_or(TenantError::NotFound)
+    }
+
+    /// Nobody needs the rows of a tenant that is to be deleted. It is for a moment what it was before, and then the deletion is tried again.
+    async fn call_off_restore(&self, authority: &Authority, restore: OperationId) -> Result<(), TenantError> {
+        // Where it is too late for that, it ends by itself.
+        if let Err(SteerError::Catalog(error)) = self.steer_restore(authority, restore, Steer::Abort).await {
+            return Err(error.into());
+        }
+        // Nobody may be at it. It goes on where this is dropped.
+        let _ = tokio::time::timeout(DELETION_LOOK, self.run_operation(restore)).await;
+        tokio::time::sleep(DELETION_LOOK).await;
+        Ok(())
+    }
+
+    /// The operation that purges the tenant, and whether it was made now.
+    async fn begin_deletion(
+        &self,
+        authority: &Authority,
+        tenant: &TenantRef,
+    ) -> Result<(OperationId, bool), TenantError> {
         let mut client = self.catalog().client().await?;
         let transaction = client.transaction().await?;
         let before = find_locked(&transaction, tenant).await?;
         if before.state == TenantState::Deleted {
             let purge = operation::find_latest(&transaction, before.id, OperationKind::Purge).await?;
-            return purge.ok_or(TenantError::NotFound);
+            return Ok((purge.ok_or(TenantError::NotFound)?.id, false));
         }
         if !before.state.may_become(TenantState::Deleted) {
             let needs = "only an active or suspended tenant can be deleted";
@@ -204,11 +214,7 @@ impl Ops {
         must_change(tenant::set_deleted(&transaction, before.id, before.state, purge_after).await?)?;
         record_state(&transaction, authority, "tenant.delete", &before, TenantState::Deleted).await?;
         transaction.commit().await?;
-        drop(client);
-        // Closes the fence, and then sleeps until the retention time has ended.
-        self.run_operation(purge).await;
-        let client = self.catalog().client().await?;
-        operation::find(&client, purge).await?.ok_or(TenantError::NotFound)
+        Ok((purge, true))
     }
 
     /// Removes a deleted tenant's rows and home for good, now.
@@ -266,6 +272,16 @@ async fn suspend(transaction: &Transaction<'_>, before: &Tenant) -> Result<Optio
     let operation = begin(transaction, before.id, OperationKind::Suspend).await?;
     must_change(tenant::set_state(transaction, before.id, before.state, TenantState::Suspended).await?)?;
     Ok(Some(operation))
+}
+
+/// A tenant whose rows are being replaced is suspended for that, and let in again at the end; not so where an operator wants it suspended.
+/// Whether this is news.
+async fn stay_suspended(transaction: &Transaction<'_>, tenant: TenantId) -> Result<bool, TenantError> {
+    let live = operation::find_live(transaction, tenant).await?;
+    let live = live.filter(|live| live.kind == OperationKind::Restore && live.input["let_in"] == true);
+    let Some(restore) = live else { return Ok(false) };
+    operation::amend_input(transaction, restore.id, &json!({ "let_in": false })).await?;
+    Ok(true)
 }
 
 /// The operation makes it active when its fence is open.

@@ -14,6 +14,7 @@ const CATALOG: &str = "TENANTRY_TEST_CATALOG";
 const ACT: &str = "TENANTRY_TEST_ACT";
 const SLUG: &str = "TENANTRY_TEST_SLUG";
 const BESIDE: &str = "TENANTRY_TEST_BESIDE";
+const BACKUPS: &str = "TENANTRY_TEST_BACKUPS";
 
 /// A child that is killed, as by `kill -9`, at the latest when this value goes.
 pub(crate) struct Process {
@@ -39,13 +40,18 @@ impl Process {
 
     /// Starts a child that purges a tenant which has a folder beside its rows.
     pub(crate) fn start_beside(catalog: &str, slug: &str, failpoints: &str, folder: &Path) -> Self {
-        Self::start_with(catalog, "purge", slug, failpoints, Some(folder))
+        Self::start_with(catalog, "purge", slug, failpoints, Some((BESIDE, folder)))
     }
 
-    fn start_with(catalog: &str, act: &str, slug: &str, failpoints: &str, beside: Option<&Path>) -> Self {
+    /// Starts a child that puts a tenant's newest backup in the place of its rows.
+    pub(crate) fn start_restoring(catalog: &str, slug: &str, failpoints: &str, backups: &Path) -> Self {
+        Self::start_with(catalog, "restore", slug, failpoints, Some((BACKUPS, backups)))
+    }
+
+    fn start_with(catalog: &str, act: &str, slug: &str, failpoints: &str, with: Option<(&str, &Path)>) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        if let Some(folder) = beside {
-            command.env(BESIDE, folder);
+        if let Some((name, folder)) = with {
+            command.env(name, folder);
         }
         let child = command
             .args([
@@ -113,6 +119,9 @@ fn acts_as_a_process_of_its_own() {
                 }
                 // Taken where there are any; most fleets have none.
                 config.spare_schemas = usize::from(act != "retire-spares");
+                if let Some(folder) = std::env::var_os(BACKUPS) {
+                    config.backups = Some(tenantry_ops::BackupStore::in_folder(Path::new(&folder)).unwrap());
+                }
                 match std::env::var_os(BESIDE) {
                     Some(folder) => crate::beside::with_folders(config, Path::new(&folder), 0),
                     None => config,
@@ -126,6 +135,10 @@ fn acts_as_a_process_of_its_own() {
             "resume" => drop(ops.resume_tenant(&operator(), &tenant).await),
             "delete" => drop(ops.delete_tenant(&operator(), &tenant).await),
             "purge" => drop(ops.purge_tenant(&operator(), &tenant).await),
+            "restore" => {
+                let newest = tenantry_ops::BackupAt::Latest;
+                drop(ops.restore_tenant_in_place(&operator(), &tenant, newest).await);
+            }
             "upgrade" => drop(ops.upgrade_databases(&operator()).await),
             "run" | "run-migrate" => ops.run_operations().await,
             "rehearse" => crate::migrate_verify::rehearse(&catalog, slug.parse().unwrap()).await,

@@ -34,6 +34,7 @@ mod moving;
 mod names;
 mod new_ids;
 mod replicas;
+mod restores;
 mod runners;
 mod servers;
 mod spares;

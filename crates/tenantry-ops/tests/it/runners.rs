@@ -114,7 +114,7 @@ async fn a_process_that_sleeps_over_its_lease_changes_nothing_when_it_wakes() {
 }
 
 impl Process {
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill")
             .args([&format!("-{name}"), &self.id().to_string()])
             .status()

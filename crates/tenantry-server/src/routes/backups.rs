@@ -191,7 +191,8 @@ pub(crate) async fn restore_backup(
 }
 
 /// Replace all rows of a tenant by those of one of its backups. It is suspended meanwhile; what it wrote since the backup is lost. It answers
-/// when that is done, and is done also where the answer comes too late for whoever asked.
+/// when that is done, and is done also where the answer comes too late for whoever asked: it is the tenant's operation `restore`, which any
+/// process finishes.
 #[utoipa::path(post, path = "/v1/tenants/{id}/restore", tag = "backups", request_body = RestoreInPlaceSchema,
     params(("id" = String, Path, description = "Id or slug")),
     responses((status = 200, body = TenantBody), (status = 404), (status = 409), (status = 422)))]

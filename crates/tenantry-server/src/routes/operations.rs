@@ -115,7 +115,7 @@ pub(crate) async fn get_certificate(
     }))
 }
 
-/// What is answered to whoever steers a move or a roll-out: the operation, which does it in its time.
+/// What is answered to whoever steers a move, a roll-out or a restore: the operation, which does it in its time.
 type Steered = Result<(StatusCode, Json<OperationBody>), Problem>;
 
 async fn steer(services: &Services, caller: Caller, id: OperationId, steer: Steer) -> Steered {
@@ -149,7 +149,8 @@ pub(crate) async fn resume_operation(
 }
 
 /// Call a move off: what it made is removed, and the tenant is served where it was. A roll-out ends with the schemas at work; schemas keep
-/// what they have, and `progress` tells what is left.
+/// what they have, and `progress` tells what is left. Of a restore in a tenant's place, until the rows are the backup's: the tenant is served
+/// with those that it had.
 #[utoipa::path(post, path = "/v1/operations/{id}/abort", tag = "operations", params(("id" = Uuid, Path)),
     responses((status = 202, body = OperationBody), (status = 409)))]
 pub(crate) async fn abort_operation(

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use tenantry_core::{Isolation, Slug};
-use tenantry_ops::{Backup, BackupAt, Ops, RestoreRequest, Tenant, TenantRef};
+use tenantry_ops::{Backup, BackupAt, Operation, Ops, RestoreRequest, Tenant, TenantRef};
 
 use crate::{
     command::backup,
@@ -69,9 +69,21 @@ async fn in_place(ops: &Ops, tenant: &TenantRef, found: &Backup, yes: bool, outp
         ));
     }
     let progress = started(found, output);
-    let restored = ops.restore_backup_in_place(&authority(), found.id).await;
+    let told = |operation: &Operation| progress.step(now(operation));
+    let restored = ops.restore_backup_in_place_told(&authority(), found.id, &told).await;
     progress.end();
     Ok(restored?)
+}
+
+/// What is being done by a restore in a tenant's place, for who watches.
+pub(in crate::command) fn now(operation: &Operation) -> String {
+    let figure = |name: &str| operation.progress[name].as_u64().unwrap_or_default();
+    match operation.step.as_str() {
+        "" | "fence" => "suspending the tenant".to_owned(),
+        "drain" => "waiting for open transactions".to_owned(),
+        "load" => format!("restoring: {} of {} rows", figure("rows"), figure("rows_of")),
+        _ => "letting the tenant in again".to_owned(),
+    }
 }
 
 fn started(found: &Backup, output: Output) -> Progress {
