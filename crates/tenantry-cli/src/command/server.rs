@@ -71,18 +71,16 @@ fn parse_connections(text: &str) -> Result<i32, String> {
 }
 
 /// The number as it is written in the configuration.
-fn parse_spares(text: &str) -> Result<String, String> {
-    match text.parse::<u16>() {
-        Ok(number) => Ok(number.to_string()),
-        Err(_) => Err("write a number from 0 to 65535; 0 keeps none".to_owned()),
-    }
+fn parse_spares(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| "write a number from 0 to 65535; 0 keeps none".to_owned())
 }
 
 /// What to change.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("change").required(true).multiple(true)
-    .args(["url", "connections", "pooler", "no_pooler", "replicas", "no_replicas", "spare_schemas", "spare_databases",
-        "no_own_spares", "new_passwords"])))]
+    .args(["url", "connections", "pooler", "no_pooler", "replicas", "no_replicas", "own_spare_schemas",
+        "own_spare_databases", "no_own_spares", "new_passwords"])))]
 pub(crate) struct Set {
     /// The server's name
     name: String,
@@ -106,16 +104,14 @@ pub(crate) struct Set {
     /// The application reads from the server itself only
     #[arg(long)]
     no_replicas: bool,
-    // These two are named as the options of the configuration are, and stand in their place here: under their names, so that clap lets them,
-    // and as texts, since clap hands what was said to both.
     /// How many schemas are kept ready there for tenants with one of their own, whatever the configuration says
     #[arg(long, value_name = "NUMBER", value_parser = parse_spares)]
-    spare_schemas: Option<String>,
+    own_spare_schemas: Option<u16>,
     /// How many databases are kept ready there for tenants with one of their own, whatever the configuration says
     #[arg(long, value_name = "NUMBER", value_parser = parse_spares)]
-    spare_databases: Option<String>,
+    own_spare_databases: Option<u16>,
     /// As many schemas and databases are kept ready there as the configuration says
-    #[arg(long, conflicts_with_all = ["spare_schemas", "spare_databases"])]
+    #[arg(long, conflicts_with_all = ["own_spare_schemas", "own_spare_databases"])]
     no_own_spares: bool,
     /// Give the application's roles new passwords; what runs goes on
     #[arg(long)]
@@ -460,8 +456,8 @@ async fn run_set(ops: &Ops, set: Set, output: Output) -> Result<(), Failure> {
             (None, false) => None,
         },
         replicas: (set.no_replicas || !set.replicas.is_empty()).then_some(set.replicas),
-        spare_schemas: own_spares(set.spare_schemas.as_deref(), set.no_own_spares),
-        spare_databases: own_spares(set.spare_databases.as_deref(), set.no_own_spares),
+        spare_schemas: own_spares(set.own_spare_schemas, set.no_own_spares),
+        spare_databases: own_spares(set.own_spare_databases, set.no_own_spares),
         new_passwords: set.new_passwords,
     };
     let changed = ops.change_server(&authority(), &set.name, &change).await?;
@@ -469,9 +465,9 @@ async fn run_set(ops: &Ops, set: Set, output: Output) -> Result<(), Failure> {
 }
 
 /// What is said of a number of spares: nothing, one of the server's own, or that it has none any more.
-fn own_spares(said: Option<&str>, none: bool) -> Option<Option<u16>> {
+fn own_spares(said: Option<u16>, none: bool) -> Option<Option<u16>> {
     match said {
-        Some(number) => number.parse().ok().map(Some),
+        Some(number) => Some(Some(number)),
         None => none.then_some(None),
     }
 }

@@ -103,7 +103,7 @@ fn a_value_that_cannot_be_says_what_to_write() {
         (&["token", "revoke", "nope"][..], "an id is a uuid"),
         (&["operation", "show", "nope"], "an id is a uuid"),
         (&["server", "set", "one", "--connections", "0"], "write 1 or more"),
-        (&["server", "set", "one", "--spare-schemas", "many"], "0 keeps none"),
+        (&["server", "set", "one", "--own-spare-schemas", "many"], "0 keeps none"),
         (
             &["server", "add", "one", "--url", "-", "--capacity", "-1"],
             "see `tenantry server add --help`",

@@ -968,9 +968,9 @@ async fn a_servers_budget_and_passwords_are_changed_by_name() {
     let set = ["server", "set", "first"];
     let numbers = |changed: &Value| (changed["spare_schemas"].clone(), changed["spare_databases"].clone());
     assert_eq!(numbers(&changed), (Value::Null, Value::Null));
-    let changed = installation.json(&[&set[..], &["--spare-schemas", "3"]].concat());
+    let changed = installation.json(&[&set[..], &["--own-spare-schemas", "3"]].concat());
     assert_eq!(numbers(&changed), (3.into(), Value::Null));
-    let changed = installation.json(&[&set[..], &["--spare-databases", "0"]].concat());
+    let changed = installation.json(&[&set[..], &["--own-spare-databases", "0"]].concat());
     assert_eq!(numbers(&changed), (3.into(), 0.into()));
     let listed = installation.json(&["server", "list"]);
     assert_eq!(numbers(&listed["items"][0]), (3.into(), 0.into()));
@@ -987,8 +987,8 @@ async fn a_servers_budget_and_passwords_are_changed_by_name() {
         &["server", "set", "first", "--connections", "0"],
         &["server", "set", "first", "--pooler", "x:1", "--no-pooler"],
         &["server", "set", "first", "--replica", "x:1", "--no-replicas"],
-        &["server", "set", "first", "--spare-schemas", "65536"],
-        &["server", "set", "first", "--spare-databases", "1", "--no-own-spares"],
+        &["server", "set", "first", "--own-spare-schemas", "65536"],
+        &["server", "set", "first", "--own-spare-databases", "1", "--no-own-spares"],
     ] {
         assert_eq!(installation.run(wrong).code, 2, "{wrong:?}");
     }

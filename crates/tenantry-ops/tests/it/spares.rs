@@ -578,7 +578,7 @@ async fn a_spare_database_that_is_behind_is_brought_to_the_newest_version_before
     assert_eq!(ops.order_spare_databases().await.unwrap(), 0);
     let (database, schema) = own_database(&ops, "after").await;
     assert_eq!(database, spare);
-    let admin = tenantry_testing::cluster().await.connect(&database).await;
+    let admin = cluster().await.connect(&database).await;
     let phones = "select count(*) from information_schema.columns where column_name = 'phone' and table_schema = $1";
     let phones: i64 = admin.query_one(phones, &[&schema]).await.unwrap().get(0);
     assert_eq!(phones, 1);
