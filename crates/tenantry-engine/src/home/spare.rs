@@ -129,6 +129,9 @@ pub async fn create_spare(
 /// Gives a spare with exactly these migrations to a tenant that has no schema yet, and opens the tenant's fence at this epoch; `false`
 /// where there is no such spare or the tenant has a schema, and nothing is done. One that somebody migrates at this moment is none.
 ///
+/// `caught_up`: of the migrations, those that changed the data of each tenant there was. It is noted that this one has them, as it has no
+/// rows that they could have changed.
+///
 /// One message, hence one transaction: until it ends, nobody else gets that spare. `client` is in no transaction.
 ///
 /// # Errors
@@ -144,6 +147,7 @@ pub async fn hand_out_spare(
     tenant: TenantId,
     epoch: Epoch,
     ledger: &str,
+    caught_up: &[i64],
 ) -> Result<bool, HomeError> {
     let literal =
         |text: &str| Literal::new(text).expect("neither a mark, a name nor a ledger of ours holds a zero byte");
@@ -173,6 +177,9 @@ pub async fn hand_out_spare(
              update tenantry_private.migration set schema = c_own where schema = v_spare;
              update tenantry_private.migration_step set schema = c_own where schema = v_spare;
              update tenantry_private.migration_tenant set schema = c_own where schema = v_spare;
+             insert into tenantry_private.migration_tenant (schema, version, tenant)
+             select c_own, v, '{tenant}'::uuid from pg_catalog.unnest('{{{caught_up}}}'::int8[]) as v
+             on conflict do nothing;
              perform tenantry.fence_register('{tenant}', {epoch}::int8, {open}::int2);
              perform pg_catalog.set_config('tenantry.spare', v_spare, true);
              return;
@@ -186,6 +193,7 @@ pub async fn hand_out_spare(
         LISTED = listed(&literal(&mark(installation)).to_string()),
         LEDGER = ledger_of("v_spare"),
         TURN = turn_key_of("v_spare"),
+        caught_up = caught_up.iter().map(i64::to_string).collect::<Vec<_>>().join(","),
         tenant = tenant.as_uuid(),
         epoch = epoch.0,
         open = State::Open as i16,

@@ -14,7 +14,7 @@ use tokio_postgres::Client;
 
 use super::{
     Failure, Journal, load,
-    site::{Site, TURN},
+    site::{Site, TURN, of_each_tenant},
 };
 use crate::{
     Authority, Ops,
@@ -161,9 +161,17 @@ async fn make_schema(
         && spares
         // Files of its own may have been written on top of an older version than a spare has.
         && site.own_files(located).await?.is_none()
-        && home::hand_out_spare(client, installation, tenant, epoch, &migrate::ledger_text(derived)).await?
     {
-        return Ok(Tables::Newest);
+        // What a tenant brings with it tells itself what its rows have had.
+        let caught_up = if birth.is_none() {
+            of_each_tenant(derived)
+        } else {
+            Vec::new()
+        };
+        let ledger = migrate::ledger_text(derived);
+        if home::hand_out_spare(client, installation, tenant, epoch, &ledger, &caught_up).await? {
+            return Ok(Tables::Newest);
+        }
     }
     let tables_follow = derived.as_ref().is_some_and(|derived| !derived.versions.is_empty());
     let made = home::create_schema_and_open(client, installation, database, tenant, epoch, tables_follow).await?;
@@ -223,7 +231,9 @@ async fn tables(
                 Tables::Newest => site.keep_whole(&client, &located.placement.schema).await?,
                 Tables::ToBeMade => site.make_tables(&client, located).await?,
             }
-            if birth.is_none() {
+            // Of what a spare's migrations gave to tenants, all but seeds was noted when it was handed out.
+            let has_all = tables == Tables::Newest && !site.has_seeds().await?;
+            if birth.is_none() && !has_all {
                 site.seed(&client, located).await?;
             }
         }

@@ -351,6 +351,12 @@ impl<'a> Site<'a> {
         Ok(migrate::seed(client, &target, &derived, tenant, &ByAdministrator, patience).await?)
     }
 
+    /// Whether migrations declare what each new tenant starts with.
+    pub(super) async fn has_seeds(&self) -> Result<bool, Failure> {
+        let derived = self.ops.derived().await?;
+        Ok(derived.is_some_and(|derived| declares_seeds(&derived)))
+    }
+
     /// Gives a new tenant in shared tables what roll-outs have recorded there since it was seeded, and lets none record more before the
     /// connection is closed: whoever activates the tenant until then has it among those that the next one lists. Nothing where no
     /// migration gives tenants data.
@@ -386,6 +392,23 @@ impl Journal {
 fn holds_data(derived: &Derived) -> bool {
     let modes = [migrate::Mode::Seed, migrate::Mode::EachTenant];
     derived.versions.iter().any(|version| modes.contains(&version.mode))
+}
+
+/// Whether some of the migrations say what each new tenant starts with.
+pub(super) fn declares_seeds(derived: &Derived) -> bool {
+    derived
+        .versions
+        .iter()
+        .any(|version| version.mode == migrate::Mode::Seed)
+}
+
+/// The migrations that changed the data of each tenant there was: one that is made later has no rows for them.
+pub(super) fn of_each_tenant(derived: &Derived) -> Vec<i64> {
+    let versions = derived.versions.iter();
+    versions
+        .filter(|version| version.mode == migrate::Mode::EachTenant)
+        .map(|version| version.version)
+        .collect()
 }
 
 /// Where migrations go; refused where the database lacks what they call.
