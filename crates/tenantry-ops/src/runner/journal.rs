@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tenantry_catalog::{
     CatalogError, Transaction,
-    operation::{self, Held, Lease, MoveBound, Operation, OperationState},
+    operation::{self, Held, Lease, MoveBound, NewOperation, Operation, OperationState},
     operation_cleanup::{self, Object},
     tenant,
 };
@@ -75,28 +75,23 @@ impl Journal {
         Ok(claimed.map(|(operation, lease)| Self::start(ops, operation, lease, began, None)))
     }
 
-    /// Takes an operation in the transaction that makes it, and records what it makes first: each by itself would be a commit
+    /// Makes an operation that this process has from the beginning, and records what it makes first: each by itself would be a commit
     /// to wait for. If this process ends before it begins, another runner takes over when the lease has run out.
     pub(crate) async fn take(
         ops: &Ops,
         transaction: &Transaction<'_>,
-        id: OperationId,
+        new: &NewOperation<'_>,
         object: Object,
     ) -> Result<Option<Taken>, CatalogError> {
         let began = Instant::now();
-        let claimed = operation::claim(transaction, Some(id), ops.runner().id, ops.fleet().lease).await?;
-        let Some((operation, lease)) = claimed else {
-            return Ok(None);
-        };
-        Ok(match operation_cleanup::record(transaction, lease, &object).await? {
-            Held::Yes => Some(Taken {
-                operation,
-                lease,
-                began,
-                recorded: object,
-            }),
-            Held::Lost => None,
-        })
+        let (runner, lease) = (ops.runner().id, ops.fleet().lease);
+        let made = operation::insert_taken(transaction, new, runner, lease, &object).await?;
+        Ok(made.map(|(operation, lease)| Taken {
+            operation,
+            lease,
+            began,
+            recorded: object,
+        }))
     }
 
     /// Goes on with what was taken, now that it is committed.

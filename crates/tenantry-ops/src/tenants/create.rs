@@ -160,9 +160,9 @@ impl Ops {
             input: &input,
             run_after: None,
         };
-        let (_, _, made, ()) = tokio::try_join!(
+        let ((), taken, made, ()) = tokio::try_join!(
             placement::insert(&transaction, &at),
-            operation::insert(&transaction, &work),
+            Journal::take(self, &transaction, &work, home),
             tenant::find(&transaction, id),
             change::announce(&transaction, Change::Tenant(id))
         )?;
@@ -176,7 +176,6 @@ impl Ops {
             after: Some(shown(&made)),
         };
         audit::record(&transaction, authority, act).await?;
-        let taken = Journal::take(self, &transaction, operation, home).await?;
         transaction.commit().await?;
         Ok(Recorded {
             tenant: id,
