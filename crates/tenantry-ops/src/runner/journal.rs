@@ -1,12 +1,12 @@
 //! A runner's hold on one operation: its lease, kept alive, and what it records.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use tenantry_catalog::{
     CatalogError, Transaction,
     operation::{self, Held, Lease, MoveBound, NewOperation, Operation, OperationState},
     operation_cleanup::{self, Object},
-    tenant,
+    tenant::{self, Tenant},
 };
 use tenantry_core::{OperationId, TenantId};
 use tokio::{
@@ -32,6 +32,8 @@ pub(crate) struct Journal {
     pace: watch::Sender<Duration>,
     /// What was recorded when the operation was made.
     recorded: Option<Object>,
+    /// The tenant as this runner has activated it.
+    activated: OnceLock<Tenant>,
     lost: watch::Receiver<bool>,
     _heart: Heart,
 }
@@ -109,6 +111,7 @@ impl Journal {
             lease,
             pace,
             recorded,
+            activated: OnceLock::new(),
             lost,
             _heart: heart,
         }
@@ -199,6 +202,17 @@ impl Journal {
             held(operation_cleanup::record(&client, self.lease, object).await?)?;
         }
         failpoint::pass(&format!("{}.recorded_{}", self.operation.kind, object.kind)).await
+    }
+
+    /// Keeps the tenant as it was activated, for whoever waits: what was committed need not be asked for.
+    pub(super) fn keep_activated(&self, tenant: Tenant) {
+        // Only one activates it.
+        let _ = self.activated.set(tenant);
+    }
+
+    /// The tenant that was activated.
+    pub(super) fn into_activated(self) -> Option<Tenant> {
+        self.activated.into_inner()
     }
 
     /// Ends the operation within a transaction on the catalog.

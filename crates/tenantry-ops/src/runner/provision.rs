@@ -287,8 +287,15 @@ async fn activate(site: &Site<'_>, located: &Located, seeding: Option<Client>) -
         before: None,
         after: Some(serde_json::json!({ "isolation": located.placement.isolation })),
     };
-    audit::record(&transaction, &Authority::system("operation"), act).await?;
+    let authority = Authority::system("operation");
+    let (found, ()) = tokio::try_join!(
+        tenant::find(&transaction, tenant),
+        audit::record(&transaction, &authority, act)
+    )?;
     transaction.commit().await?;
+    if let Some(found) = found {
+        journal.keep_activated(found);
+    }
     // From here on roll-outs list it.
     drop(arrival);
     debug_assert!(located.placement.schema == SHARED_SCHEMA || located.placement.isolation == Isolation::Schema);

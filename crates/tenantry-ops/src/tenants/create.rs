@@ -73,7 +73,10 @@ impl Ops {
             .await?;
         match taken {
             Some(taken) => {
-                self.run_taken(taken).await;
+                // Most often that is all: it is known as it was committed.
+                if let Some(activated) = self.run_taken(taken).await {
+                    return Ok(activated);
+                }
                 self.await_operation(operation).await?;
             }
             None => self.finish_operation(operation).await?,
