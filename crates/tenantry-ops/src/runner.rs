@@ -34,7 +34,7 @@ use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 pub(crate) use failure::{EDITED, Failure, NEWER_FILES, UNREACHABLE, chain};
-pub(crate) use journal::{Journal, Taken, lock_key};
+pub(crate) use journal::{Journal, Placed, Taken, lock_key};
 pub(crate) use load::{Reached, reach as reach_home};
 pub(crate) use site::{administer, target};
 

@@ -2,10 +2,13 @@
 
 use std::{sync::OnceLock, time::Duration};
 
+use parking_lot::Mutex;
 use tenantry_catalog::{
     CatalogError, Transaction,
     operation::{self, Held, Lease, MoveBound, NewOperation, Operation, OperationState},
     operation_cleanup::{self, Object},
+    placement::Located,
+    server::Administration,
     tenant::{self, Tenant},
 };
 use tenantry_core::{OperationId, TenantId};
@@ -32,6 +35,8 @@ pub(crate) struct Journal {
     pace: watch::Sender<Duration>,
     /// What was recorded when the operation was made.
     recorded: Option<Object>,
+    /// Where its tenant shall live, as that was read when the operation was made.
+    home: Mutex<Option<Placed>>,
     /// The tenant as this runner has activated it.
     activated: OnceLock<Tenant>,
     lost: watch::Receiver<bool>,
@@ -45,6 +50,17 @@ pub(crate) struct Taken {
     lease: Lease,
     began: Instant,
     recorded: Object,
+    home: Option<Placed>,
+}
+
+/// Where a tenant lives or shall live, and what its server's administrator needs there.
+pub(crate) type Placed = (Located, Administration);
+
+impl Taken {
+    /// The same with what is known of the tenant's home in the transaction that makes the operation.
+    pub(crate) fn placed(self, home: Option<Placed>) -> Self {
+        Self { home, ..self }
+    }
 }
 
 /// Keeps the lease alive until it is dropped.
@@ -93,12 +109,15 @@ impl Journal {
             lease,
             began,
             recorded: object,
+            home: None,
         }))
     }
 
     /// Goes on with what was taken, now that it is committed.
     pub(super) fn hold_on(ops: &Ops, taken: Taken) -> Self {
-        Self::start(ops, taken.operation, taken.lease, taken.began, Some(taken.recorded))
+        let journal = Self::start(ops, taken.operation, taken.lease, taken.began, Some(taken.recorded));
+        *journal.home.lock() = taken.home;
+        journal
     }
 
     fn start(ops: &Ops, operation: Operation, lease: Lease, began: Instant, recorded: Option<Object>) -> Self {
@@ -111,6 +130,7 @@ impl Journal {
             lease,
             pace,
             recorded,
+            home: Mutex::new(None),
             activated: OnceLock::new(),
             lost,
             _heart: heart,
@@ -202,6 +222,11 @@ impl Journal {
             held(operation_cleanup::record(&client, self.lease, object).await?)?;
         }
         failpoint::pass(&format!("{}.recorded_{}", self.operation.kind, object.kind)).await
+    }
+
+    /// What was read of the tenant's home with the operation, once: who comes to it again asks anew.
+    pub(super) fn take_home(&self) -> Option<Placed> {
+        self.home.lock().take()
     }
 
     /// Keeps the tenant as it was activated, for whoever waits: what was committed need not be asked for.

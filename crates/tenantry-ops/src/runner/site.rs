@@ -47,20 +47,29 @@ pub(super) struct Site<'a> {
 pub(crate) async fn administer(ops: &Ops, id: ServerId) -> Result<(ServerAdmin, Administration), Failure> {
     let client = ops.catalog().client().await?;
     let administration = server::administration(ops.catalog(), &client, id).await?;
-    let admin = ServerAdmin::from_url(administration.admin_url.expose_secret())
-        .map_err(|error| Failure::retry("server_address", error.to_string()))?;
-    Ok((admin, administration))
+    Ok((administrator(&administration)?, administration))
+}
+
+fn administrator(administration: &Administration) -> Result<ServerAdmin, Failure> {
+    ServerAdmin::from_url(administration.admin_url.expose_secret())
+        .map_err(|error| Failure::retry("server_address", error.to_string()))
 }
 
 impl<'a> Site<'a> {
     /// Where the operation's tenant lives or shall live.
     pub(super) async fn of_tenant(ops: &'a Ops, journal: &'a Journal) -> Result<(Self, Located), Failure> {
-        let client = ops.catalog().client().await?;
-        let tenant = journal.tenant()?;
-        let located = placement::locate(ops.catalog(), &client, tenant).await?;
-        let located = located.ok_or_else(|| Failure::permanent("no_placement", "the tenant has no placement"))?;
-        drop(client);
-        let (admin, administration) = administer(ops, located.database.server).await?;
+        let (located, admin, administration) = match journal.take_home() {
+            Some((located, administration)) => (located, administrator(&administration)?, administration),
+            None => {
+                let client = ops.catalog().client().await?;
+                let located = placement::locate(ops.catalog(), &client, journal.tenant()?).await?;
+                let located =
+                    located.ok_or_else(|| Failure::permanent("no_placement", "the tenant has no placement"))?;
+                drop(client);
+                let (admin, administration) = administer(ops, located.database.server).await?;
+                (located, admin, administration)
+            }
+        };
         let (database, secrets) = (located.database.clone(), located.secrets.clone());
         Ok((
             Self {
