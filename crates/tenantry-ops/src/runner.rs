@@ -5,8 +5,10 @@
 //! makes anything. A runner that was asleep finds its lease lost under the lock; if it holds the lock, its successor ends
 //! that session after a while, which rolls back what was not committed.
 
+mod activate;
 mod failure;
 mod fence;
+mod hand_out;
 mod journal;
 mod leftovers;
 mod load;

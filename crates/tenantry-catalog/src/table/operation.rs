@@ -546,6 +546,21 @@ pub async fn hold_step(db: &impl Db, lease: Lease, step: &str) -> Result<Held, C
     Ok(Held::from_rows(rows))
 }
 
+/// Lets the server end the session where its transaction is left alone for so long: who is cut off while it holds an operation's row must
+/// not keep everybody else from it.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn let_go_when_idle(db: &impl Db, after: Duration) -> Result<(), CatalogError> {
+    let idle_ms = after.as_millis().max(100).to_string();
+    db.execute(
+        "select set_config('idle_in_transaction_session_timeout', $1, true)",
+        &[&idle_ms],
+    )
+    .await?;
+    Ok(())
+}
+
 /// Records how far it is within a step.
 ///
 /// # Errors

@@ -132,7 +132,8 @@ pub async fn create_spare(
 /// `caught_up`: of the migrations, those that changed the data of each tenant there was. It is noted that this one has them, as it has no
 /// rows that they could have changed.
 ///
-/// One message, hence one transaction: until it ends, nobody else gets that spare. `client` is in no transaction.
+/// Where it does, the transaction is left open, and nothing of it counts before [`turn::commit`](crate::turn::commit): until it ends, nobody
+/// else gets that spare. `client` is in none before.
 ///
 /// # Errors
 ///
@@ -140,7 +141,7 @@ pub async fn create_spare(
 ///
 /// # Cancel safety
 ///
-/// Dropping the future leaves it done or not done; running it again says which, by the schema that is there.
+/// Drop the connection, which rolls it back.
 pub async fn hand_out_spare(
     client: &Client,
     installation: &InstallationId,
@@ -185,8 +186,7 @@ pub async fn hand_out_spare(
              return;
            end loop;
          end $spare$;
-         select 1 where pg_catalog.current_setting('tenantry.spare', true) <> '';
-         commit",
+         select 1 where pg_catalog.current_setting('tenantry.spare', true) <> ''",
         own = literal(&own_schema_name(tenant)),
         own_mark = literal(&schema::mark(installation, tenant)),
         ledger = literal(ledger),
@@ -199,9 +199,13 @@ pub async fn hand_out_spare(
         open = State::Open as i16,
     );
     let answers = client.simple_query(&text).await.doing("hand a spare schema out")?;
-    Ok(answers
+    let is_handed_out = answers
         .iter()
-        .any(|answer| matches!(answer, SimpleQueryMessage::Row(_))))
+        .any(|answer| matches!(answer, SimpleQueryMessage::Row(_)));
+    if !is_handed_out {
+        client.batch_execute("rollback").await.doing("roll back")?;
+    }
+    Ok(is_handed_out)
 }
 
 /// Keeps others from a spare until the transaction ends, unless another has it or had it.

@@ -454,7 +454,7 @@ pub(super) fn require_files(derived: &Derived, version: i64) -> Result<(), Failu
 }
 
 /// Refuses a schema that is not what its migrations make, whatever its ledger says: nobody is let in then.
-async fn require_whole(client: &Client, schema: &str, derived: &Derived) -> Result<(), Failure> {
+pub(super) async fn require_whole(client: &Client, schema: &str, derived: &Derived) -> Result<(), Failure> {
     let unfit = home::unfit_tables(client, schema, derived).await?;
     if unfit.is_empty() {
         return Ok(());
