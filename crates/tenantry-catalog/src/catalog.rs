@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime};
 use secrecy::SecretString;
 use tenantry_core::InstallationId;
 use tokio_postgres::{Config, NoTls, config::SslMode};
@@ -174,6 +174,9 @@ fn pool(config: Config) -> Result<Pool, CatalogError> {
     };
     Ok(Pool::builder(manager)
         .max_size(POOL_SIZE)
+        // The one that was used last: it has its statements planned, and PostgreSQL's processor has it at hand. In turns, each
+        // would be cold again after others have changed tables in the same server.
+        .queue_mode(QueueMode::Lifo)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(WAIT))
         .create_timeout(Some(WAIT))

@@ -9,6 +9,7 @@ mod create;
 mod db;
 mod error;
 mod follow;
+pub mod log;
 mod master_key;
 mod migrate;
 mod secret;

@@ -11,6 +11,7 @@ pub mod fence;
 pub mod home;
 pub mod keys;
 pub mod load;
+pub mod log;
 pub mod password;
 mod roles;
 pub mod seal;

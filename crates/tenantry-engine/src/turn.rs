@@ -75,6 +75,19 @@ pub async fn commit(client: &Client) -> Result<(), SqlError> {
     client.batch_execute("commit").await.doing("commit")
 }
 
+/// The same without waiting for the disk: for a transaction that a later commit in the same [log](crate::log) stands behind, which is waited
+/// for before anything relies on either.
+///
+/// # Errors
+///
+/// Where the commit fails; the connection has to be dropped then.
+pub async fn commit_lightly(client: &Client) -> Result<(), SqlError> {
+    client
+        .batch_execute("set local synchronous_commit = off; commit")
+        .await
+        .doing("commit")
+}
+
 fn is_taken(error: &SqlError) -> bool {
     error.code() == Some(SqlState::LOCK_NOT_AVAILABLE.code())
 }

@@ -11,8 +11,11 @@ use std::{
 
 use parking_lot::Mutex;
 use tenantry_core::ServerId;
-use tenantry_engine::admin::{AdminError, ServerAdmin};
-use tokio::task::JoinHandle;
+use tenantry_engine::{
+    admin::{AdminError, ServerAdmin},
+    log,
+};
+use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_postgres::{Client, Config};
 
 use crate::{Ops, runner::administer};
@@ -45,6 +48,8 @@ pub(crate) struct Connected {
     config: Config,
     key: Key,
     uses: u32,
+    /// Asked for once, by whoever needs it.
+    log: OnceCell<Option<String>>,
 }
 
 impl Deref for Connected {
@@ -62,7 +67,16 @@ impl Connected {
             config: admin.config().clone(),
             key,
             uses: 0,
+            log: OnceCell::new(),
         })
+    }
+
+    /// The log that its commits stand in, by its name; nothing where the server does not tell.
+    pub(crate) async fn log(&self) -> Option<&str> {
+        let asked = self
+            .log
+            .get_or_init(|| async { log::name(&self.client).await.ok().flatten() });
+        asked.await.as_deref()
     }
 }
 

@@ -5,8 +5,10 @@
 //! makes anything. A runner that was asleep finds its lease lost under the lock; if it holds the lock, its successor ends
 //! that session after a while, which rolls back what was not committed.
 
+mod activate;
 mod failure;
 mod fence;
+mod hand_out;
 mod journal;
 mod leftovers;
 mod load;
@@ -28,13 +30,14 @@ use std::{sync::Arc, time::Duration};
 use tenantry_catalog::{
     CatalogError,
     operation::{self, OperationKind},
+    tenant::Tenant,
 };
 use tenantry_core::{Isolation, OperationId};
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 pub(crate) use failure::{EDITED, Failure, NEWER_FILES, UNREACHABLE, chain};
-pub(crate) use journal::{Journal, Taken};
+pub(crate) use journal::{Journal, Placed, Taken};
 pub(crate) use load::reach as reach_home;
 pub(crate) use site::{administer, target};
 
@@ -137,7 +140,7 @@ impl Ops {
         };
         let (ops, working) = (self.clone(), self.runner().working());
         tokio::spawn(async move {
-            work::run(&ops, journal).await;
+            drop(work::run(&ops, journal).await);
             drop((permit, working));
         });
         Ok(true)
@@ -165,7 +168,7 @@ impl Ops {
             let _working = working;
             // No permit: a caller waits for this one, and the pool of the catalog bounds it.
             match Journal::claim(&ops, Some(id)).await {
-                Ok(Some(journal)) => work::run(&ops, journal).await,
+                Ok(Some(journal)) => drop(work::run(&ops, journal).await),
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(operation.id = %id, error = %chain(&error), "the operation can't be taken");
@@ -176,18 +179,20 @@ impl Ops {
         let _ = task.await;
     }
 
-    /// Runs an operation that was taken when it was made; returns as [`run_operation`](Self::run_operation) does.
+    /// Runs an operation that was taken when it was made; returns as [`run_operation`](Self::run_operation) does, with the tenant where it
+    /// was activated.
     ///
     /// # Cancel safety
     /// The operation goes on in a task of its own.
-    pub(crate) async fn run_taken(&self, taken: Taken) {
+    pub(crate) async fn run_taken(&self, taken: Taken) -> Option<Tenant> {
         let (ops, working) = (self.clone(), self.runner().working());
         let journal = Journal::hold_on(self, taken);
         let task = tokio::spawn(async move {
-            work::run(&ops, journal).await;
+            let activated = work::run(&ops, journal).await;
             drop(working);
+            activated
         });
-        let _ = task.await;
+        task.await.ok().flatten()
     }
 
     /// Forgets what nobody asks for any more.

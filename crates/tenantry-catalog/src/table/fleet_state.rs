@@ -9,7 +9,7 @@ use super::{
     tenant_database::{COLUMNS, TenantDatabase},
 };
 use crate::{
-    CatalogError, Db,
+    CatalogError, Db, Transaction,
     text::{parsed, words},
 };
 
@@ -169,7 +169,7 @@ pub async fn list_overlays(db: &impl Db) -> Result<Vec<(TenantDatabaseId, String
 }
 
 /// Records that these schemas have these versions, as number, name and checksum; none of them is a straggler any more.
-/// A database that is gone is passed over.
+/// A database that is gone is passed over. The commit does not wait for the disk.
 ///
 /// # Errors
 /// When the catalog fails.
@@ -178,16 +178,39 @@ pub async fn record(
     sites: &[(TenantDatabaseId, String)],
     versions: &[(i64, &str, &str)],
 ) -> Result<(), CatalogError> {
+    const LIGHT: &str = "light as materialized (select set_config('synchronous_commit', 'off', true)),";
+    write_down(db, LIGHT, "light,", sites, versions).await
+}
+
+/// The same within a transaction that is more, whose commit is waited for.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn record_within(
+    transaction: &Transaction<'_>,
+    sites: &[(TenantDatabaseId, String)],
+    versions: &[(i64, &str, &str)],
+) -> Result<(), CatalogError> {
+    write_down(transaction, "", "", sites, versions).await
+}
+
+async fn write_down(
+    db: &impl Db,
+    first: &str,
+    from_first: &str,
+    sites: &[(TenantDatabaseId, String)],
+    versions: &[(i64, &str, &str)],
+) -> Result<(), CatalogError> {
     let databases: Vec<Uuid> = sites.iter().map(|(database, _)| *database.as_uuid()).collect();
     let schemas: Vec<&str> = sites.iter().map(|(_, schema)| schema.as_str()).collect();
     let numbers: Vec<i64> = versions.iter().map(|version| version.0).collect();
     let names: Vec<&str> = versions.iter().map(|version| version.1).collect();
     let checksums: Vec<&str> = versions.iter().map(|version| version.2).collect();
-    db.execute(
-        "with light as materialized (select set_config('synchronous_commit', 'off', true)),
+    let sql = format!(
+        "with {first}
          site as (
              select s.tenant_database, s.schema_name
-             from light, unnest($1::uuid[], $2::text[]) as s (tenant_database, schema_name)
+             from {from_first} unnest($1::uuid[], $2::text[]) as s (tenant_database, schema_name)
              join tenant_database as d on d.id = s.tenant_database),
          cleared as (
              delete from app_migration_failure as f using site as s
@@ -195,10 +218,10 @@ pub async fn record(
          insert into app_migration (tenant_database, schema_name, version, name, checksum)
          select s.tenant_database, s.schema_name, v.version, v.name, v.checksum
          from site as s, unnest($3::bigint[], $4::text[], $5::text[]) as v (version, name, checksum)
-         on conflict do nothing",
-        &[&databases, &schemas, &numbers, &names, &checksums],
-    )
-    .await?;
+         on conflict do nothing"
+    );
+    db.execute(&sql, &[&databases, &schemas, &numbers, &names, &checksums])
+        .await?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::{
     CatalogError, Client, Db,
     db::light,
+    operation_cleanup::Object,
     text::{parsed, parsed_opt, words},
 };
 
@@ -223,6 +224,52 @@ pub async fn insert(db: &impl Db, new: &NewOperation<'_>) -> Result<bool, Catalo
         )
         .await?;
     Ok(inserted == 1)
+}
+
+/// Makes an operation that this runner has from the beginning, and records what it makes first; `None` if the tenant or database has a
+/// live one already. Rings for nobody: there is nothing to take before the lease has run out.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn insert_taken(
+    db: &impl Db,
+    new: &NewOperation<'_>,
+    owner: Uuid,
+    lease: Duration,
+    object: &Object,
+) -> Result<Option<(Operation, Lease)>, CatalogError> {
+    let row = db
+        .query_opt(
+            &format!(
+                "with made as (
+                     insert into operation (id, kind, tenant, tenant_database, input, run_after,
+                                            state, lease_owner, lease_until, fencing, attempts)
+                     values ($1, $2, $3, $4, $5, coalesce($6, now()), 'running', $7, now() + make_interval(secs => $8), 1, 1)
+                     on conflict do nothing
+                     returning {COLUMNS}, fencing
+                 ), recorded as (
+                     insert into operation_cleanup (operation, kind, server, database_name, name)
+                     select id, $9, $10, $11, $12 from made
+                 )
+                 select {COLUMNS}, fencing from made"
+            ),
+            &[
+                new.id.as_uuid(),
+                &new.kind.as_str(),
+                &new.tenant.map(|tenant| *tenant.as_uuid()),
+                &new.database.map(|database| *database.as_uuid()),
+                new.input,
+                &new.run_after,
+                &owner,
+                &lease.as_secs_f64(),
+                &object.kind.as_str(),
+                object.server.as_uuid(),
+                &object.database_name,
+                &object.name,
+            ],
+        )
+        .await?;
+    row.as_ref().map(claimed).transpose()
 }
 
 /// One operation.
@@ -521,6 +568,21 @@ pub async fn hold_step(db: &impl Db, lease: Lease, step: &str) -> Result<Held, C
         )
         .await?;
     Ok(Held::from_rows(rows))
+}
+
+/// Lets the server end the session where its transaction is left alone for so long: who is cut off while it holds an operation's row must
+/// not keep everybody else from it.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn let_go_when_idle(db: &impl Db, after: Duration) -> Result<(), CatalogError> {
+    let idle_ms = after.as_millis().max(100).to_string();
+    db.execute(
+        "select set_config('idle_in_transaction_session_timeout', $1, true)",
+        &[&idle_ms],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Records how far it is within a step.

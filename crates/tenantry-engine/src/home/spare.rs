@@ -129,7 +129,11 @@ pub async fn create_spare(
 /// Gives a spare with exactly these migrations to a tenant that has no schema yet, and opens the tenant's fence at this epoch; `false`
 /// where there is no such spare or the tenant has a schema, and nothing is done. One that somebody migrates at this moment is none.
 ///
-/// One message, hence one transaction: until it ends, nobody else gets that spare. `client` is in no transaction.
+/// `caught_up`: of the migrations, those that changed the data of each tenant there was. It is noted that this one has them, as it has no
+/// rows that they could have changed.
+///
+/// Where it does, the transaction is left open, and nothing of it counts before [`turn::commit`](crate::turn::commit): until it ends, nobody
+/// else gets that spare. `client` is in none before.
 ///
 /// # Errors
 ///
@@ -137,13 +141,14 @@ pub async fn create_spare(
 ///
 /// # Cancel safety
 ///
-/// Dropping the future leaves it done or not done; running it again says which, by the schema that is there.
+/// Drop the connection, which rolls it back.
 pub async fn hand_out_spare(
     client: &Client,
     installation: &InstallationId,
     tenant: TenantId,
     epoch: Epoch,
     ledger: &str,
+    caught_up: &[i64],
 ) -> Result<bool, HomeError> {
     let literal =
         |text: &str| Literal::new(text).expect("neither a mark, a name nor a ledger of ours holds a zero byte");
@@ -173,27 +178,34 @@ pub async fn hand_out_spare(
              update tenantry_private.migration set schema = c_own where schema = v_spare;
              update tenantry_private.migration_step set schema = c_own where schema = v_spare;
              update tenantry_private.migration_tenant set schema = c_own where schema = v_spare;
+             insert into tenantry_private.migration_tenant (schema, version, tenant)
+             select c_own, v, '{tenant}'::uuid from pg_catalog.unnest('{{{caught_up}}}'::int8[]) as v
+             on conflict do nothing;
              perform tenantry.fence_register('{tenant}', {epoch}::int8, {open}::int2);
              perform pg_catalog.set_config('tenantry.spare', v_spare, true);
              return;
            end loop;
          end $spare$;
-         select 1 where pg_catalog.current_setting('tenantry.spare', true) <> '';
-         commit",
+         select 1 where pg_catalog.current_setting('tenantry.spare', true) <> ''",
         own = literal(&own_schema_name(tenant)),
         own_mark = literal(&schema::mark(installation, tenant)),
         ledger = literal(ledger),
         LISTED = listed(&literal(&mark(installation)).to_string()),
         LEDGER = ledger_of("v_spare"),
         TURN = turn_key_of("v_spare"),
+        caught_up = caught_up.iter().map(i64::to_string).collect::<Vec<_>>().join(","),
         tenant = tenant.as_uuid(),
         epoch = epoch.0,
         open = State::Open as i16,
     );
     let answers = client.simple_query(&text).await.doing("hand a spare schema out")?;
-    Ok(answers
+    let is_handed_out = answers
         .iter()
-        .any(|answer| matches!(answer, SimpleQueryMessage::Row(_))))
+        .any(|answer| matches!(answer, SimpleQueryMessage::Row(_)));
+    if !is_handed_out {
+        client.batch_execute("rollback").await.doing("roll back")?;
+    }
+    Ok(is_handed_out)
 }
 
 /// Keeps others from a spare until the transaction ends, unless another has it or had it.

@@ -1,6 +1,6 @@
 //! Whether a place has what its version makes, before anybody is let in.
 
-use tokio_postgres::GenericClient;
+use tokio_postgres::{GenericClient, types::Type};
 
 use crate::{
     isolate::Derived,
@@ -23,15 +23,21 @@ pub async fn unfit_tables(
     let names: Vec<&str> = derived.tables.iter().map(|table| table.name.as_str()).collect();
     let isolated: Vec<bool> = derived.tables.iter().map(|table| !table.reference).collect();
     let rows = client
-        .query(
+        .query_typed(
+            // The schema first: else the tables of that name in all schemas are gone through.
             "select wanted.name
                from unnest($2::text[], $3::bool[]) as wanted (name, isolated)
-               left join (pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname = $1)
+               left join pg_catalog.pg_class c
                  on c.relname = wanted.name
+                and c.relnamespace = (select n.oid from pg_catalog.pg_namespace n where n.nspname = $1)
               where c.oid is null
                  or wanted.isolated and c.relkind in ('r', 'p') and not (c.relrowsecurity and c.relforcerowsecurity)
               order by 1",
-            &[&schema, &names, &isolated],
+            &[
+                (&schema, Type::TEXT),
+                (&names, Type::TEXT_ARRAY),
+                (&isolated, Type::BOOL_ARRAY),
+            ],
         )
         .await
         .doing("look at a new place's tables")?;

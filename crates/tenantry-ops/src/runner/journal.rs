@@ -1,13 +1,15 @@
 //! A runner's hold on one operation: its lease, kept alive, and what it records.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use parking_lot::Mutex;
 use tenantry_catalog::{
     CatalogError, Transaction,
-    operation::{self, Held, Lease, MoveBound, Operation, OperationState},
+    operation::{self, Held, Lease, MoveBound, NewOperation, Operation, OperationState},
     operation_cleanup::{self, Object},
-    tenant,
+    placement::Located,
+    server::Administration,
+    tenant::{self, Tenant},
 };
 use tenantry_core::OperationId;
 use tenantry_engine::archive::Unpacker;
@@ -36,6 +38,10 @@ pub(crate) struct Journal {
     recorded: Option<Object>,
     /// What was read before the operation was made, for the step that needs it.
     archive: Mutex<Option<Unpacker>>,
+    /// Where its tenant shall live, as that was read when the operation was made.
+    home: Mutex<Option<Placed>>,
+    /// The tenant as this runner has activated it.
+    activated: OnceLock<Tenant>,
     lost: watch::Receiver<bool>,
     _heart: Heart,
 }
@@ -47,7 +53,18 @@ pub(crate) struct Taken {
     lease: Lease,
     began: Instant,
     recorded: Option<Object>,
+    home: Option<Placed>,
     archive: Option<Unpacker>,
+}
+
+/// Where a tenant lives or shall live, and what its server's administrator needs there.
+pub(crate) type Placed = (Located, Administration);
+
+impl Taken {
+    /// The same with what is known of the tenant's home in the transaction that makes the operation.
+    pub(crate) fn placed(self, home: Option<Placed>) -> Self {
+        Self { home, ..self }
+    }
 }
 
 /// Keeps the lease alive until it is dropped.
@@ -83,46 +100,42 @@ impl Journal {
                 lease,
                 began,
                 recorded: None,
+                home: None,
                 archive: None,
             };
             Self::hold_on(ops, taken)
         }))
     }
 
-    /// Takes an operation in the transaction that makes it, and records what it makes first: each by itself would be a commit
+    /// Makes an operation that this process has from the beginning, and records what it makes first: each by itself would be a commit
     /// to wait for. If this process ends before it begins, another runner takes over when the lease has run out.
     pub(crate) async fn take(
         ops: &Ops,
         transaction: &Transaction<'_>,
-        id: OperationId,
+        new: &NewOperation<'_>,
         object: Object,
     ) -> Result<Option<Taken>, CatalogError> {
-        let Some(mut taken) = Self::take_in(ops, transaction, id).await? else {
-            return Ok(None);
-        };
-        let recorded = operation_cleanup::record(transaction, taken.lease, &object).await?;
-        taken.recorded = Some(object);
-        Ok(match recorded {
-            Held::Yes => Some(taken),
-            Held::Lost => None,
-        })
+        let began = Instant::now();
+        let (runner, lease) = (ops.runner().id, ops.fleet().lease);
+        let made = operation::insert_taken(transaction, new, runner, lease, &object).await?;
+        Ok(made.map(|(operation, lease)| Taken {
+            operation,
+            lease,
+            began,
+            recorded: Some(object),
+            home: None,
+            archive: None,
+        }))
     }
 
-    /// The same with an archive that was read before, so that it is not read again; whoever takes over reads it again.
+    /// Takes an operation in the transaction that makes it, with an archive that was read before, so that it is not read again; whoever takes over
+    /// reads it again.
     pub(crate) async fn take_with(
         ops: &Ops,
         transaction: &Transaction<'_>,
         id: OperationId,
         archive: Unpacker,
     ) -> Result<Option<Taken>, CatalogError> {
-        let taken = Self::take_in(ops, transaction, id).await?;
-        Ok(taken.map(|mut taken| {
-            taken.archive = Some(archive);
-            taken
-        }))
-    }
-
-    async fn take_in(ops: &Ops, transaction: &Transaction<'_>, id: OperationId) -> Result<Option<Taken>, CatalogError> {
         let began = Instant::now();
         let claimed = operation::claim(transaction, Some(id), ops.runner().id, ops.fleet().lease).await?;
         Ok(claimed.map(|(operation, lease)| Taken {
@@ -130,7 +143,8 @@ impl Journal {
             lease,
             began,
             recorded: None,
-            archive: None,
+            home: None,
+            archive: Some(archive),
         }))
     }
 
@@ -147,6 +161,8 @@ impl Journal {
             pace,
             recorded: taken.recorded,
             archive: Mutex::new(taken.archive),
+            home: Mutex::new(taken.home),
+            activated: OnceLock::new(),
             lost,
             _heart: heart,
         }
@@ -242,6 +258,22 @@ impl Journal {
             held(operation_cleanup::record(&client, self.lease, object).await?)?;
         }
         failpoint::pass(&format!("{}.recorded_{}", self.operation.kind, object.kind)).await
+    }
+
+    /// What was read of the tenant's home with the operation, once: who comes to it again asks anew.
+    pub(super) fn take_home(&self) -> Option<Placed> {
+        self.home.lock().take()
+    }
+
+    /// Keeps the tenant as it was activated, for whoever waits: what was committed need not be asked for.
+    pub(super) fn keep_activated(&self, tenant: Tenant) {
+        // Only one activates it.
+        let _ = self.activated.set(tenant);
+    }
+
+    /// The tenant that was activated.
+    pub(super) fn into_activated(self) -> Option<Tenant> {
+        self.activated.into_inner()
     }
 
     /// Ends the operation within a transaction on the catalog.

@@ -1,27 +1,19 @@
 //! Makes a tenant's home. Every step can run twice; the last one activates the tenant, and nobody is routed there before.
 
 use tenantry_catalog::{
-    change,
-    operation::OperationState,
-    operation_cleanup::{self, Object, ObjectKind},
-    placement::{self, Located},
-    tenant::{self, Changed},
+    operation_cleanup::{Object, ObjectKind},
+    placement::Located,
     tenant_database::DatabaseState,
 };
-use tenantry_core::{Change, Isolation, SHARED_SCHEMA, ServerId, TenantState};
+use tenantry_core::{Isolation, SHARED_SCHEMA, ServerId};
 use tenantry_engine::{fence, home, migrate, turn};
 use tokio_postgres::Client;
 
 use super::{
-    Failure, Journal, load,
-    site::{Site, TURN},
+    Failure, Journal, activate, hand_out, load,
+    site::{Site, TURN, of_each_tenant},
 };
-use crate::{
-    Authority, Ops,
-    archive::Birth,
-    at_hand::Connected,
-    audit::{self, Act},
-};
+use crate::{Ops, archive::Birth, at_hand::Connected};
 
 /// The steps of each isolation, in order; failpoints stand before and after each.
 pub(super) const fn steps(isolation: Isolation) -> &'static [&'static str] {
@@ -61,6 +53,12 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
         .unwrap_or(0);
     // A spare one, which is made and bootstrapped.
     let is_there = isolation == Isolation::Database && located.database.state == DatabaseState::Ready;
+    // A connection with the turn taken, where there was no spare.
+    let mut in_turn = None;
+    let is_untouched = isolation == Isolation::Schema && birth.is_none() && journal.operation.step.is_empty();
+    if is_untouched && hand_out::hand_out(&site, &located, &mut in_turn).await? {
+        return Ok(());
+    }
     for step in &steps[begun..] {
         if is_there && matches!(*step, "database" | "bootstrap") {
             continue;
@@ -69,12 +67,12 @@ pub(super) async fn forward(ops: &Ops, journal: &Journal) -> Result<(), Failure>
         journal.arrive(step).await?;
         match *step {
             "rows" => seeding = Some(rows(&site, &located, birth).await?),
-            "schema" => at_work = Some(schema(&site, &located, birth).await?),
+            "schema" => at_work = Some(schema(&site, &located, birth, in_turn.take()).await?),
             "database" => database(&site, &located).await?,
             "bootstrap" => bootstrap(&mut site).await?,
             "tables" => tables(&site, &located, birth, at_work.take()).await?,
             "load" => load::load(&site, &located, birth).await?,
-            _ => activate(&site, &located, seeding.take()).await?,
+            _ => let_in(&site, &located, seeding.take()).await?,
         }
         journal.end(step).await?;
     }
@@ -98,7 +96,7 @@ pub(crate) fn first_object(isolation: Isolation, server: ServerId, database: &st
 }
 
 /// Records it, where that was not done with the operation itself.
-async fn will_make_first(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
+pub(super) async fn will_make_first(site: &Site<'_>, located: &Located) -> Result<(), Failure> {
     let placement = &located.placement;
     let database = &site.database;
     let object = first_object(placement.isolation, database.server, &database.name, &placement.schema);
@@ -134,10 +132,24 @@ enum Tables {
     ToBeMade,
 }
 
-async fn schema(site: &Site<'_>, located: &Located, birth: Option<&Birth>) -> Result<AtWork, Failure> {
-    will_make_first(site, located).await?;
-    let client = site.connect_again().await?;
-    site.take_turn_for(&client, "schema").await?;
+async fn schema(
+    site: &Site<'_>,
+    located: &Located,
+    birth: Option<&Birth>,
+    in_turn: Option<Connected>,
+) -> Result<AtWork, Failure> {
+    let client = match in_turn {
+        Some(client) => {
+            site.journal.note("schema").await?;
+            client
+        }
+        None => {
+            will_make_first(site, located).await?;
+            let client = site.connect_again().await?;
+            site.take_turn_for(&client, "schema").await?;
+            client
+        }
+    };
     let tables = make_schema(site, located, birth, &client).await?;
     Ok((client, tables))
 }
@@ -162,9 +174,18 @@ async fn make_schema(
         && spares
         // Files of its own may have been written on top of an older version than a spare has.
         && site.own_files(located).await?.is_none()
-        && home::hand_out_spare(client, installation, tenant, epoch, &migrate::ledger_text(derived)).await?
     {
-        return Ok(Tables::Newest);
+        // What a tenant brings with it tells itself what its rows have had.
+        let caught_up = if birth.is_none() {
+            of_each_tenant(derived)
+        } else {
+            Vec::new()
+        };
+        let ledger = migrate::ledger_text(derived);
+        if home::hand_out_spare(client, installation, tenant, epoch, &ledger, &caught_up).await? {
+            turn::commit(client).await?;
+            return Ok(Tables::Newest);
+        }
     }
     let tables_follow = derived.as_ref().is_some_and(|derived| !derived.versions.is_empty());
     let made = home::create_schema_and_open(client, installation, database, tenant, epoch, tables_follow).await?;
@@ -224,7 +245,9 @@ async fn tables(
                 Tables::Newest => site.keep_whole(&client, &located.placement.schema).await?,
                 Tables::ToBeMade => site.make_tables(&client, located).await?,
             }
-            if birth.is_none() {
+            // Of what a spare's migrations gave to tenants, all but seeds was noted when it was handed out.
+            let has_all = tables == Tables::Newest && !site.has_seeds().await?;
+            if birth.is_none() && !has_all {
                 site.seed(&client, located).await?;
             }
         }
@@ -240,46 +263,16 @@ async fn tables(
 }
 
 /// From this transaction on the tenant is served.
-async fn activate(site: &Site<'_>, located: &Located, seeding: Option<Client>) -> Result<(), Failure> {
-    let (ops, journal) = (site.ops, site.journal);
-    let tenant = located.placement.tenant;
+async fn let_in(site: &Site<'_>, located: &Located, seeding: Option<Client>) -> Result<(), Failure> {
     let arrival = match located.placement.isolation {
         Isolation::Shared => site.arrive(located, seeding).await?,
         // Its tables are its own: no roll-out reaches them before it is activated.
         Isolation::Schema | Isolation::Database => None,
     };
-    let mut client = ops.catalog().client().await?;
+    let mut client = site.ops.catalog().client().await?;
     let transaction = client.transaction().await?;
-    journal.hold_step(&transaction, "activate").await?;
-    // Sent without waiting for each other's answers: nothing of it counts before the commit.
-    let activated = async {
-        match tenant::set_state(&transaction, tenant, TenantState::Provisioning, TenantState::Active).await? {
-            Changed::Yes => Ok(()),
-            Changed::No | Changed::Clash(_) => Err(Failure::permanent(
-                "not_provisioning",
-                "the tenant is not being provisioned any more",
-            )),
-        }
-    };
-    let routed = async {
-        if located.placement.isolation == Isolation::Database {
-            tenantry_catalog::tenant_database::set_ready(&transaction, located.database.id).await?;
-        }
-        Ok(placement::set_ready(&transaction, tenant).await?)
-    };
-    let settled = async { Ok(operation_cleanup::settle_all(&transaction, journal.operation.id).await?) };
-    let announced = async { Ok(change::announce(&transaction, Change::Tenant(tenant)).await?) };
-    let ended = journal.finish(&transaction, OperationState::Done);
-    tokio::try_join!(activated, routed, settled, announced, ended)?;
-    let act = Act {
-        action: "tenant.activate",
-        tenant: Some(tenant),
-        target: tenant.to_string(),
-        before: None,
-        after: Some(serde_json::json!({ "isolation": located.placement.isolation })),
-    };
-    audit::record(&transaction, &Authority::system("operation"), act).await?;
-    transaction.commit().await?;
+    activate::prepare(site, located, &transaction).await?;
+    activate::commit(site, located, transaction).await?;
     // From here on roll-outs list it.
     drop(arrival);
     debug_assert!(located.placement.schema == SHARED_SCHEMA || located.placement.isolation == Isolation::Schema);

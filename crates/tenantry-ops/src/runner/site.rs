@@ -47,20 +47,29 @@ pub(super) struct Site<'a> {
 pub(crate) async fn administer(ops: &Ops, id: ServerId) -> Result<(ServerAdmin, Administration), Failure> {
     let client = ops.catalog().client().await?;
     let administration = server::administration(ops.catalog(), &client, id).await?;
-    let admin = ServerAdmin::from_url(administration.admin_url.expose_secret())
-        .map_err(|error| Failure::retry("server_address", error.to_string()))?;
-    Ok((admin, administration))
+    Ok((administrator(&administration)?, administration))
+}
+
+fn administrator(administration: &Administration) -> Result<ServerAdmin, Failure> {
+    ServerAdmin::from_url(administration.admin_url.expose_secret())
+        .map_err(|error| Failure::retry("server_address", error.to_string()))
 }
 
 impl<'a> Site<'a> {
     /// Where the operation's tenant lives or shall live.
     pub(super) async fn of_tenant(ops: &'a Ops, journal: &'a Journal) -> Result<(Self, Located), Failure> {
-        let client = ops.catalog().client().await?;
-        let tenant = journal.tenant()?;
-        let located = placement::locate(ops.catalog(), &client, tenant).await?;
-        let located = located.ok_or_else(|| Failure::permanent("no_placement", "the tenant has no placement"))?;
-        drop(client);
-        let (admin, administration) = administer(ops, located.database.server).await?;
+        let (located, admin, administration) = match journal.take_home() {
+            Some((located, administration)) => (located, administrator(&administration)?, administration),
+            None => {
+                let client = ops.catalog().client().await?;
+                let located = placement::locate(ops.catalog(), &client, journal.tenant()?).await?;
+                let located =
+                    located.ok_or_else(|| Failure::permanent("no_placement", "the tenant has no placement"))?;
+                drop(client);
+                let (admin, administration) = administer(ops, located.database.server).await?;
+                (located, admin, administration)
+            }
+        };
         let (database, secrets) = (located.database.clone(), located.secrets.clone());
         Ok((
             Self {
@@ -351,6 +360,12 @@ impl<'a> Site<'a> {
         Ok(migrate::seed(client, &target, &derived, tenant, &ByAdministrator, patience).await?)
     }
 
+    /// Whether migrations declare what each new tenant starts with.
+    pub(super) async fn has_seeds(&self) -> Result<bool, Failure> {
+        let derived = self.ops.derived().await?;
+        Ok(derived.is_some_and(|derived| declares_seeds(&derived)))
+    }
+
     /// Gives a new tenant in shared tables what roll-outs have recorded there since it was seeded, and lets none record more before the
     /// connection is closed: whoever activates the tenant until then has it among those that the next one lists. Nothing where no
     /// migration gives tenants data.
@@ -388,6 +403,23 @@ fn holds_data(derived: &Derived) -> bool {
     derived.versions.iter().any(|version| modes.contains(&version.mode))
 }
 
+/// Whether some of the migrations say what each new tenant starts with.
+pub(super) fn declares_seeds(derived: &Derived) -> bool {
+    derived
+        .versions
+        .iter()
+        .any(|version| version.mode == migrate::Mode::Seed)
+}
+
+/// The migrations that changed the data of each tenant there was: one that is made later has no rows for them.
+pub(super) fn of_each_tenant(derived: &Derived) -> Vec<i64> {
+    let versions = derived.versions.iter();
+    versions
+        .filter(|version| version.mode == migrate::Mode::EachTenant)
+        .map(|version| version.version)
+        .collect()
+}
+
 /// Where migrations go; refused where the database lacks what they call.
 pub(crate) fn target(
     installation: &InstallationId,
@@ -422,7 +454,7 @@ pub(super) fn require_files(derived: &Derived, version: i64) -> Result<(), Failu
 }
 
 /// Refuses a schema that is not what its migrations make, whatever its ledger says: nobody is let in then.
-async fn require_whole(client: &Client, schema: &str, derived: &Derived) -> Result<(), Failure> {
+pub(super) async fn require_whole(client: &Client, schema: &str, derived: &Derived) -> Result<(), Failure> {
     let unfit = home::unfit_tables(client, schema, derived).await?;
     if unfit.is_empty() {
         return Ok(());

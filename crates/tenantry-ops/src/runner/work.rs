@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tenantry_catalog::operation::{OperationKind, OperationState};
+use tenantry_catalog::{
+    operation::{OperationKind, OperationState},
+    tenant::Tenant,
+};
 
 use super::{
     Failure, Journal,
@@ -23,13 +26,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// which a deployment has come to a process that has them.
 const DEPLOY_ATTEMPTS: i32 = 16;
 
-/// Works on the operation until it ends, is put off or is lost.
-pub(super) async fn run(ops: &Ops, mut journal: Journal) {
+/// Works on the operation until it ends, is put off or is lost; gives the tenant, where it has activated one.
+pub(super) async fn run(ops: &Ops, mut journal: Journal) -> Option<Tenant> {
     let id = journal.operation.id;
     if let Err(failure) = drive(ops, &mut journal).await {
         // Whatever it is: the lease runs out, and the next runner goes on at the recorded step.
         tracing::warn!(operation.id = %id, ?failure, "the operation is left to the next runner");
     }
+    journal.into_activated()
 }
 
 async fn drive(ops: &Ops, journal: &mut Journal) -> Result<(), Failure> {

@@ -2,9 +2,10 @@
 
 use tenantry_catalog::{
     placement::{self, NewPlacement},
+    server,
     tenant::NewTenant,
 };
-use tenantry_core::{SHARED_SCHEMA, own_schema_name};
+use tenantry_core::{SHARED_SCHEMA, ServerId, own_schema_name};
 
 use super::*;
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     idempotency::Keyed,
     members::add_first_owner,
     placing,
-    runner::{Journal, Taken, provision},
+    runner::{Journal, Placed, Taken, provision},
     secret,
 };
 
@@ -73,7 +74,10 @@ impl Ops {
             .await?;
         match taken {
             Some(taken) => {
-                self.run_taken(taken).await;
+                // Most often that is all: it is known as it was committed.
+                if let Some(activated) = self.run_taken(taken).await {
+                    return Ok(activated);
+                }
                 self.await_operation(operation).await?;
             }
             None => self.finish_operation(operation).await?,
@@ -160,9 +164,9 @@ impl Ops {
             input: &input,
             run_after: None,
         };
-        let (_, _, made, ()) = tokio::try_join!(
+        let ((), taken, made, ()) = tokio::try_join!(
             placement::insert(&transaction, &at),
-            operation::insert(&transaction, &work),
+            Journal::take(self, &transaction, &work, home),
             tenant::find(&transaction, id),
             change::announce(&transaction, Change::Tenant(id))
         )?;
@@ -175,15 +179,27 @@ impl Ops {
             before: birth.map(Birth::origin),
             after: Some(shown(&made)),
         };
-        audit::record(&transaction, authority, act).await?;
-        let taken = Journal::take(self, &transaction, operation, home).await?;
+        let (home, audited) = tokio::join!(
+            home_of(self, &transaction, id, server),
+            audit::record(&transaction, authority, act)
+        );
+        audited?;
         transaction.commit().await?;
         Ok(Recorded {
             tenant: id,
             operation,
-            taken,
+            taken: taken.map(|taken| taken.placed(home)),
         })
     }
+}
+
+/// What the operation would ask for first. Where it can't be had here, the operation asks and tells why.
+async fn home_of(ops: &Ops, transaction: &Transaction<'_>, tenant: TenantId, server: ServerId) -> Option<Placed> {
+    let (located, administration) = tokio::join!(
+        placement::locate(ops.catalog(), transaction, tenant),
+        server::administration(ops.catalog(), transaction, server)
+    );
+    Some((located.ok()??, administration.ok()?))
 }
 
 /// A tenant that the catalog knows.

@@ -29,7 +29,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    /// Starts a child that does something with a tenant: `create-<isolation>`, `suspend`, `resume`, `delete`, `purge`,
+    /// Starts a child that does something with a tenant: `create-<isolation>`, `create-unseeded` (a schema, of files without seeds), `suspend`, `resume`, `delete`, `purge`,
     /// `export <file>`, `import-<isolation> <file>`, `import-new-ids-<isolation> <file>`, `add-server` (the slug is the address), `migrate`, `run-migrate` or `rehearse` (the slug
     /// is how many migrations there are), `upgrade` or `run` (whatever is due), or `move-<isolation>`, `move-<isolation>@<server>`; with
     /// `follow-` instead of `move-` also the smallest tenant works while it is copied, in pieces of a few rows, with `soak-` it soaks for a second as well, with `leased-` the
@@ -109,7 +109,10 @@ fn acts_as_a_process_of_its_own() {
         let config = match act.as_str() {
             "migrate" | "run-migrate" => crate::migrate_killed::config(slug.parse().unwrap()),
             _ => {
-                let mut config = config();
+                let mut config = match act.as_str() {
+                    "create-unseeded" => crate::hand_out::unseeded(),
+                    _ => config(),
+                };
                 if act.starts_with("follow-") || act.starts_with("soak-") || act == "take-back" {
                     config.move_online_rows = 0;
                     config.move_piece_rows = crate::moving::PIECE_ROWS;
@@ -180,6 +183,12 @@ fn acts_as_a_process_of_its_own() {
                 drop(ops.import_tenant(&operator(), &request).await);
             }
             "take-back" => crate::moving::take_back(&ops, &tenant).await,
+            "create-unseeded" => {
+                drop(
+                    ops.create_tenant(&operator(), &request(&slug, Isolation::Schema), None)
+                        .await,
+                );
+            }
             soaks if soaks.starts_with("soak-") => {
                 crate::moving::soak(&ops, &tenant, soaks.trim_start_matches("soak-")).await;
             }

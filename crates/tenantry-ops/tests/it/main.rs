@@ -17,6 +17,7 @@ mod create;
 mod erasure;
 mod faults;
 mod fleet;
+mod hand_out;
 mod identity;
 mod jobs;
 mod kill;
