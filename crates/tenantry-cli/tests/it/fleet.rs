@@ -988,7 +988,14 @@ async fn a_servers_budget_and_passwords_are_changed_by_name() {
         &["server", "set", "first", "--pooler", "x:1", "--no-pooler"],
         &["server", "set", "first", "--replica", "x:1", "--no-replicas"],
         &["server", "set", "first", "--own-spare-schemas", "65536"],
-        &["server", "set", "first", "--own-spare-databases", "1", "--no-own-spares"],
+        &[
+            "server",
+            "set",
+            "first",
+            "--own-spare-databases",
+            "1",
+            "--no-own-spares",
+        ],
     ] {
         assert_eq!(installation.run(wrong).code, 2, "{wrong:?}");
     }

@@ -48,6 +48,9 @@ impl Told {
 const INSERT: &str = "insert into done (job, note) values ($1, 'x')
     returning current_schema() || ' in ' || current_database() || ' by ' || pg_backend_pid() || ' at ' || extract(epoch from clock_timestamp())";
 
+/// Between two writes of one: who writes as fast as the machine allows makes so many rows that to move them is all that it does.
+const PAUSE: Duration = Duration::from_millis(2);
+
 async fn write_singly(scope: Scope, told: Arc<Told>) {
     while !told.stop.load(Ordering::Relaxed) {
         let number = told.next();
@@ -56,7 +59,7 @@ async fn write_singly(scope: Scope, told: Arc<Told>) {
             .await
             .and_then(|row| row.get::<String>(0));
         told.note(&[number], written);
-        tokio::task::yield_now().await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -74,7 +77,7 @@ async fn write_in_transactions(scope: Scope, told: Arc<Told>) {
         let (one, other) = (told.next(), told.next());
         let written = write_two(&scope, one, other).await;
         told.note(&[one, other], written);
-        tokio::task::yield_now().await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

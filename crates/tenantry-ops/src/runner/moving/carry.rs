@@ -86,10 +86,14 @@ impl Moving<'_> {
 
     /// Brings what was written during the copy, and then during that, until little is left: the last time is behind the closed fence.
     pub(super) async fn level_ahead(&self, hands: &Hands, rows: &RowsAhead) -> Result<(), Failure> {
+        let mut before = u64::MAX;
         for _ in 0..LEVELS {
-            if self.level(hands, rows).await?.brought <= ROWS_LEFT {
+            let brought = self.level(hands, rows).await?.brought;
+            // As many are written while it looks as it brings: another look leaves no less.
+            if brought <= ROWS_LEFT || brought > before / 2 {
                 break;
             }
+            before = brought;
         }
         if !self.target.is(Isolation::Shared) {
             // Its queries' plans: those of shared tables are of everybody's rows.
