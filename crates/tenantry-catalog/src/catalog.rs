@@ -161,6 +161,10 @@ fn configure(url: &str) -> Result<Config, CatalogError> {
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(WAIT);
     }
+    // Most of the pool's connections rest for hours, and something between may forget them: who takes one of these must not wait for ever.
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(WAIT);
+    }
     Ok(config)
 }
 

@@ -51,7 +51,7 @@ pub struct MoveRequest {
     pub server: Option<String>,
     /// Ends transactions that don't end in time, instead of trying later.
     pub force: bool,
-    /// Moves it also where its calls wait while more rows are copied than [`FleetConfig::move_held_rows`](crate::FleetConfig::move_held_rows),
+    /// Moves it also where its calls wait while more rows are compared than [`FleetConfig::move_held_rows`](crate::FleetConfig::move_held_rows),
     /// since they can't be copied while it works.
     pub wait: bool,
     /// How long the old home is kept and held in step with the new one, so that the tenant can be taken back ([`Steer::Rollback`]). Without,

@@ -153,6 +153,11 @@ impl Waiting {
         self.known(tenant).is_some()
     }
 
+    /// Keeps what is told while its holder goes from asking to waiting: with nobody there it would be forgotten.
+    pub(crate) fn kept(&self, tenant: TenantId) -> Option<impl Send + use<>> {
+        self.known(tenant)
+    }
+
     fn known(&self, tenant: TenantId) -> Option<Arc<Gate>> {
         self.0.lock().get(&tenant).and_then(Weak::upgrade)
     }

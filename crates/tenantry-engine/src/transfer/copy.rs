@@ -17,6 +17,7 @@ use super::{
     End, Table, TransferError,
     end::of,
     lasting::LIGHTLY,
+    pace::Pace,
     stream::{Kept, StreamName, read_kept},
     tables,
     tables::Column,
@@ -68,6 +69,8 @@ pub struct Rest<'a> {
     pub stream: &'a StreamName,
     /// How many rows of a large table are committed at least with a note of the last one: so many are copied again after a crash.
     pub piece_rows: u64,
+    /// How fast the source is read.
+    pub pace: Pace,
 }
 
 /// A table at both ends.
@@ -162,7 +165,7 @@ async fn copy_tables(
         .collect();
     source.begin_reading(snapshot).await?;
     if noted.is_none() {
-        // The tenant may wait for it: one commit, and not one for each table.
+        // All of it or nothing, and one commit.
         target.begin_writing().await?;
         target
             .client

@@ -7,7 +7,7 @@
 //! **Where the target crashes in between** it forgets the last of these commits, in their order, so that what it has is what it had at some moment
 //! before. The connections are gone with it, and the switch asks for the fence on one of them: there is none. The old home opens, and the next try
 //! knows nothing of this one but what is written down: the position of the stream, which is committed with its rows and forgotten with them; the
-//! source is not told of it and keeps the changes ([`Applier::lightly`](super::stream::Applier::lightly)). Jobs, history and rows that are copied
+//! source is not told of it and keeps the changes ([`Applier::lightly`](super::stream::Applier::lightly)). Jobs, history and rows that are brought
 //! behind the fence are brought anew, sequences are set again.
 
 use tokio_postgres::Client;

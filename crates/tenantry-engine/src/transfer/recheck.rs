@@ -216,11 +216,12 @@ impl Keys {
         self.names.len()
     }
 
-    /// The key of a row `t`, column by column as text, each with a comma behind it.
+    /// The key of a row `t`, column by column as text, each with a comma behind it. They have names of their own, whatever the table calls them.
     pub(super) fn as_text(&self) -> String {
         self.names
             .iter()
-            .map(|name| format!("t.{name}::pg_catalog.text, "))
+            .enumerate()
+            .map(|(place, name)| format!("t.{name}::pg_catalog.text as c{place}, "))
             .collect()
     }
 

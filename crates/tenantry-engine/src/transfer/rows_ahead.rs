@@ -29,7 +29,9 @@ const FEW: u64 = 20_000;
 /// About how many rows a part has.
 const PART_ROWS: u64 = 32;
 /// Into how many parts a table is divided at most: two to the power of this.
-const PART_BITS_MAX: u32 = 16;
+const PART_BITS_MAX: u32 = 20;
+/// About how many rows of one side are in memory at once, beside those that differ.
+const ROWS_AT_ONCE: i64 = 500_000;
 /// The bits of a row's hash by which it is in one of the parts.
 const PART_SHIFT: u32 = 40;
 /// How many keys of a table that differs are named.
@@ -78,6 +80,9 @@ type Key = Vec<String>;
 /// Rows with their hashes.
 type Hashes = HashMap<Key, i64>;
 
+/// How many rows are in each part of a table, and the sum of their hashes.
+type Parts = HashMap<i32, (i64, i128)>;
+
 /// What is not the same on both sides of a table.
 struct Found {
     /// How many rows the source has, and the sum of their hashes.
@@ -124,8 +129,9 @@ impl RowsAhead {
             let copied = copied.iter().find(|one| one.table == pair.source.name);
             let rows = copied.map_or(0, |one| one.rows);
             tables.push(Both {
-                here: Side::new(&pair.source, tenant, digest)?,
-                there: Side::new(&pair.target, tenant, digest)?,
+                // By the source's key on both sides: which one is taken where several would do is each home's own.
+                here: Side::new(&pair.source, &pair.source.key, tenant, digest)?,
+                there: Side::new(&pair.target, &pair.source.key, tenant, digest)?,
                 part_bits: (rows > FEW).then(|| (rows / PART_ROWS).ilog2().min(PART_BITS_MAX)),
                 pair,
             });
@@ -220,22 +226,24 @@ impl Both {
             });
         };
         let (here, there) = tokio::try_join!(self.here.parts(source, bits), self.there.parts(target, bits))?;
-        let other = |part: &i32| here.get(part) != there.get(part);
-        let parts: Vec<i32> = here
-            .keys()
-            .chain(there.keys().filter(|part| !here.contains_key(part)))
-            .filter(|part| other(part))
-            .copied()
-            .collect();
-        let what = match parts.is_empty() {
-            true => Differing::Nothing,
-            false => {
-                let (here, there) = tokio::try_join!(
-                    self.here.rows_of(source, bits, &parts),
-                    self.there.rows_of(target, bits, &parts)
-                )?;
-                differing(here, &there)
+        let (mut stale, mut wanted) = (Vec::new(), Hashes::new());
+        for parts in slices(&here, &there) {
+            let (here, there) = tokio::try_join!(
+                self.here.rows_of(source, bits, &parts),
+                self.there.rows_of(target, bits, &parts)
+            )?;
+            if let Differing::Rows {
+                stale: goes,
+                wanted: comes,
+            } = differing(here, &there)
+            {
+                stale.extend(goes);
+                wanted.extend(comes);
             }
+        }
+        let what = match stale.is_empty() && wanted.is_empty() {
+            true => Differing::Nothing,
+            false => Differing::Rows { stale, wanted },
         };
         Ok(Found {
             rows: here.values().map(|(rows, _)| rows).sum(),
@@ -297,8 +305,8 @@ impl Both {
 }
 
 impl Side {
-    fn new(table: &Table, tenant: TenantId, digest: Digest) -> Result<Self, TransferError> {
-        let key: Vec<String> = table.key.iter().filter(|name| *name != TENANT).cloned().collect();
+    fn new(table: &Table, key: &[String], tenant: TenantId, digest: Digest) -> Result<Self, TransferError> {
+        let key: Vec<String> = key.iter().filter(|name| *name != TENANT).cloned().collect();
         let has = |name: &String| table.columns.iter().any(|column| column.name == *name);
         let keys = match key.is_empty() || !key.iter().all(has) {
             // None, or one row for each tenant, or one that PostgreSQL makes.
@@ -345,7 +353,7 @@ impl Side {
     }
 
     /// How many rows are in each part, and the sum of their hashes.
-    async fn parts(&self, end: End<'_>, bits: u32) -> Result<HashMap<i32, (i64, i128)>, SqlError> {
+    async fn parts(&self, end: End<'_>, bits: u32) -> Result<Parts, SqlError> {
         let sql = format!(
             "select {}, pg_catalog.count(*), pg_catalog.sum(hash)::pg_catalog.text from ({}) as r group by 1",
             part(bits),
@@ -372,6 +380,32 @@ impl Side {
 /// The part of a table that a row is in, as SQL.
 fn part(bits: u32) -> String {
     format!("((hash >> {PART_SHIFT}) & {})::pg_catalog.int4", (1_u64 << bits) - 1)
+}
+
+/// The parts that differ, as many at a time as have about [`ROWS_AT_ONCE`] rows. A row that was changed is in one part here and in another there, so
+/// that it may be told as one that goes and one that comes.
+fn slices(here: &Parts, there: &Parts) -> Vec<Vec<i32>> {
+    let rows = |part: &i32| {
+        let of = |side: &Parts| side.get(part).map_or(0, |(rows, _)| *rows);
+        of(here).max(of(there))
+    };
+    let mut parts: Vec<i32> = here.keys().chain(there.keys()).copied().collect();
+    parts.sort_unstable();
+    parts.dedup();
+    parts.retain(|part| here.get(part) != there.get(part));
+    let (mut slices, mut slice, mut in_slice) = (Vec::new(), Vec::new(), 0);
+    for part in parts {
+        in_slice += rows(&part);
+        slice.push(part);
+        if in_slice >= ROWS_AT_ONCE {
+            slices.push(std::mem::take(&mut slice));
+            in_slice = 0;
+        }
+    }
+    if !slice.is_empty() {
+        slices.push(slice);
+    }
+    slices
 }
 
 fn differing(here: Hashes, there: &Hashes) -> Differing {
@@ -501,6 +535,14 @@ mod tests {
             differing(hashes(&[("same", 1)]), &hashes(&[("same", 1)])),
             Differing::Nothing
         ));
+    }
+
+    #[test]
+    fn parts_that_differ_are_looked_into_some_at_a_time() {
+        let here = Parts::from([(1, (10, 5)), (2, (400_000, 6)), (3, (200_000, 7)), (4, (1, 1))]);
+        let there = Parts::from([(1, (10, 5)), (2, (400_000, 9)), (3, (200_001, 7)), (5, (2, 2))]);
+        assert_eq!(slices(&here, &there), [vec![2, 3], vec![4, 5]]);
+        assert!(slices(&here, &here).is_empty());
     }
 
     #[test]

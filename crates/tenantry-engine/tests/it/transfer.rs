@@ -38,6 +38,7 @@ create table parts (id bigint, part int, primary key (id, part)) partition by li
 create table parts_1 partition of parts for values in (1);
 create table parts_2 partition of parts for values in (2);
 create table heap (word text);
+create table hashes (hash bigint primary key, rows text);
 ";
 
 const ROWS: &str = r#"
@@ -256,6 +257,8 @@ async fn of_a_large_table_only_parts_that_differ_are_looked_into() {
     let (one, other) = (&homes.one, &homes.other);
     let many = "insert into everything (whole, text) select n, md5(n::text) from generate_series(10000, 40000) n";
     one.as_tenant_in("app", tenant(1), many).await.unwrap();
+    let hashes = "insert into hashes select n, n::text from generate_series(1, 20001) n";
+    one.as_tenant_in("app", tenant(1), hashes).await.unwrap();
     let (from, to) = (Side::new(one, "app"), Side::new(other, SCHEMA));
     let rows = RowsAhead::bring(from.end(), to.end(), tenant(1), &mut |_| ())
         .await
@@ -265,6 +268,13 @@ async fn of_a_large_table_only_parts_that_differ_are_looked_into() {
         "app",
         tenant(1),
         "update everything set text = 'x' where whole between 20000 and 22000",
+    )
+    .await
+    .unwrap();
+    one.as_tenant_in(
+        "app",
+        tenant(1),
+        "update hashes set rows = 'x' where hash = 77; delete from hashes where hash > 20000",
     )
     .await
     .unwrap();

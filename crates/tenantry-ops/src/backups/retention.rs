@@ -73,17 +73,23 @@ impl Ops {
             let surplus = self.fleet().backup_retention.surplus(of_one);
             gone.extend(surplus.into_iter().map(|id| (id, of_one[0].tenant)));
         }
-        let wanted = backup::list_wanted(&client).await?;
-        gone.retain(|(id, _)| !wanted.contains(id));
         gone.extend(backup::list_abandoned(&client, ABANDONED).await?);
         drop(client);
+        let mut removed = 0;
         for (id, tenant) in &gone {
+            // Each time: to remove those before may have taken minutes.
+            let client = self.catalog().client().await?;
+            if backup::list_wanted(&client).await?.contains(id) {
+                continue;
+            }
+            drop(client);
             // The object first: one that is forgotten before it is gone would stay for ever.
             store.remove(*tenant, *id).await?;
             let client = self.catalog().client().await?;
             backup::forget(&client, *id).await?;
+            removed += 1;
         }
-        Ok(gone.len())
+        Ok(removed)
     }
 }
 

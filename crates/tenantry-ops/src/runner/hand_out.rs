@@ -27,7 +27,7 @@ pub(super) async fn hand_out(
     in_turn: &mut Option<Connected>,
 ) -> Result<bool, Failure> {
     let (ops, journal) = (site.ops, site.journal);
-    if ops.fleet().spare_schemas == 0 {
+    if ops.fleet().spare_schemas_on(located.spare_schemas) == 0 {
         return Ok(false);
     }
     // Seeds are the application's own statements, in the tenant's context.

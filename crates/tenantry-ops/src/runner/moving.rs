@@ -1,6 +1,6 @@
 //! Takes a tenant to another home. What holds in each step stands at [`MoveStep`].
 //!
-//! Never are two homes open: the old one's fence closes before the copy, or its last changes, and is opened again only under the tenant's row in the catalog,
+//! Never are two homes open: the old one's fence closes before the last changes are brought, and is opened again only under the tenant's row in the catalog,
 //! while the placement there is still the old one; the new one's is opened only after the placement has become the new one. The one
 //! moment in between is the commit of [`switch`], and who does not know how that ended asks the catalog.
 

@@ -75,8 +75,9 @@ pub(super) async fn undo(ops: &Ops, journal: &Journal) -> Result<(), Failure> {
     let restore = Restore::reach(ops, journal).await?;
     failpoint::pass("restore.undo").await?;
     let now = restore.now().await?;
-    // Before it was closed for this, its fence says nothing of it.
-    if now.step == "load" && restore.has_the_backups_rows().await? {
+    // An undoing may have found the backup's rows before this one, and gone on. Before it was closed for this, its fence says nothing of them.
+    let is_past = !may_be_called_off(&now.step);
+    if is_past || now.step == "load" && restore.has_the_backups_rows().await? {
         return restore.go_on().await;
     }
     let let_in = RestoreInput::of(&now)?.let_in;
@@ -130,9 +131,19 @@ impl<'a> Restore<'a> {
             self.drain().await?;
             journal.end("drain").await?;
         }
-        journal.begin("load").await?;
+        journal.arrive("load").await?;
+        self.note_load().await?;
         self.load().await?;
         journal.end("load").await
+    }
+
+    /// Notes the step, and waits for the disk as other notes do not: the rows are committed in another server's log, perhaps, and must not
+    /// outlive what says that they may be there.
+    async fn note_load(&self) -> Result<(), Failure> {
+        let mut client = self.site.ops.catalog().client().await?;
+        let transaction = client.transaction().await?;
+        self.site.journal.hold_step(&transaction, "load").await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Since the fence is closed, what its commit stands for.

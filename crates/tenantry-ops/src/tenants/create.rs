@@ -184,6 +184,7 @@ impl Ops {
             audit::record(&transaction, authority, act)
         );
         audited?;
+        let home = home?;
         transaction.commit().await?;
         Ok(Recorded {
             tenant: id,
@@ -193,13 +194,23 @@ impl Ops {
     }
 }
 
-/// What the operation would ask for first. Where it can't be had here, the operation asks and tells why.
-async fn home_of(ops: &Ops, transaction: &Transaction<'_>, tenant: TenantId, server: ServerId) -> Option<Placed> {
+/// What the operation would ask for first. Where a secret can't be opened, the operation asks and tells why; what fails in the catalog fails the
+/// transaction, whose commit would tell nobody.
+async fn home_of(
+    ops: &Ops,
+    transaction: &Transaction<'_>,
+    tenant: TenantId,
+    server: ServerId,
+) -> Result<Option<Placed>, CatalogError> {
     let (located, administration) = tokio::join!(
         placement::locate(ops.catalog(), transaction, tenant),
         server::administration(ops.catalog(), transaction, server)
     );
-    Some((located.ok()??, administration.ok()?))
+    match (located, administration) {
+        (Err(error @ CatalogError::Database(_)), _) | (_, Err(error @ CatalogError::Database(_))) => Err(error),
+        (Ok(Some(located)), Ok(administration)) => Ok(Some((located, administration))),
+        _ => Ok(None),
+    }
 }
 
 /// A tenant that the catalog knows.

@@ -155,6 +155,34 @@ async fn a_failed_restore_in_place_killed_while_it_is_undone_leaves_all_rows_of_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_undoing_finds_restored_stays_so_however_often_it_is_killed() {
+    let world = World::start(Retention::default()).await;
+    let stops = [
+        "before_beside",
+        "after_beside",
+        "before_open",
+        "after_open",
+        "before_activate",
+    ];
+    let stops = stops.map(|place| format!("restore.{place}"));
+    let killed = world.outgrown_at(stops.to_vec()).await;
+    join_all(killed.iter().map(|(slug, _, stop)| {
+        let failpoints = format!("restore.after_load=fail,{stop}=stop");
+        let world = &world;
+        async move { world.kill(slug, &failpoints, stop).await }
+    }))
+    .await;
+    world.finish().await;
+    for (_, tenant, stop) in &killed {
+        let restore = world.restore(*tenant).await;
+        assert_eq!(restore.state, OperationState::Done, "{stop}: {restore:?}");
+        assert_eq!(world.state(*tenant).await, TenantState::Active, "{stop}");
+        assert_eq!(world.fleet.emails(*tenant).await, OF_THE_BACKUP, "{stop}");
+        assert_eq!(world.told(*tenant).await, 1, "{stop}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_sleeps_over_its_lease_restores_nothing_when_it_wakes() {
     let world = World::start(Retention::default()).await;
     let places = ["in_turn", "before_load", "after_load", "before_open"].map(|place| format!("restore.{place}"));

@@ -53,6 +53,7 @@ impl Pools {
             if verdict == Verdict::Moving && !waiting.knows(caller.tenant) {
                 self.go_ahead(caller.tenant);
             }
+            let _kept = waiting.kept(caller.tenant);
             patience.refuse();
             let longest = patience.move_wait.saturating_sub(patience.since.elapsed());
             patience.turn = Some(waiting.turn(caller.tenant, longest).await);

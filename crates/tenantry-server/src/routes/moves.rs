@@ -29,7 +29,7 @@ pub(crate) struct MoveSchema {
     server: Option<String>,
     /// Ends transactions that don't end in time, instead of trying later.
     force: Option<bool>,
-    /// Moves it also where its calls wait while many rows are copied, since they can't be copied while it works.
+    /// Moves it also where its calls wait while many rows are compared, since its changes can't be followed.
     wait: Option<bool>,
     /// For how many seconds the old home is kept in step with the new one, so that the tenant can be taken back; 30 days at most.
     /// Without, it is removed at once.
@@ -79,7 +79,7 @@ pub(crate) struct PlanBody {
     complete: bool,
     /// What is in the way; empty, where the tenant can be moved.
     obstacles: Vec<ObstacleBody>,
-    /// Why the tenant would wait while its rows are copied; `null` where it would work meanwhile.
+    /// Why the tenant would wait while all of its rows are compared; `null` where it would work meanwhile.
     held_because: Option<String>,
     /// What is in nobody's way and somebody should know: what it takes of disks, and text that is ordered otherwise.
     notes: Vec<String>,

@@ -32,7 +32,7 @@ pub(crate) struct Move {
     /// End transactions that do not end in time, instead of trying again later
     #[arg(long)]
     force: bool,
-    /// Move it also where it waits while many rows are copied (`--dry-run` says why)
+    /// Move it also where it waits while many rows are compared (`--dry-run` says why)
     #[arg(long)]
     wait: bool,
     /// Keep the old home in step for so long (30m, 12h, 7d), so that the tenant can be taken back with `operation rollback`

@@ -86,6 +86,13 @@ impl Moving<'_> {
 
     /// Brings what was written during the copy, and then during that, until little is left: the last time is behind the closed fence.
     pub(super) async fn level_ahead(&self, hands: &Hands, rows: &RowsAhead) -> Result<(), Failure> {
+        if !self.target.is(Isolation::Shared) {
+            // For its queries' plans and for those below: those of shared tables are of everybody's rows.
+            let to = self.target.end(hands.target());
+            for table in transfer::tables(to.client, to.schema).await? {
+                transfer::renew_statistics(to.client, &table).await?;
+            }
+        }
         let mut before = u64::MAX;
         for _ in 0..LEVELS {
             let brought = self.level(hands, rows).await?.brought;
@@ -94,13 +101,6 @@ impl Moving<'_> {
                 break;
             }
             before = brought;
-        }
-        if !self.target.is(Isolation::Shared) {
-            // Its queries' plans: those of shared tables are of everybody's rows.
-            let to = self.target.end(hands.target());
-            for table in transfer::tables(to.client, to.schema).await? {
-                transfer::renew_statistics(to.client, &table).await?;
-            }
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The old home's fence: closed before the copy, opened again where that came to nothing.
+//! The old home's fence: closed before the last changes are brought, opened again where that came to nothing.
 
 use tenantry_core::{Epoch, TenantId};
 use tenantry_engine::fence::{self, Closed, Drained, Ended, State, Wait};

@@ -13,7 +13,7 @@ use tenantry_catalog::operation_cleanup::{self, Object, ObjectKind};
 use tenantry_engine::{
     structure,
     transfer::{
-        self, Progress, Rest,
+        self, Pace, Progress, Rest,
         stream::{self, Applied, Applier, Direction, Plan, Snapshot, StreamError, StreamName, Until},
     },
 };
@@ -45,8 +45,8 @@ impl Moving<'_> {
         StreamName::new(installation, self.journal.operation.id, direction)
     }
 
-    /// Copies the rows as of one moment, unless an earlier try has, and starts what brings the changes since. `None` where the rows are
-    /// copied behind the closed fence.
+    /// Copies the rows as of one moment, unless an earlier try has, and starts what brings the changes since. `None` where its
+    /// changes are not followed.
     pub(super) async fn follow(&self, hands: &Hands) -> Result<Option<Applier>, Failure> {
         // What was begun is gone on with: its slot must not keep the source's log for nothing.
         if self.stream_objects(Direction::There).await?.is_empty()
@@ -93,7 +93,7 @@ impl Moving<'_> {
         }
     }
 
-    /// Why the copy has to wait for the closed fence.
+    /// Why the tenant's changes are not followed.
     async fn held_because(&self) -> Result<Option<String>, Failure> {
         if self.input.within_a_database() {
             return Ok(Some(crate::moves::WITHIN.to_owned()));
@@ -187,6 +187,7 @@ impl Moving<'_> {
             snapshot: snapshot.name(),
             stream: &name,
             piece_rows: self.ops.fleet().move_piece_rows,
+            pace: self.pace_of(&self.source, hands.source()).await?,
         };
         let ends = (self.source.end(hands.source()), self.target.end(hands.target()));
         let work = transfer::copy_rest(ends.0, ends.1, tenant, rest, &mut tell);
@@ -199,6 +200,11 @@ impl Moving<'_> {
             "copied_at": snapshot.position.to_string(),
         }))
         .await
+    }
+
+    /// How fast a home's rows are read while its tenant works.
+    pub(super) async fn pace_of(&self, home: &Home<'_>, client: &Client) -> Result<Pace, Failure> {
+        Ok(Pace::beside_others(client, &home.mover).await?)
     }
 
     /// Applies what the tenant writes until the new home is near. The tenant works.
