@@ -13,7 +13,6 @@ mod place;
 mod placements;
 mod pools;
 mod queue;
-mod ramp;
 mod raw;
 mod read;
 mod replica;

@@ -12,8 +12,6 @@
 //! - A lane that waits, where its database has idle connections in another one, waits a moment too before it takes one of those.
 //! - A database that has connections waits for those, unless another's lies idle and is much less in use; and one that has none
 //!   comes before it.
-//!
-//! How many a database opens at a time says its [`Ramp`].
 
 use std::{
     sync::Arc,
@@ -27,11 +25,12 @@ use crate::{
     heat::Heat,
     member::Member,
     place::{Lane, Place},
-    ramp::{OPENING_MAX, Opens, Ramp},
     server::{CameBack, Database, Inner, LaneState, ServerPool},
 };
 
-/// Connections to one server that are opened at the same time: one that comes back is not met by all of its databases' at once.
+/// Connections to one database that are opened at the same time.
+const OPENING_MAX: usize = 4;
+/// The same for a server: one that comes back is not met by all of them at once.
 const OPENING_MAX_SERVER: usize = 16;
 /// However long it takes to open a connection.
 const PATIENCE_MAX: Duration = Duration::from_millis(500);
@@ -129,7 +128,6 @@ impl ServerPool {
         if !has_place {
             return Served::Nothing;
         }
-        let pace = Ramp::pace(inner.opening_takes, self.config.patience);
         let Some(database) = &mut inner.databases[slot] else {
             return Served::Enough;
         };
@@ -137,17 +135,6 @@ impl ServerPool {
             database.hungry_since = None;
             return Served::Enough;
         };
-        if need == Need::Connection
-            && let Opens::At(then) = database.opens(&self.config, now, pace)
-        {
-            self.ask_again(database, slot, then);
-            // Who waits in a lane waits for no connection of the pool's own.
-            let Some((_, place)) = database.need_of_lanes(&self.config) else {
-                database.hungry_since = None;
-                return Served::Enough;
-            };
-            need = place;
-        }
         database.hungry_since = Some(now);
         match need {
             Need::Connection => {
@@ -234,27 +221,6 @@ impl ServerPool {
         if let Some(again) = again {
             self.look_again(inner, again);
         }
-    }
-
-    /// Looks at a database at this time, where nothing has happened by then.
-    fn ask_again(self: &Arc<Self>, database: &mut Database, slot: usize, at: Instant) {
-        if database.ramp.alarm.is_some_and(|alarm| alarm <= at) {
-            return;
-        }
-        let Ok(runtime) = Handle::try_current() else { return };
-        database.ramp.alarm = Some(at);
-        let server = Arc::downgrade(self);
-        runtime.spawn(async move {
-            tokio::time::sleep_until(at.into()).await;
-            let Some(server) = server.upgrade() else { return };
-            let mut inner = server.inner.lock();
-            if let Some(database) = &mut inner.databases[slot]
-                && database.ramp.alarm == Some(at)
-            {
-                database.ramp.alarm = None;
-                server.needs_still(&mut inner, slot, Instant::now());
-            }
-        });
     }
 
     fn look_again(self: &Arc<Self>, inner: &mut Inner, at: Instant) {
@@ -458,13 +424,6 @@ impl Database {
             .then(|| self.waiting.front_where(|tenant| room(tenant) > 0))
             .flatten()
             .map(|waiter| (waiter.asked, Need::Connection));
-        let place = self.need_of_lanes(config);
-        let first = connection.into_iter().chain(place).min_by_key(|(asked, _)| *asked);
-        first.map(|(_, need)| need)
-    }
-
-    /// The same of the lanes alone, with when the first there asked.
-    fn need_of_lanes(&self, config: &PoolConfig) -> Option<(u64, Need)> {
         let places = Lane::ALL.into_iter().filter_map(|lane| {
             let state = &self.lanes[lane as usize];
             let most = match lane {
@@ -475,6 +434,7 @@ impl Database {
             let first = state.waiting.front_where(|_| true).filter(|_| state.open < most)?;
             Some((first.asked, Need::Place(lane)))
         });
-        places.min_by_key(|(asked, _)| *asked)
+        let first = connection.into_iter().chain(places).min_by_key(|(asked, _)| *asked);
+        first.map(|(_, need)| need)
     }
 }

@@ -17,7 +17,6 @@ use crate::{
     member::{Lease, Member},
     place::Lane,
     queue::{FairQueue, Waiter},
-    ramp::Ramp,
     turns::Turns,
 };
 
@@ -51,8 +50,6 @@ pub(crate) struct Database {
     pub(crate) heat: Heat,
     /// Since when it waits for a place; it stands in the queue then.
     pub(crate) hungry_since: Option<Instant>,
-    /// How fast it opens connections.
-    pub(crate) ramp: Ramp,
     /// Another pool leads to the database now: what comes back is closed.
     pub(crate) retired: bool,
     /// Nobody holds the pool any more.
@@ -76,7 +73,6 @@ impl Database {
             contended_at: None,
             heat: Heat::default(),
             hungry_since: None,
-            ramp: Ramp::default(),
             retired: false,
             abandoned: false,
         }

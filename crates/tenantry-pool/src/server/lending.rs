@@ -125,10 +125,6 @@ impl ServerPool {
             Some(database) if !database.retired => {
                 database.opening -= 1;
                 self.give(&mut inner, pool, member, now);
-                if let Some(database) = &mut inner.databases[slot] {
-                    let waiting = database.waiting_for_connections(&self.config, now);
-                    database.ramp.came(now, waiting);
-                }
                 self.needs_still(&mut inner, slot, now);
             }
             Some(database) => {

@@ -1,8 +1,11 @@
 //! Limits of number, time and age.
 
 use std::{
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use tenantry_pool::{Error, PoolConfig};
@@ -218,14 +221,14 @@ async fn however_many_wait_a_few_connections_are_opened_at_the_same_time() {
     let fixture = Fixture::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     fixture.through(listener.local_addr().unwrap().port());
-    let asked_at = Arc::new(Mutex::new(Vec::new()));
+    let asked = Arc::new(AtomicUsize::new(0));
     let says_nothing = tokio::spawn({
-        let asked_at = asked_at.clone();
+        let asked = asked.clone();
         async move {
             let mut held = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
                 held.push(stream);
-                asked_at.lock().await.push(Instant::now());
+                asked.fetch_add(1, Ordering::Relaxed);
             }
         }
     });
@@ -240,58 +243,17 @@ async fn however_many_wait_a_few_connections_are_opened_at_the_same_time() {
         })
         .collect();
     let all_wait = async {
-        while asked_at.lock().await.len() < 4 || pools.status()[0].1.waiting < 40 {
+        while asked.load(Ordering::Relaxed) < 4 || pools.status()[0].1.waiting < 40 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), all_wait).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    let asked_at = asked_at.lock().await;
-    assert_eq!(asked_at.len(), 4);
-    // The first is waited for, as long as it may still come.
-    assert!(
-        asked_at[1] - asked_at[0] > Duration::from_millis(100),
-        "{:?}",
-        asked_at[1] - asked_at[0]
-    );
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 4);
     for call in calls {
         call.abort();
     }
     says_nothing.abort();
-}
-
-/// As many as there would be places for take the processors from those that are there.
-#[tokio::test]
-async fn a_crowd_that_meets_no_connection_opens_few_and_is_served() {
-    const CALLS: usize = 50;
-    let fixture = Fixture::new().await;
-    let pools = fixture.pools(small(16));
-    let calls = (0..CALLS).map(|_| fixture.names(&pools, 0));
-    for names in futures_util::future::join_all(calls).await {
-        assert_eq!(names, ["Ada"]);
-    }
-    let opened = fixture.sessions().await.len();
-    assert!((1..=6).contains(&opened), "{opened}");
-}
-
-#[tokio::test]
-async fn calls_that_take_long_get_as_many_connections_as_there_may_be() {
-    const CONNECTIONS: usize = 8;
-    let fixture = Fixture::new().await;
-    let pools = fixture.pools(small(CONNECTIONS));
-    let caller = fixture.caller(0);
-    let calls = (0..2 * CONNECTIONS).map(|_| pools.query(&caller, "select pg_sleep(0.8)", &[]));
-    let began = Instant::now();
-    for outcome in futures_util::future::join_all(calls).await {
-        outcome.unwrap();
-    }
-    assert_eq!(fixture.sessions().await.len(), CONNECTIONS);
-    // Twice, and the time that opening them took.
-    assert!(
-        began.elapsed() < Duration::from_millis(3 * 800),
-        "{:?}",
-        began.elapsed()
-    );
 }
 
 #[tokio::test]
