@@ -226,7 +226,7 @@ impl Keys {
     }
 
     /// The same as [`from`](Self::from), with arrays that stand in the statement: one of each column.
-    pub(super) fn from_these(&self, arrays: &[String]) -> String {
+    pub(super) fn those_of(&self, arrays: &[String]) -> String {
         let mut from = self.from.clone();
         for (place, array) in arrays.iter().enumerate().rev() {
             from = from.replacen(&format!("${}::", place + 1), &format!("{array}::"), 1);

@@ -477,7 +477,7 @@ async fn bring(
     let read = format!(
         "copy (select {} from {} join {} as o on {} where o.{}) to stdout{form}",
         columns.join(", "),
-        here.from_these(&literals(keys, here.width())),
+        here.those_of(&literals(keys, here.width())),
         pair.source.quoted,
         here.is_one("o"),
         of(tenant)
