@@ -17,7 +17,6 @@ use super::{
     End, Table, TransferError,
     end::of,
     lasting::LIGHTLY,
-    pace::Pace,
     stream::{Kept, StreamName, read_kept},
     tables,
     tables::Column,
@@ -69,8 +68,6 @@ pub struct Rest<'a> {
     pub stream: &'a StreamName,
     /// How many rows of a large table are committed at least with a note of the last one: so many are copied again after a crash.
     pub piece_rows: u64,
-    /// How fast the source is read.
-    pub pace: Pace,
 }
 
 /// A table at both ends.

@@ -9,7 +9,7 @@ use tenantry_core::TenantId;
 use tenantry_sql::{Identifier, Literal};
 use tokio_postgres::{Client, Row, types::Type};
 
-use super::{Table, end::of, pace::Pace};
+use super::{Table, end::of};
 use crate::sql_error::{Doing, SqlError};
 
 const KEYS: &str = include_str!("key/ordered.sql");
@@ -98,7 +98,7 @@ impl OrderedKey {
         table: &Table,
         tenant: TenantId,
         after: Option<&LastKey>,
-        (rows, pace): (u64, Pace),
+        rows: u64,
     ) -> Result<Option<LastKey>, SqlError> {
         let values = self
             .columns
@@ -107,11 +107,10 @@ impl OrderedKey {
         // Without the table's name it would be ordered by the texts.
         let order = self.columns.iter().map(|column| format!("r.{}", column.compared()));
         let select = format!(
-            "select {} from {} as r where {}{} order by {} offset {} limit 1",
+            "select {} from {} as r where {} order by {} offset {} limit 1",
             values.collect::<Vec<_>>().join(", "),
             table.quoted,
             self.between(tenant, after, None),
-            pace.condition(),
             order.collect::<Vec<_>>().join(", "),
             rows.saturating_sub(1)
         );

@@ -49,6 +49,5 @@ mod support;
 mod transfer;
 mod transfer_jobs;
 mod transfer_lasting;
-mod transfer_pace;
 mod transfer_preflight;
 mod transfer_tables;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::{SeedableRng, rngs::StdRng};
 use tenantry_engine::transfer::{
-    Copied, Pace, Progress, Rest, copy_rest,
+    Copied, Progress, Rest, copy_rest,
     stream::{
         Applied, Kept, Snapshot, StreamError, Until, begin_position, make_publication, make_slot, prepare_target,
         read_kept, snapshot_beside,
@@ -40,8 +40,6 @@ async fn copy(world: &World, snapshot: &Snapshot) -> Vec<Copied> {
         snapshot: snapshot.name(),
         stream: &world.name,
         piece_rows: PIECE_ROWS,
-        // With rests, which may change nothing.
-        pace: Pace::Gentle,
     };
     let ends = (world.source.end_on(&source), world.target.end_on(&target));
     let mut quiet = |_: Progress<'_>| ();

@@ -50,14 +50,8 @@ impl<'a> Pieces<'a> {
             let end = match &key {
                 Some(key) => {
                     let rows = self.rest.piece_rows.max(copied.rows / PART);
-                    key.behind(
-                        source.client,
-                        &pair.source,
-                        tenant,
-                        last.as_ref(),
-                        (rows, self.rest.pace),
-                    )
-                    .await?
+                    key.behind(source.client, &pair.source, tenant, last.as_ref(), rows)
+                        .await?
                 }
                 None => None,
             };
@@ -65,7 +59,6 @@ impl<'a> Pieces<'a> {
                 Some(key) => key.between(tenant, last.as_ref(), end.as_ref()),
                 None => of(tenant),
             };
-            let piece = piece + &self.rest.pace.condition();
             target.begin_writing().await?;
             if last.is_none() {
                 empty(target, &pair.target, tenant).await?;

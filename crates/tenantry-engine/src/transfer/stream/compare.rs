@@ -16,7 +16,7 @@ use tenantry_wire::{Endpoint, replication::Lsn};
 use tokio_postgres::Client;
 
 use super::{
-    super::{end::FORMATS, pace::Pace, verify::Digest},
+    super::{end::FORMATS, verify::Digest},
     Applier, Plan, StreamError, Until, snapshot_beside,
 };
 use crate::sql_error::{Doing, SqlError};
@@ -58,20 +58,9 @@ pub struct Pair {
     tenant: TenantId,
     source_schema: String,
     target_schema: String,
-    /// How fast each side is read.
-    paces: (Pace, Pace),
 }
 
 impl Pair {
-    /// The same, read so fast: the source and the target.
-    #[must_use]
-    pub fn paced(self, source: Pace, target: Pace) -> Self {
-        Self {
-            paces: (source, target),
-            ..self
-        }
-    }
-
     /// The moment: what was committed at the source before.
     pub fn position(&self) -> Lsn {
         self.position
@@ -176,7 +165,6 @@ pub async fn pair(
         tenant,
         source_schema,
         target_schema,
-        paces: (Pace::Full, Pace::Full),
     })
 }
 
@@ -311,13 +299,6 @@ struct Side<'a> {
     rows: String,
 }
 
-/// Where a side's rows are, and how fast they are read.
-struct Place<'a> {
-    client: &'a Client,
-    schema: &'a str,
-    pace: Pace,
-}
-
 type Sums = BTreeMap<i32, (i64, String)>;
 type Row = (String, i64);
 
@@ -327,19 +308,8 @@ async fn compare_table(
     row: &Hashed,
     differences_max: usize,
 ) -> Result<(TableCompared, Vec<Difference>), StreamError> {
-    let place = |client, schema, pace| Place { client, schema, pace };
-    let source = Side::new(
-        place(&pair.source, &pair.source_schema, pair.paces.0),
-        name,
-        row,
-        pair.tenant,
-    )?;
-    let target = Side::new(
-        place(&pair.target, &pair.target_schema, pair.paces.1),
-        name,
-        row,
-        pair.tenant,
-    )?;
+    let source = Side::new(&pair.source, &pair.source_schema, name, row, pair.tenant)?;
+    let target = Side::new(&pair.target, &pair.target_schema, name, row, pair.tenant)?;
     let (here, there) = tokio::try_join!(source.sums(), target.sums())?;
     let differing: Vec<i32> = (0..BUCKETS.cast_signed())
         .filter(|bucket| here.get(bucket) != there.get(bucket))
@@ -401,17 +371,14 @@ fn note(open: &mut BTreeMap<String, (Vec<i64>, Vec<i64>)>, here: Vec<Row>, there
 }
 
 impl<'a> Side<'a> {
-    fn new(place: Place<'a>, table: &str, row: &Hashed, tenant: TenantId) -> Result<Self, StreamError> {
-        let Place { client, schema, pace } = place;
+    fn new(client: &'a Client, schema: &str, table: &str, row: &Hashed, tenant: TenantId) -> Result<Self, StreamError> {
         let table = Qualified::new(schema, table)?;
         let tenant = Literal::new(tenant.to_string()).expect("a uuid holds no zero byte");
         let column = Identifier::new(TENANT_COLUMN)?;
         let Hashed { hash, key } = row;
         // Without `offset` a row would be hashed as often as its hash is used.
-        let rows = format!(
-            "select row({key})::text as key, {hash} as hash from {table} where {column} = {tenant}{} offset 0",
-            pace.condition()
-        );
+        let rows =
+            format!("select row({key})::text as key, {hash} as hash from {table} where {column} = {tenant} offset 0");
         Ok(Self { client, rows })
     }
 

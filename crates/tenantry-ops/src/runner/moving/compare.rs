@@ -66,11 +66,6 @@ impl Moving<'_> {
             }
             Err(error) => return Err(self.broken(hands, error).await),
         };
-        let (here, there) = tokio::try_join!(
-            self.pace_of(&self.source, hands.source()),
-            self.pace_of(&self.target, hands.target())
-        )?;
-        let pair = pair.paced(here, there);
         let compare = async { Ok(stream::compare(&pair, NAMED).await?) };
         let compared = self.while_following(hands, applier, compare).await?;
         let position = pair.position();

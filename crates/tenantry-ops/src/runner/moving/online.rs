@@ -13,7 +13,7 @@ use tenantry_catalog::operation_cleanup::{self, Object, ObjectKind};
 use tenantry_engine::{
     structure,
     transfer::{
-        self, Pace, Progress, Rest,
+        self, Progress, Rest,
         stream::{self, Applied, Applier, Direction, Plan, Snapshot, StreamError, StreamName, Until},
     },
 };
@@ -187,7 +187,6 @@ impl Moving<'_> {
             snapshot: snapshot.name(),
             stream: &name,
             piece_rows: self.ops.fleet().move_piece_rows,
-            pace: self.pace_of(&self.source, hands.source()).await?,
         };
         let ends = (self.source.end(hands.source()), self.target.end(hands.target()));
         let work = transfer::copy_rest(ends.0, ends.1, tenant, rest, &mut tell);
@@ -200,11 +199,6 @@ impl Moving<'_> {
             "copied_at": snapshot.position.to_string(),
         }))
         .await
-    }
-
-    /// How fast a home's rows are read while its tenant works.
-    pub(super) async fn pace_of(&self, home: &Home<'_>, client: &Client) -> Result<Pace, Failure> {
-        Ok(Pace::beside_others(client, &home.mover).await?)
     }
 
     /// Applies what the tenant writes until the new home is near. The tenant works.
